@@ -1,0 +1,80 @@
+"""cbs-opt: mathematical optimization for pruning neural networks, with proven gaps."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cbs_opt.bound import LowerBound, lower_bound
+    from cbs_opt.comparator import Comparison, compare
+    from cbs_opt.curvature import (
+        BlockDiagonalCurvature,
+        Curvature,
+        DenseCurvature,
+        DiagonalCurvature,
+        FactorCurvature,
+    )
+    from cbs_opt.registry import MethodSpec
+    from cbs_opt.patterns import Cardinality, Pattern
+    from cbs_opt.problem import PruningProblem
+    from cbs_opt.result import Solution
+    from cbs_opt.run import methods, register, solve
+    from cbs_opt.update import obs_update
+
+__version__ = "0.1.0"
+
+# Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
+_HOME = {
+    "BlockDiagonalCurvature": "curvature",
+    "Cardinality": "patterns",
+    "Comparison": "comparator",
+    "Curvature": "curvature",
+    "DenseCurvature": "curvature",
+    "DiagonalCurvature": "curvature",
+    "FactorCurvature": "curvature",
+    "LowerBound": "bound",
+    "MethodSpec": "registry",
+    "Pattern": "patterns",
+    "PruningProblem": "problem",
+    "Solution": "result",
+    "compare": "comparator",
+    "lower_bound": "bound",
+    "methods": "run",
+    "obs_update": "update",
+    "register": "run",
+    "solve": "run",
+}
+
+__all__ = [
+    "BlockDiagonalCurvature",
+    "Cardinality",
+    "Comparison",
+    "Curvature",
+    "DenseCurvature",
+    "DiagonalCurvature",
+    "FactorCurvature",
+    "LowerBound",
+    "MethodSpec",
+    "Pattern",
+    "PruningProblem",
+    "Solution",
+    "compare",
+    "lower_bound",
+    "methods",
+    "obs_update",
+    "register",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cbs_opt' has no attribute {name!r}")
+    value = getattr(import_module(f"cbs_opt.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

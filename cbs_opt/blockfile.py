@@ -1,0 +1,117 @@
+"""Block files: one pruning problem in a ``.npz``, no pickle.
+
+====================  ==========================================================================
+``w``                 (n,) trained weights
+one of ``H``          (n, n) curvature, as it is
+``G`` + ``damping``   (m, n) per-sample gradients, H = GᵀG/m + λI
+``X`` + ``damping``   (m, n) layer inputs, H = XᵀX/m + λI
+``g``, ``offset``     optional: (n,) first-order term; f(w̄)
+``name``              optional text
+====================  ==========================================================================
+
+Other arrays are left alone. The pattern is not part of a block: it is what is asked of it.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.curvature import DenseCurvature, FactorCurvature
+from cbs_opt.errors import BlockFileError, CbsOptError
+from cbs_opt.files import write_whole
+from cbs_opt.problem import PruningProblem
+
+SOURCES = ("H", "G", "X")
+FIELDS = ("w", *SOURCES, "damping", "g", "offset", "name")
+
+
+def load_block(path: str | os.PathLike[str]) -> PruningProblem:
+    """Read a block file.
+
+    Raises
+    ------
+    BlockFileError
+        Naming the file, the field and the offending entry.
+    """
+    file = Path(path)
+    arrays = _read(file)
+    try:
+        return _problem(arrays, file.stem)
+    except BlockFileError as error:
+        raise BlockFileError(f"{file}: {error}") from None
+    except CbsOptError as error:
+        # The class tells what kind of trouble it is, the sentence gains the file.
+        error.args = (f"{file}: {error}", *error.args[1:])
+        raise
+
+
+def save_block(problem: PruningProblem, path: str | os.PathLike[str]) -> None:
+    """Write a block file; the factor of a factored curvature is saved as gradients G = √m·A."""
+    curvature = problem.curvature
+    arrays: dict[str, Any] = {"w": problem.w_bar}
+    if isinstance(curvature, FactorCurvature):
+        arrays["G"] = curvature.A * np.sqrt(len(curvature.A))
+        arrays["damping"] = curvature.damping
+    else:
+        arrays["H"] = curvature.dense()
+    if problem.g is not None:
+        arrays["g"] = problem.g
+    if problem.offset:
+        arrays["offset"] = problem.offset
+    if problem.name:
+        arrays["name"] = problem.name
+    write_whole(path, lambda stream: np.savez(stream, **arrays))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise BlockFileError(f"{file}: no such file")
+    if not zipfile.is_zipfile(file):
+        raise BlockFileError(f"{file}: not an npz archive; write blocks with PruningProblem.save or numpy.savez")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {field: archive[field] for field in FIELDS if field in archive.files}
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise BlockFileError(f"{file}: holds pickled objects, which are never loaded; save plain arrays") from None
+        raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+        raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
+
+
+def _problem(arrays: dict[str, Any], stem: str) -> PruningProblem:
+    if "w" not in arrays:
+        raise BlockFileError("w: is missing; a block needs the trained weights")
+    sources = [field for field in SOURCES if field in arrays]
+    if len(sources) != 1:
+        found = " and ".join(sources) if sources else "none of them"
+        raise BlockFileError(f"a block needs exactly one of H, G and X; it has {found}")
+    (source,) = sources
+    name = str(arrays["name"]) if "name" in arrays else stem
+    g = arrays.get("g")
+    offset = _scalar(arrays["offset"], "offset") if "offset" in arrays else 0.0
+    if source == "H":
+        problem = PruningProblem(arrays["w"], DenseCurvature(arrays["H"]), g=g, offset=offset, name=name)
+    else:
+        if "damping" not in arrays:
+            raise BlockFileError(f"damping: is missing; {source} needs it (0 for none)")
+        damping = _scalar(arrays["damping"], "damping")
+        if source == "G":
+            problem = PruningProblem.from_gradients(arrays["w"], arrays["G"], damping=damping, g=g, name=name)
+        else:
+            problem = PruningProblem.from_activations(arrays["w"], arrays["X"], damping=damping, name=name)
+        if offset or (source == "X" and g is not None):
+            problem = PruningProblem(problem.w_bar, problem.curvature, g=g, offset=offset, name=name)
+    return problem
+
+
+def _scalar(value: Any, field: str) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise BlockFileError(f"{field}: has shape {array.shape} and dtype {array.dtype}; one number is needed")
+    return float(array.reshape(()))

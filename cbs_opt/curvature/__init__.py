@@ -1,0 +1,16 @@
+"""Curvature H of the quadratic loss model: dense, factor, diagonal, block-diagonal."""
+
+from cbs_opt.curvature.base import Curvature
+from cbs_opt.curvature.block_diagonal import BlockDiagonalCurvature
+from cbs_opt.curvature.dense import DenseCurvature
+from cbs_opt.curvature.diagonal import DiagonalCurvature
+from cbs_opt.curvature.factor import FactorCurvature, resolve_damping
+
+__all__ = [
+    "BlockDiagonalCurvature",
+    "Curvature",
+    "DenseCurvature",
+    "DiagonalCurvature",
+    "FactorCurvature",
+    "resolve_damping",
+]

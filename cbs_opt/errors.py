@@ -1,0 +1,75 @@
+"""What can go wrong, as a tree; every message is one sentence: what, where, what to do.
+
+    CbsOptError
+    ├── InputError                    the data cannot be what it claims to be
+    │   ├── BlockFileError            a file that is not a readable block
+    │   ├── PatternError              a pattern nothing satisfies, or one of the wrong size
+    │   ├── NotPositiveDefiniteError  a curvature that needs damping (says how much)
+    │   └── TooLargeError             more weights than this method or memory can take
+    ├── MethodError                   the request does not fit the method
+    │   ├── UnknownMethodError        no such name (lists the names there are)
+    │   ├── UnavailableMethodError    its package is missing (says which)
+    │   └── UnsupportedError          the method cannot take this problem or option
+    ├── SolverError                   an external solver ended without an answer
+    └── BoundViolationError           a proven bound lies above a feasible value: a bug, please report
+"""
+
+from __future__ import annotations
+
+
+class CbsOptError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(CbsOptError, ValueError):
+    """The data cannot be what it claims to be."""
+
+
+class BlockFileError(InputError):
+    """A file that is not a readable block."""
+
+
+class PatternError(InputError):
+    """A pattern that nothing satisfies, or one whose size does not fit the problem."""
+
+
+class NotPositiveDefiniteError(InputError):
+    """A matrix that has to be positive definite is not.
+
+    Attributes
+    ----------
+    sufficient_damping : float
+        A λ for which H + λI is positive definite in float64 (in the units of H).
+    """
+
+    def __init__(self, message: str, sufficient_damping: float) -> None:
+        super().__init__(message)
+        self.sufficient_damping = sufficient_damping
+
+
+class TooLargeError(InputError):
+    """More weights than the method or the memory can take."""
+
+
+class MethodError(CbsOptError):
+    """The request does not fit the method."""
+
+
+class UnknownMethodError(MethodError):
+    """No method, formulation or network of that name."""
+
+
+class UnavailableMethodError(MethodError):
+    """The method exists, but a package it needs is not installed."""
+
+
+class UnsupportedError(MethodError):
+    """The method cannot take this problem or this option."""
+
+
+class SolverError(CbsOptError):
+    """An external solver ended without an answer that can be used."""
+
+
+class BoundViolationError(CbsOptError):
+    """A 'proven' lower bound lies above a feasible value: a bug in a bound."""

@@ -1,0 +1,230 @@
+"""The pruning problem: trained weights, curvature, first-order term and pattern."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.curvature import Curvature, DenseCurvature, FactorCurvature, resolve_damping
+from cbs_opt.errors import InputError, PatternError
+from cbs_opt.patterns import Cardinality, Pattern
+from cbs_opt.validate import EPS, Matrix, Vector, as_array, frozen
+
+
+@dataclass(frozen=True, eq=False)
+class PruningProblem:
+    """A quadratic model of the loss increase around trained weights, and which masks are allowed.
+
+        f(w) = offset + gᵀ(w − w̄) + ½ (w − w̄)ᵀ H (w − w̄),   w_i = 0 where z_i = 0,   z ∈ Z
+
+    Parameters
+    ----------
+    w_bar : array, shape (n,)
+        The trained weights w̄.
+    curvature : Curvature or array, shape (n, n)
+        H ≻ 0; an array becomes a ``DenseCurvature``.
+    pattern : Pattern, optional
+        Z. Set it here or later: ``problem.at_sparsity(0.9)``, ``problem.pruning(k)``, ``problem.within(pattern)``.
+    g : array, shape (n,), optional
+        First-order term; left out it is zero.
+    offset : float
+        f(w̄), not zero when w̄ is not the point the model was fitted at (sequential layer curvature).
+    name : str
+        For tables and messages.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, NaN or infinity (names the field and the entry), H not symmetric positive definite.
+
+    Notes
+    -----
+    Arrays are taken without a copy where they are contiguous float64 and held as read-only views: do
+    not change them afterwards.
+    """
+
+    w_bar: Vector
+    curvature: Curvature
+    pattern: Pattern | None = None
+    g: Vector | None = None
+    offset: float = 0.0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        w_bar = frozen(as_array(self.w_bar, "w", 1))
+        curvature = self.curvature if isinstance(self.curvature, Curvature) else DenseCurvature(self.curvature)
+        n = len(w_bar)
+        if curvature.n != n:
+            raise InputError(f"w: has {n} weights, but the curvature is of order {curvature.n}; they must agree")
+        if self.g is not None:
+            g = frozen(as_array(self.g, "g", 1))
+            if len(g) != n:
+                raise InputError(f"g: has {len(g)} entries, but there are {n} weights; they must agree")
+            object.__setattr__(self, "g", g)
+        if not np.isfinite(self.offset):
+            raise InputError(f"offset: is {self.offset}; a finite number is needed")
+        if self.pattern is not None and self.pattern.n != n:
+            raise PatternError(f"pattern: is for {self.pattern.n} weights, but there are {n}; they must agree")
+        object.__setattr__(self, "w_bar", w_bar)
+        object.__setattr__(self, "curvature", curvature)
+        object.__setattr__(self, "offset", float(self.offset))
+
+    # ---------------------------------------------------------------- other ways to make one
+
+    @classmethod
+    def from_gradients(
+        cls,
+        w_bar: Any,
+        gradients: Any,
+        *,
+        damping: float | None = None,
+        dampening_frac: float | None = None,
+        pattern: Pattern | None = None,
+        g: Any = None,
+        name: str = "",
+    ) -> PruningProblem:
+        """Empirical Fisher curvature H = GᵀG/m + λI.
+
+        Parameters
+        ----------
+        gradients : array, shape (m, n)
+            G, one per-sample gradient a row.
+        damping, dampening_frac : float
+            Exactly one: λ itself, or λ as a fraction of the mean diagonal of GᵀG/m.
+
+        Notes
+        -----
+        With fewer samples than weights the factor G/√m is kept and H is never formed; else H, which
+        is then the smaller of the two.
+        """
+        curvature = _second_moment(as_array(gradients, "G", 2), "G", damping, dampening_frac)
+        return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
+
+    @classmethod
+    def from_activations(
+        cls,
+        w_bar: Any,
+        inputs: Any,
+        *,
+        damping: float | None = None,
+        dampening_frac: float | None = None,
+        pattern: Pattern | None = None,
+        name: str = "",
+    ) -> PruningProblem:
+        """Layer Gram curvature H = XᵀX/m + λI of one output row, from the layer's inputs.
+
+        f is then half the mean squared change of the row's output over the samples, plus damping.
+
+        Parameters
+        ----------
+        inputs : array, shape (m, n)
+            X, one sample a row, one input of the layer a column.
+        damping, dampening_frac : float
+            Exactly one: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
+        """
+        curvature = _second_moment(as_array(inputs, "X", 2), "X", damping, dampening_frac)
+        return cls(w_bar, curvature, pattern=pattern, name=name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PruningProblem:
+        """Read a block file (see ``cbs_opt.blockfile``); the name defaults to the file's stem."""
+        from cbs_opt.blockfile import load_block
+
+        return load_block(path)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a block file (see ``cbs_opt.blockfile``); an existing file is replaced whole or not at all."""
+        from cbs_opt.blockfile import save_block
+
+        save_block(self, path)
+
+    # ---------------------------------------------------------------- the pattern
+
+    def within(self, pattern: Pattern) -> PruningProblem:
+        """The same model with the pattern Z = ``pattern``."""
+        return replace(self, pattern=pattern)
+
+    def at_sparsity(self, sparsity: float) -> PruningProblem:
+        """The same model, at least ⌈sparsity·n⌉ weights pruned."""
+        return self.within(Cardinality.from_sparsity(self.n, sparsity))
+
+    def pruning(self, k: int) -> PruningProblem:
+        """The same model, at least k weights pruned."""
+        return self.within(Cardinality(self.n, k))
+
+    @property
+    def Z(self) -> Pattern:
+        """The pattern.
+
+        Raises
+        ------
+        PatternError
+            When none was set.
+        """
+        if self.pattern is None:
+            raise PatternError(
+                f"pattern: none is set for {self.name or 'this problem'}; "
+                "use problem.at_sparsity(0.9), problem.pruning(k) or problem.within(pattern)"
+            )
+        return self.pattern
+
+    # ---------------------------------------------------------------- the model
+
+    @property
+    def n(self) -> int:
+        """Number of weights."""
+        return len(self.w_bar)
+
+    def linear_term(self) -> Vector:
+        """g, shape (n,), zeros where the problem has none."""
+        return np.zeros(self.n) if self.g is None else self.g
+
+    def objective(self, w: Vector) -> float:
+        """f(w) in float64, for ``w`` of shape (n,). Every reported objective is computed here."""
+        d = w - self.w_bar
+        value = self.offset + 0.5 * self.curvature.quadratic(d)
+        return value if self.g is None else value + float(self.g @ d)
+
+    def round_off(self, w: Vector) -> float:
+        """What float64 may get wrong in ``objective(w)``: eps·(Σ|d_i|√H_ii)² and the like, d = w − w̄."""
+        d = np.abs(w - self.w_bar)
+        terms = float(d @ np.sqrt(self.curvature.diagonal())) ** 2 + abs(self.offset)
+        return EPS * (terms if self.g is None else terms + float(d @ np.abs(self.g)))
+
+    def minimizer(self) -> Vector:
+        """The unconstrained minimizer H⁻¹b = w̄ − H⁻¹g, shape (n,)."""
+        return self.w_bar if self.g is None else self.w_bar - self.curvature.solve(self.g)
+
+    def normalized(self) -> tuple[PruningProblem, float, float]:
+        """The same problem in units where the largest weight and the mean of diag(H) lie in [1, 2).
+
+        Both units are powers of two, so no digit is lost: f = s·f', w = t·w' for the returned
+        ``(problem', s, t)``. External solvers with absolute tolerances are run on it.
+        """
+        t = _power_of_two(float(np.abs(self.minimizer()).max()) or float(np.abs(self.w_bar).max()))
+        s = _power_of_two(float(self.curvature.diagonal().mean()) * t * t)
+        H = DenseCurvature(self.curvature.dense() * (t * t / s))
+        g = None if self.g is None else self.g * (t / s)
+        scaled = replace(self, w_bar=self.w_bar / t, curvature=H, g=g, offset=self.offset / s)
+        return scaled, s, t
+
+
+def _second_moment(rows: Matrix, field: str, damping: float | None, dampening_frac: float | None) -> Curvature:
+    m, n = rows.shape
+    mean_diagonal = float(np.einsum("ij,ij->", rows, rows)) / (m * n)
+    lam = resolve_damping(damping, dampening_frac, mean_diagonal)
+    if m < n and lam == 0:
+        raise InputError(f"damping: is 0, but {m} samples cannot determine {n} weights ({field}ᵀ{field} is singular); "
+                         "add damping")
+    if m < n:
+        return FactorCurvature(rows / np.sqrt(m), lam)
+    gram = rows.T @ rows / m
+    return DenseCurvature((gram + gram.T) / 2, lam)
+
+
+def _power_of_two(value: float) -> float:
+    """The power of two next below ``value`` (1 for 0)."""
+    return float(2.0 ** np.floor(np.log2(value))) if value > 0 else 1.0

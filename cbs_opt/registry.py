@@ -1,0 +1,110 @@
+"""What a method declares about itself, and the table of all methods."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+
+from cbs_opt.errors import MethodError, TooLargeError, UnavailableMethodError, UnknownMethodError, UnsupportedError
+from cbs_opt.patterns import Cardinality, Pattern
+from cbs_opt.problem import PruningProblem
+from cbs_opt.result import Outcome
+
+
+class Objective(StrEnum):
+    """Which problem a method is about."""
+
+    JOINT = "joint"
+    """CBS: mask and weights together."""
+
+    SELECTION = "selection"
+    """CBS-S: the mask, with the kept weights as trained."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method: a file that ends in one of these, listed in ``cbs_opt.solvers``.
+
+    Parameters
+    ----------
+    name : str
+        What users type.
+    run : callable
+        ``run(problem, *, option=default, …) -> Outcome``. Its keyword arguments are the method's options.
+    summary : str
+        One line for ``cbs-opt methods``.
+    exact : bool
+        Proves its answer, given time.
+    objective : Objective
+    reference : str
+        Where the method comes from.
+    patterns : tuple of Pattern classes
+        The patterns it handles.
+    requires : tuple of str
+        Import names of packages beyond numpy and scipy.
+    max_n : int or None
+        Most weights it accepts.
+    """
+
+    name: str
+    run: Callable[..., Outcome]
+    summary: str
+    exact: bool
+    objective: Objective
+    reference: str
+    patterns: tuple[type[Pattern], ...] = (Cardinality,)
+    requires: tuple[str, ...] = ()
+    max_n: int | None = None
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Options and their defaults, from the signature of ``run``."""
+        parameters = list(inspect.signature(self.run).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def unavailable_because(self) -> str | None:
+        """Why the method cannot run here, or None when it can."""
+        missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
+        return f"needs the package {', '.join(missing)}" if missing else None
+
+    def check(self, problem: PruningProblem) -> None:
+        """Raise a clear error unless the method can take ``problem``, here and now."""
+        reason = self.unavailable_because()
+        if reason:
+            raise UnavailableMethodError(f"method {self.name}: {reason}; install it, or see `cbs-opt methods`")
+        if not isinstance(problem.Z, self.patterns):
+            handled = ", ".join(pattern.__name__ for pattern in self.patterns)
+            raise UnsupportedError(
+                f"method {self.name}: cannot take the pattern {type(problem.Z).__name__}; it takes {handled}"
+            )
+        if self.max_n is not None and problem.n > self.max_n:
+            raise TooLargeError(
+                f"method {self.name}: takes at most {self.max_n} weights, but {problem.name or 'the problem'} has "
+                f"{problem.n}; cut it into smaller blocks or use a heuristic with `lower_bound`"
+            )
+
+    def check_options(self, names: Mapping[str, object]) -> None:
+        """Raise unless every option is one of this method's."""
+        for name in names:
+            if name not in self.options:
+                has = ", ".join(self.options) or "none"
+                raise UnsupportedError(f"method {self.name}: has no option {name}; it has {has}")
+
+
+def index_methods(specs: tuple[MethodSpec, ...]) -> dict[str, MethodSpec]:
+    """Specs by name; a name taken twice is a mistake of ours."""
+    table = {spec.name: spec for spec in specs}
+    if len(table) != len(specs):
+        raise MethodError("two methods share a name")
+    return table
+
+
+def unknown_name(what: str, name: str, known: list[str]) -> UnknownMethodError:
+    """The error for a name nobody has, with the nearest one that somebody has."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UnknownMethodError(f"{what} {name!r}: unknown; {hint}there are {', '.join(known)}")

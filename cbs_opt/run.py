@@ -1,0 +1,133 @@
+"""Run one method on one problem; the objective and the status are derived here, for every method."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import SolverError
+from cbs_opt.registry import MethodSpec, Objective, index_methods, unknown_name
+from cbs_opt.problem import PruningProblem
+from cbs_opt.result import (
+    GAP_TOLERANCE,
+    Outcome,
+    Solution,
+    SolutionStatus,
+    TerminationCondition,
+    relative_gap,
+)
+from cbs_opt.update import obs_update
+
+log = logging.getLogger("cbs_opt")
+
+_EXTRA: dict[str, MethodSpec] = {}
+
+
+def register(spec: MethodSpec) -> None:
+    """Make a method of your own known under its name, for this process."""
+    if spec.name in methods():
+        raise ValueError(f"method {spec.name}: the name is taken; choose another")
+    _EXTRA[spec.name] = spec
+
+
+def methods() -> dict[str, MethodSpec]:
+    """All methods by name, in the order of the documentation."""
+    return {**_built_in(), **_EXTRA}
+
+
+@cache
+def _built_in() -> dict[str, MethodSpec]:
+    from cbs_opt.solvers import BUILT_IN
+
+    return index_methods(BUILT_IN)
+
+
+def method(name: str) -> MethodSpec:
+    """The method called ``name``.
+
+    Raises
+    ------
+    UnknownMethodError
+        Listing the names there are.
+    """
+    known = methods()
+    if name not in known:
+        raise unknown_name("method", name, list(known))
+    return known[name]
+
+
+def solve(problem: PruningProblem, method: str = "bnb", **options: Any) -> Solution:
+    """Choose a mask with one method, re-tune the kept weights, and say what is proven.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        With its pattern set.
+    method : str
+        A name from ``methods()``.
+    **options
+        The method's own options, see ``cbs-opt methods``.
+
+    Returns
+    -------
+    Solution
+        ``objective`` is f of the updated weights; ``solution_status`` is 'optimal' only where the bound
+        proves it.
+
+    Raises
+    ------
+    MethodError, InputError
+        Before anything runs, when the method cannot take the problem.
+    """
+    spec = _spec(method)
+    spec.check(problem)
+    spec.check_options(options)
+    started = time.perf_counter()
+    outcome = spec.run(problem, **options)
+    seconds = time.perf_counter() - started
+    return conclude(problem, spec, outcome, seconds, options)
+
+
+def conclude(
+    problem: PruningProblem, spec: MethodSpec, outcome: Outcome, seconds: float, options: dict[str, Any]
+) -> Solution:
+    """Judge an outcome: check the mask, update the weights, evaluate, derive the status."""
+    if not problem.Z.contains(outcome.mask):
+        raise SolverError(f"method {spec.name}: returned a mask outside the pattern ({problem.Z}); please report it")
+    weights = obs_update(problem, outcome.mask)
+    as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
+    joint = spec.objective is Objective.JOINT
+    judged = weights if joint else as_trained
+    gap = relative_gap(problem.objective(judged), outcome.bound, problem.round_off(judged))
+    tolerance = float(options.get("gap", GAP_TOLERANCE))
+    optimal = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance
+    notes = (*problem.curvature.notes, *outcome.notes)
+    for note in notes:
+        log.info("%s, %s: %s", problem.name, spec.name, note)
+    return Solution(
+        name=problem.name,
+        method=spec.name,
+        mask=outcome.mask,
+        weights=weights,
+        objective=problem.objective(weights),
+        selection_objective=problem.objective(as_trained),
+        bound=outcome.bound if joint else -math.inf,
+        # A mask with its weights as trained is feasible for the joint problem, so its bound serves both.
+        selection_bound=outcome.bound,
+        termination_condition=outcome.termination,
+        solution_status=SolutionStatus.OPTIMAL if optimal else SolutionStatus.FEASIBLE,
+        seconds=seconds,
+        round_off=problem.round_off(weights),
+        selection_round_off=problem.round_off(as_trained),
+        nodes=outcome.nodes,
+        notes=notes,
+        options=dict(options),
+    )
+
+
+_spec = method

@@ -1,0 +1,1 @@
+"""Pyomo formulations, one a file: mathematics first, then build and extract."""
