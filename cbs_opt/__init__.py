@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         DiagonalCurvature,
         FactorCurvature,
     )
-    from cbs_opt.registry import MethodSpec
     from cbs_opt.patterns import Cardinality, Pattern
     from cbs_opt.problem import PruningProblem
+    from cbs_opt.registry import MethodSpec
     from cbs_opt.result import Solution
     from cbs_opt.run import methods, register, solve
     from cbs_opt.update import obs_update

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cbs_opt.curvature import Curvature, DenseCurvature, FactorCurvature, resolve_damping
 from cbs_opt.errors import InputError, PatternError
@@ -53,6 +54,18 @@ class PruningProblem:
     offset: float = 0.0
     name: str = ""
 
+    if TYPE_CHECKING:  # the generated one, with all that it takes
+
+        def __init__(
+            self,
+            w_bar: ArrayLike,
+            curvature: Curvature | ArrayLike,
+            pattern: Pattern | None = None,
+            g: ArrayLike | None = None,
+            offset: float = 0.0,
+            name: str = "",
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         w_bar = frozen(as_array(self.w_bar, "w", 1))
         curvature = self.curvature if isinstance(self.curvature, Curvature) else DenseCurvature(self.curvature)
@@ -64,7 +77,7 @@ class PruningProblem:
             if len(g) != n:
                 raise InputError(f"g: has {len(g)} entries, but there are {n} weights; they must agree")
             object.__setattr__(self, "g", g)
-        if not np.isfinite(self.offset):
+        if not isinstance(self.offset, (int, float, np.integer, np.floating)) or not np.isfinite(self.offset):
             raise InputError(f"offset: is {self.offset}; a finite number is needed")
         if self.pattern is not None and self.pattern.n != n:
             raise PatternError(f"pattern: is for {self.pattern.n} weights, but there are {n}; they must agree")

@@ -48,6 +48,8 @@ class MethodSpec:
         Import names of packages beyond numpy and scipy.
     max_n : int or None
         Most weights it accepts.
+    prepare : callable, optional
+        Compiles or loads what the first run needs, so that no solve is charged for it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class MethodSpec:
     patterns: tuple[type[Pattern], ...] = (Cardinality,)
     requires: tuple[str, ...] = ()
     max_n: int | None = None
+    prepare: Callable[[], None] | None = None
 
     @property
     def options(self) -> dict[str, object]:
@@ -86,6 +89,14 @@ class MethodSpec:
                 f"method {self.name}: takes at most {self.max_n} weights, but {problem.name or 'the problem'} has "
                 f"{problem.n}; cut it into smaller blocks or use a heuristic with `lower_bound`"
             )
+
+    def why_not(self, problem: PruningProblem) -> str | None:
+        """Why the method cannot take ``problem``, or None when it can."""
+        try:
+            self.check(problem)
+        except (MethodError, TooLargeError) as error:
+            return str(error)
+        return None
 
     def check_options(self, names: Mapping[str, object]) -> None:
         """Raise unless every option is one of this method's."""

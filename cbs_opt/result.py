@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import BoundViolationError
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.validate import EPS, Mask, Vector
 
 GAP_TOLERANCE = 1e-6
 """Default relative gap at which an exact method may stop and call its incumbent optimal."""
@@ -172,7 +172,7 @@ def relative_gap(objective: float, bound: float, round_off: float = 0.0) -> floa
             f"a proven bound of {bound:.9g} lies above a feasible objective of {objective:.9g}; "
             "this is a bug in the bound, please report the block"
         )
-    if objective - bound <= round_off:
+    if objective - bound <= round_off * (1.0 + 1e-9) + 2.0 * EPS * abs(objective):
         return 0.0
     return (objective - bound) / abs(objective) if objective != 0 else math.inf
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import SolverError
-from cbs_opt.registry import MethodSpec, Objective, index_methods, unknown_name
 from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective, index_methods, unknown_name
 from cbs_opt.result import (
     GAP_TOLERANCE,
     Outcome,
@@ -87,6 +87,8 @@ def solve(problem: PruningProblem, method: str = "bnb", **options: Any) -> Solut
     spec = _spec(method)
     spec.check(problem)
     spec.check_options(options)
+    if spec.prepare is not None:
+        spec.prepare()
     started = time.perf_counter()
     outcome = spec.run(problem, **options)
     seconds = time.perf_counter() - started
@@ -126,8 +128,13 @@ def conclude(
         selection_round_off=problem.round_off(as_trained),
         nodes=outcome.nodes,
         notes=notes,
-        options=dict(options),
+        options={name: _plain(value) for name, value in options.items()},
     )
+
+
+def _plain(value: Any) -> Any:
+    """What a table or JSON can hold of an option's value; a mask or a callback is only said to have been given."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else "given"
 
 
 _spec = method

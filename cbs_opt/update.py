@@ -24,7 +24,7 @@ import numpy as np
 from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import EPS, Mask, Vector, as_mask
+from cbs_opt.validate import EPS, Mask, Vector, as_mask, rounded_up
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
@@ -69,7 +69,7 @@ def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
     array or tensor, shape (*batch, n)
     """
     xp = _namespace(H, w_bar, mask)
-    kept_first, valid, S = _gather_order(xp, mask)
+    kept_first, valid, _ = _gather_order(xp, mask)
     pruned_weights = xp.where(mask, xp.zeros_like(w_bar), w_bar)
     rhs = (H @ pruned_weights[..., None])[..., 0]
     if g is not None:
@@ -106,7 +106,7 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
     image = (A @ xp.where(mask, zero, w_bar)[..., None])[..., 0]  # A_P w̄_P, shape (*batch, m)
     flat = A.reshape(-1, m, n)
     batch, rows = _arange(xp, len(flat), A)[:, None, None], _arange(xp, m, A)[None, :, None]
-    if S < m:
+    if m > S:
         A_S = flat[batch, rows, kept_first[:, None, :]] * valid[:, None, :]
         rhs = (image.reshape(-1, 1, m) @ A_S)[:, 0, :]
         if g is not None:
@@ -123,7 +123,7 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
     try:
         u = _cholesky_solve(xp, K, rhs.reshape(-1, m)).reshape(image.shape)
     except NotPositiveDefiniteError:
-        needed = 8 * m * EPS * float(xp.diagonal(K, 0, -2, -1).sum(-1).max())
+        needed = rounded_up(8 * m * EPS * float(xp.diagonal(K, 0, -2, -1).sum(-1).max()))
         raise NotPositiveDefiniteError(
             f"damping: {damping:.3g} is lost in the round-off of AAᵀ; use at least {needed:.3g}", needed
         ) from None
@@ -176,11 +176,12 @@ def _singular(xp: Any, H_SS: Any, both: Any) -> NotPositiveDefiniteError:
         floor = 8 * len(block) * EPS * max(abs(spectrum[0]), abs(spectrum[-1]))
         if spectrum[0] <= floor:
             needed = max(-float(spectrum[0]), 0.0) + max(float(floor), 1e-8 * float(np.trace(block)) / len(block))
+            needed = rounded_up(needed) if needed > 0 else 1.0
             where = f" of block {i}" if len(H_SS) > 1 else ""
             return NotPositiveDefiniteError(
                 f"H: the curvature of the kept weights{where} is not positive definite, smallest eigenvalue "
-                f"{spectrum[0]:.3g}; add damping of at least {needed or 1.0:.3g}",
-                needed or 1.0,
+                f"{spectrum[0]:.3g}; add damping of at least {needed:.3g}",
+                needed,
             )
     return NotPositiveDefiniteError("H: the curvature of the kept weights is not positive definite; add damping", 1.0)
 

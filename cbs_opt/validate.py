@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
     """
     try:
         raw = np.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{field}: not an array of numbers ({error})") from None
     if raw.dtype.kind not in "fiub":
         raise InputError(f"{field}: has dtype {raw.dtype}; give real numbers")
@@ -48,7 +49,10 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
 
 def as_mask(value: Any, field: str, n: int) -> Mask:
     """``value`` as a boolean mask of length ``n`` (1 keeps); 0/1 numbers are taken too."""
-    raw = np.asarray(value)
+    try:
+        raw = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{field}: not an array of booleans ({error})") from None
     if raw.shape != (n,):
         raise InputError(f"{field}: has shape {raw.shape}; a mask of shape ({n},) is needed")
     if raw.dtype != np.bool_:
@@ -67,6 +71,13 @@ def as_nonnegative(value: Any, field: str) -> float:
     if not np.isfinite(number) or number < 0:
         raise InputError(f"{field}: is {number}; a finite number ≥ 0 is needed")
     return number
+
+
+def rounded_up(value: float) -> float:
+    """``value`` > 0 rounded up to three digits: what a message tells the user to type suffices as it is printed."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    up = float(f"{math.ceil(value / unit) * unit:.3g}")
+    return up if up >= value else float(f"{up + unit:.3g}")
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

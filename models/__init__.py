@@ -1,1 +1,48 @@
-"""Pyomo formulations, one a file: mathematics first, then build and extract."""
+"""Pyomo formulations, one a file: mathematics first, then build and extract.
+
+Pyomo itself is imported when a model is built, not with this package.
+"""
+
+from __future__ import annotations
+
+from cbs_opt.models import (
+    joint_bigm,
+    joint_indicator,
+    joint_perspective,
+    selection_binary,
+    selection_linearized,
+    update_qp,
+)
+from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.solution import solution_of
+from cbs_opt.models.write import write_model
+from cbs_opt.registry import unknown_name
+
+FORMULATIONS: dict[str, Formulation] = {
+    spec.name: spec
+    for spec in (
+        joint_bigm.FORMULATION,
+        joint_indicator.FORMULATION,
+        joint_perspective.FORMULATION,
+        selection_binary.FORMULATION,
+        selection_linearized.FORMULATION,
+        update_qp.FORMULATION,
+    )
+}
+"""All formulations by name, in the order of the documentation."""
+
+
+def by_name(name: str) -> Formulation:
+    """The formulation called ``name``.
+
+    Raises
+    ------
+    UnknownMethodError
+        Listing the names there are.
+    """
+    if name not in FORMULATIONS:
+        raise unknown_name("formulation", name, list(FORMULATIONS))
+    return FORMULATIONS[name]
+
+
+__all__ = ["FORMULATIONS", "Formulation", "ProblemClass", "by_name", "solution_of", "write_model"]

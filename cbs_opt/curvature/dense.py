@@ -10,7 +10,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, eigvalsh,
 
 from cbs_opt.curvature.base import Curvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
-from cbs_opt.validate import EPS, Matrix, Vector, as_array, as_nonnegative, frozen
+from cbs_opt.validate import EPS, Matrix, Vector, as_array, as_nonnegative, frozen, rounded_up
 
 ASYMMETRY_TOLERANCE = 1e-8
 """Largest |H_ij − H_ji| / √(H_ii H_jj) that is round-off; it is averaged away and noted."""
@@ -44,7 +44,7 @@ class DenseCurvature(Curvature):
         matrix, self._notes = _symmetric(matrix)
         if self._damping > 0:
             matrix = matrix + self._damping * np.eye(len(matrix))
-        _require_positive_definite(matrix)
+        _require_positive_definite(matrix, self._damping)
         self._H = frozen(matrix)
 
     @property
@@ -101,7 +101,7 @@ def _symmetric(matrix: Matrix) -> tuple[Matrix, tuple[str, ...]]:
     return (matrix + matrix.T) / 2, (note,)
 
 
-def _require_positive_definite(matrix: Matrix) -> None:
+def _require_positive_definite(matrix: Matrix, damping: float) -> None:
     """Cholesky of H, scaled to unit diagonal and lowered by its own round-off, must exist.
 
     A Cholesky factorization that succeeds on A − cI, with c a small multiple of n·eps for unit diagonal,
@@ -123,8 +123,9 @@ def _require_positive_definite(matrix: Matrix) -> None:
     smallest = float(eigvalsh(matrix, subset_by_index=[0, 0])[0])
     largest = float(np.abs(matrix).sum(axis=1).max())
     needed = max(-smallest, 0.0) + max(1e-8 * float(np.abs(diagonal).mean()), 8.0 * (n + 1) * EPS * largest)
-    needed = needed if needed > 0 else 1.0
+    needed = rounded_up(damping + needed) if needed > 0 else 1.0
     what = f"H[{i},{i}] = {diagonal[i]:.6g}" if diagonal[i] <= 0 else f"its smallest eigenvalue is {smallest:.3g}"
+    with_damping = f" with the damping {damping:.6g}" if damping > 0 else ""
     raise NotPositiveDefiniteError(
-        f"H: not positive definite, {what}; add damping of at least {needed:.3g}", needed
+        f"H: not positive definite{with_damping}, {what}; give H + λI with a damping λ of at least {needed:.3g}", needed
     )

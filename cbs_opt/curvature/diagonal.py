@@ -8,7 +8,7 @@ import numpy as np
 
 from cbs_opt.curvature.base import Curvature
 from cbs_opt.errors import NotPositiveDefiniteError
-from cbs_opt.validate import Matrix, Vector, as_array, as_nonnegative, frozen
+from cbs_opt.validate import Matrix, Vector, as_array, as_nonnegative, frozen, rounded_up
 
 
 class DiagonalCurvature(Curvature):
@@ -28,10 +28,10 @@ class DiagonalCurvature(Curvature):
         entries = as_array(diagonal, "diagonal", 1) + self._damping
         i = int(np.argmin(entries))
         if entries[i] <= 0:
-            needed = float(-entries[i] + 1e-8 * np.abs(entries).mean()) or 1.0
+            needed = rounded_up(self._damping + float(-entries[i] + 1e-8 * np.abs(entries).mean()) or 1.0)
             raise NotPositiveDefiniteError(
-                f"diagonal: entry {i} is {entries[i]:.6g} with the damping; add damping of at least {needed:.3g}",
-                self._damping + needed,
+                f"diagonal: entry {i} is {entries[i]:.6g} with the damping; give a damping of at least {needed:.3g}",
+                needed,
             )
         self._diagonal = frozen(entries)
 

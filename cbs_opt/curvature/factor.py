@@ -60,7 +60,9 @@ class FactorCurvature(Curvature):
         if self.n <= len(self._A):
             return np.diag(np.linalg.inv(self._form_dense())).copy()
         half = solve_triangular(self._sample_cholesky[0], self._A, lower=True, check_finite=False)
-        return (1.0 - np.einsum("ij,ij->j", half, half)) / self._damping
+        difference = (1.0 - np.einsum("ij,ij->j", half, half)) / self._damping
+        # (H⁻¹)_ii ≥ 1/H_ii always; the difference falls below it only where λ is lost in its own round-off.
+        return np.maximum(difference, 1.0 / self.diagonal())
 
     def solve(self, v: Vector) -> Vector:
         inner = cho_solve(self._sample_cholesky, self._A @ v)

@@ -51,7 +51,8 @@ class Cardinality(Pattern):
     """
 
     def __init__(self, n: int, prune: int, *, keep: Any = (), forbid: Any = ()) -> None:
-        if isinstance(prune, bool) or int(prune) != prune or not 0 <= prune <= n:
+        number = isinstance(prune, (int, float, np.integer, np.floating)) and not isinstance(prune, bool)
+        if not (number and 0 <= prune <= n and prune % 1 == 0):
             raise PatternError(f"prune: is {prune}; a whole number between 0 and the {n} weights is needed")
         self._n = int(n)
         self._prune = int(prune)
@@ -118,11 +119,8 @@ class Cardinality(Pattern):
         room = self.most_kept_free
         ranking = self._ranking(scores)
         values = np.full(self._n, -np.inf)
-        if room < len(ranking):
-            # Pruning a kept weight lets the best pruned one in.
-            runner_up = scores[ranking[room]]
-        else:
-            runner_up = 0.0
+        # Pruning a kept weight lets the best pruned one in.
+        runner_up = scores[ranking[room]] if room < len(ranking) else 0.0
         kept, pruned = ranking[:room], ranking[room:]
         values[kept] = value - scores[kept] + runner_up
         if room > 0:

@@ -1,0 +1,135 @@
+"""The commands under one roof, and what becomes of every error.
+
+Exit codes: 0 done; 1 finished, but not all that was asked for (a block failed, a proof was not
+reached); 2 bad input; 70 an error nobody expected; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from cbs_opt.cli import certify, compare, export, methods, solve, study
+from cbs_opt.cli.common import sentence
+from cbs_opt.errors import CbsOptError
+
+BAD_INPUT = 2
+UNEXPECTED = 70
+INTERRUPTED = 130
+
+_USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException: typer exports its children only
+
+EPILOG = (
+    "Exit codes: 0 done; 1 finished, but a block failed or a proof was not reached; 2 bad input; "
+    "70 unexpected error; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="cbs-opt",
+    help="Prune neural networks by mathematical optimization, with a proven gap for every answer.",
+    epilog=EPILOG,
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (study.study, solve.solve, compare.compare, certify.certify, export.export, methods.methods):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from cbs_opt import __version__
+
+        typer.echo(f"cbs-opt {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere on the line.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error becomes one sentence on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ shows ? instead of failing
+    try:
+        with _log_on_stderr(debug):
+            code = app(args=words, prog_name="cbs-opt", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing is to be said, and nothing flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error)
+    if code == INTERRUPTED:
+        return _interrupted()
+    return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _log_on_stderr(wanted: bool) -> Iterator[None]:
+    """The log of the package on stderr for as long as the command runs."""
+    if not wanted:
+        yield
+        return
+    import logging
+
+    log, handler = logging.getLogger("cbs_opt"), logging.StreamHandler()
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(logging.NOTSET)
+        log.removeHandler(handler)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, _USAGE_ERROR):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "cbs-opt"
+        message = sentence(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+        return _fail(f"{message}; see `{command} --help`", BAD_INPUT)
+    if isinstance(error, CbsOptError):
+        return _fail(sentence(error), BAD_INPUT)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _fail(f"{error.filename}: {error.strerror}", BAD_INPUT)
+    return _fail(f"{sentence(error)}; this was not expected, run again with --debug and report it", UNEXPECTED)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted\n")
+    return INTERRUPTED

@@ -1,0 +1,205 @@
+"""What the commands share: options, blocks, JSON, tables, and a spinner for terminals."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cbs_opt.errors import BlockFileError, CbsOptError, InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cbs_opt.problem import PruningProblem
+
+PLAIN_WIDTH = 160
+"""Columns of a table that does not go to a terminal."""
+
+Block = Annotated[Path, typer.Argument(metavar="BLOCK", help="A block file (.npz).")]
+Sparsity = Annotated[
+    float | None, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
+]
+Prune = Annotated[int | None, typer.Option("--prune", metavar="K", help="Prune at least this many weights.")]
+TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each exact method.")]
+Gap = Annotated[
+    float | None, typer.Option("--gap", metavar="G", help="Relative gap at which an exact method may stop.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="For methods that draw at random.")]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write one JSON object; - to stdout, and nothing else.")
+]
+
+
+def load_problem(path: Path, sparsity: float | None, prune: int | None) -> PruningProblem:
+    """The block at ``path`` with the pattern that was asked for; errors name the file."""
+    from cbs_opt.problem import PruningProblem
+
+    require_one(sparsity, prune)
+    problem = PruningProblem.load(path)
+    try:
+        return problem.at_sparsity(sparsity) if sparsity is not None else problem.pruning(prune or 0)
+    except CbsOptError as error:
+        error.args = (f"{path}: {error}", *error.args[1:])
+        raise
+
+
+def require_one(sparsity: float | None, prune: int | None) -> None:
+    """Raise unless exactly one of ``--sparsity`` (in [0, 1]) and ``--prune`` (≥ 0) is given."""
+    if (sparsity is None) == (prune is None):
+        raise InputError("give exactly one of --sparsity R and --prune K")
+    if sparsity is not None:
+        from cbs_opt.patterns import prune_count
+
+        prune_count(1, sparsity)
+    if prune is not None and prune < 0:
+        raise InputError(f"prune: is {prune}; a whole number of weights, 0 or more, is needed")
+
+
+def limits(time_limit: float | None, gap: float | None, seed: int | None) -> dict[str, Any]:
+    """The options that were given, checked."""
+    from cbs_opt.validate import as_nonnegative
+
+    options: dict[str, Any] = {}
+    if time_limit is not None:
+        options["time_limit"] = time_limit if time_limit == math.inf else as_nonnegative(time_limit, "time_limit")
+    if gap is not None:
+        options["gap"] = as_nonnegative(gap, "gap")
+    if seed is not None:
+        options["seed"] = seed
+    return options
+
+
+def block_files(paths: Sequence[Path]) -> list[Path]:
+    """The files meant by ``paths``: a folder stands for the .npz files in it."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(path.glob("*.npz"))
+        if not inside:
+            raise BlockFileError(f"{path}: the folder holds no .npz files; name block files, or a folder of them")
+        files += inside
+    return list(dict.fromkeys(files))
+
+
+def split_names(names: str | None, what: str) -> list[str] | None:
+    """'a, b' → ['a', 'b']; None stays None."""
+    if names is None:
+        return None
+    parts = [name.strip() for name in names.split(",") if name.strip()]
+    if not parts:
+        raise InputError(f"{what}: names nothing; separate names by commas")
+    return parts
+
+
+# ---------------------------------------------------------------- output
+
+
+def check_outputs(*targets: str | Path | None) -> None:
+    """Raise before any work is done when a result could not be written."""
+    from cbs_opt.files import require_writable
+
+    for target in targets:
+        if target is not None and str(target) != "-":
+            require_writable(target)
+
+
+def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """Show the result to a person, and/or write it as JSON where ``--json`` says."""
+    if target is None:
+        show()
+        return
+    text = json.dumps(plain(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    from cbs_opt.files import write_whole
+
+    write_whole(target, lambda stream: stream.write(text.encode()))
+    show()
+
+
+def plain(value: Any) -> Any:
+    """``value`` in terms of JSON: NaN and infinities become null, arrays become lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return str(value)
+
+
+def say(*lines: object) -> None:
+    """Print lines or tables to stdout; wide, and without colours, when it is not a terminal."""
+    from rich.console import Console
+
+    console = Console(
+        file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, highlight=False, emoji=False
+    )
+    for line in lines:
+        console.print(line, soft_wrap=isinstance(line, str))
+
+
+def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
+    """A table; ``columns`` are (heading, 'left' or 'right'), the cells are text as it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading, side in columns:
+        drawn.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def number(value: float | None) -> str:
+    """Six significant digits, or a dash where there is no number."""
+    return f"{value:.6g}" if value is not None and math.isfinite(value) else "–"
+
+
+def percent(value: float | None) -> str:
+    """A gap in words: '0.12 %', 'unknown' without a bound."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.2g} %" if 0 < value < 0.1 else f"{100 * value:.1f} %" if value else "0 %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to three digits."""
+    return f"{value:.3g} s" if value is not None and math.isfinite(value) else "–"
+
+
+def sentence(error: BaseException | str) -> str:
+    """An error as one line of text; the class is named where the message alone says too little."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (str, CbsOptError)):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def working(message: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr while it is a terminal; yields a function that changes its text."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(message)) as status:
+        yield lambda text: status.update(Text(text))

@@ -1,0 +1,187 @@
+"""`cbs-opt compare`: the comparator's table, per block and over all blocks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cbs_opt.cli.common import (
+    Gap,
+    Json,
+    Prune,
+    Seed,
+    Sparsity,
+    TimeLimit,
+    block_files,
+    check_outputs,
+    emit,
+    limits,
+    load_problem,
+    number,
+    percent,
+    require_one,
+    say,
+    seconds,
+    sentence,
+    split_names,
+    table,
+    working,
+)
+from cbs_opt.errors import CbsOptError, UnavailableMethodError
+
+if TYPE_CHECKING:
+    from cbs_opt.comparator import Comparison
+
+log = logging.getLogger("cbs_opt")
+
+COLUMNS = [
+    ("method", "left"),
+    ("loss as trained", "right"),
+    ("loss re-tuned", "right"),
+    ("recovered", "right"),
+    ("gap", "right"),
+    ("answer", "left"),
+    ("time", "right"),
+]
+FOOTNOTE = "The gap is about the quadratic model of the loss, not about accuracy."
+
+
+def compare(
+    blocks: Annotated[
+        list[Path], typer.Argument(metavar="BLOCK...", help="Block files, or folders of them.")
+    ],
+    sparsity: Sparsity = None,
+    prune: Prune = None,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
+    ] = None,
+    time_limit: TimeLimit = None,
+    gap: Gap = None,
+    seed: Seed = None,
+    json: Json = None,
+) -> None:
+    """Run several methods on the same blocks and judge them all by the best proven bound.
+
+    A block that fails is reported, the others go on, and the exit code is 1 (2 when all of them fail).
+
+    Example: cbs-opt compare blocks/ --sparsity 0.8 --methods magnitude,greedy-obs,bnb
+    """
+    from cbs_opt.comparator import compare as run
+    from cbs_opt.run import method as find_method
+
+    require_one(sparsity, prune)
+    names = split_names(methods, "--methods")
+    for name in names or ():
+        reason = find_method(name).unavailable_because()
+        if reason:
+            raise UnavailableMethodError(f"method {name}: {reason}; install it, or leave the method out")
+    options = limits(time_limit, gap, seed)
+    check_outputs(json)
+    files = block_files(blocks)
+    done: list[Comparison] = []
+    failed: dict[str, str] = {}
+    first: Exception | None = None
+    with working("comparing") as progress:
+        for i, file in enumerate(files, 1):
+            try:
+                problem = load_problem(file, sparsity, prune)
+                where = f"block {i} of {len(files)}, {problem.name}: "
+                done.append(run(problem, names, on_row=partial(_announce, progress, where), **options))
+            except Exception as error:
+                log.debug("%s failed", file, exc_info=True)
+                first = first or error
+                message = sentence(error)
+                failed[str(file)] = message.removeprefix(f"{file}: ")
+    if not done and first is not None and len(files) == 1:
+        raise first
+    total = _sum(done) if len(done) > 1 else []
+    data = {
+        "blocks": [comparison.to_dict() for comparison in done],
+        "sum": total,
+        "failed": [{"file": file, "error": message} for file, message in failed.items()],
+    }
+    emit(json, data, lambda: _show(done, total, failed))
+    for failure, message in failed.items():
+        typer.echo(f"error: {failure}: {message}", err=True)
+    if any(row.termination_condition == "interrupted" for comparison in done for row in comparison.rows):
+        raise typer.Exit(130)
+    if failed:
+        only_bad_input = not done and isinstance(first, CbsOptError)
+        raise typer.Exit(2 if only_bad_input else 1)
+
+
+def _announce(progress: Callable[[str], None], where: str, method: str) -> None:
+    progress(where + method)
+
+
+def _sum(done: list[Comparison]) -> list[dict[str, Any]]:
+    """Each method's sums over the blocks: objective and bound of the block-diagonal model made of them."""
+    total: list[dict[str, Any]] = []
+    in_all = [row.method for row in done[0].rows if all(row.method in {r.method for r in c.rows} for c in done)]
+    for name in in_all:
+        rows = [comparison[name] for comparison in done]
+        objective = math.fsum(row.objective for row in rows)
+        selection = math.fsum(row.selection_objective for row in rows)
+        bound = math.fsum(row.bound for row in rows)
+        # A block whose gap is 0 up to round-off adds nothing to the gap of the sum.
+        missing = math.fsum(row.objective - row.bound for row in rows if row.gap > 0)
+        total.append(
+            {
+                "method": name,
+                "n": sum(row.n for row in rows),
+                "pruned": sum(row.pruned for row in rows),
+                "selection_objective": selection,
+                "objective": objective,
+                "bound": bound,
+                "gap": missing / abs(objective) if objective else missing,
+                "recovered": (selection - objective) / abs(selection) if selection else 0.0,
+                "proven": all(row.proven for row in rows),
+                "seconds": math.fsum(row.seconds for row in rows),
+            }
+        )
+    return total
+
+
+def _show(done: list[Comparison], total: list[dict[str, Any]], failed: dict[str, str]) -> None:
+    for comparison in done:
+        title = f"{comparison.problem}: {comparison.pattern}; best proven bound {number(comparison.bound)}"
+        say(table(title, COLUMNS, [_cells(row.to_dict()) for row in comparison.rows]))
+        for name, reason in comparison.skipped.items():
+            say(f"  left out: {reason if reason.startswith('method') else f'{name}: {reason}'}")
+    if total:
+        n = total[0]["n"]
+        title = f"Sum over {len(done)} blocks, {n} weights (valid for a block-diagonal model); "
+        title += f"bound {number(total[0]['bound'])}"
+        say(table(title, COLUMNS, [_cells(row) for row in total]))
+    if failed:
+        say(f"{len(failed)} of {len(done) + len(failed)} blocks failed.")
+    if done:
+        say(FOOTNOTE)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["method"],
+        number(row["selection_objective"]),
+        number(row["objective"]),
+        percent(row["recovered"]),
+        percent(row["gap"]),
+        _answer(row),
+        seconds(row["seconds"]),
+    ]
+
+
+def _answer(row: dict[str, Any]) -> str:
+    from cbs_opt.registry import Objective
+    from cbs_opt.run import method as find_method
+
+    if not row["proven"]:
+        return "feasible"
+    return "proven" if find_method(row["method"]).objective is Objective.JOINT else "proven selection"

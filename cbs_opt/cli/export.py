@@ -1,0 +1,84 @@
+"""`cbs-opt export`: a formulation of a block as a file for other solvers."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cbs_opt.cli.common import Block, Json, Prune, Sparsity, check_outputs, emit, load_problem, say, working
+from cbs_opt.errors import InputError, UnsupportedError
+
+SUFFIXES = (".lp", ".mps", ".nl")
+
+
+def export(
+    block: Block,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="model.lp, model.mps or model.nl")],
+    formulation: Annotated[
+        str, typer.Option("--formulation", metavar="NAME", help="A name from `cbs-opt methods`.")
+    ] = "joint_bigm",
+    sparsity: Sparsity = None,
+    prune: Prune = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="FILE", help="The mask, for the formulation update_qp.")
+    ] = None,
+    transformation: Annotated[
+        str | None,
+        typer.Option(
+            "--transformation", metavar="gdp.bigm|gdp.hull", help="For joint_indicator (default gdp.bigm)."
+        ),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Write a formulation of a block as LP, MPS or NL, for any other solver.
+
+    Example: cbs-opt export block.npz model.lp --formulation joint_bigm --sparsity 0.8
+    """
+    from cbs_opt.models import by_name, write_model
+
+    spec = by_name(formulation)
+    if out.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{out}: the suffix says no format; name it .lp, .mps or .nl")
+    check_outputs(out, json)
+    accepted = inspect.signature(spec.build).parameters
+    options: dict[str, Any] = {}
+    for option, value in (("mask", mask), ("transformation", transformation)):
+        if value is not None and option not in accepted:
+            raise UnsupportedError(f"formulation {formulation}: has no option --{option}; leave it out")
+    if "transformation" in accepted:
+        options["transformation"] = transformation or "gdp.bigm"
+        if options["transformation"] not in ("gdp.bigm", "gdp.hull"):
+            raise InputError(f"transformation: is {transformation}; there are gdp.bigm, gdp.hull")
+    if "mask" in accepted:
+        if mask is None:
+            raise InputError(f"formulation {formulation}: needs the mask, give --mask FILE")
+        from cbs_opt.certify import load_mask
+        from cbs_opt.problem import PruningProblem
+
+        problem = PruningProblem.load(block)
+        options["mask"] = load_mask(mask, problem.n)
+    else:
+        problem = load_problem(block, sparsity, prune)
+    with working(f"building {formulation} for {problem.name}"):
+        model = spec.build(problem, **options)
+        write_model(model, out)
+    facts = {
+        "name": problem.name,
+        "n": problem.n,
+        "formulation": spec.name,
+        "problem_class": str(spec.problem_class),
+        "file": str(out),
+        "variables": model.nvariables(),
+        "constraints": model.nconstraints(),
+    }
+    emit(
+        json,
+        facts,
+        lambda: say(
+            f"{out}: {formulation} ({spec.problem_class}) of {problem.name}, {facts['variables']} variables, "
+            f"{facts['constraints']} constraints; {spec.summary}"
+        ),
+    )

@@ -1,0 +1,71 @@
+"""`cbs-opt methods`: what is available here, and why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbs_opt.cli.common import Json, emit, say, table
+
+
+def methods(json: Json = None) -> None:
+    """List the methods and the formulations: what they solve, whether they prove it, their options.
+
+    Example: cbs-opt methods
+    """
+    from cbs_opt.models import FORMULATIONS
+    from cbs_opt.run import methods as all_methods
+
+    rows: list[dict[str, Any]] = []
+    for spec in all_methods().values():
+        reason = spec.unavailable_because()
+        rows.append(
+            {
+                "name": spec.name,
+                "summary": spec.summary,
+                "objective": str(spec.objective),
+                "exact": spec.exact,
+                "max_n": spec.max_n,
+                "available": reason is None,
+                "reason": reason,
+                "options": spec.options,
+                "reference": spec.reference,
+            }
+        )
+    models = [
+        {
+            "name": model.name,
+            "summary": model.summary,
+            "problem_class": str(model.problem_class),
+            "reference": model.reference,
+        }
+        for model in FORMULATIONS.values()
+    ]
+    emit(json, {"methods": rows, "formulations": models}, lambda: _show(rows, models))
+
+
+def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
+    say(
+        table(
+            "Methods: `cbs-opt solve BLOCK --sparsity R --method NAME`",
+            [("method", "left"), ("problem", "left"), ("answer", "left"), ("max n", "right"), ("here", "left"),
+             ("options", "left"), ("what it does", "left"), ("reference", "left")],
+            [
+                [
+                    row["name"],
+                    row["objective"],
+                    "exact" if row["exact"] else "heuristic",
+                    "any" if row["max_n"] is None else str(row["max_n"]),
+                    "yes" if row["available"] else f"no: {row['reason']}",
+                    ", ".join(f"{option}={default}" for option, default in row["options"].items()) or "–",
+                    row["summary"],
+                    row["reference"],
+                ]
+                for row in rows
+            ],
+        ),
+        table(
+            "Formulations: `cbs-opt export BLOCK model.lp --formulation NAME --sparsity R`",
+            [("formulation", "left"), ("class", "left"), ("what it is", "left"), ("reference", "left")],
+            [[model["name"], model["problem_class"], model["summary"], model["reference"]] for model in models],
+        ),
+    )

@@ -1,0 +1,97 @@
+"""`cbs-opt solve`: one method on one block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cbs_opt.cli.common import (
+    Block,
+    Gap,
+    Json,
+    Prune,
+    Seed,
+    Sparsity,
+    TimeLimit,
+    check_outputs,
+    emit,
+    limits,
+    load_problem,
+    number,
+    percent,
+    say,
+    seconds,
+    working,
+)
+
+if TYPE_CHECKING:
+    from cbs_opt.result import Solution
+
+
+def solve(
+    block: Block,
+    sparsity: Sparsity = None,
+    prune: Prune = None,
+    method: Annotated[str, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`.")] = "bnb",
+    time_limit: TimeLimit = None,
+    gap: Gap = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write mask and weights (.npz or .safetensors)."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Choose which weights of a block to prune, re-tune the rest, and say what is proven.
+
+    An exact method that ends without its proof still shows its best answer, and the exit code is 1.
+
+    Example: cbs-opt solve block.npz --sparsity 0.8 --method bnb --time-limit 60 --out pruned.npz
+    """
+    from cbs_opt.certify import save_mask, suffix_of
+    from cbs_opt.run import method as find_method
+    from cbs_opt.run import solve as run
+
+    spec = find_method(method)
+    options = limits(time_limit, gap, seed)
+    spec.check_options(options)
+    check_outputs(out, json)
+    if out is not None:
+        suffix_of(out)
+    problem = load_problem(block, sparsity, prune)
+    with working(f"{method} on {problem.name}, {problem.n} weights"):
+        solution = run(problem, method, **options)
+    if out is not None:
+        save_mask(out, solution.mask, solution.weights)
+    emit(json, solution.to_dict(), lambda: _show(solution, spec.exact, out))
+    if solution.termination_condition == "interrupted":
+        raise typer.Exit(130)
+    if spec.exact and solution.solution_status != "optimal":
+        raise typer.Exit(1)
+
+
+def _show(solution: Solution, exact: bool, out: Path | None) -> None:
+    proof = "optimal, proven" if solution.solution_status == "optimal" else "feasible"
+    if exact and solution.solution_status != "optimal":
+        proof += f", not proven ({solution.termination_condition})"
+    say(
+        f"{solution.name}: {solution.method} pruned {solution.pruned} of {solution.n} weights "
+        f"in {seconds(solution.seconds)}: {proof}"
+    )
+    recovered = solution.selection_objective - solution.objective
+    say(f"  loss, weights as trained  {number(solution.selection_objective)}")
+    say(f"  loss, weights re-tuned    {number(solution.objective)}  (the update recovers {number(recovered)})")
+    if solution.bound > float("-inf"):
+        say(f"  proven lower bound        {number(solution.bound)}  (gap {percent(solution.gap)})")
+    elif solution.selection_bound > float("-inf"):
+        say(f"  bound on the selection    {number(solution.selection_bound)}  (gap {percent(solution.selection_gap)})")
+    else:
+        say("  proven lower bound        none by this method; see `cbs-opt certify` or `cbs-opt compare`")
+    if solution.nodes:
+        say(f"  nodes                     {solution.nodes}")
+    for note in solution.notes:
+        say(f"  note: {note}")
+    if out is not None:
+        say(f"  mask and weights in {out}")

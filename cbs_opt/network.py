@@ -1,0 +1,248 @@
+"""Networks by name, their weights and data from files, and their accuracy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.digits import digits_mlp, digits_parts, digits_weights
+from cbs_opt.errors import InputError
+from cbs_opt.registry import unknown_name
+
+if TYPE_CHECKING:
+    import torch
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Labelled samples, ready to be fed to a network.
+
+    Parameters
+    ----------
+    train_x : float32 array, shape (m, ...)
+        Curvature is collected from these.
+    train_y : int64 array, shape (m,)
+    test_x, test_y
+        Accuracy is measured on these.
+    """
+
+    train_x: Images
+    train_y: Labels
+    test_x: Images
+    test_y: Labels
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            if y.ndim != 1 or len(x) != len(y) or not len(y):
+                raise InputError(f"{part}_y: has shape {y.shape} for {len(x)} samples; one label a sample is needed")
+            if not np.isfinite(x).all():
+                first = np.argwhere(~np.isfinite(x))[0]
+                raise InputError(f"{part}_x: entry {tuple(map(int, first))} is not finite; all entries must be")
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A network this package knows: how it is built, its own weights if any, and how raw images are scaled."""
+
+    build: Callable[[], torch.nn.Module]
+    weights: Callable[[], dict[str, torch.Tensor]] | None
+    scale: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def mlpnet() -> torch.nn.Module:
+    """The MLPNet of WoodFisher, CBS and CHITA: 784-40-20-10, ReLU, no biases, untrained."""
+    from torch import nn
+
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(784, 40, bias=False),
+            relu1=nn.ReLU(),
+            fc2=nn.Linear(40, 20, bias=False),
+            relu2=nn.ReLU(),
+            fc3=nn.Linear(20, 10, bias=False),
+        )
+    )
+
+
+NETWORKS: Mapping[str, NamedNetwork] = {
+    "digits": NamedNetwork(digits_mlp, digits_weights, lambda x: x / 16),
+    "mlpnet": NamedNetwork(mlpnet, None, lambda x: (x / 255 - 0.1307) / 0.3081),
+}
+
+
+def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+    """A network in eval mode.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NETWORKS``, or ``module:factory``: the module is imported from the current folder (or from
+        wherever Python finds it) and ``factory()`` is called. **That runs the module's code.**
+    weights : path, optional
+        ``.safetensors``, ``.npz`` or ``.pt``/``.pth``/``.bin`` (``torch.load(weights_only=True)``). Left out:
+        the embedded weights of a named network, or those the factory sets.
+
+    Raises
+    ------
+    UnknownMethodError
+        No network of that name.
+    InputError
+        The file cannot be read, or does not fit (names the tensors).
+    """
+    if ":" in name:
+        model, own = _from_factory(name), True
+    elif name in NETWORKS:
+        model, own = NETWORKS[name].build(), NETWORKS[name].weights is not None
+    else:
+        raise unknown_name("network", name, [*NETWORKS, "module:factory of your own"])
+    if weights is not None:
+        _fill(model, load_tensors(weights), str(weights))
+    elif not own:
+        raise InputError(f"network {name}: has no embedded weights; give a weights file")
+    elif name in NETWORKS:
+        embedded = NETWORKS[name].weights
+        assert embedded is not None
+        _fill(model, embedded(), f"the embedded weights of {name}")
+    return model.eval()
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Tensors by name from a ``.safetensors``, ``.npz`` or torch file; nothing pickled is ever executed."""
+    import torch
+
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: torch.from_numpy(archive[name]) for name in archive.files}
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader raises its own kinds, some of them plain Exception
+        raise InputError(
+            f"{file}: cannot be read as network weights ({type(error).__name__}); write a .safetensors, an .npz of "
+            "plain arrays or torch.save(model.state_dict(), …); pickled objects are never loaded"
+        ) from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
+        raise InputError(f"{file}: does not hold tensors by name; save model.state_dict()")
+    return dict(loaded)
+
+
+def digits_data() -> Data:
+    """The digits, training and test part."""
+    parts = digits_parts()
+    return Data(*parts["train"], *parts["test"])
+
+
+def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
+    """Samples from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
+
+    Images of an integer type are scaled as the named ``network`` wants them, to [0, 1] for any other
+    network; images of a float type are taken as they are.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            names = [n for n in ("train_x", "train_y", "test_x", "test_y", "x", "y") if n in archive.files]
+            arrays = {name: archive[name] for name in names}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read as data ({error}); write it with numpy.savez") from None
+    needed = ("x", "y", "x", "y") if {"x", "y"} <= set(arrays) else ("train_x", "train_y", "test_x", "test_y")
+    for name in needed:
+        if name not in arrays:
+            raise InputError(f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y")
+        kinds = "iu" if name.endswith("y") else "fiu"
+        if arrays[name].dtype.kind not in kinds:
+            raise InputError(f"{file}: {name} has dtype {arrays[name].dtype}; "
+                             f"{'integer labels' if kinds == 'iu' else 'numbers'} are needed")
+    scale = NETWORKS[network].scale if network in NETWORKS else lambda x: x / 255
+
+    def images(x: NDArray[Any]) -> Images:
+        floats = scale(x.astype(np.float32)) if x.dtype.kind in "iu" else x
+        return np.ascontiguousarray(floats, dtype=np.float32)
+
+    train_x, train_y, test_x, test_y = (arrays[name] for name in needed)
+    try:
+        return Data(images(train_x), train_y.astype(np.int64), images(test_x), test_y.astype(np.int64))
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int = 2_000) -> float:
+    """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode."""
+    import torch
+
+    model.eval()
+    dtype = next(model.parameters()).dtype
+    correct = 0
+    with torch.inference_mode():
+        for start in range(0, len(y), batch):
+            inputs = torch.from_numpy(x[start : start + batch]).to(dtype)
+            outputs = _outputs(model, inputs)
+            correct += int((outputs.argmax(dim=1).numpy() == y[start : start + batch]).sum())
+    return correct / len(y)
+
+
+def _outputs(model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    try:
+        outputs: torch.Tensor = model(inputs)
+    except RuntimeError as error:
+        raise InputError(f"x: the network cannot take samples of shape {tuple(inputs.shape[1:])} ({error})") from None
+    if outputs.ndim != 2:
+        raise InputError(f"the network's output has shape {tuple(outputs.shape)}; class scores (m, classes) are needed")
+    return outputs
+
+
+def _from_factory(name: str) -> torch.nn.Module:
+    import torch
+
+    module_name, _, factory_name = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        model = getattr(importlib.import_module(module_name), factory_name)()
+    except Exception as error:  # the user's own code may raise anything
+        raise InputError(f"network {name}: cannot be made ({type(error).__name__}: {error}); "
+                         "give module:factory with a function that takes no arguments") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"network {name}: the factory returned {type(model).__name__}; a torch.nn.Module is needed")
+    return model
+
+
+def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy tensors into the model; every one must have its place and every place its tensor."""
+    wanted = model.state_dict()
+    trouble = [f"{name} is missing" for name in wanted if name not in tensors]
+    trouble += [f"{name} has no place in the network" for name in tensors if name not in wanted]
+    for name in wanted.keys() & tensors.keys():
+        if wanted[name].shape != tensors[name].shape:
+            trouble.append(f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}")
+    if trouble:
+        shown = "; ".join(sorted(trouble)[:4]) + (f"; and {len(trouble) - 4} more" if len(trouble) > 4 else "")
+        raise InputError(f"{source}: does not fit the network: {shown}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise InputError(f"{source}: {name} holds NaN or infinity; all weights must be finite")
+    model.load_state_dict(dict(tensors))

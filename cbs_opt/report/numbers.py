@@ -1,0 +1,46 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "–"
+
+
+def scientific(value: float) -> str:
+    """'3.21e-2'; short, and aligned by its point."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """'12.3 %'."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def gap(fraction: float) -> str:
+    """A gap in percent; '0 %' is only what is proven to six digits, 'unknown' what has no bound."""
+    if not math.isfinite(fraction):
+        return "unknown"
+    if fraction <= 1e-6:
+        return "0 %"
+    if fraction < 1e-4:
+        return "<0.01 %"
+    return f"{100 * fraction:.2f} %" if fraction < 0.1 else f"{100 * fraction:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """'12.3 s', '45 ms', '3 min 20 s'."""
+    if not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 0.9995:
+        return f"{1e3 * seconds:.0f} ms" if seconds >= 0.0095 else f"{1e3 * seconds:.1f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

@@ -1,0 +1,241 @@
+"""What a study found: a row per block, method and sparsity, and the sums over the blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cbs_opt.comparator import Row
+from cbs_opt.result import GAP_TOLERANCE, finite_or_none
+
+EXIT_INTERRUPTED = 130
+EXIT_FAILED_BLOCKS = 1
+
+GAP_IS_ABOUT_THE_MODEL = (
+    "The gap is about the quadratic model of the loss, not about accuracy: it says how much lower the model's "
+    "objective could be with the best possible mask."
+)
+SUMS_ARE_VALID = (
+    "Objectives and bounds are sums over the blocks, which is exact for the block-diagonal model: no curvature "
+    "between blocks."
+)
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One method on one block at one sparsity, as the comparator judged it.
+
+    ``group`` is the layer (or the file) the block belongs to, ``kept`` the indices the method kept.
+    """
+
+    sparsity: float
+    group: str
+    damping: float
+    row: Row
+    kept: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what is unknown is None."""
+        values = self.row.to_dict()
+        block = values.pop("problem")
+        return {"sparsity": self.sparsity, "group": self.group, "block": block, "damping": self.damping, **values}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A block without an answer, and why. ``sparsity`` is None where the block could not be read at all."""
+
+    sparsity: float | None
+    block: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method at one sparsity, summed over blocks.
+
+    Parameters
+    ----------
+    objective, selection_objective, bound : float
+        Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods).
+    gap : float
+        (objective − bound)/objective of the sums; inf: unknown.
+    worst_gap : float
+        The largest gap of a single block.
+    proven : int
+        Blocks whose answer is proven optimal for the joint problem, whoever proved the bound.
+    seconds : float
+        Sum of the solve times.
+    accuracy, selection_accuracy : float or None
+        Test accuracy of the network with all these blocks pruned, with and without the update.
+    """
+
+    sparsity: float
+    method: str
+    blocks: int
+    weights: int
+    pruned: int
+    objective: float
+    selection_objective: float
+    bound: float
+    gap: float
+    worst_gap: float
+    proven: int
+    seconds: float
+    accuracy: float | None = None
+    selection_accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what is unknown is None."""
+        return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in self.__dict__.items()}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Test accuracy of a pruned network, with and without the update."""
+
+    updated: float
+    as_trained: float
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """Everything a study found.
+
+    Parameters
+    ----------
+    subject : str
+    blocks, weights : int
+        What was to be solved, at each sparsity.
+    rows : tuple of BlockRow
+    failures : tuple of Failure
+    accuracies : mapping of (sparsity, method) to Accuracy
+        For the methods that answered every block.
+    dense_accuracy : float or None
+    skipped : mapping of method to reason
+        Methods that did not run, or not on every block.
+    notes : tuple of str
+    settings, environment : mapping
+    stopped : str
+        Why the study ended early; empty when it is complete.
+    interrupted : bool
+        Whether it was the user who ended it.
+    seconds : float
+        Wall time.
+    created : str
+        When, ISO 8601 in UTC.
+    """
+
+    subject: str
+    blocks: int
+    weights: int
+    sparsities: tuple[float, ...]
+    methods: tuple[str, ...]
+    rows: tuple[BlockRow, ...]
+    failures: tuple[Failure, ...]
+    accuracies: Mapping[tuple[float, str], Accuracy]
+    dense_accuracy: float | None
+    skipped: Mapping[str, str]
+    notes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, str]
+    stopped: str
+    interrupted: bool
+    seconds: float
+    created: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block was tried."""
+        return not self.stopped
+
+    @property
+    def exit_code(self) -> int:
+        """130 when interrupted, 1 when blocks failed or the study broke off, else 0."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_FAILED_BLOCKS if self.failures or self.stopped else 0
+
+    def message(self) -> str:
+        """One line for whoever waits; empty when there is nothing to say."""
+        if self.stopped:
+            return f"{self.stopped}; what is done is kept"
+        if self.failures:
+            first = self.failures[0]
+            return f"{len(self.failures)} block solves failed; the first is {first.block}: {first.reason}"
+        return ""
+
+    def summaries(self, group: str | None = None) -> tuple[Summary, ...]:
+        """Sums by sparsity and method, over all blocks or over those of one group; in the order of the study."""
+        table: dict[tuple[float, str], list[BlockRow]] = {}
+        for row in self.rows:
+            if group is None or row.group == group:
+                table.setdefault((row.sparsity, row.row.method), []).append(row)
+        result = []
+        for sparsity in self.sparsities:
+            for method in self.methods:
+                if (sparsity, method) not in table:
+                    continue
+                summary = _summary(sparsity, method, table[sparsity, method])
+                measured = self.accuracies.get((sparsity, method)) if group is None else None
+                if measured:
+                    summary = replace(summary, accuracy=measured.updated, selection_accuracy=measured.as_trained)
+                result.append(summary)
+        return tuple(result)
+
+    def groups(self) -> tuple[str, ...]:
+        """The groups of blocks, in the order of the study."""
+        return tuple(dict.fromkeys(row.group for row in self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "study": self.subject,
+            "complete": self.complete,
+            "stopped": self.stopped or None,
+            "created": self.created,
+            "seconds": self.seconds,
+            "blocks": self.blocks,
+            "weights": self.weights,
+            "sparsities": list(self.sparsities),
+            "methods": list(self.methods),
+            "dense_accuracy": self.dense_accuracy,
+            "meaning": [GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_VALID],
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+            "environment": dict(self.environment),
+            "skipped": dict(self.skipped),
+            "summary": [summary.to_dict() for summary in self.summaries()],
+            "groups": {group: [s.to_dict() for s in self.summaries(group)] for group in self.groups()},
+            "failures": [dict(failure.__dict__) for failure in self.failures],
+            "rows": [{**row.to_dict(), "kept": list(row.kept)} for row in self.rows],
+        }
+
+
+def _summary(sparsity: float, method: str, rows: Iterable[BlockRow]) -> Summary:
+    judged = [row.row for row in rows]
+    objective = math.fsum(row.objective for row in judged)
+    gaps = [row.gap for row in judged]
+    # Each block's gap is ≥ 0 by the comparator; their weighted mean is the gap of the sums.
+    missing = math.fsum(row.gap * abs(row.objective) for row in judged if row.gap > 0)
+    return Summary(
+        sparsity=sparsity,
+        method=method,
+        blocks=len(judged),
+        weights=sum(row.n for row in judged),
+        pruned=sum(row.pruned for row in judged),
+        objective=objective,
+        selection_objective=math.fsum(row.selection_objective for row in judged),
+        bound=_sum(row.bound for row in judged),
+        gap=missing / abs(objective) if missing > 0 else 0.0,
+        worst_gap=max(gaps),
+        proven=sum(gap <= GAP_TOLERANCE for gap in gaps),
+        seconds=math.fsum(row.seconds for row in judged),
+    )
+
+
+def _sum(values: Iterable[float]) -> float:
+    total = list(values)
+    return math.fsum(total) if all(map(math.isfinite, total)) else -math.inf

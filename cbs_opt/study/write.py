@@ -1,0 +1,77 @@
+"""The files of a study: JSON, CSV, plots and one page; each replaced whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+from cbs_opt.errors import InputError
+from cbs_opt.files import write_whole
+from cbs_opt.study.result import StudyResult
+
+FOLDER = "cbs-study"
+PLOTS = frozenset({"gap", "objective", "accuracy"})
+
+
+def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) -> tuple[Path, ...]:
+    """Write ``results.json``, ``results.csv``, the plots (PNG and SVG) and ``index.html`` into ``folder``.
+
+    Other files in the folder are left alone; pictures of an earlier study that this one does not have are
+    removed. The numbers are written first, so that they are safe whatever becomes of the pictures.
+
+    Returns
+    -------
+    tuple of Path
+        What was written, the page last; nothing where a study was interrupted before its first answer.
+    """
+    if not result.rows and not result.failures:
+        return ()
+    from cbs_opt.report.page import study_page
+    from cbs_opt.report.plots import study_plots
+
+    target = prepare_folder(folder)
+    written: list[Path] = []
+
+    def put(name: str, content: bytes) -> None:
+        write_whole(target / name, lambda stream: stream.write(content))
+        written.append(target / name)
+
+    put("results.json", (json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    put("results.csv", _csv(result).encode())
+    plots = study_plots(result)
+    for plot in plots:
+        put(f"{plot.name}.png", plot.png)
+        put(f"{plot.name}.svg", plot.svg)
+    for stale in PLOTS - {plot.name for plot in plots}:
+        for suffix in ("png", "svg"):
+            (target / f"{stale}.{suffix}").unlink(missing_ok=True)
+    put("index.html", study_page(result, plots).encode())
+    return tuple(written)
+
+
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make the folder unless it is there; raises where that cannot be. Call it before a long study."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be made a folder ({error.strerror}); choose another") from None
+    if not os.access(target, os.W_OK):
+        raise InputError(f"{target}: cannot be written to; choose another folder")
+    return target
+
+
+def _csv(result: StudyResult) -> str:
+    """One row a block, method and sparsity; what is unknown is empty."""
+    stream = io.StringIO()
+    rows = [row.to_dict() for row in result.rows]
+    columns = list(rows[0]) if rows else ["sparsity", "group", "block", "method"]
+    writer = csv.DictWriter(stream, [*columns, "complete"], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        row["notes"] = "; ".join(row["notes"])
+        writer.writerow({**row, "complete": str(result.complete).lower()})
+    return stream.getvalue()

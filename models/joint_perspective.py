@@ -1,0 +1,126 @@
+"""Joint pruning (CBS) with the perspective of a separable part of the loss: a conic model, tight without big M.
+
+Sets
+    I = {0, …, n − 1}                   weights
+Data
+    H = R + diag(D)                     a split with D > 0 and R positive semidefinite
+    b = Hw̄ − g, c = f(0)
+    [l_i, u_i]                          the incumbent box (``cbs_opt.models.box``)
+Variables
+    z_i ∈ {0, 1}                        1 keeps weight i, 0 prunes it
+    w_i ∈ R                             weight i after pruning
+    t_i ≥ 0                             the square w_i², or more
+Objective
+    min  c − bᵀw + ½ wᵀRw + ½ Σ_i D_i t_i
+Constraints
+    (cardinality)  z ∈ Z                                     the pattern
+    (perspective)  w_i² ≤ t_i z_i                 i ∈ I      t_i is at least the square; zero t_i z_i zeroes w_i
+    (upper)        w_i ≤ max(u_i, 0) z_i          i ∈ I      as in the big-M model
+    (lower)        w_i ≥ min(l_i, 0) z_i          i ∈ I
+
+(perspective) is a rotated second-order cone. It implies that pruned weights are zero; (upper) and (lower) say
+so once more because a solver that tolerates an error of 1e-6 in w_i² would accept w_i = 1e-3. The relaxation with
+0 ≤ z ≤ 1 is the bound that ``cbs_opt`` maximizes over D; it is at least as strong as that of the big-M model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky, eigvalsh
+
+from cbs_opt.errors import InputError
+from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
+from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.mask import read_mask
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import Objective
+from cbs_opt.validate import EPS, Matrix, Vector, as_array
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+SHARE = 0.99
+"""Part of the smallest eigenvalue (of H scaled to unit diagonal) that goes into D."""
+
+
+def default_split(H: Matrix) -> Vector:
+    """D = 0.99·λ_min·diag(H), shape (n,), λ_min the smallest eigenvalue of H scaled to unit diagonal."""
+    diagonal = H.diagonal()
+    scale = np.sqrt(diagonal)
+    smallest = float(eigvalsh(H / np.outer(scale, scale), subset_by_index=[0, 0])[0])
+    # The eigenvalue itself is only known up to round-off.
+    share = SHARE * max(smallest - 2 * len(H) * EPS, 0.0)
+    return share * diagonal
+
+
+def build(problem: PruningProblem, *, incumbent: float | None = None, D: Any = None) -> ConcreteModel:
+    """The model of ``problem``, whose pattern must be set.
+
+    Parameters
+    ----------
+    incumbent : float, optional
+        U, the objective of a feasible w; left out, that of the magnitude mask after the OBS update.
+    D : array, shape (n,), optional
+        The split, in the units of H; left out, ``default_split``. A larger D is a stronger relaxation.
+
+    Raises
+    ------
+    InputError
+        D is not positive, or H − diag(D) has no Cholesky factor.
+    """
+    from pyomo.environ import Constraint, NonNegativeReals, Objective, Reals, Var, minimize
+
+    H, b, c = expanded(problem)
+    split = default_split(H) if D is None else as_array(D, "D", 1)
+    R = _remainder(H, split)
+    low, high = (bound.tolist() for bound in incumbent_box(problem, incumbent).with_zero)
+    model = masked_model(problem, "joint_perspective")
+    model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
+    model.t = Var(model.I, domain=NonNegativeReals, doc="squares of the weights")
+    model.loss = Objective(
+        expr=c - inner(b, model.w) + half_square(R, model.w) + inner(split / 2, model.t), sense=minimize
+    )
+    model.perspective = Constraint(
+        model.I,
+        rule=lambda m, i: m.w[i] ** 2 - m.t[i] * m.z[i] <= 0,
+        doc="the square of a kept weight; a pruned weight is zero",
+    )
+    model.upper = Constraint(
+        model.I, rule=lambda m, i: m.w[i] - high[i] * m.z[i] <= 0, doc="a pruned weight is zero, exactly"
+    )
+    model.lower = Constraint(
+        model.I, rule=lambda m, i: m.w[i] - low[i] * m.z[i] >= 0, doc="a pruned weight is zero, exactly"
+    )
+    return model
+
+
+def _remainder(H: Matrix, D: Vector) -> Matrix:
+    """R = H − diag(D), shape (n, n), positive semidefinite up to the round-off of a Cholesky factorization."""
+    n = len(H)
+    if D.shape != (n,):
+        raise InputError(f"D: has shape {D.shape}; shape ({n},) is needed")
+    if not (D > 0).all():
+        i = int(np.argmin(D))
+        raise InputError(f"D: entry {i} is {D[i]:.6g}; every entry must be positive (add damping if H allows none)")
+    R = H - np.diag(D)
+    scale = np.sqrt(H.diagonal())
+    try:
+        cholesky(R / np.outer(scale, scale) + 2 * (n + 1) * EPS * np.eye(n), lower=True, check_finite=False)
+    except LinAlgError:
+        raise InputError("D: H − diag(D) is not positive semidefinite; make D smaller") from None
+    return R
+
+
+FORMULATION = Formulation(
+    name="joint_perspective",
+    build=build,
+    extract=read_mask,
+    summary="joint mask and weights, perspective of a diagonal part of the loss (rotated cones)",
+    problem_class=ProblemClass.MISOCP,
+    bounds=Objective.JOINT,
+    reference="Frangioni & Gentile, Perspective cuts for a class of convex 0-1 mixed integer programs, "
+    "Math. Program. 106, 2006; Günlük & Linderoth, Math. Program. 124, 2010",
+)

@@ -1,0 +1,44 @@
+"""The mask in a solved model."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbs_opt.errors import SolverError
+from cbs_opt.problem import PruningProblem
+from cbs_opt.validate import Mask
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+INTEGRALITY_TOLERANCE = 1e-4
+"""How far a solver may leave z_i from 0 or 1."""
+
+
+def read_mask(model: ConcreteModel, problem: PruningProblem) -> Mask:
+    """z of a solved model, rounded, shape (n,), 1 keeps.
+
+    Raises
+    ------
+    SolverError
+        z has no values, is not integral to 1e-4, or lies outside the problem's pattern when rounded.
+    """
+    from pyomo.environ import value
+
+    values = [value(model.z[i], exception=False) for i in model.I]
+    if len(values) != problem.n:
+        raise SolverError(f"{model.name}: has {len(values)} weights, but the problem has {problem.n}; they must agree")
+    z = np.array([math.nan if entry is None else float(entry) for entry in values])
+    off = np.abs(z - np.round(z))
+    i = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
+    if np.isnan(z[i]):
+        raise SolverError(f"{model.name}: z[{i}] has no value; solve the model and load its solution first")
+    if off[i] > INTEGRALITY_TOLERANCE:
+        raise SolverError(f"{model.name}: z[{i}] = {z[i]:.9g} is not integral; tighten the solver's tolerance")
+    mask = np.round(z).astype(np.int64) == 1
+    if problem.pattern is not None and not problem.pattern.contains(mask):
+        raise SolverError(f"{model.name}: the mask is outside the pattern ({problem.pattern}); it cannot be used")
+    return mask

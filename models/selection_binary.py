@@ -1,0 +1,59 @@
+"""Selection (CBS-S): which weights to prune, the kept ones staying as trained; a convex binary QP.
+
+Sets
+    I = {0, …, n − 1}                   weights
+Variables
+    z_i ∈ {0, 1}                        1 keeps weight i, 0 prunes it
+    p_i = 1 − z_i                       (an expression) 1 prunes weight i
+Data
+    A = diag(w̄) H diag(w̄)               A_ij: what weights i and j cost together, beyond each alone
+    a = w̄ ∘ g                           first-order gain; zero without a first-order term
+Objective
+    min  f(w̄) − aᵀp + ½ pᵀAp
+Constraints
+    (cardinality)  z ∈ Z                the pattern
+
+Pruning more than Z asks for can pay: A has negative entries, and a any sign.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbs_opt.models.algebra import half_square, inner, masked_model
+from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.mask import read_mask
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import Objective
+from cbs_opt.validate import Matrix, Vector
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+
+def selection_costs(problem: PruningProblem) -> tuple[Matrix, Vector]:
+    """A = diag(w̄)H diag(w̄), shape (n, n), and a = w̄ ∘ g, shape (n,)."""
+    w_bar = problem.w_bar
+    return problem.curvature.dense() * w_bar * w_bar[:, None], w_bar * problem.linear_term()
+
+
+def build(problem: PruningProblem) -> ConcreteModel:
+    """The model of ``problem``, whose pattern must be set."""
+    from pyomo.environ import Expression, Objective, minimize
+
+    A, a = selection_costs(problem)
+    model = masked_model(problem, "selection_binary")
+    model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
+    model.loss = Objective(expr=problem.offset - inner(a, model.p) + half_square(A, model.p), sense=minimize)
+    return model
+
+
+FORMULATION = Formulation(
+    name="selection_binary",
+    build=build,
+    extract=read_mask,
+    summary="which weights to prune, kept ones as trained: binary QP",
+    problem_class=ProblemClass.MIQP,
+    bounds=Objective.SELECTION,
+    reference="Yu, Serra, Ramalingam & Zhe, The Combinatorial Brain Surgeon, ICML 2022, CBS-S",
+)

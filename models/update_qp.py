@@ -1,0 +1,59 @@
+"""The update (CBS-U): the mask is given, the kept weights are re-tuned; a convex QP without integers.
+
+Sets
+    I = {0, …, n − 1}                   weights
+Data
+    z_i ∈ {0, 1}                        the mask: 1 keeps weight i, 0 prunes it
+    b = Hw̄ − g, c = f(0)
+Variables
+    w_i ∈ R                             weight i after pruning
+Objective
+    min  c − bᵀw + ½ wᵀHw
+Constraints
+    (pruned)  w_i = 0                   i: z_i = 0    a pruned weight is zero; its multiplier is ∂f/∂w_i
+
+Its solution has a closed form, w_S = H_SS⁻¹ b_S on the kept set S (``cbs_opt.obs_update``): the model is a
+cross-check, and a start for variants of the update with constraints of one's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.models.algebra import expanded, half_square, inner
+from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.mask import read_mask
+from cbs_opt.problem import PruningProblem
+from cbs_opt.validate import as_mask
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+
+def build(problem: PruningProblem, *, mask: Any) -> ConcreteModel:
+    """The model of ``problem`` for the ``mask``, shape (n,), 1 keeps; its pattern need not be set."""
+    from pyomo.environ import Binary, ConcreteModel, Constraint, Objective, Param, RangeSet, Reals, Set, Var, minimize
+
+    z = as_mask(mask, "mask", problem.n)
+    H, b, c = expanded(problem)
+    model = ConcreteModel(name="update_qp", doc=problem.name or None)
+    model.I = RangeSet(0, problem.n - 1, doc="weights")
+    model.z = Param(model.I, domain=Binary, initialize=z.astype(int).tolist(), doc="1 keeps the weight")
+    model.w = Var(model.I, domain=Reals, doc="weights after pruning")
+    model.P = Set(initialize=np.flatnonzero(~z).tolist(), doc="pruned weights")
+    model.pruned = Constraint(model.P, rule=lambda m, i: m.w[i] == 0, doc="a pruned weight is zero")
+    model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
+    return model
+
+
+FORMULATION = Formulation(
+    name="update_qp",
+    build=build,
+    extract=read_mask,
+    summary="weights for a given mask: the OBS update as a QP",
+    problem_class=ProblemClass.QP,
+    bounds=None,
+    reference="Hassibi & Stork, NIPS 1992; Yu, Serra, Ramalingam & Zhe, ICML 2022, CBS-U",
+)

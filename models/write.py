@@ -1,0 +1,50 @@
+"""Write a model for other solvers: LP, MPS or NL, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbs_opt.errors import InputError, UnsupportedError
+from cbs_opt.files import write_whole
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+SUFFIXES = (".lp", ".mps", ".nl")
+
+
+def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` in the format its suffix names; components keep their names.
+
+    An ``.nl`` holds no names: as other modelling systems do, the names of its constraints and of its
+    variables go, in the order of the file, into ``.row`` and ``.col`` beside it.
+
+    Raises
+    ------
+    InputError
+        The suffix is none of .lp, .mps, .nl, or the folder does not exist.
+    UnsupportedError
+        The model still has disjunctions (no format holds them), or no free variable (an .nl needs one).
+    """
+    from pyomo.gdp import Disjunction
+
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{target}: the suffix {suffix!r} names no format; use one of {', '.join(SUFFIXES)}")
+    if any(model.component_data_objects(Disjunction, active=True)):
+        raise UnsupportedError(
+            f"{model.name}: no {suffix} file holds disjunctions; build it with transformation='gdp.bigm' or 'gdp.hull'"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / f"model{suffix}"
+        try:
+            model.write(str(written), io_options={"symbolic_solver_labels": True})
+        except ValueError as error:
+            raise UnsupportedError(f"{model.name}: cannot be written as {suffix} ({error})") from None
+        for file in sorted(Path(folder).iterdir()):
+            content = file.read_bytes()
+            write_whole(target if file == written else target.with_suffix(file.suffix), lambda s, c=content: s.write(c))

@@ -1,0 +1,31 @@
+"""The perspective bound of a dense block, its diagonal splitting improved by ascent: the root of ``bnb``.
+
+K. Zheng & W. Sun & D. Li, Improving the performance of MIQP solvers for quadratic programs with
+cardinality and minimum threshold constraints, INFORMS J. Computing 26 (2014), choose the splitting by an
+SDP; here a log-barrier coordinate ascent comes close to it in milliseconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.problem import PruningProblem
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+
+ROUNDS = 40
+"""Rounds of splitting improvement."""
+
+
+def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
+    """A proven lower bound on the joint problem under a cardinality pattern, and the rounds allowed for it."""
+    from cbs_opt.solvers.exact.bnb import root_state
+    from cbs_opt.solvers.exact.bnb_kernels import LEAF, process, support_value
+
+    block = CenteredBlock.of(problem)
+    state, D, budget = root_state(problem, block)
+    w = block.c.copy()
+    outcome, value, _, _ = process(block.H, block.c, state, D, w, -1.0, budget, np.inf, ROUNDS, 0)
+    if outcome == LEAF:
+        mask = state == 1
+        value = support_value(block.H, block.c, mask)
+    return block.bound(max(value, 0.0)), ROUNDS

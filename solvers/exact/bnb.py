@@ -1,0 +1,232 @@
+"""Branch and bound on the perspective bound (B): the joint problem, proven.
+
+A node fixes weights to be kept or pruned; ``bnb_kernels.process`` reduces it, bounds it with a splitting
+inherited and re-improved, and screens it. The tree is searched by dives (keep the branching weight) and,
+where a dive ends, from the node with the lowest bound. Whenever it stops, the incumbent is feasible and
+the lowest bound of the open nodes is valid.
+
+References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106
+(2006), in dual form with a diagonal splitting; Hazimeh, Mazumder & Saab, Mathematical Programming 196
+(2022), branch and bound on it by coordinate descent for sparse regression.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.heuristic import greedy_obs, swap
+from cbs_opt.update import obs_update
+from cbs_opt.validate import Mask, Vector
+
+ROOT_ROUNDS = 20
+NODE_ROUNDS = 1
+PASSES = 1
+REPORT_EVERY = 0.25
+"""Seconds between two calls of the progress callback."""
+
+log = logging.getLogger("cbs_opt")
+
+Progress = Callable[[int, float, float], None]
+
+
+def run(
+    problem: PruningProblem,
+    *,
+    gap: float = GAP_TOLERANCE,
+    time_limit: float | None = None,
+    node_limit: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Search until the gap is closed or a limit is reached.
+
+    Parameters
+    ----------
+    gap : float
+        Relative gap at which the search ends.
+    time_limit : float, optional
+        Seconds.
+    node_limit : int, optional
+    progress : callable, optional
+        ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+    """
+    search = _Search(problem, gap)
+    termination = search.explore(time_limit, node_limit, progress)
+    return Outcome(search.mask, search.bound(), termination, search.nodes)
+
+
+def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
+    """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
+    from cbs_opt.solvers.exact.bnb_kernels import KEPT, PRUNED
+
+    pattern = problem.Z
+    assert isinstance(pattern, Cardinality), "checked by the method's spec"
+    state = np.zeros(problem.n, dtype=np.int8)
+    state[pattern.keep] = KEPT
+    state[pattern.forbid] = PRUNED
+    smallest = float(np.linalg.eigvalsh(block.H)[0])
+    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), problem.n - pattern.prune
+
+
+@cache
+def prepare() -> None:
+    """Load the compiled kernels, or compile them where that was never done; says so when it takes long."""
+    notice = threading.Timer(1.0, log.warning, ["compiling the branch-and-bound kernels, once per installation …"])
+    notice.daemon = True
+    notice.start()
+    try:
+        H = np.eye(4) + 0.5
+        run(PruningProblem(np.arange(1.0, 5.0), H, pattern=Cardinality(4, 2)))
+    finally:
+        notice.cancel()
+
+
+class _Node(NamedTuple):
+    """An open node: a valid bound, its age, what is fixed, and a warm start."""
+
+    bound: float
+    age: int
+    state: NDArray[np.int8]
+    D: Vector
+    w: Vector
+    tau: float
+
+
+class _Search:
+    """The tree of one problem: open nodes on a heap, incumbent, counters. Values are in the block's units."""
+
+    def __init__(self, problem: PruningProblem, gap: float) -> None:
+        self._problem = problem
+        self._free = problem.Z.free
+        self._gap = gap
+        self._block = CenteredBlock.of(problem)
+        self._weight = self._block.H.diagonal()
+        self._rank = self._value = self._cutoff = math.inf
+        self.nodes = 0
+        state, D, self._budget = root_state(problem, self._block)
+        self._offer(greedy_obs.run(problem).mask)
+        self._heap = [_Node(0.0, 0, state, D, self._block.c, -1.0)]
+        self._dive: _Node | None = None
+
+    def bound(self) -> float:
+        """A valid lower bound, in the units of f, at any moment (between two nodes or within one)."""
+        lowest = min(self._cutoff, self._value)
+        if self._heap:
+            lowest = min(lowest, self._heap[0].bound)
+        if self._dive is not None:
+            lowest = min(lowest, self._dive.bound)
+        return self._block.bound(max(lowest, 0.0))
+
+    def explore(
+        self, time_limit: float | None, node_limit: int | None, progress: Progress | None
+    ) -> TerminationCondition:
+        """Process nodes until none can beat the incumbent, or a limit or Ctrl-C ends it."""
+        started = reported = time.perf_counter()
+        try:
+            while self._select():
+                now = time.perf_counter()
+                if time_limit is not None and now - started >= time_limit:
+                    return TerminationCondition.TIME_LIMIT
+                if node_limit is not None and self.nodes >= node_limit:
+                    return TerminationCondition.ITERATION_LIMIT
+                if progress is not None and now - reported >= REPORT_EVERY:
+                    progress(self.nodes, self._block.bound(self._value), self.bound())
+                    reported = now
+                self._process()
+        except KeyboardInterrupt:
+            return TerminationCondition.INTERRUPTED
+        return TerminationCondition.CONVERGED
+
+    def _select(self) -> bool:
+        """Have a node to work on: the dive goes on, or starts anew at the lowest bound. False: the tree is done."""
+        if self._dive is None and self._heap:
+            # Assigned before it leaves the heap: an interrupt in between must not lose it.
+            self._dive = self._heap[0]
+            heapq.heappop(self._heap)
+        if self._dive is not None and self._dive.bound >= self._cutoff:
+            # On a dive the siblings above have lower bounds; from the heap nothing is left below the cutoff.
+            self._dive = None
+            return self._select()
+        return self._dive is not None
+
+    def _process(self) -> None:
+        """Bound the node of the dive; fathom it, close it as a leaf, or branch and go on with one child."""
+        from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF, PRUNED, process
+
+        node = self._dive
+        assert node is not None, "selected before"
+        self.nodes += 1
+        state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
+        outcome, bound, tau, branch = process(
+            self._block.H, self._block.c, state, D, w, node.tau, self._budget, self._cutoff,
+            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, PASSES,
+        )  # fmt: skip
+        bound = max(bound, node.bound)
+        if outcome == LEAF:
+            self._offer(state == KEPT)
+        if outcome != BRANCH:
+            self._dive = None
+            return
+        self._offer(self._rounded(state, w))
+        children = []
+        for side in (KEPT, PRUNED):
+            child = state.copy()
+            child[branch] = side
+            children.append(_Node(bound, self.nodes, child, D, w, tau))
+        heapq.heappush(self._heap, children[1])
+        self._dive = children[0]
+
+    def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
+        """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+
+        mask: Mask = state == KEPT
+        free = np.flatnonzero(state == FREE)
+        room = self._budget - int(mask.sum())
+        order = np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")
+        mask[free[order[:room]]] = True
+        return mask
+
+    def _offer(self, mask: Mask) -> None:
+        """Take ``mask``, or what a local search from it finds, as the incumbent if it is better."""
+        from cbs_opt.solvers.exact.bnb_kernels import support_value
+
+        H, c = self._block.H, self._block.c
+        doubt = self._block.base_error / self._block.scale
+        if not support_value(H, c, mask) < self._value + doubt:
+            return
+        for candidate in (mask, swap.improve(H, c, mask, self._free)):
+            value = support_value(H, c, candidate)
+            # Around a far minimizer values that differ little look alike; there f itself decides.
+            rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
+            if rank < self._rank:
+                self._rank, self.mask = rank, candidate
+            self._value = min(self._value, value)
+        self._cutoff = self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
+
+
+SPEC = MethodSpec(
+    name="bnb",
+    run=run,
+    summary="branch and bound on the perspective bound, with screening",
+    exact=True,
+    objective=Objective.JOINT,
+    reference="Frangioni & Gentile 2006; Hazimeh, Mazumder & Saab 2022",
+    requires=("numba",),
+    max_n=1000,
+    prepare=prepare,
+)

@@ -1,0 +1,257 @@
+"""Compiled kernels of the branch and bound: reduce a node, bound it, screen it, choose a branch.
+
+A node fixes P (pruned) and U (kept). With c the minimizer of the root and f(c) = 0, its active weights
+are A = U ∪ F; eliminating U by a Schur complement leaves, on the free weights F,
+
+    f = f_node + ½(w − c_F)ᵀH_F(w − c_F),   H_F = H_FF − H_FU H_UU⁻¹ H_UF.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from cbs_opt.solvers.bounds.dense_kernels import EPS, FAST, cholesky, cholesky_solve, times
+from cbs_opt.solvers.bounds.relaxation_kernels import relax
+from cbs_opt.solvers.bounds.splitting_kernels import certify_splitting, improve_splitting
+
+FREE, KEPT, PRUNED = 0, 1, 2
+FATHOMED, LEAF, BRANCH = 0, 1, 2
+
+
+@njit(cache=True, error_model="numpy", fastmath=FAST)
+def eliminate(H, c, state, order, kept, W, d):
+    """Reduce a node.
+
+    Parameters
+    ----------
+    order : int array (a,)
+        Active weights, the ``kept`` ones of U first.
+    W : array (a, a), overwritten
+        Its trailing block becomes the lower triangle of H_F.
+    d : array (n,), overwritten
+        The step w − c to the node's minimizer: −c on P, the OBS update on A.
+
+    Returns
+    -------
+    ok : bool
+        False where round-off left a pivot that is not positive.
+    value, margin : float
+        f at the node's minimizer, and what round-off may have added to it.
+    """
+    n = c.shape[0]
+    a = order.shape[0]
+    v = np.zeros(a)
+    for p in range(a):
+        i = order[p]
+        for q in range(p + 1):
+            W[p, q] = H[i, order[q]]
+        total = 0.0
+        for j in range(n):
+            if state[j] == PRUNED:
+                total += H[i, j] * c[j]
+        v[p] = total
+    column = np.empty(a)
+    for k in range(kept):
+        pivot = W[k, k]
+        if not pivot > 0.0:
+            return False, 0.0, 0.0
+        root = np.sqrt(pivot)
+        W[k, k] = root
+        for i in range(k + 1, a):
+            W[i, k] /= root
+            column[i] = W[i, k]
+        for i in range(k + 1, a):
+            factor = column[i]
+            for j in range(k + 1, i + 1):
+                W[i, j] -= factor * column[j]
+        v[k] /= root
+        for i in range(k + 1, a):
+            v[i] -= column[i] * v[k]
+    free = a - kept
+    if free > 0:
+        L = np.empty((free, free))
+        x = v[kept:]
+        if not cholesky(W[kept:, kept:], L):
+            return False, 0.0, 0.0
+        cholesky_solve(L, x)
+    for k in range(kept - 1, -1, -1):
+        total = v[k]
+        for i in range(k + 1, a):
+            total -= W[i, k] * v[i]
+        v[k] = total / W[k, k]
+    for i in range(n):
+        d[i] = -c[i] if state[i] == PRUNED else 0.0
+    for p in range(a):
+        d[order[p]] = v[p]
+    value = 0.0
+    size = 0.0
+    for i in range(n):
+        if d[i] != 0.0:
+            total = 0.0
+            for j in range(n):
+                total += H[i, j] * d[j]
+            value += 0.5 * d[i] * total
+            size += abs(d[i]) * np.sqrt(H[i, i])
+    return True, value, 2.0 * n * EPS * size * size
+
+
+@njit(cache=True, error_model="numpy")
+def support_value(H, c, mask):
+    """f of the OBS update on ``mask``, relative to f(c) = 0; inf where it cannot be factorized."""
+    n = c.shape[0]
+    state = np.empty(n, np.int8)
+    order = np.empty(n, np.int64)
+    kept = 0
+    for i in range(n):
+        state[i] = KEPT if mask[i] else PRUNED
+        if mask[i]:
+            order[kept] = i
+            kept += 1
+    order = order[:kept]
+    W = np.empty((kept, kept))
+    d = np.empty(n)
+    ok, value, _ = eliminate(H, c, state, order, kept, W, d)
+    return value if ok else np.inf
+
+
+@njit(cache=True, error_model="numpy")
+def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
+    """Bound one node, screen it until nothing more is fixed, and choose where to branch.
+
+    Parameters
+    ----------
+    H, c : arrays (n, n), (n,)
+        The root problem, f(c) = 0.
+    state : int8 array (n,), overwritten
+        FREE, KEPT or PRUNED; screening fixes more.
+    D, w : arrays (n,), overwritten on the free weights
+        Splitting and warm start in, better ones out.
+    tau : float
+        Warm start; ≤ 0: none.
+    budget : int
+        How many weights may be kept in all.
+    cutoff : float
+        Nodes that cannot get below it are of no interest.
+    improve : int
+        Rounds of splitting improvement.
+    passes : int
+        How often a node is reduced again after screening fixed something.
+
+    Returns
+    -------
+    outcome : FATHOMED, LEAF or BRANCH
+    bound : float
+        A lower bound on f in the node, margin subtracted; for a leaf its value.
+    tau : float
+    branch : int
+        The weight to branch on.
+    """
+    n = c.shape[0]
+    best = 0.0
+    round_number = -1
+    while True:
+        round_number += 1
+        kept = 0
+        pruned = 0
+        for i in range(n):
+            if state[i] == KEPT:
+                kept += 1
+            elif state[i] == PRUNED:
+                pruned += 1
+        free = n - kept - pruned
+        K = budget - kept
+        if K <= 0 or free <= K:
+            final = KEPT if K > 0 else PRUNED
+            for i in range(n):
+                if state[i] == FREE:
+                    state[i] = final
+            return LEAF, best, tau, -1
+        order = np.empty(kept + free, np.int64)
+        p, q = 0, kept
+        for i in range(n):
+            if state[i] == KEPT:
+                order[p] = i
+                p += 1
+            elif state[i] == FREE:
+                order[q] = i
+                q += 1
+        W = np.empty((kept + free, kept + free))
+        d = np.empty(n)
+        ok, value, margin = eliminate(H, c, state, order, kept, W, d)
+        if not ok:
+            return BRANCH, best, tau, order[kept]
+        if value - margin > best:
+            best = value - margin
+        if best >= cutoff:
+            return FATHOMED, best, tau, -1
+        HF = np.empty((free, free))
+        cF = np.empty(free)
+        DF = np.empty(free)
+        wF = np.empty(free)
+        for p in range(free):
+            i = order[kept + p]
+            cF[p] = c[i] + d[i]
+            DF[p] = D[i]
+            wF[p] = w[i]
+            for q in range(p + 1):
+                HF[p, q] = W[kept + p, kept + q]
+                HF[q, p] = HF[p, q]
+        bF = np.empty(free)
+        times(HF, cF, bF)
+        R = np.empty((free, free))
+        work = np.empty((free, free))
+        L = np.empty((free, free))
+        shift = 0.0
+        for i in range(n):
+            shift = max(shift, H[i, i])
+        shift *= 4.0 * (n + 1) * EPS
+        if certify_splitting(HF, DF, shift, R, work, L) < 0:
+            return BRANCH, best, tau, order[kept]
+        scores = np.empty(free)
+        target = cutoff - value + margin
+        if improve > 0 and round_number == 0:
+            inverse = np.empty((free, free))
+            bound, kth, next_score, tau = improve_splitting(
+                HF, DF, bF, cF, K, wF, tau, target, shift, improve, 1e-3, scores, R, work, L, inverse
+            )
+        else:
+            bound, kth, next_score, tau, _, _ = relax(
+                R, DF, bF, cF, K, wF, tau, target, 1e-3, 40, scores, work, L
+            )
+        spread = 0.0
+        for i in range(n):
+            spread += abs(d[i]) * np.sqrt(H[i, i])
+        for p in range(free):
+            i = order[kept + p]
+            spread += abs(wF[p] - cF[p]) * np.sqrt(H[i, i])
+            D[i] = DF[p]
+            w[i] = wF[p]
+        own = value + bound - 2.0 * n * EPS * spread * spread
+        if own > best:
+            best = own
+        if best >= cutoff:
+            return FATHOMED, best, tau, -1
+        fixed = 0
+        branch = -1
+        largest = -1.0
+        for p in range(free):
+            i = order[kept + p]
+            inside = scores[p] > kth
+            if scores[p] > kth:
+                rise = scores[p] - next_score
+            elif scores[p] < kth:
+                rise = kth - scores[p]
+            else:
+                rise = 0.0  # tied at the threshold: nothing to learn
+            # The rise belongs to the bound of these scores, `own`, not to a better one from elsewhere.
+            if own + rise * (1.0 - 1e-9) >= cutoff and rise > 0.0:
+                state[i] = KEPT if inside else PRUNED
+                fixed += 1
+            else:
+                weight = wF[p] * wF[p] * HF[p, p]
+                if weight > largest:
+                    largest = weight
+                    branch = i
+        if branch >= 0 and (fixed == 0 or round_number >= passes):
+            return BRANCH, best, tau, branch

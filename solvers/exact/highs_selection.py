@@ -1,0 +1,191 @@
+"""Selection (CBS-S) to proven optimality by HiGHS, on the linearized model.
+
+The MILP is ``cbs_opt.models.selection_linearized``. HiGHS takes a node as closed when its bound is within the
+feasibility tolerance of its incumbent, and trusts an LP whose multipliers are wrong by up to the dual
+tolerance δ. By weak duality a wrong sign of δ costs δ times the range of its column or row, so that
+
+    bound = HiGHS' bound − [ δ_mip + δ_dual (Σ_columns range + Σ_rows range) ]           (margin)
+
+holds whatever the search did within its tolerances (rows of HiGHS' own cuts are allowed for by a factor of
+two). HiGHS computes in float64: this is the word of a careful floating-point solver, not an exact-arithmetic
+proof. The margin is absolute, so the problem is first scaled by a power of two that puts the incumbent
+near ``TARGET``; when HiGHS finds a much smaller one it is scaled and solved again. Where the margin still exceeds the
+gap asked for (an optimum near zero between large terms), the status is 'feasible' with the gap that does hold.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.curvature import DenseCurvature
+from cbs_opt.errors import InputError, SolverError
+from cbs_opt.models.selection_binary import selection_costs
+from cbs_opt.models.selection_linearized import FORMULATION
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.validate import Mask, as_nonnegative
+
+TARGET = 1024.0
+"""Where the objective of the incumbent is scaled to."""
+
+LARGEST_COST = 2.0**30
+"""Largest objective coefficient after scaling: beyond it HiGHS' own round-off is what limits the bound."""
+
+TOLERANCE = 1e-9
+"""HiGHS' primal, dual and integrality tolerances."""
+
+RESCALE = 8.0
+"""An incumbent smaller than the last by this factor is worth a second solve in its own scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What one HiGHS run says, in the units of the problem it was given: mask None, bound −inf for nothing."""
+
+    mask: Mask | None
+    bound: float
+    termination: TerminationCondition
+    nodes: int
+
+
+def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float = GAP_TOLERANCE) -> Outcome:
+    """The best mask with the kept weights as trained.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds for HiGHS; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+
+    Raises
+    ------
+    SolverError
+        HiGHS ended with neither an answer nor a limit (its status is in the message).
+    """
+    gap = as_nonnegative(gap, "gap")
+    if time_limit is not None and not time_limit > 0:
+        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    unit, s, _ = problem.normalized()
+    best = unit.Z.argmax(unit.w_bar**2 * unit.curvature.diagonal())
+    # Without a first-order term no w lies below f(w̄).
+    bound = unit.offset if unit.g is None else -math.inf
+    if _value(unit, best) <= bound:
+        return Outcome(best, s * bound, notes=("pruning costs nothing: HiGHS was not run",))
+    nodes = 0
+    while True:
+        start = _value(unit, best)
+        scale = _scale(unit, start)
+        answer = _solve(_scaled(unit, scale), deadline - time.monotonic(), gap)
+        nodes += answer.nodes
+        bound = max(bound, answer.bound / scale)
+        if answer.mask is not None and _value(unit, answer.mask) < start:
+            best = answer.mask
+        value = _value(unit, best)
+        shown = value - bound <= gap * abs(value)
+        stopped = answer.termination is not TerminationCondition.CONVERGED
+        if shown or stopped or _scale(unit, value) < RESCALE * scale:
+            break
+    notes = () if shown or stopped else ("the gap is what HiGHS' tolerances leave: this optimum is near zero",)
+    return Outcome(best, s * bound, answer.termination, nodes, notes)
+
+
+def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
+    """One HiGHS run on ``problem`` as it is, its bound lowered by the margin."""
+    from pyomo.contrib.solver.common.factory import SolverFactory
+    from pyomo.contrib.solver.common.results import SolutionStatus
+    from pyomo.contrib.solver.common.results import TerminationCondition as Status
+
+    if seconds <= 0:
+        return _Answer(None, -math.inf, TerminationCondition.TIME_LIMIT, 0)
+    model = FORMULATION.build(problem)
+    results = SolverFactory("highs").solve(
+        model,
+        threads=1,
+        time_limit=seconds if math.isfinite(seconds) else None,
+        # The other half of the gap is left to the margin.
+        rel_gap=gap / 2,
+        abs_gap=0.0,
+        load_solutions=False,
+        raise_exception_on_nonoptimal_result=False,
+        solver_options={
+            "output_flag": False,
+            "mip_feasibility_tolerance": TOLERANCE,
+            "primal_feasibility_tolerance": TOLERANCE,
+            "dual_feasibility_tolerance": TOLERANCE,
+        },
+    )
+    ended = {
+        Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
+        Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
+        Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
+        Status.interrupted: TerminationCondition.INTERRUPTED,
+    }
+    if results.termination_condition not in ended:
+        raise SolverError(
+            f"highs-selection: HiGHS ended with '{results.termination_condition}' on {problem.name or 'the problem'}; "
+            "try method 'enumeration-selection' or a heuristic"
+        )
+    mask = None
+    if results.solution_status in (SolutionStatus.optimal, SolutionStatus.feasible):
+        results.solution_loader.load_vars()
+        mask = FORMULATION.extract(model, problem)
+    proven = results.objective_bound
+    bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) - _margin(problem)
+    return _Answer(mask, bound, ended[results.termination_condition], _nodes(results))
+
+
+def _margin(problem: PruningProblem) -> float:
+    """(margin) for the columns and rows of the linearized model of ``problem``, in its units."""
+    n = problem.n
+    pairs = n * (n - 1) // 2
+    columns = n + pairs
+    rows = 3 * 2 * pairs + (2 * n + 1) * n
+    A, a = selection_costs(problem)
+    arithmetic = n * np.finfo(np.float64).eps * float(np.abs(A).sum() + np.abs(a).sum() + abs(problem.offset))
+    return TOLERANCE * (1 + columns + 2 * rows) + arithmetic
+
+
+def _scale(problem: PruningProblem, value: float) -> float:
+    """The power of two that brings ``value`` near ``TARGET``, held back so that no cost exceeds its limit."""
+    A, a = selection_costs(problem)
+    largest = float(max(np.abs(A).max(), np.abs(a).max()))
+    allowed = LARGEST_COST / largest if largest > 0 else 1.0
+    wanted = TARGET / abs(value) if value != 0 else allowed
+    return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))
+
+
+def _scaled(problem: PruningProblem, scale: float) -> PruningProblem:
+    """The same problem with f multiplied by ``scale``, a power of two."""
+    g = None if problem.g is None else problem.g * scale
+    curvature = DenseCurvature(problem.curvature.dense() * scale)
+    return replace(problem, curvature=curvature, g=g, offset=problem.offset * scale)
+
+
+def _value(problem: PruningProblem, mask: Mask) -> float:
+    """f(mask ∘ w̄)."""
+    return problem.objective(np.where(mask, problem.w_bar, 0.0))
+
+
+def _nodes(results: Any) -> int:
+    """Nodes HiGHS searched; it says −1 for a model without integers."""
+    return max(0, int(results.extra_info.mip_node_count))
+
+
+SPEC = MethodSpec(
+    name="highs-selection",
+    run=run,
+    summary="selection (CBS-S) proven optimal by HiGHS on the linearized model",
+    exact=True,
+    objective=Objective.SELECTION,
+    reference="Yu, Serra, Ramalingam & Zhe, ICML 2022 (CBS-S); Sherali & Adams, SIAM J. Discrete Math. 3, 1990",
+    requires=("pyomo", "highspy"),
+    max_n=60,
+)

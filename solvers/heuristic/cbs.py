@@ -1,0 +1,136 @@
+"""The Combinatorial Brain Surgeon's selection: randomized magnitude initialization, then local search.
+
+Selection objective (CBS-S) with p = 1 − z and A = diag(w̄) H diag(w̄):
+
+    f(z∘w̄) = ½ pᵀA p − (g∘w̄)ᵀp.
+
+With its gradient u = A p − g∘w̄, a pruned weight i that is kept again lowers it by a_i = u_i − ½A_ii, a kept weight j
+that is pruned raises it by b_j = u_j + ½A_jj, and exchanging the two changes it by b_j − A_ij − a_i. (The paper has no
+½: its a, b and γ_ij = 2A_ij are twice these.)
+
+1. Of ``trials`` initial masks (the first plain magnitude, the others randomized) take the best.
+2. Local search (Algorithm 1): sort the pruned weights by a_i, descending, and the kept ones by b_j − A_{j,first},
+   ascending, 'first' being the first of the pruned. At each position of the former scan the latter from ρ positions
+   before to ρ after, and make the first exchange that gains more than ε. After τ positions without one give up the
+   pass; repeat while passes improve.
+
+Yu, Serra, Ramalingam & Zhe, The Combinatorial Brain Surgeon, ICML 2022. Two differences: their ε is absolute, ours a
+fraction of the objective at the initial mask, so that the units of H and w̄ have no say (with a first-order term,
+where that can vanish, of ½pᵀAp + |g∘w̄|ᵀp); and they choose the initial mask by the training loss, which a block does
+not know, where we take the selection objective.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.curvature import Curvature, DenseCurvature
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import Outcome
+from cbs_opt.solvers.heuristic.randomized_magnitude import randomized_magnitude
+from cbs_opt.validate import Mask, Vector
+
+
+def run(
+    problem: PruningProblem, *, seed: int = 0, trials: int = 50, rho: int = 10, epsilon: float = 1e-4, tau: int = 20
+) -> Outcome:
+    """Initialize and search locally; the same seed gives the same mask.
+
+    Parameters
+    ----------
+    seed : int
+        Of the randomized initial masks.
+    trials : int
+        Initial masks to choose from, ≥ 1; 1 is plain magnitude.
+    rho, epsilon, tau
+        As in ``local_search``.
+    """
+    pattern = problem.Z
+    assert isinstance(pattern, Cardinality)
+    generator = np.random.default_rng(seed)
+    masks = [pattern.argmax(problem.w_bar**2)]
+    masks += [randomized_magnitude(problem.w_bar, pattern, generator) for _ in range(trials - 1)]
+    best = min(masks, key=lambda mask: selection_increase(problem, mask))
+    return Outcome(local_search(problem, best, rho=rho, epsilon=epsilon, tau=tau))
+
+
+def local_search(problem: PruningProblem, start: Mask, *, rho: int, epsilon: float, tau: int) -> Mask:
+    """Algorithm 1 from ``start``: a mask that keeps as many weights and is no worse on the selection objective.
+
+    Parameters
+    ----------
+    rho : int
+        ρ, positions scanned on either side.
+    epsilon : float
+        ε, least gain of an exchange as a fraction of the objective at ``start``.
+    tau : int
+        τ, positions without an exchange after which a pass is given up.
+    """
+    removed = np.where(start, 0.0, problem.w_bar)
+    first_order = float(np.abs(problem.linear_term() * removed).sum())
+    threshold = epsilon * (0.5 * problem.curvature.quadratic(removed) + first_order)
+    z, value = start, selection_increase(problem, start)
+    while True:
+        trial = _one_pass(problem, z, threshold, rho, tau)
+        improved = selection_increase(problem, trial)
+        if not improved < value:
+            return z
+        z, value = trial, improved
+
+
+def selection_increase(problem: PruningProblem, z: Mask) -> float:
+    """½ pᵀAp − (g∘w̄)ᵀp: what f(z∘w̄) exceeds f(w̄) by."""
+    removed = np.where(z, 0.0, problem.w_bar)
+    return 0.5 * problem.curvature.quadratic(removed) - float(problem.linear_term() @ removed)
+
+
+def _one_pass(problem: PruningProblem, start: Mask, threshold: float, rho: int, tau: int) -> Mask:
+    """One sweep over the pruned weights; each weight is exchanged once at the most."""
+    z, w_bar, H = start.copy(), problem.w_bar, problem.curvature
+    gradient = w_bar * (H.matvec(np.where(z, 0.0, w_bar)) - problem.linear_term())
+    half_diagonal = 0.5 * H.diagonal() * w_bar**2
+    a, b = gradient - half_diagonal, gradient + half_diagonal
+    pruned, kept = np.flatnonzero(~z & problem.Z.free), np.flatnonzero(z & problem.Z.free)
+    if not pruned.size or not kept.size:
+        return z
+    pruned = pruned[np.argsort(-a[pruned], kind="stable")]
+    kept = kept[np.argsort(b[kept] - _column(H, w_bar, pruned[0])[kept], kind="stable")]
+    misses = 0
+    for position, i in enumerate(pruned):
+        window = kept[max(position - rho, 0) : position + rho + 1]
+        window = window[z[window]]
+        interaction = _column(H, w_bar, i)
+        gaining = np.flatnonzero(b[window] - interaction[window] - a[i] < -threshold)
+        if gaining.size:
+            j = window[gaining[0]]
+            z[i], z[j] = True, False
+            change = _column(H, w_bar, j) - interaction
+            a += change
+            b += change
+        else:
+            misses += 1
+            if misses >= tau:
+                break
+    return z
+
+
+def _column(H: Curvature, w_bar: Vector, i: np.intp) -> Vector:
+    """Column i of A, shape (n,), without forming A."""
+    if isinstance(H, DenseCurvature):
+        return np.asarray(w_bar[i] * w_bar * H.dense()[i])
+    unit = np.zeros(len(w_bar))
+    unit[i] = w_bar[i]
+    return w_bar * H.matvec(unit)
+
+
+SPEC = MethodSpec(
+    name="cbs",
+    run=run,
+    summary="the paper's randomized magnitude initialization and local search on the selection",
+    exact=False,
+    objective=Objective.SELECTION,
+    reference="Yu, Serra, Ramalingam & Zhe, ICML 2022",
+    patterns=(Cardinality,),
+)

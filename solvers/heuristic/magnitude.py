@@ -1,0 +1,30 @@
+"""Magnitude pruning: keep the largest |w̄_i|.
+
+    z = argmax_{z∈Z} Σ z_i w̄_i²
+
+Optimal for CBS-S and CBS when H is a multiple of the identity; it looks at nothing else. Janowsky, Pruning
+versus clipping in neural networks, Physical Review A 39, 1989; Han, Pool, Tran & Dally, NIPS 2015.
+"""
+
+from __future__ import annotations
+
+from cbs_opt.patterns import Pattern
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import Outcome
+
+
+def run(problem: PruningProblem) -> Outcome:
+    """The mask of Z with the largest Σ z_i w̄_i²; ties keep the lower index."""
+    return Outcome(problem.Z.argmax(problem.w_bar**2))
+
+
+SPEC = MethodSpec(
+    name="magnitude",
+    run=run,
+    summary="keep the largest weights",
+    exact=False,
+    objective=Objective.SELECTION,
+    reference="Han, Pool, Tran & Dally, NIPS 2015",
+    patterns=(Pattern,),
+)

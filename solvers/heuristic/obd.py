@@ -1,0 +1,48 @@
+"""Optimal Brain Damage: prune where a diagonal model of the loss increases least.
+
+Pruning weight i alone, the others as trained, costs
+
+    s_i = f(w̄ − w̄_i e_i) − f(w̄) = ½ H_ii w̄_i² − g_i w̄_i,            z = argmax_{z∈Z} Σ z_i s_i.
+
+Optimal for CBS-S when H is diagonal. With a first-order term s_i can be negative (pruning i would help);
+the oracle of a pattern takes scores ≥ 0, so the free scores are then all raised by the same amount, which
+changes no ranking among masks that keep the same number of weights.
+
+LeCun, Denker & Solla, Optimal brain damage, NIPS 1989.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.patterns import Pattern
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import Outcome
+from cbs_opt.validate import Vector
+
+
+def run(problem: PruningProblem) -> Outcome:
+    """The mask of Z with the largest diagonal saving; ties keep the lower index."""
+    return Outcome(problem.Z.argmax(_scores(problem)))
+
+
+def _scores(problem: PruningProblem) -> Vector:
+    """s, shape (n,), in the units of f, raised to be ≥ 0 where need be."""
+    scores: Vector = 0.5 * problem.curvature.diagonal() * problem.w_bar**2
+    if problem.g is None:
+        return scores
+    scores -= problem.g * problem.w_bar
+    lowest = scores[problem.Z.free].min(initial=0.0)
+    return np.asarray(np.maximum(scores - lowest, 0.0))  # the maximum: forced weights, which no score can move
+
+
+SPEC = MethodSpec(
+    name="obd",
+    run=run,
+    summary="keep the largest ½ H_ii w̄_i² (diagonal model)",
+    exact=False,
+    objective=Objective.SELECTION,
+    reference="LeCun, Denker & Solla, NIPS 1989",
+    patterns=(Pattern,),
+)

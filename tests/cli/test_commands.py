@@ -1,0 +1,264 @@
+"""What the commands do when all is well: tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commandline import Cli, make_block
+
+import cbs_opt.run as run_module
+from cbs_opt import PruningProblem, __version__, obs_update, solve
+from cbs_opt.result import Outcome, TerminationCondition
+
+COMMANDS = ("study", "solve", "compare", "certify", "export", "methods")
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """One JSON object and nothing else; NaN and Infinity are not JSON."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    value = json.loads(text, parse_constant=refuse)
+    assert isinstance(value, dict)
+    return value
+
+
+# ---------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(cli: Cli, command: str) -> None:
+    run = cli(command, "--help")
+    assert run.code == 0
+    assert f"Example: cbs-opt {command}" in run.out
+    assert "--json" in run.out
+
+
+def test_the_front_page_names_all_commands_and_the_exit_codes(cli: Cli) -> None:
+    for words in ((), ("--help",), ("-h",)):
+        run = cli(*words)
+        assert run.code == 0
+        assert all(command in run.out for command in COMMANDS)
+        assert "Exit codes" in run.out
+
+
+def test_the_version(cli: Cli) -> None:
+    assert cli("--version").out == f"cbs-opt {__version__}\n"
+
+
+# ---------------------------------------------------------------- solve
+
+
+def test_solve_prints_a_summary(cli: Cli, block: Path) -> None:
+    run = cli("solve", block, "--sparsity", 0.5, "--method", "enumeration")
+    assert run.code == 0
+    assert run.err == ""
+    assert "row0: enumeration pruned 4 of 8 weights" in run.out
+    assert "optimal, proven" in run.out
+
+
+def test_solve_as_json_agrees_with_the_library(cli: Cli, block: Path) -> None:
+    data = parsed(cli("solve", block, "--prune", 5, "--method", "enumeration", "--json", "-").out)
+    solution = solve(PruningProblem.load(block).pruning(5), "enumeration")
+    assert {**data, "seconds": 0} == {**json.loads(json.dumps(solution.to_dict())), "seconds": 0}
+    assert data["name"] == "row0"
+    assert (data["n"], data["pruned"], data["solution_status"]) == (8, 5, "optimal")
+    assert data["kept"] == np.flatnonzero(data["weights"]).tolist()
+    heuristic = parsed(cli("solve", block, "--prune", 5, "--method", "magnitude", "--json", "-").out)
+    assert heuristic["bound"] is heuristic["gap"] is None
+    assert heuristic["solution_status"] == "feasible"
+
+
+def test_json_into_a_file_leaves_the_summary(cli: Cli, block: Path, tmp_path: Path) -> None:
+    run = cli("solve", block, "--prune", 5, "--method", "magnitude", "--json", tmp_path / "answer.json")
+    assert "magnitude pruned 5 of 8" in run.out
+    assert parsed((tmp_path / "answer.json").read_text())["pruned"] == 5
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_what_solve_writes_certify_reads(cli: Cli, block: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"pruned{suffix}"
+    solved = parsed(cli("solve", block, "--prune", 3, "--method", "enumeration", "--out", out, "--json", "-").out)
+    data = parsed(cli("certify", block, "--mask", out, "--json", "-").out)
+    assert data["pruned"] == 3
+    assert data["objective"] == data["given_objective"] == solved["objective"]
+    assert data["bound"] <= solved["objective"] * (1 + 1e-9)
+    assert data["gap"] >= 0
+
+
+def test_an_exact_method_without_its_proof_shows_its_answer_and_ends_with_1(
+    cli: Cli, block: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(problem: PruningProblem, *, time_limit: float = math.inf) -> Outcome:
+        return Outcome(problem.Z.argmax(problem.w_bar**2), termination=TerminationCondition.TIME_LIMIT)
+
+    def stopped(problem: PruningProblem) -> Outcome:
+        return Outcome(problem.Z.argmax(problem.w_bar**2), termination=TerminationCondition.INTERRUPTED)
+
+    def broken_off(problem: PruningProblem) -> Outcome:
+        raise KeyboardInterrupt
+
+    exact = run_module.method("enumeration")
+    for name, function in (("slow", slow), ("stopped", stopped), ("broken-off", broken_off)):
+        monkeypatch.setitem(run_module._EXTRA, name, replace(exact, name=name, run=function))
+    run = cli("solve", block, "--prune", 3, "--method", "slow", "--time-limit", 0.1)
+    assert run.code == 1
+    assert "not proven (maxTimeLimit)" in run.out
+    run = cli("solve", block, "--prune", 3, "--method", "stopped", "--json", "-")
+    assert run.code == 130
+    assert parsed(run.out)["termination_condition"] == "interrupted"
+    run = cli("solve", block, "--prune", 3, "--method", "broken-off")
+    assert (run.code, run.out, run.err) == (130, "", "interrupted\n")
+
+
+# ---------------------------------------------------------------- compare
+
+
+def test_compare_sums_over_the_blocks_of_a_folder(cli: Cli, folder: Path) -> None:
+    words = ("compare", folder, "--sparsity", 0.5, "--methods", "magnitude, enumeration")
+    data = parsed(cli(*words, "--json", "-").out)
+    assert [entry["problem"] for entry in data["blocks"]] == ["row0", "row1", "row2"]
+    assert data["failed"] == []
+    for i, method in enumerate(("magnitude", "enumeration")):
+        rows = [entry["rows"][i] for entry in data["blocks"]]
+        total = data["sum"][i]
+        assert total["method"] == method
+        assert total["n"] == 24
+        assert total["objective"] == pytest.approx(sum(row["objective"] for row in rows), rel=1e-12)
+        assert total["bound"] == pytest.approx(sum(row["bound"] for row in rows), rel=1e-12)
+        assert total["gap"] == pytest.approx(1 - total["bound"] / total["objective"], abs=1e-9)
+    assert data["sum"][1]["gap"] == 0
+    run = cli(*words)
+    assert (run.code, run.err) == (0, "")
+    assert "Sum over 3 blocks, 24 weights (valid for a block-diagonal model)" in run.out
+    assert "about the quadratic model of the loss, not about accuracy" in run.out
+
+
+def test_a_failing_block_is_reported_and_the_others_go_on(cli: Cli, folder: Path) -> None:
+    np.savez(folder / "row1.npz", w=np.ones(3), H=np.eye(2))
+    (folder / "row9.npz").touch()
+    words = ("compare", folder, "--prune", 4, "--methods", "magnitude")
+    run = cli(*words)
+    assert run.code == 1
+    assert "2 of 4 blocks failed" in run.out
+    assert run.err.count("error: ") == 2
+    assert f"error: {folder / 'row1.npz'}: w: has 3 weights" in run.err
+    run = cli(*words, "--json", "-")
+    assert run.code == 1
+    data = parsed(run.out)
+    assert len(data["blocks"]) == 2
+    assert data["failed"][0] == {
+        "file": str(folder / "row1.npz"),
+        "error": "w: has 3 weights, but the curvature is of order 2; they must agree",
+    }
+
+
+def test_blocks_that_all_fail_are_bad_input(cli: Cli, folder: Path) -> None:
+    run = cli("compare", folder, "--prune", 9, "--methods", "magnitude")
+    assert run.code == 2
+    assert run.err.count("a whole number between 0 and the 8 weights") == 3
+    cli("compare", folder / "row0.npz", "--prune", 9, "--methods", "magnitude").refused("row0.npz: prune: is 9")
+
+
+# ---------------------------------------------------------------- certify
+
+
+def test_a_mask_from_any_tool_is_certified_at_its_own_sparsity(cli: Cli, block: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    problem = PruningProblem.load(block)
+    z = problem.pruning(6).Z.argmax(problem.w_bar**2)
+    np.savez(tmp_path / "only.npz", anything=z.astype(np.int8))
+    np.savez(tmp_path / "named.npz", mask=z, other=np.ones(3))
+    save_file({"mask": z}, tmp_path / "mask.safetensors")
+    given = np.where(z, problem.w_bar, 0.0)
+    np.savez(tmp_path / "weights.npz", w=given.astype(np.float32))
+    for mask in ("only.npz", "named.npz", "mask.safetensors"):
+        data = parsed(cli("certify", block, "--mask", tmp_path / mask, "--json", "-").out)
+        assert data["pruned"] == 6
+        assert data["objective"] == problem.objective(obs_update(problem, z))
+        assert data["selection_objective"] == problem.objective(given)
+        assert data["given_objective"] is data["given_gap"] is None
+    run = cli("certify", block, "--mask", tmp_path / "only.npz", "--weights", tmp_path / "weights.npz", "--json", "-")
+    assert parsed(run.out)["given_objective"] == pytest.approx(problem.objective(given), rel=1e-6)
+    shown = cli("certify", block, "--mask", tmp_path / "only.npz")
+    assert "a mask that prunes 6 of 8 weights" in shown.out
+    assert "not about accuracy" in shown.out
+
+
+# ---------------------------------------------------------------- export and methods
+
+
+@pytest.mark.parametrize("suffix", [".lp", ".mps", ".nl"])
+def test_export_writes_every_format(cli: Cli, block: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"model{suffix}"
+    run = cli("export", block, out, "--formulation", "selection_linearized", "--sparsity", 0.5, "--json", "-")
+    assert parsed(run.out)["file"] == str(out)
+    assert out.stat().st_size > 100
+
+
+def test_export_of_formulations_with_options(cli: Cli, block: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.lp"
+    assert cli("export", block, out, "--formulation", "joint_indicator", "--prune", 4).code == 0
+    cli("export", block, out, "--formulation", "update_qp").refused("needs the mask, give --mask FILE")
+    np.savez(tmp_path / "mask.npz", mask=np.arange(8) % 2)
+    assert cli("export", block, out, "--formulation", "update_qp", "--mask", tmp_path / "mask.npz").code == 0
+    words = ("export", block, out, "--formulation", "joint_bigm", "--prune", 4)
+    cli(*words, "--mask", tmp_path / "mask.npz").refused("joint_bigm: has no option --mask")
+
+
+def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    needy = replace(run_module.method("magnitude"), name="needy", requires=("no_such_package_at_all",))
+    monkeypatch.setitem(run_module._EXTRA, "needy", needy)
+    data = parsed(cli("methods", "--json", "-").out)
+    by_name = {entry["name"]: entry for entry in data["methods"]}
+    assert by_name["enumeration"]["exact"]
+    assert by_name["enumeration"]["max_n"] == 20
+    assert by_name["magnitude"]["available"]
+    assert by_name["needy"]["reason"] == "needs the package no_such_package_at_all"
+    assert by_name["cbs"]["options"]["seed"] == 0
+    assert all(entry["reference"] for entry in (*data["methods"], *data["formulations"]))
+    run = cli("methods")
+    assert all(name in run.out for name in (*by_name, *(entry["name"] for entry in data["formulations"])))
+
+
+# ---------------------------------------------------------------- study
+
+
+def test_study_of_block_files(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (folder / "broken.npz").touch()
+    words = ("study", "--blocks", folder, "--methods", "magnitude,enumeration", "--jobs", 1, "--out", out)
+    run = cli(*words, "--sparsities", "0.5", "--json", "-")
+    data = parsed(run.out)
+    assert run.code == 1  # one block cannot be read
+    assert "broken.npz" in run.err
+    assert len(data["rows"]) == 6
+    assert all(row["gap"] >= 0 for row in data["rows"])
+    assert (out / "index.html").exists()
+    parsed((out / "results.json").read_text())
+
+
+def test_block_files_may_follow_without_the_option_being_repeated(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    files = sorted(folder.glob("*.npz"))
+    out = tmp_path / "out"
+    words = ("study", "--methods", "magnitude", "--sparsities", "0.5", "--jobs", 1, "--out", out, "--blocks", *files)
+    run = cli(*words)
+    assert run.code == 0
+    assert "3 blocks" in run.out
+    assert "index.html" in run.out
+
+
+def test_output_is_not_wrapped_when_nobody_watches(cli: Cli, tmp_path: Path) -> None:
+    block = make_block(tmp_path / ("a-name-that-is-" + "very-" * 20 + "long.npz"))
+    run = cli("solve", block, "--prune", 3, "--method", "magnitude")
+    assert run.out.splitlines()[0].endswith("feasible")
+    assert not sys.stdout.isatty()

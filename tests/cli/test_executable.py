@@ -1,0 +1,63 @@
+"""The installed command as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXECUTABLE = Path(sys.executable).with_name("cbs-opt")
+
+
+def execute(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([EXECUTABLE, *map(str, words)], capture_output=True, text=True, timeout=60)
+
+
+def test_help_answers_in_half_a_second() -> None:
+    def once() -> float:
+        started = time.perf_counter()
+        assert execute("--help").returncode == 0
+        return time.perf_counter() - started
+
+    # The best of a few: this machine may be busy with something else.
+    assert min(once() for _ in range(5)) < 0.5
+
+
+def test_json_is_the_only_thing_on_stdout_and_stderr_is_silent(block: Path) -> None:
+    done = execute("solve", block, "--sparsity", 0.5, "--method", "magnitude", "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["pruned"] == 4
+
+
+def test_bad_input_is_one_sentence_and_two(tmp_path: Path) -> None:
+    file = tmp_path / "bad.npz"
+    np.savez(file, w=[1.0, np.nan], H=np.eye(2))
+    words = ("solve", file, "--prune", 1, "--method", "magnitude")
+    done = execute(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {file}: w: entry 1 is nan; all entries must be finite\n"
+    for debugging in ((*words, "--debug"), ("--debug", *words)):
+        done = execute(*debugging)
+        assert done.returncode == 2
+        assert "Traceback" in done.stderr
+        assert done.stderr.endswith("all entries must be finite\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell pipes")
+def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
+    pipe = f"'{EXECUTABLE}' compare '{folder}' --prune 3 --methods magnitude --json - | head -c 5"
+    done = subprocess.run(["sh", "-c", pipe], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert len(done.stdout) == 5
+
+
+def test_a_terminal_without_unicode_gets_question_marks(block: Path) -> None:
+    command = [EXECUTABLE, "methods"]
+    done = subprocess.run(command, capture_output=True, timeout=60, env={"PYTHONIOENCODING": "ascii", "PATH": ""})
+    assert done.returncode == 0
+    assert b"magnitude" in done.stdout

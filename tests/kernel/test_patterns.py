@@ -1,0 +1,144 @@
+"""Cardinality: the laws of the pattern interface, against brute force over all masks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cbs_opt.errors import PatternError
+from cbs_opt.patterns import Cardinality, prune_count
+from cbs_opt.validate import Mask, Vector
+
+
+def masks_of(n: int) -> Mask:
+    return np.array(list(itertools.product([False, True], repeat=n)))
+
+
+@st.composite
+def patterns(draw: st.DrawFn, most: int = 7) -> Cardinality:
+    n = draw(st.integers(1, most))
+    roles = np.array(draw(st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=n, max_size=n)))
+    keep, forbid = np.flatnonzero(roles == 1), np.flatnonzero(roles == 2)
+    return Cardinality(n, draw(st.integers(0, n - len(keep))), keep=keep, forbid=forbid)
+
+
+def scores_for(data: st.DataObject, n: int) -> Vector:
+    # Few values, so that ties are common.
+    return np.array(data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]), min_size=n, max_size=n)))
+
+
+# ---------------------------------------------------------------- counts
+
+
+def test_sparsity_is_guarded_against_the_binary_fraction() -> None:
+    assert math.ceil(0.7 * 10) == 7
+    assert math.ceil(0.07 * 100) == 8  # what goes wrong without the guard
+    assert prune_count(100, 0.07) == 7
+    assert prune_count(10, 0.7) == 7
+    assert prune_count(10, 0.71) == 8
+    assert prune_count(10, 0.0) == 0
+    assert prune_count(10, 1.0) == 10
+    assert prune_count(32_360, 0.98) == 31_713
+
+
+def test_every_fraction_of_n_up_to_200_gives_exactly_k() -> None:
+    for n in range(1, 201):
+        assert [prune_count(n, k / n) for k in range(n + 1)] == list(range(n + 1))
+
+
+@given(st.integers(1, 10_000), st.integers(0, 1000))
+def test_three_decimals_give_the_exact_ceiling(n: int, thousandths: int) -> None:
+    assert prune_count(n, thousandths / 1000) == math.ceil(Fraction(thousandths, 1000) * n)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.0001, math.nan, math.inf, "x", None])
+def test_sparsity_outside_zero_to_one_is_refused(bad: Any) -> None:
+    with pytest.raises(PatternError, match=r"^sparsity: is .*\[0, 1\]"):
+        prune_count(10, bad)
+
+
+@pytest.mark.parametrize("bad", [-1, 11, 2.5, math.nan, math.inf, True, "3"])
+def test_prune_is_a_whole_number_up_to_n(bad: Any) -> None:
+    with pytest.raises(PatternError, match=r"^prune: is .*between 0 and the 10 weights"):
+        Cardinality(10, bad)
+
+
+def test_contradictions_are_named() -> None:
+    with pytest.raises(PatternError, match="weight 3 is forced to stay and forbidden"):
+        Cardinality(5, 1, keep=[1, 3], forbid=[3])
+    with pytest.raises(PatternError, match="3 weights are forced to stay, but pruning 3 of 5 leaves 2"):
+        Cardinality(5, 3, keep=[0, 1, 2])
+    with pytest.raises(PatternError, match="keep: index 5 is outside 0 … 4"):
+        Cardinality(5, 3, keep=[5])
+    with pytest.raises(PatternError, match="forbid: index -1 is outside"):
+        Cardinality(5, 3, forbid=[-1])
+    with pytest.raises(PatternError, match="list of weight indices"):
+        Cardinality(5, 3, forbid=[0.5])
+
+
+# ---------------------------------------------------------------- the oracle
+
+
+@given(patterns(), st.data())
+def test_argmax_is_in_the_pattern_and_no_mask_scores_more(pattern: Cardinality, data: st.DataObject) -> None:
+    scores = scores_for(data, pattern.n)
+    best = pattern.argmax(scores)
+    assert pattern.contains(best)
+    values = [float(scores[z].sum()) for z in masks_of(pattern.n) if pattern.contains(z)]
+    assert scores[best].sum() == max(values)
+
+
+def test_ties_keep_the_lower_index() -> None:
+    assert Cardinality(5, 2).argmax(np.ones(5)).tolist() == [True, True, True, False, False]
+
+
+@given(patterns(), st.data())
+def test_flip_values_are_exact(pattern: Cardinality, data: st.DataObject) -> None:
+    scores = scores_for(data, pattern.n)
+    z = pattern.argmax(scores)
+    flips = pattern.flip_values(scores, z)
+    feasible = [mask for mask in masks_of(pattern.n) if pattern.contains(mask)]
+    for i in range(pattern.n):
+        others = [float(scores[mask].sum()) for mask in feasible if mask[i] != z[i]]
+        assert flips[i] == pytest.approx(max(others, default=-math.inf), abs=1e-12)
+
+
+@given(patterns())
+def test_pruning_one_more_free_weight_never_leaves_the_pattern(pattern: Cardinality) -> None:
+    for z in masks_of(pattern.n):
+        if pattern.contains(z):
+            for i in np.flatnonzero(z & pattern.free):
+                fewer = z.copy()
+                fewer[i] = False
+                assert pattern.contains(fewer)
+
+
+@settings(max_examples=60)
+@given(patterns(5), st.data())
+def test_fixed_is_the_subset_of_masks(pattern: Cardinality, data: st.DataObject) -> None:
+    roles = np.array(data.draw(st.lists(st.integers(0, 2), min_size=pattern.n, max_size=pattern.n)))
+    keep, prune = roles == 1, roles == 2
+    wanted = [z for z in masks_of(pattern.n) if pattern.contains(z) and z[keep].all() and not z[prune].any()]
+    if not wanted:
+        with pytest.raises(PatternError):
+            pattern.fixed(keep, prune)
+        return
+    smaller = pattern.fixed(keep, prune)
+    assert [z.tolist() for z in masks_of(pattern.n) if smaller.contains(z)] == [z.tolist() for z in wanted]
+
+
+def test_words_and_read_only_sets() -> None:
+    pattern = Cardinality.from_sparsity(10, 0.7, keep=[0], forbid=[1, 2])
+    assert str(pattern) == "prune at least 7 of 10, 1 forced to stay, 2 forbidden"
+    assert pattern.prune == 7
+    assert pattern.most_kept_free == 2
+    assert not pattern.contains(np.ones(9, dtype=bool))
+    with pytest.raises(ValueError, match="read-only"):
+        pattern.keep[3] = True

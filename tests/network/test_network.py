@@ -1,0 +1,143 @@
+"""Networks by name, weights and data from files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cbs_opt.errors import InputError, UnknownMethodError
+from cbs_opt.network import Data, accuracy, digits_data, load_data, load_network, load_tensors
+
+SHARED = Path(os.environ.get("CBS_OPT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+
+
+@pytest.fixture
+def state():
+    return load_network("digits").state_dict()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz", "pt"])
+def test_weights_from_files(tmp_path, state, suffix):
+    file = tmp_path / f"w.{suffix}"
+    doubled = {name: 2 * tensor for name, tensor in state.items()}
+    if suffix == "safetensors":
+        save_file(doubled, file)
+    elif suffix == "npz":
+        np.savez(file, **{name: tensor.numpy() for name, tensor in doubled.items()})
+    else:
+        torch.save(doubled, file)
+    for name, tensor in load_network("digits", file).state_dict().items():
+        torch.testing.assert_close(tensor, doubled[name])
+
+
+def test_unknown_name_says_what_there_is():
+    with pytest.raises(UnknownMethodError, match=r"did you mean digits\? there are digits, mlpnet, module:factory"):
+        load_network("digit")
+
+
+def test_mlpnet_needs_weights():
+    with pytest.raises(InputError, match="give a weights file"):
+        load_network("mlpnet")
+
+
+def test_misfit_names_tensors_and_shapes(tmp_path, state):
+    state = dict(state)
+    del state["fc2.bias"]
+    state["fc9.weight"] = torch.zeros(1)
+    state["fc1.weight"] = torch.zeros(3, 4)
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError) as error:
+        load_network("digits", tmp_path / "w.safetensors")
+    for part in ("fc2.bias is missing", "fc9.weight has no place", "fc1.weight has shape (3, 4) instead of (32, 64)"):
+        assert part in str(error.value)
+
+
+def test_weights_with_nan(tmp_path, state):
+    state["fc1.bias"][3] = float("nan")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"fc1\.bias holds NaN"):
+        load_network("digits", tmp_path / "w.safetensors")
+
+
+class Pickled:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was executed",))
+
+
+@pytest.mark.parametrize("suffix", ["pt", "npz"])
+def test_pickles_are_never_executed(tmp_path, suffix):
+    file = tmp_path / f"w.{suffix}"
+    if suffix == "pt":
+        torch.save({"fc1.weight": Pickled()}, file)
+    else:
+        np.savez(file, w=np.array([Pickled()], dtype=object))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_tensors(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of tensors"])
+@pytest.mark.parametrize("suffix", ["pt", "npz", "safetensors"])
+def test_unreadable_weights(tmp_path, suffix, content):
+    file = tmp_path / f"w.{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=f"{file.name}: cannot be read"):
+        load_tensors(file)
+
+
+def test_factory_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_nets_for_test.py").write_text(
+        "import torch\ndef tiny():\n    return torch.nn.Linear(3, 2)\ndef wrong():\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(load_network("my_nets_for_test:tiny"), torch.nn.Linear)
+    with pytest.raises(InputError, match=r"returned int; a torch\.nn\.Module is needed"):
+        load_network("my_nets_for_test:wrong")
+    with pytest.raises(InputError, match="cannot be made"):
+        load_network("my_nets_for_test:missing")
+
+
+def test_data_of_integer_type_is_scaled(tmp_path):
+    x = np.array([[0, 255]], dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=x, y=np.array([1]))
+    np.testing.assert_allclose(load_data(tmp_path / "d.npz").train_x, [[0, 1]])
+    expected = (np.array([[0, 1]]) - 0.1307) / 0.3081
+    np.testing.assert_allclose(load_data(tmp_path / "d.npz", "mlpnet").test_x, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"train_x": np.ones((2, 3))}, "train_y is missing"),
+        ({"x": np.ones((2, 3)), "y": np.array([0.5, 1])}, "integer labels"),
+        ({"x": np.ones((2, 3)), "y": np.array([0])}, r"d\.npz: train_y: has shape \(1,\) for 2 samples"),
+        ({"x": np.array([[1.0, np.nan]]), "y": np.array([0])}, r"train_x: entry \(0, 1\) is not finite"),
+    ],
+)
+def test_bad_data(tmp_path, arrays, message):
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        load_data(tmp_path / "d.npz")
+
+
+def test_samples_that_do_not_fit_the_network():
+    x = np.zeros((2, 5), dtype=np.float32)
+    with pytest.raises(InputError, match=r"cannot take samples of shape \(5,\)"):
+        accuracy(load_network("digits"), x, np.zeros(2, dtype=np.int64))
+
+
+def test_data_is_float32():
+    data = digits_data()
+    assert isinstance(data, Data)
+    assert data.train_x.dtype == data.test_x.dtype == np.float32
+
+
+@pytest.mark.data
+def test_mlpnet_accuracy():
+    if not (SHARED / "mnist.npz").is_file():
+        pytest.skip(f"no MNIST under {SHARED}; set CBS_OPT_DATA")
+    data = load_data(SHARED / "mnist.npz", "mlpnet")
+    model = load_network("mlpnet", SHARED / "mlpnet_mnist.npz")
+    assert accuracy(model, data.test_x, data.test_y) == 0.9397

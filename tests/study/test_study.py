@@ -1,0 +1,216 @@
+"""Studies end to end, on tiny blocks."""
+
+import csv
+import json
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
+from cbs_opt.network import digits_data, load_network
+from cbs_opt.problem import PruningProblem
+from cbs_opt.study import files_subject, model_subject, run_study, study_table, write_study
+
+METHODS = ["magnitude", "obd", "bnb"]
+INJECTED = "<script>alert(1)</script>$x$&"
+
+
+def block(seed, n=6, name=""):
+    rng = np.random.default_rng(seed)
+    return PruningProblem.from_gradients(rng.normal(size=n), rng.normal(size=(20, n)), damping=0.1, name=name)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    target = tmp_path / "blocks"
+    target.mkdir()
+    for seed in range(3):
+        block(seed, name=INJECTED if seed == 1 else f"block {seed}").save(target / f"b{seed}.npz")
+    return target
+
+
+@pytest.fixture
+def result(folder):
+    return run_study(files_subject([folder]), methods=METHODS, sparsities=[0.5, 0.8], jobs=1)
+
+
+class Page(HTMLParser):
+    """Counts tags and gathers text and outside references."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.references = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read_page(path):
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    return page
+
+
+def test_rows_and_sums(result):
+    assert result.complete
+    assert result.exit_code == 0
+    assert result.message() == ""
+    assert len(result.rows) == 3 * 2 * len(METHODS)
+    for summary in result.summaries():
+        rows = [r.row for r in result.rows if r.sparsity == summary.sparsity and r.row.method == summary.method]
+        assert summary.objective == pytest.approx(sum(row.objective for row in rows), rel=1e-12)
+        assert summary.bound <= summary.objective * (1 + 1e-9)
+        assert summary.gap == pytest.approx((summary.objective - summary.bound) / summary.objective, abs=1e-8)
+        assert summary.worst_gap >= summary.gap >= 0
+    exact = [summary for summary in result.summaries() if summary.method == "bnb"]
+    assert all(summary.proven == summary.blocks == 3 for summary in exact)
+    best = {s.sparsity: s.objective for s in exact}
+    assert all(s.objective >= best[s.sparsity] * (1 - 1e-9) for s in result.summaries())
+
+
+def test_files(result, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    (out / "accuracy.png").write_text("of an earlier study")
+    written = {path.name for path in write_study(result, out)}
+    pictures = {"gap.png", "gap.svg", "objective.png", "objective.svg"}
+    assert written == {"results.json", "results.csv", "index.html"} | pictures
+    assert {path.name for path in out.iterdir()} == written | {"mine.txt"}
+    data = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert data["complete"] is True
+    assert data["settings"]["seed"] == 0
+    assert data["environment"]["numpy"] == np.__version__
+    assert len(data["rows"]) == len(result.rows)
+    with (out / "results.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["objective"]) for row in rows] == [row.row.objective for row in result.rows]
+    assert rows[0]["block"] == "block 0"
+
+
+def test_page_is_self_contained_and_escaped(result, tmp_path):
+    write_study(result, tmp_path)
+    page = read_page(tmp_path / "index.html")
+    assert page.tags.count("script") == 1
+    assert page.tags.count("svg") == 2
+    assert page.references == []
+    assert INJECTED in page.text
+    assert "The gap is about the quadratic model of the loss, not about accuracy" in "".join(page.text)
+
+
+def test_table_is_for_people(result):
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(study_table(result))
+    console.file.close()
+    text = console.export_text()
+    assert "3/3" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_failed_blocks_are_recorded_and_the_others_go_on(folder, tmp_path):
+    np.savez(folder / "indefinite.npz", w=np.ones(2), H=-np.eye(2))
+    np.savez(folder / "nan.npz", w=np.array([1, math.nan]), H=np.eye(2))
+    result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
+    assert len(result.rows) == 3
+    assert result.exit_code == 1
+    assert [failure.reason for failure in result.failures if "entry 1 is nan" in failure.reason]
+    assert "2 block solves failed" in result.message()
+    write_study(result, tmp_path / "out")
+    page = read_page(tmp_path / "out" / "index.html")
+    assert "Failed blocks" in page.text
+
+
+def test_block_that_breaks_a_method_is_recorded(folder, monkeypatch):
+    from cbs_opt.study import run
+
+    def breaks(problem, names, **options):
+        if problem.name == "block 2":
+            raise FloatingPointError("no luck")
+        return compare(problem, names, **options)
+
+    compare = run.compare
+    monkeypatch.setattr(run, "compare", breaks)
+    result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
+    assert [(f.block, f.reason) for f in result.failures] == [("block 2", "FloatingPointError: no luck")]
+    assert len(result.rows) == 2
+
+
+def test_interrupted_study_keeps_what_is_done(folder, tmp_path):
+    def interrupt(done, total, name):
+        assert total == 6
+        if done == 2:
+            raise KeyboardInterrupt
+
+    result = run_study(
+        files_subject([folder]), methods=["magnitude"], sparsities=[0.5, 0.8], jobs=1, on_progress=interrupt
+    )
+    assert result.exit_code == 130
+    assert result.message() == "interrupted after 2 of 6 block solves; what is done is kept"
+    write_study(result, tmp_path / "out")
+    data = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert data["complete"] is False
+    assert len(data["rows"]) == 2
+    assert "Incomplete:" in read_page(tmp_path / "out" / "index.html").text
+
+
+def test_interrupted_before_the_first_answer_overwrites_nothing(folder, result, tmp_path):
+    def interrupt(done, total, name):
+        raise KeyboardInterrupt
+
+    write_study(result, tmp_path / "out")
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    np.savez(folder / "b0.npz", w=np.ones(2), H=np.eye(2))
+    nothing = run_study(files_subject([folder / "b0.npz", folder / "b1.npz"]), methods=["magnitude"], jobs=1,
+                        on_progress=interrupt)
+    assert len(nothing.rows) == 1  # the answer that had come is kept
+    empty = type(nothing)(**{**nothing.__dict__, "rows": ()})
+    assert write_study(empty, tmp_path / "out") == ()
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+
+
+def test_workers_give_the_same_answers(folder, result):
+    parallel = run_study(files_subject([folder]), methods=METHODS, sparsities=[0.5, 0.8], jobs=2)
+    assert [(r.row.problem, r.row.method, r.kept) for r in parallel.rows] == [
+        (r.row.problem, r.row.method, r.kept) for r in result.rows
+    ]
+    assert parallel.environment["threads"] == "1"
+
+
+def test_network_study_measures_accuracy():
+    model, data = load_network("digits"), digits_data()
+    subject = model_subject("digits", model, data, {"fc3": "fisher"}, samples=200, max_blocks=3)
+    assert any("2 of 5 blocks left out" in note for note in subject.notes)
+    result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.0, 0.5], jobs=1)
+    dense = [summary for summary in result.summaries() if summary.sparsity == 0]
+    assert all(s.accuracy == s.selection_accuracy == result.dense_accuracy > 0.96 for s in dense)
+    assert all(s.accuracy is not None and s.accuracy > 0.5 for s in result.summaries())
+    assert result.settings["damping"].keys() == {"fc3.weight"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"methods": ["magnitud"]}, UnknownMethodError, "did you mean magnitude"),
+        ({"sparsities": [1.5]}, InputError, "1.5"),
+        ({"sparsities": []}, InputError, "sparsities: there are none"),
+    ],
+)
+def test_bad_requests(folder, options, error, message):
+    with pytest.raises(error, match=message):
+        run_study(files_subject([folder]), jobs=1, **options)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(BlockFileError, match=r"no \.npz file"):
+        files_subject([tmp_path])
+    with pytest.raises(BlockFileError, match="no such file"):
+        files_subject([tmp_path / "missing.npz"])
