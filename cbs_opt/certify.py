@@ -20,9 +20,12 @@ from cbs_opt.errors import InputError
 from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.result import finite_or_none, relative_gap
+from cbs_opt.run import solve
 from cbs_opt.update import obs_update
 from cbs_opt.validate import Mask, Vector, as_array, as_mask
 
+TIME_LIMIT = 10.0
+BRANCHING_LIMIT = 200
 SUFFIXES = (".npz", ".safetensors")
 
 
@@ -65,7 +68,9 @@ class Certificate:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
 
-def certify(problem: PruningProblem, mask: Any, weights: Any = None) -> Certificate:
+def certify(
+    problem: PruningProblem, mask: Any, weights: Any = None, *, time_limit: float = TIME_LIMIT
+) -> Certificate:
     """Bound the best possible loss at the mask's own number of zeros, and judge the mask by it.
 
     Parameters
@@ -76,6 +81,9 @@ def certify(problem: PruningProblem, mask: Any, weights: Any = None) -> Certific
         1 keeps.
     weights : array, shape (n,), optional
         The pruned weights of the tool that made the mask; judged as they are, too.
+    time_limit : float
+        Seconds for branch and bound, which tightens the bound of problems up to ``BRANCHING_LIMIT`` weights;
+        0 takes the bound without branching.
 
     Raises
     ------
@@ -88,7 +96,7 @@ def certify(problem: PruningProblem, mask: Any, weights: Any = None) -> Certific
     given = None if weights is None else _pruned_weights(problem, z, weights)
     problem = problem.within(Cardinality(problem.n, int(problem.n - z.sum())))
     started = time.perf_counter()
-    bound = lower_bound(problem)
+    bound, bound_method = _bound(problem, time_limit)
     seconds = time.perf_counter() - started
     updated = obs_update(problem, z)
     objective = problem.objective(updated)
@@ -100,17 +108,24 @@ def certify(problem: PruningProblem, mask: Any, weights: Any = None) -> Certific
         selection_objective=problem.objective(np.where(z, problem.w_bar, 0.0)),
         objective=objective,
         given_objective=given_objective,
-        bound=bound.value,
-        bound_method=bound.method,
-        gap=relative_gap(objective, bound.value, problem.round_off(updated)),
+        bound=bound,
+        bound_method=bound_method,
+        gap=relative_gap(objective, bound, problem.round_off(updated)),
         given_gap=(
             None
             if given is None or given_objective is None
-            else relative_gap(given_objective, bound.value, problem.round_off(given))
+            else relative_gap(given_objective, bound, problem.round_off(given))
         ),
         seconds=seconds,
         notes=problem.curvature.notes,
     )
+
+
+def _bound(problem: PruningProblem, time_limit: float) -> tuple[float, str]:
+    if time_limit > 0 and problem.n <= BRANCHING_LIMIT:
+        return solve(problem, "bnb", time_limit=time_limit).bound, "bnb"
+    bound = lower_bound(problem)
+    return bound.value, bound.method
 
 
 def _pruned_weights(problem: PruningProblem, z: Mask, weights: Any) -> Vector:

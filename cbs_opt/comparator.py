@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from cbs_opt.bound import lower_bound
 from cbs_opt.environment import environment
-from cbs_opt.errors import InputError, PatternError
+from cbs_opt.errors import BoundViolationError, CbsOptError, InputError, PatternError, TooLargeError
 from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.result import Solution, finite_or_none, relative_gap
+from cbs_opt.result import Solution, TerminationCondition, finite_or_none, relative_gap
 from cbs_opt.run import method as find_method
 from cbs_opt.run import methods as all_methods
-from cbs_opt.run import solve
+from cbs_opt.run import solve, usual_methods
 from cbs_opt.update import obs_update
 from cbs_opt.validate import Mask, as_mask
 
@@ -116,9 +116,9 @@ def compare(
     problem : PruningProblem
         With its pattern set.
     methods : sequence of str, optional
-        Names from ``cbs_opt.methods()``. Left out: every method that can take the problem, enumeration
-        excepted; the others are listed in ``skipped`` with the reason. A method named here that cannot
-        take the problem raises.
+        Names from ``cbs_opt.methods()``. Left out: the usual methods that can take the problem; the
+        others, and any that fails on it, are listed in ``skipped`` with the reason. A method named here
+        that cannot take the problem, or fails, raises.
     masks : mapping of name to boolean array (n,), optional
         Masks from elsewhere, judged in the same table. Must lie in the pattern.
     seed : int
@@ -134,8 +134,7 @@ def compare(
         A bound lies above a feasible objective: a bug in whoever proved it.
     """
     chosen, skipped = _choose(problem, methods)
-    options = {"seed": seed, **options}
-    known = {"seed", *(option for name in all_methods() for option in find_method(name).options)}
+    known = {option for name in all_methods() for option in find_method(name).options}
     for option in options:
         if option not in known:
             raise InputError(f"{option}: no method has this option; there are {', '.join(sorted(known))}")
@@ -144,9 +143,18 @@ def compare(
         if on_row:
             on_row(name)
         accepted = find_method(name).options
-        solutions[name] = solve(problem, name, **{k: v for k, v in options.items() if k in accepted})
-    joint = [s.bound for name, s in solutions.items() if find_method(name).objective is Objective.JOINT]
-    bound = max([trivial_bound(problem), *joint])
+        try:
+            solution = solve(problem, name, seed=seed, **{k: v for k, v in options.items() if k in accepted})
+        except CbsOptError as error:
+            if methods is not None or isinstance(error, BoundViolationError):
+                raise
+            skipped[name] = f"failed: {error}"
+            continue
+        if solution.termination_condition is TerminationCondition.INTERRUPTED:
+            raise KeyboardInterrupt
+        solutions[name] = solution
+    joint = [s.bound for s in solutions.values() if s.bound > -math.inf]
+    bound = max([_without_branching(problem) if not joint else trivial_bound(problem), *joint])
     rows = [_row(problem, name, s.mask, bound, seed, s) for name, s in solutions.items()]
     for name, mask in (masks or {}).items():
         checked = as_mask(mask, f"mask {name}", problem.n)
@@ -165,6 +173,14 @@ def compare(
     )
 
 
+def _without_branching(problem: PruningProblem) -> float:
+    """The bound for a comparison in which no method proves one."""
+    try:
+        return max(trivial_bound(problem), lower_bound(problem).value)
+    except TooLargeError:
+        return trivial_bound(problem)
+
+
 def trivial_bound(problem: PruningProblem) -> float:
     """f at the unconstrained minimizer: the bound that costs nothing (f(w̄) where g = 0)."""
     if problem.g is None:
@@ -178,17 +194,14 @@ def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[
         for name in names:
             find_method(name).check(problem)
         return list(dict.fromkeys(names)), {}
+    specs, skipped = usual_methods()
     chosen: list[str] = []
-    skipped: dict[str, str] = {}
-    for name, spec in all_methods().items():
-        if name.startswith("enumeration"):
-            skipped[name] = "an oracle for tests; name it to run it"
-            continue
+    for spec in specs:
         reason = spec.why_not(problem)
         if reason:
-            skipped[name] = reason
+            skipped[spec.name] = reason
         else:
-            chosen.append(name)
+            chosen.append(spec.name)
     return chosen, skipped
 
 

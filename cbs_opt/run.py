@@ -61,7 +61,24 @@ def method(name: str) -> MethodSpec:
     return known[name]
 
 
-def solve(problem: PruningProblem, method: str = "bnb", **options: Any) -> Solution:
+def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
+    """The methods a comparison runs when none is named, and why the others are left out."""
+    chosen: list[MethodSpec] = []
+    skipped: dict[str, str] = {}
+    for name, spec in methods().items():
+        reason = spec.unavailable_because()
+        if reason:
+            skipped[name] = reason
+        elif name.startswith("enumeration"):
+            skipped[name] = "an oracle for tests; name it to run it"
+        elif spec.exact and spec.objective is Objective.SELECTION:
+            skipped[name] = "proves the selection problem only, and takes long; name it to run it"
+        else:
+            chosen.append(spec)
+    return tuple(chosen), skipped
+
+
+def solve(problem: PruningProblem, method: str = "bnb", *, seed: int = 0, **options: Any) -> Solution:
     """Choose a mask with one method, re-tune the kept weights, and say what is proven.
 
     Parameters
@@ -70,6 +87,8 @@ def solve(problem: PruningProblem, method: str = "bnb", **options: Any) -> Solut
         With its pattern set.
     method : str
         A name from ``methods()``.
+    seed : int
+        For methods that draw at random; the others are deterministic and have no use for it.
     **options
         The method's own options, see ``cbs-opt methods``.
 
@@ -86,6 +105,8 @@ def solve(problem: PruningProblem, method: str = "bnb", **options: Any) -> Solut
     """
     spec = _spec(method)
     spec.check(problem)
+    if "seed" in spec.options:
+        options["seed"] = seed
     spec.check_options(options)
     if spec.prepare is not None:
         spec.prepare()

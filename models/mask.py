@@ -38,7 +38,7 @@ def read_mask(model: ConcreteModel, problem: PruningProblem) -> Mask:
         raise SolverError(f"{model.name}: z[{i}] has no value; solve the model and load its solution first")
     if off[i] > INTEGRALITY_TOLERANCE:
         raise SolverError(f"{model.name}: z[{i}] = {z[i]:.9g} is not integral; tighten the solver's tolerance")
-    mask = np.round(z).astype(np.int64) == 1
+    mask: Mask = np.round(z) == 1.0
     if problem.pattern is not None and not problem.pattern.contains(mask):
         raise SolverError(f"{model.name}: the mask is outside the pattern ({problem.pattern}); it cannot be used")
     return mask

@@ -25,6 +25,10 @@ def certify(
         Path | None,
         typer.Option("--weights", metavar="FILE", help="The pruned weights, judged as they are; zero where pruned."),
     ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option("--time-limit", metavar="S", min=0, help="Seconds to tighten a small block's bound (0: none)."),
+    ] = 10.0,
     json: Json = None,
 ) -> None:
     """How far a mask from any tool is from the best possible at its own sparsity: bound and gap.
@@ -42,7 +46,7 @@ def certify(
     chosen = load_mask(mask, problem.n)
     given = load_weights(weights or mask, problem.n, required=weights is not None)
     with working(f"bounding {problem.name}, {problem.n} weights"):
-        certificate = run(problem, chosen, given)
+        certificate = run(problem, chosen, given, time_limit=time_limit)
     emit(json, certificate.to_dict(), lambda: _show(certificate))
 
 

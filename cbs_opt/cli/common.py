@@ -31,7 +31,7 @@ TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", he
 Gap = Annotated[
     float | None, typer.Option("--gap", metavar="G", help="Relative gap at which an exact method may stop.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="For methods that draw at random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For methods that draw at random.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write one JSON object; - to stdout, and nothing else.")
 ]
@@ -62,7 +62,7 @@ def require_one(sparsity: float | None, prune: int | None) -> None:
         raise InputError(f"prune: is {prune}; a whole number of weights, 0 or more, is needed")
 
 
-def limits(time_limit: float | None, gap: float | None, seed: int | None) -> dict[str, Any]:
+def limits(time_limit: float | None, gap: float | None) -> dict[str, Any]:
     """The options that were given, checked."""
     from cbs_opt.validate import as_nonnegative
 
@@ -71,8 +71,6 @@ def limits(time_limit: float | None, gap: float | None, seed: int | None) -> dic
         options["time_limit"] = time_limit if time_limit == math.inf else as_nonnegative(time_limit, "time_limit")
     if gap is not None:
         options["gap"] = as_nonnegative(gap, "gap")
-    if seed is not None:
-        options["seed"] = seed
     return options
 
 

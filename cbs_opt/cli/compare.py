@@ -64,7 +64,7 @@ def compare(
     ] = None,
     time_limit: TimeLimit = None,
     gap: Gap = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     json: Json = None,
 ) -> None:
     """Run several methods on the same blocks and judge them all by the best proven bound.
@@ -82,7 +82,7 @@ def compare(
         reason = find_method(name).unavailable_because()
         if reason:
             raise UnavailableMethodError(f"method {name}: {reason}; install it, or leave the method out")
-    options = limits(time_limit, gap, seed)
+    options = limits(time_limit, gap)
     check_outputs(json)
     files = block_files(blocks)
     done: list[Comparison] = []
@@ -93,7 +93,7 @@ def compare(
             try:
                 problem = load_problem(file, sparsity, prune)
                 where = f"block {i} of {len(files)}, {problem.name}: "
-                done.append(run(problem, names, on_row=partial(_announce, progress, where), **options))
+                done.append(run(problem, names, seed=seed, on_row=partial(_announce, progress, where), **options))
             except Exception as error:
                 log.debug("%s failed", file, exc_info=True)
                 first = first or error
@@ -110,8 +110,6 @@ def compare(
     emit(json, data, lambda: _show(done, total, failed))
     for failure, message in failed.items():
         typer.echo(f"error: {failure}: {message}", err=True)
-    if any(row.termination_condition == "interrupted" for comparison in done for row in comparison.rows):
-        raise typer.Exit(130)
     if failed:
         only_bad_input = not done and isinstance(first, CbsOptError)
         raise typer.Exit(2 if only_bad_input else 1)

@@ -37,7 +37,7 @@ def solve(
     method: Annotated[str, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`.")] = "bnb",
     time_limit: TimeLimit = None,
     gap: Gap = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write mask and weights (.npz or .safetensors)."),
@@ -55,14 +55,19 @@ def solve(
     from cbs_opt.run import solve as run
 
     spec = find_method(method)
-    options = limits(time_limit, gap, seed)
+    options = limits(time_limit, gap)
     spec.check_options(options)
     check_outputs(out, json)
     if out is not None:
         suffix_of(out)
     problem = load_problem(block, sparsity, prune)
-    with working(f"{method} on {problem.name}, {problem.n} weights"):
-        solution = run(problem, method, **options)
+    title = f"{method} on {problem.name}, {problem.n} weights"
+    with working(title) as tell:
+        if "progress" in spec.options:
+            options["progress"] = lambda nodes, incumbent, bound: tell(
+                f"{title}: {nodes:,} nodes, incumbent {number(incumbent)}, bound {number(bound)}"
+            )
+        solution = run(problem, method, seed=seed, **options)
     if out is not None:
         save_mask(out, solution.mask, solution.weights)
     emit(json, solution.to_dict(), lambda: _show(solution, spec.exact, out))

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from cbs_opt.comparator import Comparison, compare
 from cbs_opt.environment import environment
 from cbs_opt.errors import CbsOptError, InputError, UnavailableMethodError
 from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.registry import MethodSpec
 from cbs_opt.run import method as find_method
 from cbs_opt.run import methods as all_methods
-from cbs_opt.run import register, solve
+from cbs_opt.run import register, usual_methods
 from cbs_opt.study.result import Accuracy, BlockRow, Failure, StudyResult
 from cbs_opt.study.subject import Subject, digits_subject
 
@@ -100,6 +99,9 @@ def run_study(
     open_blocks = dict.fromkeys(levels, len(subject.blocks))
     try:
         dense = _dense_accuracy(subject)
+        for spec in specs:
+            if spec.prepare is not None:
+                spec.prepare()  # compiled once here, not once in every worker
         with _quiet_cancellation(), contextlib.closing(_answers(tasks, options, jobs)) as results:
             for done, (position, answer) in enumerate(results, 1):
                 task = tasks[position]
@@ -155,18 +157,7 @@ def _choose(names: Sequence[str] | None) -> tuple[tuple[MethodSpec, ...], dict[s
             if reason:
                 raise UnavailableMethodError(f"method {spec.name}: {reason}; install it, or leave the method out")
         return specs, {}
-    chosen, skipped = [], {}
-    for name, spec in all_methods().items():
-        reason = spec.unavailable_because()
-        if reason:
-            skipped[name] = reason
-        elif name.startswith("enumeration"):
-            skipped[name] = "an oracle for tests; name it to run it"
-        elif spec.exact and spec.objective is Objective.SELECTION:
-            skipped[name] = "proves the selection problem only, and takes long; name it to run it"
-        else:
-            chosen.append(spec)
-    return tuple(chosen), skipped
+    return usual_methods()
 
 
 def _tasks(
@@ -237,27 +228,13 @@ def _answer(task: _Task, options: Mapping[str, Any]) -> Comparison | str:
     names = [spec.name for spec in task.specs]
     if not names:
         return "none of the methods can take it"
-    _warm_up(tuple(names))
     known = {option for spec in task.specs for option in spec.options}
     try:
-        comparison = compare(task.problem, names, **{k: v for k, v in options.items() if k in known})
+        return compare(task.problem, names, **{k: v for k, v in options.items() if k in known})
     except CbsOptError as error:
         return str(error)
     except Exception as error:  # one broken block or method must not cost the others
         return f"{type(error).__name__}: {error}"
-    if any(row.termination_condition == "interrupted" for row in comparison.rows):
-        raise KeyboardInterrupt
-    return comparison
-
-
-@cache
-def _warm_up(names: tuple[str, ...]) -> None:
-    """Solve a tiny problem once in this process: what is compiled now is not counted as time of the first block."""
-    rng = np.random.default_rng(0)
-    problem = PruningProblem.from_gradients(rng.normal(size=6), rng.normal(size=(12, 6)), damping=0.1).at_sparsity(0.5)
-    for name in names:
-        with contextlib.suppress(Exception):
-            solve(problem, name)
 
 
 def _rows(subject: Subject, task: _Task, comparison: Comparison) -> Iterator[BlockRow]:

@@ -11,6 +11,8 @@ two). HiGHS computes in float64: this is the word of a careful floating-point so
 proof. The margin is absolute, so the problem is first scaled by a power of two that puts the incumbent
 near ``TARGET``; when HiGHS finds a much smaller one it is scaled and solved again. Where the margin still exceeds the
 gap asked for (an optimum near zero between large terms), the status is 'feasible' with the gap that does hold.
+Before each solve, weights that no solution as good as the incumbent prunes are fixed: that also takes the
+largest coefficients out of the objective.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 
 from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError, SolverError
+from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.problem import PruningProblem
@@ -82,6 +85,11 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     nodes = 0
     while True:
         start = _value(unit, best)
+        # As trained or not: no w with f(w) ≤ start prunes these (``must_keep`` of the joint big-M model).
+        dear = incumbent_box(unit, start).excludes_zero & unit.Z.free
+        unit = unit.within(unit.Z.fixed(dear, np.zeros_like(dear)))
+        if not unit.Z.free.any():
+            return Outcome(best, s * start, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
         scale = _scale(unit, start)
         answer = _solve(_scaled(unit, scale), deadline - time.monotonic(), gap)
         nodes += answer.nodes
@@ -94,7 +102,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         if shown or stopped or _scale(unit, value) < RESCALE * scale:
             break
     notes = () if shown or stopped else ("the gap is what HiGHS' tolerances leave: this optimum is near zero",)
-    return Outcome(best, s * bound, answer.termination, nodes, notes)
+    return Outcome(best, float(s * bound), answer.termination, nodes, notes)
 
 
 def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
@@ -154,9 +162,10 @@ def _margin(problem: PruningProblem) -> float:
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
-    """The power of two that brings ``value`` near ``TARGET``, held back so that no cost exceeds its limit."""
+    """The power of two that brings ``value`` near ``TARGET``, held back so that no cost of a prunable weight exceeds its limit."""
     A, a = selection_costs(problem)
-    largest = float(max(np.abs(A).max(), np.abs(a).max()))
+    keep = problem.Z.keep
+    largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed
     return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cbs_opt.run as run_module
-from cbs_opt.comparator import compare
+from cbs_opt.comparator import compare, trivial_bound
 from cbs_opt.errors import BoundViolationError, InputError, PatternError, SolverError, TooLargeError
 from cbs_opt.patterns import Pattern
 from cbs_opt.problem import PruningProblem
@@ -53,6 +53,10 @@ def selector(problem: PruningProblem) -> Outcome:
 
 def outside(problem: PruningProblem) -> Outcome:
     return Outcome(np.ones(problem.n, dtype=bool))
+
+
+def bad(problem: PruningProblem) -> Outcome:
+    raise SolverError("bad: gave up")
 
 
 def spec(name: str, run: Any, objective: Objective = Objective.JOINT, **changes: Any) -> MethodSpec:
@@ -107,9 +111,22 @@ def test_a_lying_bound_raises(problem: PruningProblem) -> None:
 
 def test_a_bound_on_the_selection_is_none_on_the_joint_problem(problem: PruningProblem) -> None:
     comparison = compare(problem, ["selector"])
-    assert comparison.bound == 0.0
+    optimum, _ = best_joint(problem)
     assert comparison["selector"].proven
-    assert comparison["selector"].gap == 1.0
+    assert comparison.solutions["selector"].bound == -math.inf
+    # Nobody bounded the joint problem, so the comparator did, without branching.
+    assert 0.0 < comparison.bound <= optimum
+
+
+def test_a_method_that_fails_is_skipped_unless_it_was_named(
+    problem: PruningProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_built_in", lambda: {m.name: m for m in (spec("oracle", oracle), spec("bad", bad))})
+    comparison = compare(problem)
+    assert [row.method for row in comparison.rows] == ["oracle"]
+    assert comparison.skipped["bad"] == "failed: bad: gave up"
+    with pytest.raises(SolverError, match="gave up"):
+        compare(problem, ["oracle", "bad"])
 
 
 def test_a_mask_outside_the_pattern_raises(problem: PruningProblem) -> None:
@@ -176,8 +193,12 @@ def test_the_comparison_is_plain_data_with_its_environment(problem: PruningProbl
     assert [row["method"] for row in data["rows"]] == ["oracle", "selector"]
 
 
-def test_with_a_first_order_term_the_free_bound_is_the_unconstrained_minimum(problem: PruningProblem) -> None:
+def test_with_a_first_order_term_the_bound_lies_between_the_free_minimum_and_the_optimum(
+    problem: PruningProblem,
+) -> None:
     tilted = PruningProblem(problem.w_bar, problem.curvature, g=np.ones(5), pattern=problem.pattern)
     comparison = compare(tilted, ["magnitude"])
-    assert comparison.bound == pytest.approx(tilted.objective(tilted.minimizer()), rel=1e-9)
+    free = tilted.objective(tilted.minimizer())
+    assert trivial_bound(tilted) == pytest.approx(free, rel=1e-9)
+    assert free < comparison.bound <= best_joint(tilted)[0]
     assert comparison["magnitude"].gap >= 0

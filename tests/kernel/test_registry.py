@@ -65,8 +65,8 @@ def test_names_are_taken_once(table: dict[str, MethodSpec]) -> None:
 def test_options_come_from_the_signature_and_others_are_refused() -> None:
     assert spec().options == {"time_limit": math.inf, "gap": 1e-6}
     register(spec())
-    with pytest.raises(UnsupportedError, match="method stub: has no option seed; it has time_limit, gap"):
-        solve(PROBLEM, "stub", seed=3)
+    with pytest.raises(UnsupportedError, match="method stub: has no option nodes; it has time_limit, gap"):
+        solve(PROBLEM, "stub", nodes=3)
     with pytest.raises(UnsupportedError, match="it has none"):
         spec(run=lambda problem: Outcome(np.ones(1, dtype=bool))).check_options({"seed": 0})
 
