@@ -51,6 +51,7 @@ def run(
     time_limit: float | None = None,
     node_limit: int | None = None,
     progress: Progress | None = None,
+    record: Callable[[NodeRecord], None] | None = None,
 ) -> Outcome:
     """Search until the gap is closed or a limit is reached.
 
@@ -63,8 +64,11 @@ def run(
     node_limit : int, optional
     progress : callable, optional
         ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+    record : callable, optional
+        Called with every processed node. Screened nodes are then not reduced a second time at once, so
+        that each record stands for one bound.
     """
-    search = _Search(problem, gap)
+    search = _Search(problem, gap, record)
     termination = search.explore(time_limit, node_limit, progress)
     return Outcome(search.mask, search.bound(), termination, search.nodes)
 
@@ -95,11 +99,32 @@ def prepare() -> None:
         notice.cancel()
 
 
+class NodeRecord(NamedTuple):
+    """One processed node, for a log or a certificate. Arrays are (n,), D and w in the units of ``CenteredBlock``.
+
+    ``before`` and ``after`` say what is FREE, KEPT or PRUNED before and after screening; on the weights free in
+    ``before``, D and w are the splitting and the point whose bound (B) fathoms the node or justifies what
+    screening fixed. ``cutoff`` is the value, relative to f at the block's c, that solutions of interest lie below.
+    """
+
+    index: int
+    parent: int
+    before: NDArray[np.int8]
+    after: NDArray[np.int8]
+    D: Vector
+    w: Vector
+    bound: float
+    cutoff: float
+    outcome: int
+    branch: int
+
+
 class _Node(NamedTuple):
-    """An open node: a valid bound, its age, what is fixed, and a warm start."""
+    """An open node: a valid bound, its age, its parent, what is fixed, and a warm start."""
 
     bound: float
     age: int
+    parent: int
     state: NDArray[np.int8]
     D: Vector
     w: Vector
@@ -109,7 +134,8 @@ class _Node(NamedTuple):
 class _Search:
     """The tree of one problem: open nodes on a heap, incumbent, counters. Values are in the block's units."""
 
-    def __init__(self, problem: PruningProblem, gap: float) -> None:
+    def __init__(self, problem: PruningProblem, gap: float, record: Callable[[NodeRecord], None] | None) -> None:
+        self._record = record
         self._problem = problem
         self._free = problem.Z.free
         self._gap = gap
@@ -119,7 +145,7 @@ class _Search:
         self.nodes = 0
         state, D, self._budget = root_state(problem, self._block)
         self._offer(greedy_obs.run(problem).mask)
-        self._heap = [_Node(0.0, 0, state, D, self._block.c, -1.0)]
+        self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0)]
         self._dive: _Node | None = None
 
     def bound(self) -> float:
@@ -173,8 +199,14 @@ class _Search:
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
         outcome, bound, tau, branch = process(
             self._block.H, self._block.c, state, D, w, node.tau, self._budget, self._cutoff,
-            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, PASSES,
+            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, 0 if self._record else PASSES,
         )  # fmt: skip
+        if self._record:
+            self._record(
+                NodeRecord(
+                    self.nodes - 1, node.parent, node.state, state, D, w, bound, self._cutoff, outcome, branch
+                )
+            )
         bound = max(bound, node.bound)
         if outcome == LEAF:
             self._offer(state == KEPT)
@@ -186,7 +218,7 @@ class _Search:
         for side in (KEPT, PRUNED):
             child = state.copy()
             child[branch] = side
-            children.append(_Node(bound, self.nodes, child, D, w, tau))
+            children.append(_Node(bound, self.nodes, self.nodes - 1, child, D, w, tau))
         heapq.heappush(self._heap, children[1])
         self._dive = children[0]
 
