@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from cbs_opt.errors import SolverError
+from cbs_opt.judge import judge
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective, index_methods, unknown_name
-from cbs_opt.result import (
-    GAP_TOLERANCE,
-    Outcome,
-    Solution,
-    SolutionStatus,
-    TerminationCondition,
-    relative_gap,
-)
-from cbs_opt.update import obs_update
+from cbs_opt.result import GAP_TOLERANCE, Outcome, Solution
 
 log = logging.getLogger("cbs_opt")
 
@@ -122,32 +112,16 @@ def conclude(
     """Judge an outcome: check the mask, update the weights, evaluate, derive the status."""
     if not problem.Z.contains(outcome.mask):
         raise SolverError(f"method {spec.name}: returned a mask outside the pattern ({problem.Z}); please report it")
-    weights = obs_update(problem, outcome.mask)
-    as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
-    joint = spec.objective is Objective.JOINT
-    judged = weights if joint else as_trained
-    gap = relative_gap(problem.objective(judged), outcome.bound, problem.round_off(judged))
-    tolerance = float(options.get("gap", GAP_TOLERANCE))
-    optimal = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance
     notes = (*problem.curvature.notes, *outcome.notes)
     for note in notes:
         log.info("%s, %s: %s", problem.name, spec.name, note)
-    return Solution(
-        name=problem.name,
-        method=spec.name,
-        mask=outcome.mask,
-        weights=weights,
-        objective=problem.objective(weights),
-        selection_objective=problem.objective(as_trained),
-        bound=outcome.bound if joint else -math.inf,
-        # A mask with its weights as trained is feasible for the joint problem, so its bound serves both.
-        selection_bound=outcome.bound,
-        termination_condition=outcome.termination,
-        solution_status=SolutionStatus.OPTIMAL if optimal else SolutionStatus.FEASIBLE,
+    return judge(
+        problem,
+        spec.name,
+        outcome,
+        spec.objective,
         seconds=seconds,
-        round_off=problem.round_off(weights),
-        selection_round_off=problem.round_off(as_trained),
-        nodes=outcome.nodes,
+        tolerance=float(options.get("gap", GAP_TOLERANCE)),
         notes=notes,
         options={name: _plain(value) for name, value in options.items()},
     )

@@ -57,7 +57,7 @@ def build(problem: PruningProblem, *, incumbent: float | None = None) -> Concret
     H, b, c = expanded(problem)
     box = incumbent_box(problem, incumbent)
     low, high = (bound.tolist() for bound in box.with_zero)
-    model = masked_model(problem, "joint_bigm")
+    model = masked_model(problem, "joint-bigm")
     model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
     model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
     model.upper = Constraint(
@@ -79,7 +79,7 @@ def build(problem: PruningProblem, *, incumbent: float | None = None) -> Concret
 
 
 FORMULATION = Formulation(
-    name="joint_bigm",
+    name="joint-bigm",
     build=build,
     extract=read_mask,
     summary="joint mask and weights, big-M bounds from the ellipsoid of an incumbent",

@@ -64,7 +64,7 @@ def build(
     box = incumbent_box(problem, incumbent)
     lower, upper = box.lower.tolist(), box.upper.tolist()
     low, high = (bound.tolist() for bound in box.with_zero)
-    model = masked_model(problem, "joint_indicator")
+    model = masked_model(problem, "joint-indicator")
     model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
     model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
 
@@ -90,7 +90,7 @@ def build(
 
 
 FORMULATION = Formulation(
-    name="joint_indicator",
+    name="joint-indicator",
     build=build,
     extract=read_mask,
     summary="joint mask and weights, a keep-or-prune disjunction per weight (GDP)",

@@ -77,7 +77,7 @@ def build(problem: PruningProblem, *, incumbent: float | None = None, D: Any = N
     split = default_split(H) if D is None else as_array(D, "D", 1)
     R = _remainder(H, split)
     low, high = (bound.tolist() for bound in incumbent_box(problem, incumbent).with_zero)
-    model = masked_model(problem, "joint_perspective")
+    model = masked_model(problem, "joint-perspective")
     model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
     model.t = Var(model.I, domain=NonNegativeReals, doc="squares of the weights")
     model.loss = Objective(
@@ -115,7 +115,7 @@ def _remainder(H: Matrix, D: Vector) -> Matrix:
 
 
 FORMULATION = Formulation(
-    name="joint_perspective",
+    name="joint-perspective",
     build=build,
     extract=read_mask,
     summary="joint mask and weights, perspective of a diagonal part of the loss (rotated cones)",

@@ -42,14 +42,14 @@ def build(problem: PruningProblem) -> ConcreteModel:
     from pyomo.environ import Expression, Objective, minimize
 
     A, a = selection_costs(problem)
-    model = masked_model(problem, "selection_binary")
+    model = masked_model(problem, "selection-binary")
     model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
     model.loss = Objective(expr=problem.offset - inner(a, model.p) + half_square(A, model.p), sense=minimize)
     return model
 
 
 FORMULATION = Formulation(
-    name="selection_binary",
+    name="selection-binary",
     build=build,
     extract=read_mask,
     summary="which weights to prune, kept ones as trained: binary QP",

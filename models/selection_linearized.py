@@ -49,7 +49,7 @@ def build(problem: PruningProblem) -> ConcreteModel:
 
     n = problem.n
     A, a = selection_costs(problem)
-    model = masked_model(problem, "selection_linearized")
+    model = masked_model(problem, "selection-linearized")
     model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
     rows, columns = (index.tolist() for index in np.triu_indices(n, 1))
     model.E = Set(dimen=2, initialize=list(zip(rows, columns, strict=True)), doc="pairs of weights")
@@ -95,7 +95,7 @@ def _multiply_cardinality(model: Any, k: int) -> None:
 
 
 FORMULATION = Formulation(
-    name="selection_linearized",
+    name="selection-linearized",
     build=build,
     extract=read_mask,
     summary="which weights to prune, kept ones as trained: products linearized, cardinality multiplied in",

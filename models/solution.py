@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cbs_opt.errors import UnsupportedError
+from cbs_opt.judge import judge
 from cbs_opt.models.formulation import Formulation
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import Objective
-from cbs_opt.result import GAP_TOLERANCE, Solution, SolutionStatus, TerminationCondition, relative_gap
-from cbs_opt.update import obs_update
+from cbs_opt.result import Outcome, Solution, TerminationCondition
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
@@ -59,26 +57,6 @@ def solution_of(
     """
     if formulation.bounds is None and bound != -math.inf:
         raise UnsupportedError(f"{formulation.name}: its mask is given, so it proves no bound; leave the bound out")
-    mask = formulation.extract(model, problem)
-    weights = obs_update(problem, mask)
-    as_trained = np.where(mask, problem.w_bar, 0.0)
-    joint = formulation.bounds is not Objective.SELECTION
-    judged = weights if joint else as_trained
-    gap = relative_gap(problem.objective(judged), bound, problem.round_off(judged))
-    proven = termination is TerminationCondition.CONVERGED and gap <= GAP_TOLERANCE
-    return Solution(
-        name=problem.name,
-        method=formulation.name,
-        mask=mask,
-        weights=weights,
-        objective=problem.objective(weights),
-        selection_objective=problem.objective(as_trained),
-        bound=bound if joint else -math.inf,
-        selection_bound=bound,
-        termination_condition=termination,
-        solution_status=SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE,
-        seconds=seconds,
-        round_off=problem.round_off(weights),
-        selection_round_off=problem.round_off(as_trained),
-        notes=problem.curvature.notes,
-    )
+    outcome = Outcome(formulation.extract(model, problem), bound, termination)
+    objective = formulation.bounds or Objective.JOINT
+    return judge(problem, formulation.name, outcome, objective, seconds=seconds, notes=problem.curvature.notes)

@@ -38,7 +38,7 @@ def build(problem: PruningProblem, *, mask: Any) -> ConcreteModel:
 
     z = as_mask(mask, "mask", problem.n)
     H, b, c = expanded(problem)
-    model = ConcreteModel(name="update_qp", doc=problem.name or None)
+    model = ConcreteModel(name="update-qp", doc=problem.name or None)
     model.I = RangeSet(0, problem.n - 1, doc="weights")
     model.z = Param(model.I, domain=Binary, initialize=z.astype(int).tolist(), doc="1 keeps the weight")
     model.w = Var(model.I, domain=Reals, doc="weights after pruning")
@@ -49,7 +49,7 @@ def build(problem: PruningProblem, *, mask: Any) -> ConcreteModel:
 
 
 FORMULATION = Formulation(
-    name="update_qp",
+    name="update-qp",
     build=build,
     extract=read_mask,
     summary="weights for a given mask: the OBS update as a QP",

@@ -46,5 +46,9 @@ def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
         except ValueError as error:
             raise UnsupportedError(f"{model.name}: cannot be written as {suffix} ({error})") from None
         for file in sorted(Path(folder).iterdir()):
-            content = file.read_bytes()
-            write_whole(target if file == written else target.with_suffix(file.suffix), lambda s, c=content: s.write(c))
+            _copy_whole(file, target if file == written else target.with_suffix(file.suffix))
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    write_whole(target, lambda stream: stream.write(content))

@@ -19,6 +19,7 @@ KERNEL = {
     "cbs_opt.environment",
     "cbs_opt.errors",
     "cbs_opt.files",
+    "cbs_opt.judge",
     "cbs_opt.patterns",
     "cbs_opt.problem",
     "cbs_opt.registry",

@@ -19,11 +19,11 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="model.lp, model.mps or model.nl")],
     formulation: Annotated[
         str, typer.Option("--formulation", metavar="NAME", help="A name from `cbs-opt methods`.")
-    ] = "joint_bigm",
+    ] = "joint-bigm",
     sparsity: Sparsity = None,
     prune: Prune = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="The mask, for the formulation update_qp.")
+        Path | None, typer.Option("--mask", metavar="FILE", help="The mask, for the formulation update-qp.")
     ] = None,
     transformation: Annotated[
         str | None,
@@ -35,7 +35,7 @@ def export(
 ) -> None:
     """Write a formulation of a block as LP, MPS or NL, for any other solver.
 
-    Example: cbs-opt export block.npz model.lp --formulation joint_bigm --sparsity 0.8
+    Example: cbs-opt export block.npz model.lp --formulation joint-bigm --sparsity 0.8
     """
     from cbs_opt.models import by_name, write_model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,9 @@ SUMS_ARE_VALID = (
 class BlockRow:
     """One method on one block at one sparsity, as the comparator judged it.
 
-    ``group`` is the layer (or the file) the block belongs to, ``kept`` the indices the method kept.
+    ``group`` is the layer (or the file) the block belongs to, ``kept`` the indices the method kept, ``unit`` what
+    the block's objectives are divided by when they are added to those of other groups: 1, or where the
+    groups are in different units the loss of removing the whole block.
     """
 
     sparsity: float
@@ -35,12 +37,14 @@ class BlockRow:
     damping: float
     row: Row
     kept: tuple[int, ...]
+    unit: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what is unknown is None."""
         values = self.row.to_dict()
         block = values.pop("problem")
-        return {"sparsity": self.sparsity, "group": self.group, "block": block, "damping": self.damping, **values}
+        place = {"sparsity": self.sparsity, "group": self.group, "block": block}
+        return {**place, "damping": self.damping, "unit": self.unit, **values}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Summary:
     Parameters
     ----------
     objective, selection_objective, bound : float
-        Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods).
+        Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods);
+        over several groups each in its block's ``unit``.
     gap : float
         (objective − bound)/objective of the sums; inf: unknown.
     worst_gap : float
@@ -178,7 +183,7 @@ class StudyResult:
             for method in self.methods:
                 if (sparsity, method) not in table:
                     continue
-                summary = _summary(sparsity, method, table[sparsity, method])
+                summary = _summary(sparsity, method, table[sparsity, method], in_units=group is None)
                 measured = self.accuracies.get((sparsity, method)) if group is None else None
                 if measured:
                     summary = replace(summary, accuracy=measured.updated, selection_accuracy=measured.as_trained)
@@ -214,12 +219,13 @@ class StudyResult:
         }
 
 
-def _summary(sparsity: float, method: str, rows: Iterable[BlockRow]) -> Summary:
+def _summary(sparsity: float, method: str, rows: Sequence[BlockRow], in_units: bool) -> Summary:
     judged = [row.row for row in rows]
-    objective = math.fsum(row.objective for row in judged)
+    units = [row.unit if in_units else 1.0 for row in rows]
+    objective = _sum(row.objective / unit for row, unit in zip(judged, units, strict=True))
     gaps = [row.gap for row in judged]
     # Each block's gap is ≥ 0 by the comparator; their weighted mean is the gap of the sums.
-    missing = math.fsum(row.gap * abs(row.objective) for row in judged if row.gap > 0)
+    missing = _sum(row.gap * abs(row.objective) / unit for row, unit in zip(judged, units, strict=True) if row.gap > 0)
     return Summary(
         sparsity=sparsity,
         method=method,
@@ -227,9 +233,9 @@ def _summary(sparsity: float, method: str, rows: Iterable[BlockRow]) -> Summary:
         weights=sum(row.n for row in judged),
         pruned=sum(row.pruned for row in judged),
         objective=objective,
-        selection_objective=math.fsum(row.selection_objective for row in judged),
-        bound=_sum(row.bound for row in judged),
-        gap=missing / abs(objective) if missing > 0 else 0.0,
+        selection_objective=_sum(row.selection_objective / unit for row, unit in zip(judged, units, strict=True)),
+        bound=_sum(row.bound / unit for row, unit in zip(judged, units, strict=True)),
+        gap=math.inf if not math.isfinite(missing) else missing / abs(objective) if missing > 0 else 0.0,
         worst_gap=max(gaps),
         proven=sum(gap <= GAP_TOLERANCE for gap in gaps),
         seconds=math.fsum(row.seconds for row in judged),

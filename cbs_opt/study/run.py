@@ -238,10 +238,12 @@ def _answer(task: _Task, options: Mapping[str, Any]) -> Comparison | str:
 
 
 def _rows(subject: Subject, task: _Task, comparison: Comparison) -> Iterator[BlockRow]:
+    removed = task.problem.objective(np.zeros(task.problem.n))
+    unit = removed if subject.mixed_units and removed > 0 else 1.0
     for row in comparison.rows:
         kept = tuple(np.flatnonzero(comparison.solutions[row.method].mask).tolist())
         group = subject.blocks[task.index].group
-        yield BlockRow(task.sparsity, group, task.problem.curvature.damping, row, kept)
+        yield BlockRow(task.sparsity, group, task.problem.curvature.damping, row, kept, unit)
 
 
 def _dense_accuracy(subject: Subject) -> float | None:

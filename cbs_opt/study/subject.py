@@ -54,6 +54,8 @@ class Subject:
         Everything needed to make the same blocks again.
     unreadable : mapping of name to reason
         Blocks that could not even be loaded.
+    mixed_units : bool
+        Whether the objectives of its blocks are in different units, so that adding them as they are means nothing.
     network, data
         For the accuracy; None for blocks from files.
     """
@@ -63,6 +65,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    mixed_units: bool = False
     network: torch.nn.Module | None = None
     data: Data | None = None
 
@@ -185,8 +188,9 @@ def model_subject(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if parameters > weights:
         notes.append(f"{parameters - weights} other parameters (biases, other layers) stay as trained")
-    if len(set(curvature.values())) > 1:
-        notes.append("sums over layers add these units; the sums layer by layer do not")
+    mixed = len(set(curvature.values())) > 1
+    if mixed:
+        notes.append("sums over layers count each block's loss relative to that of removing the whole block")
     if data.test_y is data.train_y:
         notes.append("the same samples serve for curvature and accuracy")
     return Subject(
@@ -203,6 +207,7 @@ def model_subject(
             "sample_seed": seed,
             **{key: str(value) for key, value in (files or {}).items() if value is not None},
         },
+        mixed_units=mixed,
         network=model,
         data=data,
     )

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -88,15 +89,19 @@ def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[n
 
 @cache
 def prepare() -> None:
-    """Load the compiled kernels, or compile them where that was never done; says so when it takes long."""
-    notice = threading.Timer(1.0, log.warning, ["compiling the branch-and-bound kernels, once per installation …"])
-    notice.daemon = True
-    notice.start()
+    """Load the compiled kernels; where that was never done, say that they are compiled first."""
+    from cbs_opt.solvers.exact.bnb_kernels import process
+
+    notice = "compiling the branch-and-bound kernels, once per installation …"
+    compiled = any(Path(process.stats.cache_path).glob("bnb_kernels.process-*.nbi"))
+    # An index that is there may still be of an older version: then the notice comes when it takes long.
+    timer = threading.Timer(5.0 if compiled else 0.0, log.warning, [notice])
+    timer.daemon = True
+    timer.start()
     try:
-        H = np.eye(4) + 0.5
-        run(PruningProblem(np.arange(1.0, 5.0), H, pattern=Cardinality(4, 2)))
+        run(PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2)))
     finally:
-        notice.cancel()
+        timer.cancel()
 
 
 class NodeRecord(NamedTuple):

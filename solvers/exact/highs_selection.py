@@ -29,6 +29,7 @@ from cbs_opt.errors import InputError, SolverError
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
+from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
@@ -162,8 +163,9 @@ def _margin(problem: PruningProblem) -> float:
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
-    """The power of two that brings ``value`` near ``TARGET``, held back so that no cost of a prunable weight exceeds its limit."""
+    """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
     A, a = selection_costs(problem)
+    assert isinstance(problem.Z, Cardinality), "the pattern this method declares"
     keep = problem.Z.keep
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0

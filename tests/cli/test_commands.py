@@ -200,19 +200,19 @@ def test_a_mask_from_any_tool_is_certified_at_its_own_sparsity(cli: Cli, block: 
 @pytest.mark.parametrize("suffix", [".lp", ".mps", ".nl"])
 def test_export_writes_every_format(cli: Cli, block: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"model{suffix}"
-    run = cli("export", block, out, "--formulation", "selection_linearized", "--sparsity", 0.5, "--json", "-")
+    run = cli("export", block, out, "--formulation", "selection-linearized", "--sparsity", 0.5, "--json", "-")
     assert parsed(run.out)["file"] == str(out)
     assert out.stat().st_size > 100
 
 
 def test_export_of_formulations_with_options(cli: Cli, block: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.lp"
-    assert cli("export", block, out, "--formulation", "joint_indicator", "--prune", 4).code == 0
-    cli("export", block, out, "--formulation", "update_qp").refused("needs the mask, give --mask FILE")
+    assert cli("export", block, out, "--formulation", "joint-indicator", "--prune", 4).code == 0
+    cli("export", block, out, "--formulation", "update-qp").refused("needs the mask, give --mask FILE")
     np.savez(tmp_path / "mask.npz", mask=np.arange(8) % 2)
-    assert cli("export", block, out, "--formulation", "update_qp", "--mask", tmp_path / "mask.npz").code == 0
-    words = ("export", block, out, "--formulation", "joint_bigm", "--prune", 4)
-    cli(*words, "--mask", tmp_path / "mask.npz").refused("joint_bigm: has no option --mask")
+    assert cli("export", block, out, "--formulation", "update-qp", "--mask", tmp_path / "mask.npz").code == 0
+    words = ("export", block, out, "--formulation", "joint-bigm", "--prune", 4)
+    cli(*words, "--mask", tmp_path / "mask.npz").refused("joint-bigm: has no option --mask")
 
 
 def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

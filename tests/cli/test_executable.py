@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,18 @@ def execute(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([EXECUTABLE, *map(str, words)], capture_output=True, text=True, timeout=60)
 
 
-def test_help_answers_in_half_a_second() -> None:
-    def once() -> float:
-        started = time.perf_counter()
-        assert execute("--help").returncode == 0
-        return time.perf_counter() - started
-
-    # The best of a few: this machine may be busy with something else.
-    assert min(once() for _ in range(5)) < 0.5
+def test_help_loads_nothing_heavy() -> None:
+    """What makes `cbs-opt --help` answer at once: not even NumPy is imported for it."""
+    code = (
+        "import sys\n"
+        "from cbs_opt.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'numpy', 'scipy', 'torch', 'pyomo', 'numba', 'matplotlib', 'sklearn', 'joblib'}\n"
+        "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "solve" in done.stdout
 
 
 def test_json_is_the_only_thing_on_stdout_and_stderr_is_silent(block: Path) -> None:

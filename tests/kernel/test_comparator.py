@@ -121,7 +121,8 @@ def test_a_bound_on_the_selection_is_none_on_the_joint_problem(problem: PruningP
 def test_a_method_that_fails_is_skipped_unless_it_was_named(
     problem: PruningProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_built_in", lambda: {m.name: m for m in (spec("oracle", oracle), spec("bad", bad))})
+    specs = {"oracle": spec("oracle", oracle), "bad": spec("bad", bad)}
+    monkeypatch.setattr(run_module, "_built_in", lambda: specs)
     comparison = compare(problem)
     assert [row.method for row in comparison.rows] == ["oracle"]
     assert comparison.skipped["bad"] == "failed: bad: gave up"

@@ -18,10 +18,10 @@ from cbs_opt.models.joint_perspective import default_split
 from cbs_opt.result import TerminationCondition
 
 JOINT = [
-    pytest.param("joint_bigm", {}, id="bigm"),
-    pytest.param("joint_indicator", {"transformation": "gdp.bigm"}, id="indicator-bigm"),
-    pytest.param("joint_indicator", {"transformation": "gdp.hull"}, id="indicator-hull"),
-    pytest.param("joint_perspective", {}, id="perspective"),
+    pytest.param("joint-bigm", {}, id="bigm"),
+    pytest.param("joint-indicator", {"transformation": "gdp.bigm"}, id="indicator-bigm"),
+    pytest.param("joint-indicator", {"transformation": "gdp.hull"}, id="indicator-hull"),
+    pytest.param("joint-perspective", {}, id="perspective"),
 ]
 
 
@@ -120,12 +120,12 @@ def test_incumbent_box_touches_the_ellipsoid() -> None:
 
 def test_weights_whose_box_excludes_zero_are_kept() -> None:
     problem = PruningProblem([5.0, 0.1, 0.2], np.eye(3)).pruning(1)
-    model = FORMULATIONS["joint_bigm"].build(problem)
+    model = FORMULATIONS["joint-bigm"].build(problem)
     # The incumbent prunes weight 1: what costs more on its own stays.
     assert list(model.must_keep) == [0, 2]
 
 
-@pytest.mark.parametrize("name", ["joint_bigm", "joint_indicator", "joint_perspective"])
+@pytest.mark.parametrize("name", ["joint-bigm", "joint-indicator", "joint-perspective"])
 def test_an_incumbent_nothing_attains_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="below the unconstrained minimum"):
         FORMULATIONS[name].build(instance(1, 4, 2), incumbent=-1.0)
@@ -143,19 +143,19 @@ def test_perspective_split_leaves_a_semidefinite_rest() -> None:
 @pytest.mark.parametrize(("D", "message"), [([1.0, 0.0, 1.0], "positive"), ([9.0] * 3, "smaller"), ([1.0], "shape")])
 def test_perspective_refuses_a_split_that_is_none(D: list[float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FORMULATIONS["joint_perspective"].build(PruningProblem(np.ones(3), 2 * np.eye(3)).pruning(1), D=D)
+        FORMULATIONS["joint-perspective"].build(PruningProblem(np.ones(3), 2 * np.eye(3)).pruning(1), D=D)
 
 
 def test_an_unknown_transformation_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"gdp\.hull"):
-        FORMULATIONS["joint_indicator"].build(instance(1, 4, 2), transformation="gdp.cuttingplane")
+        FORMULATIONS["joint-indicator"].build(instance(1, 4, 2), transformation="gdp.cuttingplane")
 
 
 # ------------------------------------------------------------------- what is read from a model
 
 
 def with_mask(problem: PruningProblem, mask: list[float]) -> Any:
-    model = FORMULATIONS["joint_bigm"].build(problem)
+    model = FORMULATIONS["joint-bigm"].build(problem)
     for i, z in enumerate(mask):
         model.z[i].set_value(z, skip_validation=True)
     return model
@@ -163,7 +163,7 @@ def with_mask(problem: PruningProblem, mask: list[float]) -> Any:
 
 def test_status_is_optimal_only_with_a_bound() -> None:
     problem = PruningProblem([3.0, 2.0, 1.0], np.eye(3)).pruning(1)
-    formulation, model = FORMULATIONS["joint_bigm"], with_mask(problem, [1, 1, 0])
+    formulation, model = FORMULATIONS["joint-bigm"], with_mask(problem, [1, 1, 0])
     assert solution_of(formulation, model, problem).solution_status == "feasible"
     assert solution_of(formulation, model, problem, bound=0.4).solution_status == "feasible"
     proven = solution_of(formulation, model, problem, bound=0.5)
@@ -181,11 +181,11 @@ def test_status_is_optimal_only_with_a_bound() -> None:
 def test_a_mask_that_is_none_is_refused(mask: list[float], message: str) -> None:
     problem = PruningProblem([3.0, 2.0, 1.0], np.eye(3)).pruning(1)
     with pytest.raises(SolverError, match=message):
-        FORMULATIONS["joint_bigm"].extract(with_mask(problem, mask), problem)
+        FORMULATIONS["joint-bigm"].extract(with_mask(problem, mask), problem)
 
 
 def test_a_nearly_integral_mask_is_rounded() -> None:
     problem = PruningProblem([3.0, 2.0, 1.0], np.eye(3)).pruning(1)
-    mask = FORMULATIONS["joint_bigm"].extract(with_mask(problem, [1 - 1e-6, 1 + 1e-6, 1e-6]), problem)
+    mask = FORMULATIONS["joint-bigm"].extract(with_mask(problem, [1 - 1e-6, 1 + 1e-6, 1e-6]), problem)
     assert mask.dtype == np.bool_
     assert mask.tolist() == [True, True, False]

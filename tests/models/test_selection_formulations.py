@@ -159,7 +159,7 @@ def test_highs_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 # ------------------------------------------------------------------- the models themselves
 
 
-@pytest.mark.parametrize("name", ["selection_binary", "selection_linearized"])
+@pytest.mark.parametrize("name", ["selection-binary", "selection-linearized"])
 @pytest.mark.parametrize("problem", CASES[:5])
 def test_model_objective_is_f_at_every_mask(problem: PruningProblem, name: str) -> None:
     from pyomo.environ import value
@@ -169,7 +169,7 @@ def test_model_objective_is_f_at_every_mask(problem: PruningProblem, name: str) 
         z = np.array(bits, dtype=bool)
         for i in model.I:
             model.z[i].set_value(bits[i])
-        if name == "selection_linearized":
+        if name == "selection-linearized":
             for i, j in model.E:
                 model.y[i, j].set_value((1 - bits[i]) * (1 - bits[j]))
         f = problem.objective(np.where(z, problem.w_bar, 0.0))
@@ -180,15 +180,13 @@ def test_multiplied_cardinality_holds_at_every_mask() -> None:
     from pyomo.environ import Constraint, value
 
     problem = random_problem(8, 6, Cardinality(6, 3))
-    model = FORMULATIONS["selection_linearized"].build(problem)
+    model = FORMULATIONS["selection-linearized"].build(problem)
     for bits in itertools.product((0, 1), repeat=6):
         for i in model.I:
             model.z[i].set_value(bits[i])
         for i, j in model.E:
             model.y[i, j].set_value((1 - bits[i]) * (1 - bits[j]))
-        holds = all(
-            row.slack() >= 0 for row in model.component_data_objects(Constraint) if value(row.body) is not None
-        )
+        holds = all(row.slack() >= 0 for row in model.component_data_objects(Constraint) if value(row.body) is not None)
         assert holds == problem.Z.contains(np.array(bits, dtype=bool))
 
 
@@ -197,9 +195,18 @@ def test_binary_qp_by_scip_is_that_of_enumeration(problem: PruningProblem) -> No
     pytest.importorskip("pyscipopt")
     from pyomo.contrib.solver.common.factory import SolverFactory
 
-    formulation = FORMULATIONS["selection_binary"]
+    formulation = FORMULATIONS["selection-binary"]
     model = formulation.build(problem)
     SolverFactory("scip_direct").solve(model, time_limit=20, solver_options={"display/verblevel": 0})
     solution = solution_of(formulation, model, problem)
     assert solution.selection_objective == pytest.approx(enumerated(problem), rel=1e-6)
     assert solution.solution_status == "feasible"
+
+
+def test_where_only_one_mask_is_good_enough_highs_is_not_needed() -> None:
+    # Nothing has to go, and the small slope does not pay for any weight: the optimum is exactly zero.
+    problem = PruningProblem([1.0, 2.0, 3.0], np.eye(3), g=[0.1, -0.1, 0.1]).pruning(0)
+    value, outcome = selected(problem)
+    assert outcome.mask.all()
+    assert outcome.nodes == 0
+    assert relative_gap(value, outcome.bound) == 0.0

@@ -14,7 +14,7 @@ from cbs_opt.errors import InputError, UnsupportedError
 from cbs_opt.models import FORMULATIONS, solution_of
 from cbs_opt.validate import EPS
 
-UPDATE = FORMULATIONS["update_qp"]
+UPDATE = FORMULATIONS["update-qp"]
 
 # HiGHS adds 1e-7 to the diagonal of a QP by itself: in our units that shifts the weights by 1e-7·condition.
 HIGHS = {

@@ -30,15 +30,15 @@ MASK = [True, True, False, False, False]
 
 # Options to build with, and names that a file has to mention.
 WRITTEN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "joint_bigm": ({}, ("cardinality", "upper", "lower")),
-    "joint_indicator": ({"transformation": "gdp.bigm"}, ("cardinality", "choice", "agree")),
-    "joint_perspective": ({}, ("cardinality", "perspective", "upper", "lower")),
-    "selection_binary": ({}, ("cardinality",)),
-    "selection_linearized": (
+    "joint-bigm": ({}, ("cardinality", "upper", "lower")),
+    "joint-indicator": ({"transformation": "gdp.bigm"}, ("cardinality", "choice", "agree")),
+    "joint-perspective": ({}, ("cardinality", "perspective", "upper", "lower")),
+    "selection-binary": ({}, ("cardinality",)),
+    "selection-linearized": (
         {},
         ("cardinality", "first", "second", "both", "pruned_with", "pruned_without"),
     ),
-    "update_qp": ({"mask": MASK}, ("pruned",)),
+    "update-qp": ({"mask": MASK}, ("pruned",)),
 }
 
 
@@ -82,7 +82,7 @@ def test_file_names_its_constraints_and_reads_back(
         assert constraint in names
     beside = {".row", ".col"} if suffix == ".nl" else set()
     assert {file.suffix for file in tmp_path.iterdir()} == {suffix, *beside}
-    if name != "update_qp":
+    if name != "update-qp":
         assert scip_optimum(target) == pytest.approx(optimum(problem, name), abs=2e-5)
     elif suffix != ".nl":
         assert highs_optimum(target) == pytest.approx(optimum(problem, name), rel=1e-6)
@@ -90,7 +90,7 @@ def test_file_names_its_constraints_and_reads_back(
 
 def optimum(problem: PruningProblem, name: str) -> float:
     """By enumeration of the at most 2 free kept weights."""
-    if name == "update_qp":
+    if name == "update-qp":
         return problem.objective(obs_update(problem, np.array(MASK)))
     masks = [np.array([i in kept for i in range(N)]) for kept in ({1}, {0, 1}, {1, 3}, {1, 4})]
     if name.startswith("selection"):
@@ -99,27 +99,27 @@ def optimum(problem: PruningProblem, name: str) -> float:
 
 
 def test_hull_is_written_too(problem: PruningProblem, tmp_path: Path) -> None:
-    model = FORMULATIONS["joint_indicator"].build(problem, transformation="gdp.hull")
+    model = FORMULATIONS["joint-indicator"].build(problem, transformation="gdp.hull")
     write_model(model, tmp_path / "hull.mps")
-    assert scip_optimum(tmp_path / "hull.mps") == pytest.approx(optimum(problem, "joint_indicator"), abs=2e-5)
+    assert scip_optimum(tmp_path / "hull.mps") == pytest.approx(optimum(problem, "joint-indicator"), abs=2e-5)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_disjunctions_are_not_written(problem: PruningProblem, suffix: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"gdp\.bigm"):
-        write_model(FORMULATIONS["joint_indicator"].build(problem), tmp_path / f"x{suffix}")
+        write_model(FORMULATIONS["joint-indicator"].build(problem), tmp_path / f"x{suffix}")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["model.gams", "model"])
 def test_an_unknown_suffix_is_refused(problem: PruningProblem, name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.lp, \.mps, \.nl"):
-        write_model(FORMULATIONS["selection_binary"].build(problem), tmp_path / name)
+        write_model(FORMULATIONS["selection-binary"].build(problem), tmp_path / name)
 
 
 def test_a_missing_folder_is_refused(problem: PruningProblem, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder"):
-        write_model(FORMULATIONS["selection_binary"].build(problem), tmp_path / "no" / "model.lp")
+        write_model(FORMULATIONS["selection-binary"].build(problem), tmp_path / "no" / "model.lp")
 
 
 def test_a_failed_write_leaves_the_old_file(problem: PruningProblem, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_the_old_file(problem: PruningProblem, tmp_path: P
     target.write_text("old")
     nothing_left = problem.within(Cardinality(N, N, forbid=range(N)))
     with pytest.raises(UnsupportedError, match=r"\.nl"):
-        write_model(FORMULATIONS["selection_binary"].build(nothing_left), target)
+        write_model(FORMULATIONS["selection-binary"].build(nothing_left), target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -141,7 +141,7 @@ def test_model_can_be_printed(problem: PruningProblem, name: str, capsys: pytest
     assert all(constraint in printed for constraint in constraints)
 
 
-@pytest.mark.parametrize("name", [name for name in FORMULATIONS if name != "update_qp"])
+@pytest.mark.parametrize("name", [name for name in FORMULATIONS if name != "update-qp"])
 def test_forced_and_forbidden_weights_are_fixed(problem: PruningProblem, name: str) -> None:
     model = FORMULATIONS[name].build(problem)
     assert model.z[1].fixed
@@ -153,8 +153,8 @@ def test_forced_and_forbidden_weights_are_fixed(problem: PruningProblem, name: s
 def test_table_is_by_name_and_complete() -> None:
     assert list(FORMULATIONS) == list(WRITTEN)
     assert all(by_name(name).name == name for name in FORMULATIONS)
-    with pytest.raises(UnknownMethodError, match="did you mean joint_bigm"):
-        by_name("joint-bigm")
+    with pytest.raises(UnknownMethodError, match="did you mean joint-bigm"):
+        by_name("joint_bigm")
 
 
 def test_importing_the_package_does_not_import_pyomo() -> None:

@@ -1,0 +1,66 @@
+"""From a mask and a bound to a ``Solution``: the only place where objectives and statuses are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome, Solution, SolutionStatus, TerminationCondition, relative_gap
+from cbs_opt.update import obs_update
+
+
+def judge(
+    problem: PruningProblem,
+    method: str,
+    outcome: Outcome,
+    objective: Objective,
+    *,
+    seconds: float = 0.0,
+    tolerance: float = GAP_TOLERANCE,
+    notes: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Update the weights on the outcome's mask, evaluate f in float64, derive the status.
+
+    Parameters
+    ----------
+    objective : Objective
+        The problem that ``outcome.bound`` bounds.
+    tolerance : float
+        Relative gap up to which an answer is called optimal.
+
+    Raises
+    ------
+    BoundViolationError
+        The bound exceeds the objective it bounds.
+    """
+    weights = obs_update(problem, outcome.mask)
+    as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
+    joint = objective is Objective.JOINT
+    judged = weights if joint else as_trained
+    gap = relative_gap(problem.objective(judged), outcome.bound, problem.round_off(judged))
+    proven = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance
+    return Solution(
+        name=problem.name,
+        method=method,
+        mask=outcome.mask,
+        weights=weights,
+        objective=problem.objective(weights),
+        selection_objective=problem.objective(as_trained),
+        bound=outcome.bound if joint else -math.inf,
+        # A mask with its weights as trained is feasible for the joint problem, so its bound serves both.
+        selection_bound=outcome.bound,
+        termination_condition=outcome.termination,
+        solution_status=SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE,
+        seconds=seconds,
+        round_off=problem.round_off(weights),
+        selection_round_off=problem.round_off(as_trained),
+        nodes=outcome.nodes,
+        notes=notes,
+        options=options or {},
+    )
