@@ -18,6 +18,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +105,8 @@ def prepare() -> None:
         timer.cancel()
 
 
-class NodeRecord(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeRecord:
     """One processed node, for a log or a certificate. Arrays are (n,), D and w in the units of ``CenteredBlock``.
 
     ``before`` and ``after`` say what is FREE, KEPT or PRUNED before and after screening; on the weights free in
