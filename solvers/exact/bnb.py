@@ -94,7 +94,8 @@ def prepare() -> None:
     from cbs_opt.solvers.exact.bnb_kernels import process
 
     notice = "compiling the branch-and-bound kernels, once per installation …"
-    compiled = any(Path(process.stats.cache_path).glob("bnb_kernels.process-*.nbi"))
+    cache_path = process.stats.cache_path  # None where there is no folder to keep compiled code in
+    compiled = cache_path is not None and any(Path(cache_path).glob("bnb_kernels.process-*.nbi"))
     # An index that is there may still be of an older version: then the notice comes when it takes long.
     timer = threading.Timer(5.0 if compiled else 0.0, log.warning, [notice])
     timer.daemon = True
