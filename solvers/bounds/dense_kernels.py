@@ -6,21 +6,20 @@ Arrays are float64 and C-contiguous. Functions write into arrays they are given.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-# Sums may be re-associated (vector instructions); NaN and infinity keep their meaning.
-FAST = {"reassoc", "contract"}
+from cbs_opt.solvers.bounds.compilation import kernel
+
 EPS = float(np.finfo(np.float64).eps)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def assign(target, source):
     """target[:] = source, for vectors; slice assignment takes the compiler a second each time."""
     for i in range(target.shape[0]):
         target[i] = source[i]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def sort_descending(a):
     """Sort in place, largest first (Shell's method with Ciura's gaps: small, and quick to compile)."""
     n = a.shape[0]
@@ -34,7 +33,7 @@ def sort_descending(a):
             a[j] = value
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def times(R, w, out):
     """out ← Rw."""
     m = w.shape[0]
@@ -45,7 +44,7 @@ def times(R, w, out):
         out[i] = total
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def residual(R, b, w, r):
     """r ← b − Rw."""
     m = w.shape[0]
@@ -56,7 +55,7 @@ def residual(R, b, w, r):
         r[i] = b[i] - total
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def cholesky(A, L):
     """L with A = LLᵀ (lower triangle of A is read, of L written); False where A is not positive definite."""
     m = A.shape[0]
@@ -75,7 +74,7 @@ def cholesky(A, L):
     return True
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def cholesky_solve(L, x):
     """x ← (LLᵀ)⁻¹x, in place."""
     m = x.shape[0]
@@ -91,7 +90,7 @@ def cholesky_solve(L, x):
             x[k] -= L[i, k] * value
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def cholesky_inverse(L, inverse):
     """inverse ← (LLᵀ)⁻¹, full symmetric matrix."""
     m = L.shape[0]

@@ -9,7 +9,9 @@ With τ = √(2·multiplier of Σz ≤ K) the optimal z is min(1, |w_i|√D_i/τ
     z_i = 1 (full):  r_i = D_i w_i, |r_i| ≥ τ√D_i      0 < z_i < 1:  |r_i| = τ√D_i      z_i = 0:  |r_i| ≤ τ√D_i.
 
 For a given partition these are linear equations in (w, τ): Newton's method on them, coordinate descent
-to find the partition. Whatever w comes out, bound (B) at w is valid.
+to find the partition. Where that does not converge, an interior-point method in z: min over w is a smooth
+convex function of z, so it needs no more steps at condition 1e9 than at 10. Whatever w comes out, bound (B)
+at w is valid.
 
 Arrays are float64 and C-contiguous; m is the number of free weights.
 """
@@ -17,11 +19,10 @@ Arrays are float64 and C-contiguous; m is the number of free weights.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from cbs_opt.solvers.bounds.compilation import kernel
 from cbs_opt.solvers.bounds.dense_kernels import (
     EPS,
-    FAST,
     assign,
     cholesky,
     cholesky_solve,
@@ -29,8 +30,14 @@ from cbs_opt.solvers.bounds.dense_kernels import (
     sort_descending,
 )
 
+QUICK = 6
+"""Rounds of Newton's method from the warm start before the interior-point method takes over."""
 
-@njit(cache=True, error_model="numpy")
+CENTERING = 0.05
+"""What an interior-point step leaves of the mean complementarity."""
+
+
+@kernel()
 def budget_tau(w, D, K):
     """τ with Σ min(1, |w_i|√D_i/τ) = K (0 where at most K weights are non-zero)."""
     m = w.shape[0]
@@ -50,7 +57,7 @@ def budget_tau(w, D, K):
     return 0.0
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def descend(R, D, w, r, tau):
     """One sweep of coordinate descent at fixed τ; w and r = b − Rw are updated. Returns the largest move."""
     m = w.shape[0]
@@ -78,12 +85,11 @@ def descend(R, D, w, r, tau):
     return largest
 
 
-@njit(cache=True, error_model="numpy")
-def newton(R, D, b, w, tau, K, fixed, work, L):
+@kernel()
+def newton(R, D, b, w, tau, K, work, L):
     """Solve the linear equations of the partition that (w, τ) shows; w is overwritten.
 
-    With ``fixed`` τ stays, else the budget Σz = K determines it. Returns τ, or −1 where the equations
-    have no admissible solution (w is then untouched).
+    Returns τ, or −1 where the equations have no admissible solution (w is then untouched).
     """
     m = w.shape[0]
     index = np.empty(m, np.int64)
@@ -95,7 +101,7 @@ def newton(R, D, b, w, tau, K, fixed, work, L):
             count += 1
             if abs(w[i]) * np.sqrt(D[i]) >= tau:
                 full += 1
-    if count == 0 or (full > K and not fixed):
+    if count == 0 or full > K:
         return -1.0
     M = work[:count, :count]
     u = np.empty(count)
@@ -111,15 +117,13 @@ def newton(R, D, b, w, tau, K, fixed, work, L):
             M[p, p] += D[i]
         else:
             a[p] = root if w[i] > 0.0 else -root
-            if fixed:
-                u[p] -= tau * a[p]
             v[p] = a[p]
     factor = L[:count, :count]
     if not cholesky(M, factor):
         return -1.0
     cholesky_solve(factor, u)
     new_tau = tau
-    if not fixed and full < count:
+    if full < count:
         cholesky_solve(factor, v)
         numerator = 0.0
         denominator = float(K - full)
@@ -132,12 +136,12 @@ def newton(R, D, b, w, tau, K, fixed, work, L):
         for p in range(count):
             u[p] -= new_tau * v[p]
     for p in range(count):
-        # A weight that would change sign passes through zero; at fixed τ the caller sees to it.
-        w[index[p]] = 0.0 if a[p] * u[p] < 0.0 and not fixed else u[p]
+        # A weight that would change sign passes through zero.
+        w[index[p]] = 0.0 if a[p] * u[p] < 0.0 else u[p]
     return new_tau
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def evaluate(R, D, c, w, K, scores):
     """Bound (B) at w, from below, with its scores s_i = (r_i)²/(2D_i); everything relative to f = 0 at c.
 
@@ -195,7 +199,7 @@ def evaluate(R, D, c, w, K, scores):
     return value - slack - 4.0 * m * EPS * margin, kth, next_score
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@kernel(fast=True)
 def primal_value(R, D, c, w, K):
     """The relaxation's objective at w: an upper bound on its optimum, to see how far (B) still is."""
     m = w.shape[0]
@@ -215,131 +219,174 @@ def primal_value(R, D, c, w, K):
     return value
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
-def penalized_value(R, D, c, w, tau):
-    """½(w−c)ᵀR(w−c) − Σ D_i c_i w_i + Σ φ_τ(w_i), small numbers where R is large and D small.
+@kernel()
+def best_weights(R, D, b, z, w, work, L):
+    """w ← (R + diag(D/z))⁻¹b, the relaxation's best weights for given z > 0; False where it cannot be factorized."""
+    m = w.shape[0]
+    for i in range(m):
+        for j in range(i + 1):
+            work[i, j] = R[i, j]
+        work[i, i] += D[i] / z[i]
+        w[i] = b[i]
+    if not cholesky(work, L):
+        return False
+    cholesky_solve(L, w)
+    return True
 
-    φ_τ is the reverse Huber function: τ√D|w| near zero, ½Dw² + ½τ² beyond τ/√D.
+
+@kernel()
+def interior_start(R, D, b, w, z, alpha, beta, K, work, L):
+    """The middle of the relaxation: z = 0.9K/m, w for this z. Returns μ, or −1 where nothing can be factorized."""
+    m = w.shape[0]
+    share = 0.9 * K / m
+    for i in range(m):
+        z[i] = share
+    if not best_weights(R, D, b, z, w, work, L):
+        return -1.0
+    mu = 0.0
+    for i in range(m):
+        mu += 0.5 * D[i] * (w[i] / share) ** 2 / m
+    for i in range(m):
+        alpha[i] = 0.1 * mu * share / (1.0 - share)
+        beta[i] = 0.1 * mu
+    return mu
+
+
+@kernel()
+def interior_step(R, D, b, w, z, alpha, beta, mu, K, work, L, p, q):
+    """One primal-dual Newton step in z, with the best w for it; all arrays are updated.
+
+    min over w is a smooth convex function of z with derivative −½D_i(w_i/z_i)²; α, β, μ ≥ 0 are the multipliers
+    of z ≤ 1, z ≥ 0 and Σz ≤ K. Its Hessian is never formed: the step of z is eliminated from the Newton
+    equations in (w, z), which leaves one Cholesky factorization, and a second one for the new w.
+    Returns the new μ, or −1 where a factorization failed.
     """
     m = w.shape[0]
-    value = 0.0
+    used = 0.0
+    gap = 0.0
     for i in range(m):
-        total = 0.0
-        for j in range(m):
-            total += R[i, j] * (w[j] - c[j])
-        size = abs(w[i]) * np.sqrt(D[i])
-        value += 0.5 * total * (w[i] - c[i]) - D[i] * c[i] * w[i]
-        value += 0.5 * size * size + 0.5 * tau * tau if size > tau else tau * size
-    return value
+        used += z[i]
+        gap += alpha[i] * (1.0 - z[i]) + beta[i] * z[i]
+    slack = K - used
+    if not slack > 0.0:
+        return -1.0
+    t = CENTERING * (gap + mu * slack) / (2 * m + 1)
+    E = np.empty(m)
+    coupling = np.empty(m)
+    rhs = np.empty(m)
+    for i in range(m):
+        ratio = w[i] / z[i]
+        barrier = alpha[i] / (1.0 - z[i]) + beta[i] / z[i]
+        coupling[i] = D[i] * ratio / z[i]
+        E[i] = D[i] * ratio * ratio / z[i] + barrier
+        rhs[i] = 0.5 * D[i] * ratio * ratio - mu - t / (1.0 - z[i]) + t / z[i]
+        for j in range(i + 1):
+            work[i, j] = R[i, j]
+        # D_i/z_i − coupling²/E, without the cancellation.
+        work[i, i] += D[i] / z[i] * barrier / E[i]
+        p[i] = coupling[i] * rhs[i] / E[i]
+        q[i] = coupling[i] / E[i]
+    if not cholesky(work, L):
+        return -1.0
+    cholesky_solve(L, p)
+    cholesky_solve(L, q)
+    constant, slope = 0.0, 0.0
+    for i in range(m):
+        constant += (rhs[i] + coupling[i] * p[i]) / E[i]
+        slope += (1.0 + coupling[i] * q[i]) / E[i]
+    step_mu = (t - mu * slack + mu * constant) / (slack + mu * slope)
+    longest = 1.0
+    change = 0.0
+    for i in range(m):
+        step_z = (rhs[i] + coupling[i] * (p[i] - step_mu * q[i]) - step_mu) / E[i]
+        step_alpha = (t + alpha[i] * step_z) / (1.0 - z[i]) - alpha[i]
+        step_beta = (t - beta[i] * step_z) / z[i] - beta[i]
+        change += step_z
+        if step_z < 0.0:
+            longest = min(longest, -0.99 * z[i] / step_z)
+        elif step_z > 0.0:
+            longest = min(longest, 0.99 * (1.0 - z[i]) / step_z)
+        if step_alpha < 0.0:
+            longest = min(longest, -0.99 * alpha[i] / step_alpha)
+        if step_beta < 0.0:
+            longest = min(longest, -0.99 * beta[i] / step_beta)
+        p[i] = step_z
+        E[i] = step_alpha
+        q[i] = step_beta
+    if change > 0.0:
+        longest = min(longest, 0.99 * slack / change)
+    if step_mu < 0.0:
+        longest = min(longest, -0.99 * mu / step_mu)
+    for i in range(m):
+        z[i] += longest * p[i]
+        alpha[i] += longest * E[i]
+        beta[i] += longest * q[i]
+    if not best_weights(R, D, b, z, w, work, L):
+        return -1.0
+    return mu + longest * step_mu
 
 
-@njit(cache=True, error_model="numpy")
-def settle(R, D, b, c, w, tau, K, steps, r, trial, work, L):
-    """Minimize the penalized function at fixed τ: coordinate descent, and Newton steps where they descend."""
-    m = w.shape[0]
-    value = penalized_value(R, D, c, w, tau)
-    for _ in range(steps):
-        before = value
-        residual(R, b, w, r)
-        moved = descend(R, D, w, r, tau)
-        moved = descend(R, D, w, r, tau)
-        value = penalized_value(R, D, c, w, tau)
-        assign(trial, w)
-        if newton(R, D, b, trial, tau, K, True, work, L) > 0.0:
-            # All the way, every weight that changes sign stopped at zero; else as far as the first of them.
-            longest = 1.0
-            first = -1
-            for i in range(m):
-                if trial[i] * w[i] < 0.0:
-                    reach = w[i] / (w[i] - trial[i])
-                    if reach < longest:
-                        longest = reach
-                        first = i
-            step = 1.0
-            for attempt in range(6):
-                for i in range(m):
-                    new = w[i] + step * (trial[i] - w[i])
-                    r[i] = 0.0 if new * w[i] < 0.0 or (i == first and attempt == 1) else new
-                stepped = penalized_value(R, D, c, r, tau)
-                if stepped < value:
-                    value = stepped
-                    assign(w, r)
-                    break
-                step = longest if attempt == 0 else 0.4 * step
-        if before - value <= 1e-13 * abs(value) or moved == 0.0:
-            break
+@kernel()
+def newton_round(R, D, b, w, tau, K, r, trial, work, L):
+    """Three sweeps of coordinate descent, then Newton's step for the partition they show; w is updated. Returns τ."""
+    residual(R, b, w, r)
+    for _ in range(3):
+        descend(R, D, w, r, tau)
+    assign(trial, w)
+    new_tau = newton(R, D, b, trial, tau, K, work, L)
+    if new_tau > 0.0:
+        assign(w, trial)
+        return new_tau
+    new_tau = budget_tau(w, D, K)
+    return new_tau if new_tau > 0.0 else 0.5 * tau
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
     """Maximize (B) over w, from (w, τ). Stops at ``target``, at relative ``tolerance``, or after ``rounds``.
 
-    Newton's method on (w, τ) together first; where its partition does not settle, a bracketed search for
-    τ, each value minimized to the end: slower, and sure.
+    Newton's method on (w, τ) first, warm and usually done after a few rounds. Where its partition does
+    not settle, an interior-point method from the middle: 8–12 more rounds, whatever the condition.
 
-    Returns bound, K-th and next score, τ, and the best value of the relaxation that was seen (an upper
-    bound on what (B) can reach with this D); w and scores hold the point that gave the bound.
+    Returns bound, K-th and next score, τ, the best value of the relaxation that was seen (an upper bound on
+    what (B) can reach with this D), and the rounds; w and scores hold the point that gave the bound.
     """
     m = w.shape[0]
     r = np.empty(m)
     best_w = w.copy()
     best_scores = scores.copy()
     trial = np.empty(m)
+    z = np.empty(m)
+    alpha = np.empty(m)
+    beta = np.empty(m)
     if not tau > 0.0:
         tau = budget_tau(c, D, K)
-    round_number = 0
     best, best_kth, best_next = evaluate(R, D, c, w, K, best_scores)
     best_tau = tau
     primal = primal_value(R, D, c, w, K)
-    low, high = 0.0, np.inf
-    quick = 8
-    for round_number in range(rounds):
-        # τ = 0: at most K weights of c are not zero, c itself is feasible and the bound 0 is all there is.
-        if not tau > 0.0 or best >= target or primal - best <= tolerance * abs(best):
-            break
-        if round_number < quick:
-            residual(R, b, w, r)
-            for _ in range(3):
-                descend(R, D, w, r, tau)
-            assign(trial, w)
-            new_tau = newton(R, D, b, trial, tau, K, False, work, L)
-            if new_tau > 0.0:
-                assign(w, trial)
-                tau = new_tau
-            else:
-                new_tau = budget_tau(w, D, K)
-                tau = new_tau if new_tau > 0.0 else 0.5 * tau
+    mu = 0.0
+    round_number = 0
+    # τ = 0: at most K weights of c are not zero, c itself is feasible and the bound 0 is all there is.
+    while tau > 0.0 and best < target and primal - best > tolerance * abs(best) and round_number < rounds:
+        if round_number < QUICK:
+            tau = newton_round(R, D, b, w, tau, K, r, trial, work, L)
         else:
-            if round_number == quick:
-                assign(w, best_w)
-                tau = best_tau
-            settle(R, D, b, c, w, tau, K, 30 + m, r, trial, work, L)
+            if round_number == QUICK:
+                mu = interior_start(R, D, b, w, z, alpha, beta, K, work, L)
+            if mu > 0.0:
+                mu = interior_step(R, D, b, w, z, alpha, beta, mu, K, work, L, r, trial)
+            if not mu > 0.0:
+                break
+            tau = np.sqrt(2.0 * mu)
+        round_number += 1
         bound, kth, next_score = evaluate(R, D, c, w, K, scores)
         if bound > best:
             best, best_kth, best_next, best_tau = bound, kth, next_score, tau
             assign(best_w, w)
             assign(best_scores, scores)
-        primal = min(primal, primal_value(R, D, c, w, K))
-        if round_number >= quick:
-            used = 0.0
-            for i in range(m):
-                used += min(1.0, abs(w[i]) * np.sqrt(D[i]) / tau)
-            if used > K:
-                low = tau
-            else:
-                high = tau
-            assign(trial, w)
-            proposed = newton(R, D, b, trial, tau, K, False, work, L)
-            if proposed > low and proposed < high:
-                tau = proposed
-            elif high == np.inf:
-                tau = 2.0 * tau
-            elif low == 0.0:
-                tau = 0.5 * tau
-            else:
-                tau = np.sqrt(low * high)
-            if high < np.inf and high - low <= 1e-15 * high:
-                break
+        value = primal_value(R, D, c, w, K)
+        if value < primal:
+            primal = value
     assign(w, best_w)
     assign(scores, best_scores)
     return best, best_kth, best_next, best_tau, primal, round_number

@@ -35,7 +35,7 @@ from cbs_opt.solvers.heuristic import greedy_obs, swap
 from cbs_opt.update import obs_update
 from cbs_opt.validate import Mask, Vector
 
-ROOT_ROUNDS = 20
+ROOT_ROUNDS = 40
 NODE_ROUNDS = 1
 PASSES = 1
 REPORT_EVERY = 0.25
@@ -137,6 +137,7 @@ class _Node(NamedTuple):
     D: Vector
     w: Vector
     tau: float
+    share: float
 
 
 class _Search:
@@ -153,7 +154,7 @@ class _Search:
         self.nodes = 0
         state, D, self._budget = root_state(problem, self._block)
         self._offer(greedy_obs.run(problem).mask)
-        self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0)]
+        self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)]
         self._dive: _Node | None = None
 
     def bound(self) -> float:
@@ -205,8 +206,8 @@ class _Search:
         assert node is not None, "selected before"
         self.nodes += 1
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
-        outcome, bound, tau, branch = process(
-            self._block.H, self._block.c, state, D, w, node.tau, self._budget, self._cutoff,
+        outcome, bound, tau, share, branch = process(
+            self._block.H, self._block.c, state, D, w, node.tau, node.share, self._budget, self._cutoff,
             ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, 0 if self._record else PASSES,
         )  # fmt: skip
         if self._record:
@@ -226,7 +227,7 @@ class _Search:
         for side in (KEPT, PRUNED):
             child = state.copy()
             child[branch] = side
-            children.append(_Node(bound, self.nodes, self.nodes - 1, child, D, w, tau))
+            children.append(_Node(bound, self.nodes, self.nodes - 1, child, D, w, tau, share))
         heapq.heappush(self._heap, children[1])
         self._dive = children[0]
 

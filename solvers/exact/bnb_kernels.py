@@ -9,17 +9,20 @@ are A = U ∪ F; eliminating U by a Schur complement leaves, on the free weights
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from cbs_opt.solvers.bounds.dense_kernels import EPS, FAST, cholesky, cholesky_solve, times
+from cbs_opt.solvers.bounds.compilation import kernel
+from cbs_opt.solvers.bounds.dense_kernels import EPS, cholesky, cholesky_solve, times
 from cbs_opt.solvers.bounds.relaxation_kernels import relax
 from cbs_opt.solvers.bounds.splitting_kernels import certify_splitting, improve_splitting
 
 FREE, KEPT, PRUNED = 0, 1, 2
 FATHOMED, LEAF, BRANCH = 0, 1, 2
 
+TOLERANCE = 3e-3
+"""Relative gap between a relaxation and its bound (B) at which a node is content."""
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+
+@kernel(fast=True)
 def eliminate(H, c, state, order, kept, W, d):
     """Reduce a node.
 
@@ -96,7 +99,7 @@ def eliminate(H, c, state, order, kept, W, d):
     return True, value, 2.0 * n * EPS * size * size
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def support_value(H, c, mask):
     """f of the OBS update on ``mask``, relative to f(c) = 0; inf where it cannot be factorized."""
     n = c.shape[0]
@@ -115,8 +118,8 @@ def support_value(H, c, mask):
     return value if ok else np.inf
 
 
-@njit(cache=True, error_model="numpy")
-def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
+@kernel()
+def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
@@ -129,6 +132,8 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
         Splitting and warm start in, better ones out.
     tau : float
         Warm start; ≤ 0: none.
+    share : float
+        Barrier of the splitting ascent as its parent left it; 1 at the root.
     budget : int
         How many weights may be kept in all.
     cutoff : float
@@ -143,7 +148,8 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
     outcome : FATHOMED, LEAF or BRANCH
     bound : float
         A lower bound on f in the node, margin subtracted; for a leaf its value.
-    tau : float
+    tau, share : float
+        Warm starts for the children.
     branch : int
         The weight to branch on.
     """
@@ -166,7 +172,7 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
             for i in range(n):
                 if state[i] == FREE:
                     state[i] = final
-            return LEAF, best, tau, -1
+            return LEAF, best, tau, share, -1
         order = np.empty(kept + free, np.int64)
         p, q = 0, kept
         for i in range(n):
@@ -180,11 +186,11 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
         d = np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, kept, W, d)
         if not ok:
-            return BRANCH, best, tau, order[kept]
+            return BRANCH, best, tau, share, order[kept]
         if value - margin > best:
             best = value - margin
         if best >= cutoff:
-            return FATHOMED, best, tau, -1
+            return FATHOMED, best, tau, share, -1
         HF = np.empty((free, free))
         cF = np.empty(free)
         DF = np.empty(free)
@@ -207,17 +213,17 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
             shift = max(shift, H[i, i])
         shift *= 4.0 * (n + 1) * EPS
         if certify_splitting(HF, DF, shift, R, work, L) < 0:
-            return BRANCH, best, tau, order[kept]
+            return BRANCH, best, tau, share, order[kept]
         scores = np.empty(free)
         target = cutoff - value + margin
         if improve > 0 and round_number == 0:
             inverse = np.empty((free, free))
-            bound, kth, next_score, tau = improve_splitting(
-                HF, DF, bF, cF, K, wF, tau, target, shift, improve, 1e-3, scores, R, work, L, inverse
+            bound, kth, next_score, tau, share = improve_splitting(
+                HF, DF, bF, cF, K, wF, tau, target, shift, improve, share, TOLERANCE, scores, R, work, L, inverse
             )
         else:
             bound, kth, next_score, tau, _, _ = relax(
-                R, DF, bF, cF, K, wF, tau, target, 1e-3, 40, scores, work, L
+                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, 12, scores, work, L
             )
         spread = 0.0
         for i in range(n):
@@ -231,7 +237,7 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
         if own > best:
             best = own
         if best >= cutoff:
-            return FATHOMED, best, tau, -1
+            return FATHOMED, best, tau, share, -1
         fixed = 0
         branch = -1
         largest = -1.0
@@ -254,4 +260,4 @@ def process(H, c, state, D, w, tau, budget, cutoff, improve, passes):
                     largest = weight
                     branch = i
         if branch >= 0 and (fixed == 0 or round_number >= passes):
-            return BRANCH, best, tau, branch
+            return BRANCH, best, tau, share, branch

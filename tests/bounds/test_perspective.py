@@ -45,7 +45,7 @@ def relaxed(seed: int, n: int, damping: float | None) -> tuple[float, float]:
     K = int(rng.integers(1, n))
     w, scores, work, L = c.copy(), np.empty(n), np.empty((n, n)), np.empty((n, n))
     R = H - np.diag(D)
-    bound, _, _, _, primal, _ = relaxation.relax(R, D, H @ c, c, K, w, -1.0, np.inf, 1e-6, 200, scores, work, L)
+    bound, _, _, _, primal, _ = relaxation.relax(R, D, H @ c, c, K, w, -1.0, np.inf, 1e-6, 40, scores, work, L)
     return bound, primal
 
 
@@ -57,11 +57,11 @@ def test_relaxation_meets_its_own_bound(seed: int, n: int) -> None:
     assert primal * (1 - 1e-3) - 1e-11 <= bound <= primal * (1 + 1e-9) + 1e-12
 
 
-def test_relaxation_converges_at_nearly_all_ill_conditioned_roots() -> None:
-    """Condition up to 1e9: the gap between the two is closed to 0.1 % in at least 96 of 100 draws."""
+def test_relaxation_converges_at_every_ill_conditioned_root() -> None:
+    """Condition up to 1e9, D as small as 1e-9: the gap between the two is closed to 0.1 %."""
     pairs = [relaxed(seed, 2 + seed % 19, damping=None) for seed in range(400)]
     assert all(bound <= primal * (1 + 1e-9) + 1e-12 for bound, primal in pairs)
-    assert sum(bound >= primal * (1 - 1e-3) - 1e-11 for bound, primal in pairs) >= 384
+    assert all(bound >= primal * (1 - 1e-3) - 1e-11 for bound, primal in pairs)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,43 @@
+"""The decorator of all compiled kernels.
+
+numba's cache on disk notices a change of the file a function stands in, not of the kernels it calls. Here the
+cache folder carries a hash of all kernel files, so that code compiled from other sources is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+REASSOCIATE = {"reassoc", "contract"}
+"""What fast kernels may do: re-associate sums (vector instructions). NaN and infinity keep their meaning."""
+
+
+def kernel(*, fast: bool = False) -> Callable[[Any], Any]:
+    """Compile a function with numba, cached on disk; division by zero gives infinity or NaN as in NumPy."""
+
+    def compile_lazily(function: Any) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            return numba.njit(cache=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compile_lazily
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels of exactly these sources lie: below NUMBA_CACHE_DIR if set, else the user's cache."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*_kernels.py")):
+        digest.update(file.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cbs-opt" / digest.hexdigest()[:16]
