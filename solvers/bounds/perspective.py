@@ -12,8 +12,8 @@ import numpy as np
 from cbs_opt.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 
-ROUNDS = 40
-"""Rounds of splitting improvement."""
+ROUNDS = 60
+"""Rounds of splitting improvement: enough for the kernel not to stop early."""
 
 
 def perspective_bound(problem: PruningProblem) -> tuple[float, int]:

@@ -13,7 +13,10 @@ from cbs_opt.solvers.bounds.dense_kernels import assign, cholesky, cholesky_inve
 from cbs_opt.solvers.bounds.relaxation_kernels import relax
 
 STALL = 0.02
-"""Four rounds have to close this part of the distance to the target, or the improvement ends."""
+"""Four rounds have to close this part of the distance to the target (or add it to the bound), or no more follow."""
+
+PATIENT = 50
+"""Who asks for this many rounds wants the best bound rather than a quick one, and gets them all."""
 
 LEAST_GAIN = 1e-2
 """Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
@@ -118,7 +121,8 @@ def improve_splitting(
             break
         if round_number % 4 == 3:
             # Not worth it: what is left of the way would take very many rounds.
-            if bound - checkpoint < STALL * (target - bound):
+            left = min(target - bound, abs(bound))
+            if rounds < PATIENT and bound - checkpoint < STALL * left:
                 break
             checkpoint = bound
         fresh, largest = splitting_gain(D, w, tau, LEAST_GAIN)
