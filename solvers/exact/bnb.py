@@ -38,6 +38,9 @@ from cbs_opt.validate import Mask, Vector
 ROOT_ROUNDS = 40
 NODE_ROUNDS = 1
 PASSES = 1
+RESTARTS = (30, 300, 3000)
+"""After so many nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points."""
+SEARCHES = 10
 REPORT_EVERY = 0.25
 """Seconds between two calls of the progress callback."""
 
@@ -223,6 +226,11 @@ class _Search:
             self._dive = None
             return
         self._offer(self._rounded(state, w))
+        if self.nodes in RESTARTS:
+            generator = np.random.default_rng(self.nodes)
+            for _ in range(SEARCHES):
+                blurred = w * np.exp(generator.normal(size=len(w)))
+                self._offer(swap.improve(self._block.H, self._block.c, self._rounded(node.state, blurred), self._free))
         children = []
         for side in (KEPT, PRUNED):
             child = state.copy()
