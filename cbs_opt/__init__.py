@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from cbs_opt.patterns import Cardinality, Pattern
     from cbs_opt.problem import PruningProblem
+    from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.registry import MethodSpec
     from cbs_opt.result import Solution
     from cbs_opt.run import methods, register, solve
@@ -36,14 +37,18 @@ _HOME = {
     "LowerBound": "bound",
     "MethodSpec": "registry",
     "Pattern": "patterns",
+    "Proof": "proof",
     "PruningProblem": "problem",
     "Solution": "result",
+    "Verification": "proof",
     "compare": "comparator",
     "lower_bound": "bound",
     "methods": "run",
     "obs_update": "update",
+    "prove": "proof",
     "register": "run",
     "solve": "run",
+    "verify": "proof",
 }
 
 __all__ = [
@@ -57,14 +62,18 @@ __all__ = [
     "LowerBound",
     "MethodSpec",
     "Pattern",
+    "Proof",
     "PruningProblem",
     "Solution",
+    "Verification",
     "compare",
     "lower_bound",
     "methods",
     "obs_update",
+    "prove",
     "register",
     "solve",
+    "verify",
 ]
 
 

@@ -25,9 +25,12 @@ from cbs_opt.cli.common import (
     seconds,
     working,
 )
+from cbs_opt.errors import CbsOptError
 
 if TYPE_CHECKING:
+    from cbs_opt.problem import PruningProblem
     from cbs_opt.result import Solution
+    from cbs_opt.solvers.exact.bnb import NodeRecord
 
 
 def solve(
@@ -41,6 +44,12 @@ def solve(
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write mask and weights (.npz or .safetensors)."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", metavar="FILE", help="Write what re-proves the bound, for `cbs-opt certify --certificate`."
+        ),
     ] = None,
     json: Json = None,
 ) -> None:
@@ -57,10 +66,17 @@ def solve(
     spec = find_method(method)
     options = limits(time_limit, gap)
     spec.check_options(options)
-    check_outputs(out, json)
+    check_outputs(out, certificate, json)
     if out is not None:
         suffix_of(out)
     problem = load_problem(block, sparsity, prune)
+    records: list[NodeRecord] = []
+    if certificate is not None:
+        from cbs_opt.proof import node_limit_of, require_certifiable
+
+        require_certifiable(problem)
+        if "record" in spec.options:
+            options |= {"record": records.append, "node_limit": node_limit_of(problem.n)}
     title = f"{method} on {problem.name}, {problem.n} weights"
     with working(title) as tell:
         if "progress" in spec.options:
@@ -70,14 +86,40 @@ def solve(
         solution = run(problem, method, seed=seed, **options)
     if out is not None:
         save_mask(out, solution.mask, solution.weights)
-    emit(json, solution.to_dict(), lambda: _show(solution, spec.exact, out))
+    facts, trouble = solution.to_dict(), None
+    if certificate is not None:
+        try:
+            facts["certificate"] = _certify(problem, solution, records, certificate)
+        except CbsOptError as error:
+            trouble = error  # what was solved is not lost for it
+    emit(json, facts, lambda: _show(solution, spec.exact, out, facts.get("certificate")))
+    if trouble is not None:
+        raise trouble
     if solution.termination_condition == "interrupted":
         raise typer.Exit(130)
     if spec.exact and solution.solution_status != "optimal":
         raise typer.Exit(1)
 
 
-def _show(solution: Solution, exact: bool, out: Path | None) -> None:
+def _certify(
+    problem: PruningProblem, solution: Solution, records: list[NodeRecord], file: Path
+) -> dict[str, str | float]:
+    """Write the certificate: the search's tree where there is its record, else one relaxed point."""
+    from cbs_opt.proof import from_point, from_records
+
+    with working(f"making the certificate of {problem.name}") as tell:
+        if records:
+            proof = from_records(
+                problem, solution, records,
+                progress=lambda done, nodes: tell(f"certificate of {problem.name}: {done:,} of {nodes:,} nodes"),
+            )  # fmt: skip
+        else:
+            proof = from_point(problem, solution.mask)
+        proof.save(file)
+    return {"file": str(file), "bound": proof.bound, "nodes": proof.nodes}
+
+
+def _show(solution: Solution, exact: bool, out: Path | None, certificate: dict[str, str | float] | None) -> None:
     proof = "optimal, proven" if solution.solution_status == "optimal" else "feasible"
     if exact and solution.solution_status != "optimal":
         proof += f", not proven ({solution.termination_condition})"
@@ -100,3 +142,6 @@ def _show(solution: Solution, exact: bool, out: Path | None) -> None:
         say(f"  note: {note}")
     if out is not None:
         say(f"  mask and weights in {out}")
+    if certificate is not None:
+        proven = number(float(certificate["bound"]))
+        say(f"  certificate in {certificate['file']}: a lower bound of {proven} by {certificate['nodes']} nodes")

@@ -1,0 +1,160 @@
+"""Whatever is done to a certificate, it is refused or what it claims is true all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cbs_opt
+from cbs_opt import PruningProblem
+from cbs_opt.errors import CbsOptError
+from cbs_opt.proof import NotVerifiedError, Proof, Tree, prove, verify
+from cbs_opt.proof.model import ExactModel
+
+Rng = np.random.Generator
+
+
+def block(seed: int, n: int = 11) -> PruningProblem:
+    """Correlated inputs: some twenty nodes, screening, leaves."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(2 * n, n)) @ (np.eye(n) + rng.normal(size=(n, n)))
+    return PruningProblem.from_activations(rng.normal(size=n), X, damping=1e-3).pruning(n // 2)
+
+
+BLOCKS = 4
+
+
+@cache
+def certified(seed: int) -> tuple[PruningProblem, Proof]:
+    """A block and its certificate."""
+    problem = block(seed)
+    return problem, prove(problem)
+
+
+def tree_of(proof: Proof) -> Tree:
+    assert proof.tree is not None
+    return proof.tree
+
+
+def changed(proof: Proof, **arrays: Any) -> Proof:
+    return replace(proof, tree=replace(tree_of(proof), **arrays))
+
+
+def one_entry(array: np.ndarray, rng: Rng, value: Callable[[Any], Any]) -> np.ndarray:
+    """A copy with one entry changed."""
+    copy = array.copy()
+    if copy.size:
+        index = tuple(int(rng.integers(0, length)) for length in copy.shape)
+        copy[index] = value(copy[index])
+    return copy
+
+
+def without_node(proof: Proof, rng: Rng) -> Proof:
+    tree = tree_of(proof)
+    gone = int(rng.integers(0, len(tree.parent)))
+    left = np.arange(len(tree.parent)) != gone
+    parent = tree.parent[left]
+    return changed(
+        proof, parent=np.where(parent > gone, parent - 1, parent), side=tree.side[left], branch=tree.branch[left],
+        point=tree.point[left], fixed=tree.fixed[left],
+    )  # fmt: skip
+
+
+def scaled(factor: float) -> Callable[[float], float]:
+    return lambda x: x * factor
+
+
+TAMPERINGS: dict[str, Callable[[Proof, Rng], Proof]] = {
+    "bound": lambda p, r: replace(p, bound=p.bound + abs(p.bound) * 10.0 ** r.uniform(-15, 1)),
+    "bound infinite": lambda p, r: replace(p, bound=float(r.choice([np.inf, np.nan]))),
+    "prune": lambda p, r: replace(p, prune=int(p.prune + r.integers(-2, 3))),
+    "keep": lambda p, r: replace(p, keep=one_entry(p.keep, r, lambda x: not x)),
+    "forbid": lambda p, r: replace(p, forbid=one_entry(p.forbid, r, lambda x: not x)),
+    "mask": lambda p, r: replace(p, mask=one_entry(p.mask, r, lambda x: not x)),
+    "weights": lambda p, r: replace(p, weights=one_entry(p.weights, r, scaled(float(r.normal())))),
+    "digest": lambda p, r: replace(p, digest="0" * 64),
+    "D": lambda p, r: changed(p, D=one_entry(tree_of(p).D, r, scaled(10.0 ** float(r.uniform(-3, 3))))),
+    "D all": lambda p, r: changed(p, D=tree_of(p).D * 10.0 ** r.uniform(-12, 1)),
+    "D sign": lambda p, r: changed(p, D=one_entry(tree_of(p).D, r, lambda x: float(r.choice([-x, 0.0, np.nan])))),
+    "w": lambda p, r: changed(p, w=one_entry(tree_of(p).w, r, scaled(1 + 10.0 ** float(r.uniform(-16, 2))))),
+    "w_low": lambda p, r: changed(p, w_low=one_entry(tree_of(p).w_low, r, lambda x: float(r.normal()))),
+    "parent": lambda p, r: changed(p, parent=one_entry(tree_of(p).parent, r, lambda x: int(r.integers(-2, 9)))),
+    "side": lambda p, r: changed(p, side=one_entry(tree_of(p).side, r, lambda x: int(r.integers(-1, 4)))),
+    "sides swapped": lambda p, r: changed(p, side=np.where(tree_of(p).side > 0, 3 - tree_of(p).side, 0)),
+    "branch": lambda p, r: changed(p, branch=one_entry(tree_of(p).branch, r, lambda x: int(r.integers(-2, 12)))),
+    "point": lambda p, r: changed(p, point=one_entry(tree_of(p).point, r, lambda x: int(r.integers(-2, 40)))),
+    "fixed": lambda p, r: changed(p, fixed=one_entry(tree_of(p).fixed, r, lambda x: int(r.integers(-1, 4)))),
+    "node dropped": without_node,
+    "cut": lambda p, r: changed(p, branch=np.where(np.arange(len(tree_of(p).branch)) == 0, -1, tree_of(p).branch)),
+    "no tree": lambda p, r: replace(p, tree=None),
+    "shapes": lambda p, r: changed(p, fixed=tree_of(p).fixed[:, :1]),
+}
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    which=st.integers(0, BLOCKS - 1),
+    names=st.lists(st.sampled_from(sorted(TAMPERINGS)), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_what_passes_is_true(which: int, names: list[str], seed: int) -> None:
+    (problem, proof), rng = certified(which), np.random.default_rng(seed)
+    try:
+        for name in sorted(names, key="no tree".__eq__):
+            proof = TAMPERINGS[name](proof, rng)
+        verification = verify(problem, proof)
+    except CbsOptError:
+        return
+    best = cbs_opt.solve(problem.within(proof.pattern), "enumeration")
+    model = ExactModel.of(problem)
+    assert Fraction(verification.bound) <= model.value(best.weights)
+    assert Fraction(verification.objective) >= model.value(proof.weights)
+
+
+REFUSED = {
+    "bound": (lambda p: replace(p, bound=p.bound * (1 + 1e-6)), "not split, and its point proves"),
+    "bound above the mask": (lambda p: replace(p, bound=p.bound * 2), "less than the claimed"),
+    "outside the pattern": (lambda p: replace(p, mask=np.ones_like(p.mask)), "mask is not in its pattern"),
+    "weights": (lambda p: replace(p, weights=np.ones_like(p.weights)), "weights are not zero where its mask prunes"),
+    "D too large": (lambda p: changed(p, D=tree_of(p).D * 1.01), "not proven to leave a positive semidefinite rest"),
+    "last node": (
+        lambda p: changed(p, **{name: getattr(tree_of(p), name)[:-1] for name in
+                                ("parent", "side", "branch", "point", "fixed")}),
+        "one of its children is missing",
+    ),
+    "twin": (lambda p: changed(p, side=np.ones_like(tree_of(p).side)), "is a child that node . has already"),
+    "no root": (lambda p: changed(p, parent=np.zeros_like(tree_of(p).parent)), "node 0 is not a root"),
+    "forward": (lambda p: changed(p, parent=np.arange(len(tree_of(p).parent))), "node 0 is not a root"),
+    "no points": (lambda p: changed(p, point=np.full_like(tree_of(p).point, -1)), "needs a point, and has none"),
+    "empty": (lambda p: changed(p, **{name: getattr(tree_of(p), name)[:0] for name in
+                                      ("parent", "side", "branch", "point", "fixed")}), "has no nodes"),
+    "branch": (lambda p: changed(p, branch=np.full_like(tree_of(p).branch, 99)), "weight 99, which is not free there"),
+    "nan": (lambda p: changed(p, w=tree_of(p).w * np.nan), "w holds values that are not finite"),
+    "alpha": (lambda p: replace(p, alpha=np.ones(3)), "arrays do not fit together"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_wrong_is_said(name: str) -> None:
+    tamper, words = REFUSED[name]
+    problem, proof = certified(0)
+    with pytest.raises(NotVerifiedError, match=words):
+        verify(problem, tamper(proof))
+
+
+def test_fixing_a_weight_the_wrong_way_is_refused() -> None:
+    for problem, proof in map(certified, range(BLOCKS)):
+        fixed = tree_of(proof).fixed
+        node, weight = (int(index[0]) for index in np.nonzero(fixed))
+        flipped = fixed.copy()
+        flipped[node, weight] = 3 - flipped[node, weight]
+        with pytest.raises(NotVerifiedError):
+            verify(problem, changed(proof, fixed=flipped))
