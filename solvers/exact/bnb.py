@@ -21,11 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.errors import PatternError
 from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
@@ -33,7 +34,7 @@ from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 from cbs_opt.update import obs_update
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.validate import Mask, Vector, as_mask
 
 ROOT_ROUNDS = 40
 NODE_ROUNDS = 1
@@ -41,6 +42,8 @@ PASSES = 1
 RESTARTS = (30, 300, 3000)
 """After so many nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points."""
 SEARCHES = 10
+OPEN_NODE = 500
+"""Bytes of an open node beside its 17 a weight (state, splitting, warm start)."""
 REPORT_EVERY = 0.25
 """Seconds between two calls of the progress callback."""
 
@@ -55,6 +58,8 @@ def run(
     gap: float = GAP_TOLERANCE,
     time_limit: float | None = None,
     node_limit: int | None = None,
+    memory_limit: float = 2e9,
+    start: Any = None,
     progress: Progress | None = None,
     record: Callable[[NodeRecord], None] | None = None,
 ) -> Outcome:
@@ -67,6 +72,10 @@ def run(
     time_limit : float, optional
         Seconds.
     node_limit : int, optional
+    memory_limit : float
+        Bytes that open nodes may take, about; the search stops there and says so.
+    start : boolean array, shape (n,), optional
+        A mask in Z to begin with, beside the one of greedy OBS.
     progress : callable, optional
         ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
     record : callable, optional
@@ -74,8 +83,17 @@ def run(
         that each record stands for one bound.
     """
     search = _Search(problem, gap, record)
-    termination = search.explore(time_limit, node_limit, progress)
-    return Outcome(search.mask, search.bound(), termination, search.nodes)
+    if start is not None:
+        mask = as_mask(start, "start", problem.n)
+        if not problem.Z.contains(mask):
+            raise PatternError(f"start: keeps {int(mask.sum())} weights and is outside the pattern ({problem.Z})")
+        search.offer(mask)
+    most_open = int(memory_limit / (OPEN_NODE + 17 * problem.n))
+    termination = search.explore(time_limit, node_limit, most_open, progress)
+    notes: tuple[str, ...] = ()
+    if termination is TerminationCondition.ITERATION_LIMIT and search.open_nodes >= most_open:
+        notes = (f"stopped at {search.open_nodes:,} open nodes, the memory limit of {memory_limit:.3g} bytes",)
+    return Outcome(search.mask, search.bound(), termination, search.nodes, notes)
 
 
 def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
@@ -156,7 +174,7 @@ class _Search:
         self._rank = self._value = self._cutoff = math.inf
         self.nodes = 0
         state, D, self._budget = root_state(problem, self._block)
-        self._offer(greedy_obs.run(problem).mask)
+        self.offer(greedy_obs.run(problem).mask)
         self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)]
         self._dive: _Node | None = None
 
@@ -169,8 +187,13 @@ class _Search:
             lowest = min(lowest, self._dive.bound)
         return self._block.bound(max(lowest, 0.0))
 
+    @property
+    def open_nodes(self) -> int:
+        """Nodes that wait on the heap."""
+        return len(self._heap)
+
     def explore(
-        self, time_limit: float | None, node_limit: int | None, progress: Progress | None
+        self, time_limit: float | None, node_limit: int | None, most_open: int, progress: Progress | None
     ) -> TerminationCondition:
         """Process nodes until none can beat the incumbent, or a limit or Ctrl-C ends it."""
         started = reported = time.perf_counter()
@@ -179,7 +202,7 @@ class _Search:
                 now = time.perf_counter()
                 if time_limit is not None and now - started >= time_limit:
                     return TerminationCondition.TIME_LIMIT
-                if node_limit is not None and self.nodes >= node_limit:
+                if (node_limit is not None and self.nodes >= node_limit) or len(self._heap) >= most_open:
                     return TerminationCondition.ITERATION_LIMIT
                 if progress is not None and now - reported >= REPORT_EVERY:
                     progress(self.nodes, self._block.bound(self._value), self.bound())
@@ -221,16 +244,16 @@ class _Search:
             )
         bound = max(bound, node.bound)
         if outcome == LEAF:
-            self._offer(state == KEPT)
+            self.offer(state == KEPT)
         if outcome != BRANCH:
             self._dive = None
             return
-        self._offer(self._rounded(state, w))
+        self.offer(self._rounded(state, w))
         if self.nodes in RESTARTS:
             generator = np.random.default_rng(self.nodes)
             for _ in range(SEARCHES):
                 blurred = w * np.exp(generator.normal(size=len(w)))
-                self._offer(swap.improve(self._block.H, self._block.c, self._rounded(node.state, blurred), self._free))
+                self.offer(swap.improve(self._block.H, self._block.c, self._rounded(node.state, blurred), self._free))
         children = []
         for side in (KEPT, PRUNED):
             child = state.copy()
@@ -250,7 +273,7 @@ class _Search:
         mask[free[order[:room]]] = True
         return mask
 
-    def _offer(self, mask: Mask) -> None:
+    def offer(self, mask: Mask) -> None:
         """Take ``mask``, or what a local search from it finds, as the incumbent if it is better."""
         from cbs_opt.solvers.exact.bnb_kernels import support_value
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cbs_opt
+import cbs_opt.errors
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb
 from instances import best_by_enumeration, random_problem
@@ -96,6 +97,26 @@ def test_a_time_limit_of_zero_ends_at_once_with_a_feasible_mask() -> None:
     assert solution.termination_condition is TerminationCondition.TIME_LIMIT
     assert problem.Z.contains(solution.mask)
     assert solution.bound == 0.0
+
+
+def test_a_memory_limit_is_kept_and_said() -> None:
+    problem = gram(40, 60, 1e-4).pruning(30)
+    optimum = cbs_opt.solve(problem, "bnb").objective
+    stopped = cbs_opt.solve(problem, "bnb", memory_limit=20 * (500 + 17 * 40))
+    assert stopped.termination_condition is TerminationCondition.ITERATION_LIMIT
+    assert stopped.notes == ("stopped at 20 open nodes, the memory limit of 2.36e+04 bytes",)
+    assert stopped.bound <= optimum <= stopped.objective
+
+
+def test_a_start_is_taken() -> None:
+    problem = gram(40, 60, 1e-4).pruning(30)
+    best = cbs_opt.solve(problem, "bnb")
+    started = cbs_opt.solve(problem, "bnb", start=best.mask, node_limit=0)
+    assert np.array_equal(started.mask, best.mask)
+    with pytest.raises(cbs_opt.errors.InputError, match="start: has shape"):
+        cbs_opt.solve(problem, "bnb", start=best.mask[1:])
+    with pytest.raises(cbs_opt.errors.PatternError, match="start: keeps 40"):
+        cbs_opt.solve(problem, "bnb", start=np.ones(40))
 
 
 def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
