@@ -43,8 +43,11 @@ def judge(
     as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
     joint = objective is Objective.JOINT
     judged = weights if joint else as_trained
-    gap = relative_gap(problem.objective(judged), outcome.bound, problem.round_off(judged))
-    proven = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance
+    value, round_off = problem.objective(judged), problem.round_off(judged)
+    gap = relative_gap(value, outcome.bound, round_off)
+    # An objective that is itself not known to the tolerance cannot be proven optimal to it.
+    known = round_off <= tolerance * abs(value) or value == outcome.bound
+    proven = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance and known
     return Solution(
         name=problem.name,
         method=method,

@@ -81,6 +81,7 @@ class PruningProblem:
             raise InputError(f"offset: is {self.offset}; a finite number is needed")
         if self.pattern is not None and self.pattern.n != n:
             raise PatternError(f"pattern: is for {self.pattern.n} weights, but there are {n}; they must agree")
+        _require_representable(w_bar, curvature)
         object.__setattr__(self, "w_bar", w_bar)
         object.__setattr__(self, "curvature", curvature)
         object.__setattr__(self, "offset", float(self.offset))
@@ -202,10 +203,16 @@ class PruningProblem:
         return value if self.g is None else value + float(self.g @ d)
 
     def round_off(self, w: Vector) -> float:
-        """What float64 may get wrong in ``objective(w)``: eps·(Σ|d_i|√H_ii)² and the like, d = w − w̄."""
+        """What float64 may get wrong in ``objective(w)``, for the w that is meant by its rounded entries.
+
+        With D = Σ|w_i − w̄_i|√H_ii and W = Σ|w_i|√H_ii: eps·D² of the evaluation, and eps·DW + (eps·W)² because w
+        itself is rounded; likewise of the first-order term and the offset.
+        """
+        root = np.sqrt(self.curvature.diagonal())
         d = np.abs(w - self.w_bar)
-        terms = float(d @ np.sqrt(self.curvature.diagonal())) ** 2 + abs(self.offset)
-        return EPS * (terms if self.g is None else terms + float(d @ np.abs(self.g)))
+        D, W = float(d @ root), float(np.abs(w) @ root)
+        error = EPS * (D * (D + W) + EPS * W * W + abs(self.offset))
+        return error if self.g is None else error + EPS * float((d + np.abs(w)) @ np.abs(self.g))
 
     def minimizer(self) -> Vector:
         """The unconstrained minimizer H⁻¹b = w̄ − H⁻¹g, shape (n,)."""
@@ -223,6 +230,21 @@ class PruningProblem:
         g = None if self.g is None else self.g * (t / s)
         scaled = replace(self, w_bar=self.w_bar / t, curvature=H, g=g, offset=self.offset / s)
         return scaled, s, t
+
+
+LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290
+
+
+def _require_representable(w_bar: Vector, curvature: Curvature) -> None:
+    """Squares of the loss scale must neither overflow nor vanish in float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        largest = float(np.max(np.abs(w_bar) * np.sqrt(curvature.diagonal())))
+        scale = largest * largest * len(w_bar)
+    if scale > LARGEST_LOSS or (scale < SMALLEST_LOSS and w_bar.any()):
+        raise InputError(
+            f"w: w_i²H_ii is of the order {scale:.3g}, outside what float64 can add up; measure weights or curvature "
+            "in other units"
+        )
 
 
 def _second_moment(rows: Matrix, field: str, damping: float | None, dampening_frac: float | None) -> Curvature:

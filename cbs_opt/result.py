@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import BoundViolationError
-from cbs_opt.validate import EPS, Mask, Vector
+from cbs_opt.validate import Mask, Vector
 
 GAP_TOLERANCE = 1e-6
 """Default relative gap at which an exact method may stop and call its incumbent optimal."""
@@ -153,12 +153,13 @@ class Solution:
 
 
 def relative_gap(objective: float, bound: float, round_off: float = 0.0) -> float:
-    """(objective − bound)/|objective|; inf without a bound, 0 where they meet up to round-off.
+    """(objective − bound)/|objective|; inf without a bound, 0 where they are equal.
 
     Parameters
     ----------
     round_off : float
-        What the evaluation of the objective can be wrong by, see ``PruningProblem.round_off``.
+        What the evaluation of the objective can be wrong by, see ``PruningProblem.round_off``. It excuses a
+        bound that lies above the objective by less, or below an objective of exactly 0; it closes no other gap.
 
     Raises
     ------
@@ -172,9 +173,11 @@ def relative_gap(objective: float, bound: float, round_off: float = 0.0) -> floa
             f"a proven bound of {bound:.9g} lies above a feasible objective of {objective:.9g}; "
             "this is a bug in the bound, please report the block"
         )
-    if objective - bound <= round_off * (1.0 + 1e-9) + 2.0 * EPS * abs(objective):
+    if objective <= bound:
         return 0.0
-    return (objective - bound) / abs(objective) if objective != 0 else math.inf
+    if objective == 0:
+        return 0.0 if -bound <= round_off else math.inf
+    return (objective - bound) / abs(objective)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -44,7 +44,7 @@ class DenseCurvature(Curvature):
         matrix, self._notes = _symmetric(matrix)
         if self._damping > 0:
             matrix = matrix + self._damping * np.eye(len(matrix))
-        _require_positive_definite(matrix, self._damping)
+        require_positive_definite(matrix, self._damping)
         self._H = frozen(matrix)
 
     @property
@@ -101,20 +101,28 @@ def _symmetric(matrix: Matrix) -> tuple[Matrix, tuple[str, ...]]:
     return (matrix + matrix.T) / 2, (note,)
 
 
-def _require_positive_definite(matrix: Matrix, damping: float) -> None:
+def require_positive_definite(matrix: Matrix, damping: float, terms: int = 0) -> None:
     """Cholesky of H, scaled to unit diagonal and lowered by its own round-off, must exist.
 
     A Cholesky factorization that succeeds on A − cI, with c a small multiple of n·eps for unit diagonal,
     proves A positive definite in spite of rounding (S. M. Rump, Verification of positive definiteness,
     BIT Numerical Mathematics 46, 2006).
+
+    Parameters
+    ----------
+    damping : float
+        What the diagonal already contains; the damping named in the error includes it.
+    terms : int
+        How many products were summed for each entry, where the matrix was formed from a factor.
     """
     n = len(matrix)
+    units = n + 1 + terms
     diagonal = matrix.diagonal()
     i = int(np.argmin(diagonal))
     if diagonal[i] > 0:
         scale = 1.0 / np.sqrt(diagonal)
         scaled = matrix * scale * scale[:, None]
-        scaled[np.diag_indices(n)] = 1.0 - 2.0 * (n + 1) * EPS
+        scaled[np.diag_indices(n)] = 1.0 - 2.0 * units * EPS
         try:
             cholesky(scaled, lower=True, overwrite_a=True, check_finite=False)
             return
@@ -122,7 +130,7 @@ def _require_positive_definite(matrix: Matrix, damping: float) -> None:
             pass
     smallest = float(eigvalsh(matrix, subset_by_index=[0, 0])[0])
     largest = float(np.abs(matrix).sum(axis=1).max())
-    needed = max(-smallest, 0.0) + max(1e-8 * float(np.abs(diagonal).mean()), 8.0 * (n + 1) * EPS * largest)
+    needed = max(-smallest, 0.0) + max(1e-8 * float(np.abs(diagonal).mean()), 8.0 * units * EPS * largest)
     needed = rounded_up(damping + needed) if needed > 0 else 1.0
     what = f"H[{i},{i}] = {diagonal[i]:.6g}" if diagonal[i] <= 0 else f"its smallest eigenvalue is {smallest:.3g}"
     with_damping = f" with the damping {damping:.6g}" if damping > 0 else ""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cbs_opt.curvature.base import Curvature
+from cbs_opt.curvature.dense import require_positive_definite
 from cbs_opt.errors import InputError
 from cbs_opt.validate import Matrix, Vector, as_array, as_nonnegative, frozen
 
@@ -71,7 +72,10 @@ class FactorCurvature(Curvature):
     def _form_dense(self) -> Matrix:
         H = self._A.T @ self._A
         H[np.diag_indices(self.n)] += self._damping
-        return (H + H.T) / 2
+        H = (H + H.T) / 2
+        # In float64 AᵀA + λI may have lost λ: what is formed must be positive definite in spite of its rounding.
+        require_positive_definite(H, self._damping, terms=len(self._A))
+        return H
 
     @cached_property
     def _sample_cholesky(self) -> tuple[Matrix, bool]:

@@ -17,7 +17,7 @@ from cbs_opt.proof.points import Point, PointMaker
 from cbs_opt.proof.record import Progress, Proof, Tree, block_digest, cardinality
 from cbs_opt.proof.region import FREE, KEPT, PRUNED
 from cbs_opt.update import obs_update
-from cbs_opt.validate import Mask
+from cbs_opt.validate import EPS, Mask
 
 if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb import NodeRecord
@@ -63,7 +63,8 @@ class TreeMaker:
             raise InputError("certificate: nothing can be proven, H is singular to float64; add damping")
         weights = obs_update(self._problem, self._mask)
         # A block whose H is formed anew, in another order of summation, shall pass, too.
-        bound = below(root) - 2.0 * self._problem.round_off(weights)
+        d = np.abs(weights - self._problem.w_bar)
+        bound = below(root) - 2.0 * EPS * float(d @ np.sqrt(self._problem.curvature.diagonal())) ** 2
         pattern = self._pattern
         return Proof(
             prune=pattern.prune, keep=pattern.keep, forbid=pattern.forbid, mask=self._mask, weights=weights,

@@ -26,6 +26,7 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     w = block.c.copy()
     outcome, value, _, _, _ = process(block.H, block.c, state, D, w, -1.0, 1.0, budget, np.inf, ROUNDS, 0)
     if outcome == LEAF:
-        mask = state == 1
-        value = support_value(block.H, block.c, mask)
+        exact, margin = support_value(block.H, block.c, state == 1)
+        # Where it cannot be factorized nothing better than f at the minimizer is known.
+        value = exact - margin if np.isfinite(exact) else 0.0
     return block.bound(max(value, 0.0)), ROUNDS

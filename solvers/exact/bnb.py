@@ -34,7 +34,7 @@ from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 from cbs_opt.update import obs_update
-from cbs_opt.validate import Mask, Vector, as_mask
+from cbs_opt.validate import Mask, Vector, as_mask, as_nonnegative
 
 ROOT_ROUNDS = 40
 NODE_ROUNDS = 1
@@ -82,6 +82,9 @@ def run(
         Called with every processed node. Screened nodes are then not reduced a second time at once, so
         that each record stands for one bound.
     """
+    gap = as_nonnegative(gap, "gap")
+    if time_limit is not None and time_limit != math.inf:
+        time_limit = as_nonnegative(time_limit, "time_limit")
     search = _Search(problem, gap, record)
     if start is not None:
         mask = as_mask(start, "start", problem.n)
@@ -171,16 +174,17 @@ class _Search:
         self._gap = gap
         self._block = CenteredBlock.of(problem)
         self._weight = self._block.H.diagonal()
-        self._rank = self._value = self._cutoff = math.inf
+        self._rank = self._value = self._cutoff = self._closed = math.inf
         self.nodes = 0
         state, D, self._budget = root_state(problem, self._block)
-        self.offer(greedy_obs.run(problem).mask)
+        self.mask = greedy_obs.run(problem).mask
+        self.offer(self.mask)
         self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)]
         self._dive: _Node | None = None
 
     def bound(self) -> float:
         """A valid lower bound, in the units of f, at any moment (between two nodes or within one)."""
-        lowest = min(self._cutoff, self._value)
+        lowest = min(self._cutoff, self._value, self._closed)
         if self._heap:
             lowest = min(lowest, self._heap[0].bound)
         if self._dive is not None:
@@ -214,14 +218,16 @@ class _Search:
 
     def _select(self) -> bool:
         """Have a node to work on: the dive goes on, or starts anew at the lowest bound. False: the tree is done."""
+        if self._dive is not None and self._dive.bound >= self._cutoff:
+            self._dive = None
         if self._dive is None and self._heap:
             # Assigned before it leaves the heap: an interrupt in between must not lose it.
             self._dive = self._heap[0]
             heapq.heappop(self._heap)
-        if self._dive is not None and self._dive.bound >= self._cutoff:
-            # On a dive the siblings above have lower bounds; from the heap nothing is left below the cutoff.
-            self._dive = None
-            return self._select()
+            if self._dive.bound >= self._cutoff:
+                # The lowest bound of all: nothing is left below the cutoff.
+                self._heap.clear()
+                self._dive = None
         return self._dive is not None
 
     def _process(self) -> None:
@@ -244,7 +250,7 @@ class _Search:
             )
         bound = max(bound, node.bound)
         if outcome == LEAF:
-            self.offer(state == KEPT)
+            self._close(state == KEPT, bound)
         if outcome != BRANCH:
             self._dive = None
             return
@@ -273,16 +279,25 @@ class _Search:
         mask[free[order[:room]]] = True
         return mask
 
+    def _close(self, mask: Mask, bound: float) -> None:
+        """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
+        from cbs_opt.solvers.exact.bnb_kernels import support_value
+
+        value, margin = support_value(self._block.H, self._block.c, mask)
+        proven = value - margin if math.isfinite(value) else 0.0
+        self._closed = min(self._closed, max(proven, bound))
+        self.offer(mask)
+
     def offer(self, mask: Mask) -> None:
         """Take ``mask``, or what a local search from it finds, as the incumbent if it is better."""
         from cbs_opt.solvers.exact.bnb_kernels import support_value
 
         H, c = self._block.H, self._block.c
         doubt = self._block.base_error / self._block.scale
-        if not support_value(H, c, mask) < self._value + doubt:
+        if not support_value(H, c, mask)[0] < self._value + doubt:
             return
         for candidate in (mask, swap.improve(H, c, mask, self._free)):
-            value = support_value(H, c, candidate)
+            value, _ = support_value(H, c, candidate)
             # Around a far minimizer values that differ little look alike; there f itself decides.
             rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
             if rank < self._rank:

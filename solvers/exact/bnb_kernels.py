@@ -101,7 +101,10 @@ def eliminate(H, c, state, order, kept, W, d):
 
 @kernel()
 def support_value(H, c, mask):
-    """f of the OBS update on ``mask``, relative to f(c) = 0; inf where it cannot be factorized."""
+    """f of the OBS update on ``mask``, relative to f(c) = 0, and what round-off may have added to it.
+
+    (inf, inf) where it cannot be factorized.
+    """
     n = c.shape[0]
     state = np.empty(n, np.int8)
     order = np.empty(n, np.int64)
@@ -114,8 +117,10 @@ def support_value(H, c, mask):
     order = order[:kept]
     W = np.empty((kept, kept))
     d = np.empty(n)
-    ok, value, _ = eliminate(H, c, state, order, kept, W, d)
-    return value if ok else np.inf
+    ok, value, margin = eliminate(H, c, state, order, kept, W, d)
+    if not ok:
+        return np.inf, np.inf
+    return value, margin
 
 
 @kernel()

@@ -9,7 +9,6 @@ the selection has no such rule (a weight may cancel another one's loss), and all
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +19,7 @@ from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import Outcome
 from cbs_opt.update import obs_update, update_dense
-from cbs_opt.validate import Mask, Matrix, Vector
+from cbs_opt.validate import EPS, Mask, Matrix, Vector
 
 Masks = NDArray[np.bool_]
 
@@ -75,21 +74,25 @@ def _best(
     weights: Callable[[Masks], Matrix],
     weights_of_one: Callable[[Mask], Vector],
 ) -> Outcome:
-    """The mask with the smallest f(weights), proven but for the round-off of that value."""
+    """The mask with the smallest f(weights); the bound allows for the round-off of every mask's value."""
     starts = range(0, len(masks), BATCH)
-    values = np.concatenate([_objectives(problem, weights(masks[at : at + BATCH])) for at in starts])
+    pairs = [_objectives(problem, weights(masks[at : at + BATCH])) for at in starts]
+    values = np.concatenate([value for value, _ in pairs])
+    errors = np.concatenate([error for _, error in pairs])
     finalists = masks[np.sort(np.argsort(values, kind="stable")[:FINALISTS])]
     value, mask = min(((problem.objective(weights_of_one(z)), z) for z in finalists), key=lambda pair: pair[0])
-    # Rounded towards the value: the bound is never further from it than the margin that was meant.
-    bound = math.nextafter(value - problem.round_off(weights_of_one(mask)), math.inf)
-    return Outcome(mask.copy(), bound=min(bound, value), nodes=len(masks))
+    return Outcome(mask.copy(), bound=min(value, float((values - errors).min())), nodes=len(masks))
 
 
-def _objectives(problem: PruningProblem, weights: Matrix) -> Vector:
-    """f of each row of ``weights`` (B, n); shape (B,)."""
+def _objectives(problem: PruningProblem, weights: Matrix) -> tuple[Vector, Vector]:
+    """f of each row of ``weights`` (B, n), and its round-off as ``PruningProblem.round_off`` has it; (B,) each."""
+    H, g = problem.curvature.dense(), problem.linear_term()
     d = weights - problem.w_bar
-    quadratic = np.einsum("bi,bi->b", d @ problem.curvature.dense(), d)
-    return np.asarray(problem.offset + 0.5 * quadratic + d @ problem.linear_term())
+    values = problem.offset + 0.5 * np.einsum("bi,bi->b", d @ H, d) + d @ g
+    root = np.sqrt(H.diagonal())
+    D, W = np.abs(d) @ root, np.abs(weights) @ root
+    errors = EPS * (D * (D + W) + EPS * W * W + abs(problem.offset) + (np.abs(d) + np.abs(weights)) @ np.abs(g))
+    return values, errors
 
 
 JOINT = MethodSpec(

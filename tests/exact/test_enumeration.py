@@ -81,12 +81,15 @@ def test_corner_sizes(method: str, n: int, k: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_round_off_of_an_ill_conditioned_block_does_not_spoil_the_proof(seed: int) -> None:
+def test_round_off_of_an_ill_conditioned_block_is_in_the_bound(seed: int) -> None:
+    """Masks whose values are known less well than the best one's lower the bound of all, a little."""
     n, rng = 9, np.random.default_rng(seed)
     Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
     H = (Q * np.logspace(0, -12, n)) @ Q.T
     problem = PruningProblem(rng.standard_normal(n), (H + H.T) / 2 + 1e-13 * np.eye(n)).pruning(4)
-    assert solve(problem, "enumeration").solution_status is SolutionStatus.OPTIMAL
+    solution = solve(problem, "enumeration")
+    assert solution.bound < solution.objective
+    assert solution.gap <= 1e-3
 
 
 def test_units_do_not_matter() -> None:
