@@ -38,13 +38,17 @@ def _built_in() -> dict[str, MethodSpec]:
 
 
 def method(name: str) -> MethodSpec:
-    """The method called ``name``.
+    """The method called ``name``; ``pyomo:NAME`` is the joint problem by the solver that Pyomo calls NAME.
 
     Raises
     ------
     UnknownMethodError
         Listing the names there are.
     """
+    if name.startswith("pyomo:"):
+        from cbs_opt.solvers.exact.miqp import pyomo_method
+
+        return pyomo_method(name)
     known = methods()
     if name not in known:
         raise unknown_name("method", name, list(known))
@@ -63,6 +67,8 @@ def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
             skipped[name] = "an oracle for tests; name it to run it"
         elif spec.exact and spec.objective is Objective.SELECTION:
             skipped[name] = "proves the selection problem only, and takes long; name it to run it"
+        elif spec.exact and name != "bnb":
+            skipped[name] = "proves what bnb proves, and takes longer; name it to run it"
         else:
             chosen.append(spec)
     return tuple(chosen), skipped

@@ -1,0 +1,1 @@
+"""Exact engines against each other: ``python -m benchmarks.exact --help``."""

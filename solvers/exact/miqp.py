@@ -1,0 +1,277 @@
+"""The joint problem by a general MIQP solver through Pyomo: SCIP, Gurobi, or any other that Pyomo knows by name.
+
+The model is one of ``cbs_opt.models`` on normalized units, its box from the mask of ``swap``, which is also the warm
+start. The objective is scaled by a power of two σ, so that the incumbent's lies near ``TARGET``: tolerances
+of solvers are absolute.
+
+The solver's bound β is lowered before it is believed. Tolerances on constraints and on integrality (z_i = 1e-9
+lets w_i slip to 1e-9·M) only relax the model: they cost quality of the answer, not validity of the bound, and the
+mask is rounded and evaluated afresh. What can push β above the optimum: a relaxation whose multipliers are wrong by
+up to the dual tolerance δ, which by weak duality costs at most δ times the range of each column and row; leaves
+whose objective is off by the relative accuracy ρ of the method that solves them; the arithmetic of f itself. So
+
+    bound = β − [ δ (1 + 2 Σ_columns range + 2 Σ_rows range) + ρ|β|                                       (margin)
+                  + 2ε (|c| + |b|ᵀ|w| + ½|w|ᵀ|H||w|) + 4 max(v − f(z), 0) ]
+
+with w the incumbent's weights, v the objective the solver reports for its own solution of mask z, and f(z) the
+recomputed value: the excess shows how well it evaluates leaves of this block. δ and ρ are those of the solver's
+``Profile``, ρ = 1e-8 without cones. (Gurobi, with its own tolerances and in plain units, 'proved' values 4e-4 above
+the optima of real blocks on the conic model; there v − f(z) was as large.) This is the word of a careful
+floating-point solver, not an exact-arithmetic proof. A bound above the value of a mask in spite of the margin is
+thrown away, with a note.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.curvature import DenseCurvature
+from cbs_opt.errors import InputError, SolverError, UnsupportedError
+from cbs_opt.models import by_name
+from cbs_opt.models.algebra import expanded
+from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.formulation import ProblemClass
+from cbs_opt.models.joint_perspective import default_split
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
+from cbs_opt.solvers.exact.miqp_squares import separate_squares
+from cbs_opt.solvers.heuristic import swap
+from cbs_opt.update import obs_update
+from cbs_opt.validate import EPS, Mask, as_nonnegative
+
+TARGET = 1024.0
+"""Where the objective of the incumbent is scaled to."""
+
+LARGEST_COEFFICIENT = 2.0**20
+"""Largest entry of H after scaling."""
+
+LEAF_ACCURACY = 1e-8
+"""ρ without cones."""
+
+FORMULATIONS = ("joint-bigm", "joint-perspective")
+
+
+def run_scip(
+    problem: PruningProblem,
+    *,
+    time_limit: float | None = None,
+    gap: float = GAP_TOLERANCE,
+    formulation: str = "joint-perspective",
+    solver_options: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """The joint problem by SCIP, on one thread; for the options see ``solve_by``."""
+    return solve_by("scip_direct", "scip", problem, time_limit, gap, formulation, solver_options)
+
+
+def run_gurobi(
+    problem: PruningProblem,
+    *,
+    time_limit: float | None = None,
+    gap: float = GAP_TOLERANCE,
+    formulation: str = "joint-bigm",
+    solver_options: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """The joint problem by Gurobi, on one thread; for the options see ``solve_by``."""
+    return solve_by("gurobi_direct", "gurobi", problem, time_limit, gap, formulation, solver_options)
+
+
+def solve_by(
+    solver_name: str,
+    method: str,
+    problem: PruningProblem,
+    time_limit: float | None,
+    gap: float,
+    formulation: str,
+    solver_options: Mapping[str, Any] | None,
+) -> Outcome:
+    """The joint problem by the solver that Pyomo calls ``solver_name``.
+
+    Parameters
+    ----------
+    method : str
+        The name for messages.
+    time_limit : float or None
+        Seconds, building the model included; None: until it is done.
+    gap : float
+        Relative gap at which to stop.
+    formulation : {'joint-bigm', 'joint-perspective'}
+    solver_options : mapping or None
+        Handed to the solver in its own words; tolerances, gap and threads excepted.
+
+    Raises
+    ------
+    MethodError
+        The solver is missing, its licence too small, or it does not take such models.
+    SolverError
+        It ended without an answer.
+    """
+    gap = as_nonnegative(gap, "gap")
+    if time_limit is not None and not time_limit > 0:
+        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
+    if formulation not in FORMULATIONS:
+        raise UnsupportedError(f"method {method}: no formulation {formulation!r}; it has {', '.join(FORMULATIONS)}")
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    spec, known = by_name(formulation), profile(solver_name)
+    conic = spec.problem_class is ProblemClass.MISOCP
+    solver = find_solver(solver_name, method, conic)
+    unit, s, _ = problem.normalized()
+    best = swap.run(unit).mask
+    U = _value(unit, best)
+    # Without a first-order term no w lies below f(w̄).
+    trivial = unit.offset if unit.g is None else -math.inf
+    if trivial >= U:
+        return Outcome(best, s * trivial, notes=("pruning costs nothing: the solver was not run",))
+    if not (unit.Z.free & ~best).any() or not (unit.Z.free & best).any():
+        margin = unit.round_off(obs_update(unit, best))
+        return Outcome(best, s * (U - margin), notes=("there is one largest mask: the solver was not run",))
+    scale = _scale(unit, U)
+    scaled = _scaled(unit, scale)
+    incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
+    if conic and not (default_split(scaled.curvature.dense()) > 0).all():
+        raise UnsupportedError(
+            f"method {method}: {formulation} cannot split a curvature whose smallest eigenvalue is round-off; "
+            "use formulation='joint-bigm', or add damping"
+        )
+    model = spec.build(scaled, incumbent=incumbent)
+    _start_at(model, scaled, best)
+    if known.separable:
+        separate_squares(model, scaled)
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        return Outcome(best, s * trivial, TerminationCondition.TIME_LIMIT)
+    # The other half of the gap is left to the margin.
+    answer = ask(solver, solver_name, method, model, conic, seconds, gap / 2, solver_options or {})
+    own = _mask_of(spec.extract, model, scaled) if math.isfinite(answer.objective) else None
+    if own is not None and _value(unit, own) < U:
+        best, U = own, _value(unit, own)
+    lowered = _lowered(known, conic, answer, scaled, own, best, incumbent)
+    bound = lowered / scale
+    notes: tuple[str, ...] = ()
+    if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered:
+        notes = (f"the bound is lowered by a relative {1 - lowered / answer.bound:.1e} for the solver's tolerances",)
+    if bound > U:
+        bound, notes = -math.inf, (f"{method} states a bound above the value of a mask; it was thrown away",)
+    return Outcome(best, s * max(bound, trivial), answer.termination, answer.nodes, notes)
+
+
+def _lowered(
+    known: Profile, conic: bool, answer: Answer, problem: PruningProblem, own: Mask | None, best: Mask, incumbent: float
+) -> float:
+    """The solver's bound less (margin), in the units of the model."""
+    if answer.bound == -math.inf:
+        return -math.inf
+    low, high = incumbent_box(problem, incumbent).with_zero
+    width = high - low
+    # Columns w, z and, in the conic model, t; rows upper, lower, must_keep and the cardinality.
+    columns = float(np.sum(width + 1 + np.maximum(low**2, high**2)))
+    rows = float(np.sum(2 * width + np.abs(low) + np.abs(high) + 1)) + problem.n
+    accuracy = known.conic_accuracy if conic else LEAF_ACCURACY
+    H, b, c = expanded(problem)
+    w = np.abs(obs_update(problem, best))
+    arithmetic = 2 * EPS * (abs(c) + float(np.abs(b) @ w) + 0.5 * float(w @ np.abs(H) @ w))
+    excess = 0.0 if own is None else max(answer.objective - _value(problem, own), 0.0)
+    dual = known.conic_dual_tolerance if conic else known.dual_tolerance
+    tolerances = dual * (1 + 2 * columns + 2 * rows) + accuracy * abs(answer.bound)
+    return answer.bound - tolerances - arithmetic - 4 * excess
+
+
+def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) -> Mask | None:
+    """The mask a solver left in the model; None where it is none (tolerances: the incumbent stays)."""
+    try:
+        return extract(model, problem)
+    except SolverError:
+        return None
+
+
+def _start_at(model: Any, problem: PruningProblem, mask: Mask) -> None:
+    """The warm start: z and w of ``mask``, and the squares t of the conic model."""
+    w = obs_update(problem, mask)
+    for i in model.I:
+        if not model.z[i].fixed:
+            model.z[i].set_value(int(mask[i]))
+        model.w[i].set_value(float(w[i]), skip_validation=True)
+        if hasattr(model, "t"):
+            model.t[i].set_value(float(w[i] ** 2))
+
+
+def _value(problem: PruningProblem, mask: Mask) -> float:
+    """f of the updated weights on ``mask``."""
+    return problem.objective(obs_update(problem, mask))
+
+
+def _scale(problem: PruningProblem, value: float) -> float:
+    """σ, a power of two."""
+    allowed = LARGEST_COEFFICIENT / float(problem.curvature.diagonal().max())
+    wanted = TARGET / abs(value) if value != 0 else allowed
+    return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))
+
+
+def _scaled(problem: PruningProblem, scale: float) -> PruningProblem:
+    """The same problem with f multiplied by ``scale``, a power of two."""
+    g = None if problem.g is None else problem.g * scale
+    curvature = DenseCurvature(problem.curvature.dense() * scale)
+    return replace(problem, curvature=curvature, g=g, offset=problem.offset * scale)
+
+
+def prepare() -> None:
+    """Load Pyomo, which takes a second or two the first time."""
+    import pyomo.environ  # noqa: F401
+
+
+def pyomo_method(name: str) -> MethodSpec:
+    """The method ``pyomo:NAME`` for a solver that Pyomo calls NAME; whether it can do it is found out when it runs."""
+    solver_name = name.removeprefix("pyomo:")
+
+    def run(
+        problem: PruningProblem,
+        *,
+        time_limit: float | None = None,
+        gap: float = GAP_TOLERANCE,
+        formulation: str = "joint-bigm",
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        return solve_by(solver_name, name, problem, time_limit, gap, formulation, solver_options)
+
+    return MethodSpec(
+        name=name,
+        run=run,
+        summary=f"joint problem by the Pyomo solver {solver_name}",
+        exact=True,
+        objective=Objective.JOINT,
+        reference="Bynum et al., Pyomo: Optimization Modeling in Python, 2021",
+        patterns=(Cardinality,),
+        requires=("pyomo",),
+        prepare=prepare,
+    )
+
+
+SCIP = MethodSpec(
+    name="scip",
+    run=run_scip,
+    summary="joint problem by SCIP through Pyomo",
+    exact=True,
+    objective=Objective.JOINT,
+    reference="Bolusani et al., The SCIP Optimization Suite 9.0, 2024",
+    requires=("pyomo", "pyscipopt"),
+    prepare=prepare,
+)
+
+GUROBI = MethodSpec(
+    name="gurobi",
+    run=run_gurobi,
+    summary="joint problem by Gurobi through Pyomo (needs a licence; the one that comes with it ends at n = 100)",
+    exact=True,
+    objective=Objective.JOINT,
+    reference="Gurobi Optimizer Reference Manual",
+    requires=("pyomo", "gurobipy"),
+    prepare=prepare,
+)

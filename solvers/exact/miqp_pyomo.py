@@ -1,0 +1,328 @@
+"""Talking to a Pyomo solver: find it by name, refuse what it cannot do, run it, read status and bound.
+
+Pyomo has two generations of solver interfaces, and a name may lead to either; both are met here and nowhere else.
+A solver that would ignore what it cannot express (integrality, a quadratic objective) is refused beforehand:
+an answer without an error message is not always an answer to the question.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.errors import CbsOptError, SolverError, UnavailableMethodError, UnsupportedError
+from cbs_opt.registry import unknown_name
+from cbs_opt.result import TerminationCondition
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+UNFIT: dict[str, str] = {
+    "highs": "HiGHS takes no quadratic objective together with integers; use method highs-oa",
+    "ipopt": "Ipopt does not know integers",
+    "conopt": "CONOPT does not know integers",
+    "glpk": "GLPK takes linear models only",
+    "cbc": "CBC takes linear models only",
+    "cuopt": "cuOpt takes no quadratic objective together with integers",
+    "mindtpy": "MindtPy drives other solvers; call it yourself on by_name('joint-bigm').build(problem)",
+    "gdpopt": "GDPopt drives other solvers; call it yourself on by_name('joint-indicator').build(problem)",
+    "multistart": "it proves nothing",
+}
+"""Parts of solver names, and why those solvers cannot take the joint models."""
+
+NLP_HEURISTICS = ("mpec", "subnlp", "undercover", "nlpdiving", "multistart", "rens", "alns", "randrounding")
+
+GUROBI_SIZE_LIMIT = 200
+"""Variables of a quadratic model under Gurobi's restricted licence."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a solver calls what this package has to say to it.
+
+    Parameters
+    ----------
+    gap, threads, time_limit : str or None
+        Its names for the relative gap, the number of threads and the seconds; None: not known here. The newer
+        Pyomo interfaces take all three without a name.
+    options : mapping
+        Set by us, but free for the user to change.
+    tolerances : mapping
+        Set by us on models without cones. (On cones, tighter tolerances made Gurobi slower and less exact.)
+    dual_tolerance, conic_dual_tolerance : float
+        What a multiplier may be wrong by then, without cones and with.
+    conic_accuracy : float
+        Relative accuracy of the objective of a leaf with cones.
+    separable : bool
+        It works by linear cuts, and is given every square by itself.
+    """
+
+    gap: str | None = None
+    threads: str | None = None
+    time_limit: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    dual_tolerance: float = 1e-6
+    conic_dual_tolerance: float = 1e-6
+    conic_accuracy: float = 1e-5
+    separable: bool = False
+
+    @property
+    def reserved(self) -> set[str]:
+        """Options that are not the user's to set, in lower case."""
+        return {str(name).lower() for name in (self.gap, self.threads, self.time_limit, *self.tolerances) if name}
+
+
+PROFILES: dict[str, Profile] = {
+    "gurobi": Profile(
+        "MIPGap",
+        "Threads",
+        "TimeLimit",
+        {"OutputFlag": 0},
+        {"FeasibilityTol": 1e-9, "IntFeasTol": 1e-9, "OptimalityTol": 1e-9, "PSDTol": 0.0},
+        dual_tolerance=1e-9,
+    ),
+    "scip": Profile(
+        "limits/gap",
+        "lp/threads",
+        "limits/time",
+        # Silent, because a long log fills a pipe that nobody empties while SCIP holds the interpreter. Without
+        # the heuristics that call an NLP solver: an incumbent is there, and they took most of the time.
+        {"display/verblevel": 0, **{f"heuristics/{name}/freq": -1 for name in NLP_HEURISTICS}},
+        dual_tolerance=1e-7,
+        conic_dual_tolerance=1e-7,
+        conic_accuracy=1e-7,
+        separable=True,
+    ),
+    "cplex": Profile(
+        "mip_tolerances_mipgap",
+        "threads",
+        "timelimit",
+        tolerances={"mip_tolerances_integrality": 1e-9, "simplex_tolerances_feasibility": 1e-9,
+                    "simplex_tolerances_optimality": 1e-9},
+        dual_tolerance=1e-9,
+    ),
+    "xpress": Profile("miprelstop", "threads", "maxtime"),
+    "knitro": Profile("mip_opt_gap_rel", "numthreads", "maxtime_real"),
+    "baron": Profile("EpsR", "threads", "MaxTime"),
+}  # fmt: skip
+"""By the part of the Pyomo name that says whose solver it is."""
+
+
+def profile(name: str) -> Profile:
+    """What is known about the solver that Pyomo calls ``name``."""
+    return next((known for part, known in PROFILES.items() if part in name), Profile())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run says: why it ended, a bound as the solver states it (−inf: none), its objective (nan: no solution).
+
+    The values of a solution, where there is one, are in the model.
+    """
+
+    termination: TerminationCondition
+    bound: float
+    objective: float
+    nodes: int
+
+
+def find_solver(name: str, method: str, conic: bool) -> Any:
+    """The Pyomo solver ``name``, which is there and can take the model.
+
+    Raises
+    ------
+    UnknownMethodError
+        Pyomo knows no such name.
+    UnsupportedError
+        It cannot take integers with a quadratic objective (or, ``conic``, quadratic constraints).
+    UnavailableMethodError
+        It is not installed here, or has no licence.
+    """
+    from pyomo.environ import SolverFactory
+
+    known = sorted(solver for solver in SolverFactory if not solver.startswith("_"))
+    if name not in known:
+        raise unknown_name("Pyomo solver", name, known)
+    for part, reason in UNFIT.items():
+        if part in name:
+            raise UnsupportedError(f"method {method}: {reason}")
+    with _quiet():
+        try:
+            solver = SolverFactory(name)
+            here = bool(solver.available(exception_flag=False))
+        except Exception as error:  # an interface without its executable raises whatever comes first
+            raise UnavailableMethodError(f"method {method}: cannot be used here ({_line(error)})") from None
+    if not here:
+        raise UnavailableMethodError(f"method {method}: not installed here, or it has no licence; use method bnb")
+    can = getattr(solver, "has_capability", None)
+    needs = ("integer", "quadratic_objective", *(("quadratic_constraint",) if conic else ()))
+    if can is not None and not all(can(what) for what in needs):
+        raise UnsupportedError(f"method {method}: the solver takes no mixed-integer quadratic models; use method bnb")
+    return solver
+
+
+def ask(
+    solver: Any, name: str, method: str, model: ConcreteModel, conic: bool, seconds: float, gap: float,
+    options: Mapping[str, Any],
+) -> Answer:  # fmt: skip
+    """Run the solver on one thread, starting from the values in ``model``; leave its solution there.
+
+    Raises
+    ------
+    UnsupportedError
+        An option that the method itself sets.
+    UnavailableMethodError
+        The licence does not allow the model.
+    SolverError
+        It ended without an answer.
+    """
+    from pyomo.contrib.solver.common.base import LegacySolverWrapper
+
+    known = profile(name)
+    for option in options:
+        if option.lower() in known.reserved:
+            raise UnsupportedError(
+                f"method {method}: solver_options may not hold {option}, which the method sets itself "
+                "(gap and time_limit are options of the method; the bound counts on the tolerances)"
+            )
+    ours = {**known.options, **({} if conic else known.tolerances)}
+    run = _run_new if isinstance(solver, LegacySolverWrapper) else _run_classic
+    with _quiet():
+        try:
+            return run(solver, known, method, model, seconds, gap, {**ours, **options})
+        except CbsOptError:
+            raise
+        except Exception as error:
+            raise _explained(error, method, model) from None
+
+
+def _run_new(
+    solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
+    options: dict[str, Any],
+) -> Answer:  # fmt: skip
+    """A run through an interface of ``pyomo.contrib.solver``, in its own words."""
+    from pyomo.contrib.solver.common.base import LegacySolverWrapper
+    from pyomo.contrib.solver.common.results import TerminationCondition as Status
+
+    words: dict[str, Any] = {
+        "threads": 1,
+        "time_limit": seconds if math.isfinite(seconds) else None,
+        "rel_gap": gap,
+        "abs_gap": 0.0,
+        "warmstart_discrete_vars": True,
+    }
+    accepted = {word: value for word, value in words.items() if word in solver.config}
+    results = super(LegacySolverWrapper, solver).solve(
+        model,
+        load_solutions=False,
+        raise_exception_on_nonoptimal_result=False,
+        solver_options=options,
+        **accepted,
+    )
+    ended = {
+        Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
+        Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
+        Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
+        Status.interrupted: TerminationCondition.INTERRUPTED,
+    }
+    if results.termination_condition not in ended:
+        raise _no_answer(method, results.termination_condition.name)
+    objective = math.nan
+    if results.incumbent_objective is not None:
+        results.solution_loader.load_vars()
+        objective = float(results.incumbent_objective)
+    said = results.extra_info.value()
+    nodes = int(said.get("NodeCount", said.get("NNodes", 0)))
+    return Answer(ended[results.termination_condition], _finite(results.objective_bound), objective, nodes)
+
+
+def _run_classic(
+    solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
+    options: dict[str, Any],
+) -> Answer:  # fmt: skip
+    """A run through a classic Pyomo interface."""
+    from pyomo.opt import TerminationCondition as Status
+    from pyomo.solvers.plugins.solvers.persistent_solver import PersistentSolver
+
+    if isinstance(solver, PersistentSolver):
+        solver.set_instance(model)
+    for name, value in ((known.gap, gap), (known.threads, 1)):
+        if name is not None:
+            options.setdefault(name, value)
+    if math.isfinite(seconds):
+        options["timelimit" if known.time_limit is None else known.time_limit] = seconds
+    able = getattr(solver, "warm_start_capable", None)
+    warm = {"warmstart": True} if able is not None and able() else {}
+    results = solver.solve(model, load_solutions=False, options=options, **warm)
+    ended = {
+        Status.optimal: TerminationCondition.CONVERGED,
+        Status.globallyOptimal: TerminationCondition.CONVERGED,
+        Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
+        Status.maxIterations: TerminationCondition.ITERATION_LIMIT,
+        Status.maxEvaluations: TerminationCondition.ITERATION_LIMIT,
+        Status.userInterrupt: TerminationCondition.INTERRUPTED,
+    }
+    status = results.solver.termination_condition
+    if status not in ended:
+        raise _no_answer(method, str(status))
+    objective = math.nan
+    if len(results.solution):
+        model.solutions.load_from(results)
+        objective = _finite(results.problem.upper_bound)
+    # No classic interface reports nodes; Gurobi's leaves its model behind.
+    nodes = int(getattr(getattr(solver, "_solver_model", None), "NodeCount", 0))
+    return Answer(ended[status], _finite(results.problem.lower_bound), objective, nodes)
+
+
+def _no_answer(method: str, status: str) -> SolverError:
+    return SolverError(f"method {method}: the solver ended with '{status}', which is no answer; use method bnb")
+
+
+def _explained(error: Exception, method: str, model: ConcreteModel) -> Exception:
+    """A solver's own exception as one of ours, licences told apart."""
+    text = _line(error)
+    if "size-limited" in text:
+        variables = sum(1 for _ in model.component_data_objects(ctype=_variables()))
+        n = len(model.I)
+        most = min(GUROBI_SIZE_LIMIT * n // variables, n - 1)
+        return UnavailableMethodError(
+            f"method {method}: the licence allows n ≤ {most} with {model.name}, but this block has n = {n}; "
+            "use method bnb, or a full licence"
+        )
+    if "licen" in text.lower():
+        return UnavailableMethodError(f"method {method}: the licence does not allow it ({text}); use method bnb")
+    return SolverError(f"method {method}: the solver failed ({text}); use method bnb")
+
+
+def _variables() -> Any:
+    from pyomo.environ import Var
+
+    return Var
+
+
+def _line(error: Exception) -> str:
+    """The first line of a message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _finite(value: Any) -> float:
+    """A number as the solver states it; −inf for none."""
+    number = -math.inf if value is None else float(value)
+    return number if math.isfinite(number) else -math.inf
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pyomo's own log lines held back: what matters of them is in our errors."""
+    log = logging.getLogger("pyomo")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

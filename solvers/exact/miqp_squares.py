@@ -1,0 +1,51 @@
+"""A model's quadratic objective, square by square: what solvers by linear cuts need.
+
+A solver that cuts off a convex quadratic ½ wᵀRw by tangents of the whole approximates it badly: exponentially many
+are needed. With R = LLᵀ and y = Lᵀ(w − m) it is a sum of n squares, each with an epigraph variable and tangents of its
+own, and few of those do:
+
+    min  constant + linear(w, t) + ½ Σ_k s_k        y_k = Σ_i L_ik (w_i − m_i),    y_k² ≤ s_k
+
+(Vielma, Dunning, Huchette & Lubin, Extended formulations in mixed integer conic quadratic programming, Math. Program.
+Comput. 9, 2017.) Measured with SCIP 10 at n = 24: seconds instead of no bound at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbs_opt.models.algebra import expanded, inner
+from cbs_opt.models.joint_perspective import default_split
+from cbs_opt.problem import PruningProblem
+from cbs_opt.validate import Matrix
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+
+def separate_squares(model: ConcreteModel, problem: PruningProblem) -> None:
+    """Replace the objective of a joint model of ``problem``, big-M or perspective with the default split."""
+    from pyomo.environ import Constraint, NonNegativeReals, Objective, Reals, Var, quicksum, value
+
+    H, b, constant = expanded(problem)
+    conic = hasattr(model, "t")
+    D = default_split(H) if conic else np.zeros(problem.n)
+    L: Matrix = np.asarray(np.linalg.cholesky(H - np.diag(D)), dtype=np.float64)
+    # Without t the square is completed around the unconstrained minimizer m: smaller numbers.
+    m = np.zeros(problem.n) if conic else problem.minimizer()
+    w = np.array([value(model.w[i]) for i in model.I])
+    start = L.T @ (w - m)
+    model.y = Var(model.I, domain=Reals, initialize=lambda _, k: float(start[k]), doc="rotated weights")
+    model.s = Var(model.I, domain=NonNegativeReals, initialize=lambda _, k: float(start[k] ** 2), doc="their squares")
+    model.rotation = Constraint(
+        model.I,
+        rule=lambda _, k: model.y[k] - inner(L[:, k], model.w) == -float(L[:, k] @ m),
+        doc="y = Lᵀ(w − m)",
+    )
+    model.square = Constraint(model.I, rule=lambda _, k: model.y[k] ** 2 - model.s[k] <= 0, doc="s_k is y_k² or more")
+    squares = 0.5 * quicksum(model.s[k] for k in model.I)
+    rest = constant - inner(b, model.w) + inner(D / 2, model.t) if conic else problem.objective(m)
+    model.loss.deactivate()
+    model.separated = Objective(expr=rest + squares)
