@@ -6,7 +6,7 @@ one of ``H``          (n, n) curvature, as it is
 ``G`` + ``damping``   (m, n) per-sample gradients, H = GᵀG/m + λI
 ``X`` + ``damping``   (m, n) layer inputs, H = XᵀX/m + λI
 ``g``, ``offset``     optional: (n,) first-order term; f(w̄)
-``name``              optional text
+``name``              optional text; control characters become spaces
 ====================  ==========================================================================
 
 Other arrays are left alone. The pattern is not part of a block: it is what is asked of it.
@@ -107,7 +107,7 @@ def _problem(arrays: dict[str, Any], stem: str) -> PruningProblem:
         found = " and ".join(sources) if sources else "none of them"
         raise BlockFileError(f"a block needs exactly one of H, G and X; it has {found}")
     (source,) = sources
-    name = str(arrays["name"]) if "name" in arrays else stem
+    name = _printable(str(arrays["name"]) if "name" in arrays else stem)
     g = arrays.get("g")
     offset = _scalar(arrays["offset"], "offset") if "offset" in arrays else 0.0
     if source == "H":
@@ -123,6 +123,11 @@ def _problem(arrays: dict[str, Any], stem: str) -> PruningProblem:
         if offset or (source == "X" and g is not None):
             problem = PruningProblem(problem.w_bar, problem.curvature, g=g, offset=offset, name=name)
     return problem
+
+
+def _printable(name: str) -> str:
+    """``name`` with spaces for control characters: a block's name must not move the cursor of a terminal."""
+    return "".join(character if character.isprintable() else " " for character in name)
 
 
 def _scalar(value: Any, field: str) -> float:

@@ -28,9 +28,11 @@ def certify(
         typer.Option("--weights", metavar="FILE", help="The pruned weights, judged as they are; zero where pruned."),
     ] = None,
     time_limit: Annotated[
-        float,
-        typer.Option("--time-limit", metavar="S", min=0, help="Seconds to tighten a small block's bound (0: none)."),
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            "--time-limit", metavar="S", min=0, help="Seconds to tighten a small block's bound (0: none; default 10)."
+        ),
+    ] = None,
     certificate: Annotated[
         Path | None,
         typer.Option("--certificate", metavar="FILE", help="Verify this certificate of `cbs-opt solve` instead."),
@@ -48,10 +50,12 @@ def certify(
     """
     if (mask is None) == (certificate is None):
         raise InputError("give exactly one of --mask FILE and --certificate FILE")
-    check_outputs(json)
+    check_outputs(json, inputs=[block, mask, weights, certificate])
     if certificate is not None:
         if weights is not None:
             raise InputError("--weights belongs to --mask; a certificate has its own")
+        if time_limit is not None:
+            raise InputError("--time-limit belongs to --mask; a certificate is verified in full, leave it out")
         _verify(block, certificate, json)
         return
     assert mask is not None, "one of the two is given"
@@ -63,7 +67,7 @@ def certify(
     chosen = load_mask(mask, problem.n)
     given = load_weights(weights or mask, problem.n, required=weights is not None)
     with working(f"bounding {problem.name}, {problem.n} weights"):
-        judged = run(problem, chosen, given, time_limit=time_limit)
+        judged = run(problem, chosen, given, time_limit=10.0 if time_limit is None else time_limit)
     emit(json, judged.to_dict(), lambda: _show(judged))
 
 

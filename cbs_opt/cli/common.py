@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,13 +102,21 @@ def split_names(names: str | None, what: str) -> list[str] | None:
 # ---------------------------------------------------------------- output
 
 
-def check_outputs(*targets: str | Path | None) -> None:
-    """Raise before any work is done when a result could not be written."""
+def check_outputs(*targets: str | Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Raise before any work is done when a result could not be written, or would replace an input or another result."""
     from cbs_opt.files import require_writable
 
+    taken = {os.path.realpath(path): "an input" for path in inputs if path is not None}
     for target in targets:
-        if target is not None and str(target) != "-":
-            require_writable(target)
+        if target is None or str(target) == "-":
+            continue
+        require_writable(target)
+        if Path(target).exists() and not Path(target).is_file():
+            continue  # a device such as /dev/null takes everything
+        place = os.path.realpath(target)
+        if place in taken:
+            raise InputError(f"{target}: is {taken[place]}, too; write to another file")
+        taken[place] = "another output"
 
 
 def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) -> None:

@@ -37,6 +37,7 @@ from cbs_opt.errors import CbsOptError, UnavailableMethodError
 
 if TYPE_CHECKING:
     from cbs_opt.comparator import Comparison
+    from cbs_opt.problem import PruningProblem
 
 log = logging.getLogger("cbs_opt")
 
@@ -49,6 +50,7 @@ COLUMNS = [
     ("answer", "left"),
     ("time", "right"),
 ]
+SUM_UNIT = "each block relative to the loss of removing it whole"
 FOOTNOTE = "The gap is about the quadratic model of the loss, not about accuracy."
 
 
@@ -83,9 +85,10 @@ def compare(
         if reason:
             raise UnavailableMethodError(f"method {name}: {reason}; install it, or leave the method out")
     options = limits(time_limit, gap)
-    check_outputs(json)
     files = block_files(blocks)
+    check_outputs(json, inputs=files)
     done: list[Comparison] = []
+    units: list[float] = []
     failed: dict[str, str] = {}
     first: Exception | None = None
     with working("comparing") as progress:
@@ -94,6 +97,7 @@ def compare(
                 problem = load_problem(file, sparsity, prune)
                 where = f"block {i} of {len(files)}, {problem.name}: "
                 done.append(run(problem, names, seed=seed, on_row=partial(_announce, progress, where), **options))
+                units.append(_unit(problem))
             except Exception as error:
                 log.debug("%s failed", file, exc_info=True)
                 first = first or error
@@ -101,10 +105,11 @@ def compare(
                 failed[str(file)] = message.removeprefix(f"{file}: ")
     if not done and first is not None and len(files) == 1:
         raise first
-    total = _sum(done) if len(done) > 1 else []
+    total = _sum(done, units) if len(done) > 1 else []
     data = {
-        "blocks": [comparison.to_dict() for comparison in done],
+        "blocks": [{**comparison.to_dict(), "unit": unit} for comparison, unit in zip(done, units, strict=True)],
         "sum": total,
+        "sum_unit": SUM_UNIT if total else None,
         "failed": [{"file": file, "error": message} for file, message in failed.items()],
     }
     emit(json, data, lambda: _show(done, total, failed))
@@ -119,29 +124,37 @@ def _announce(progress: Callable[[str], None], where: str, method: str) -> None:
     progress(where + method)
 
 
-def _sum(done: list[Comparison]) -> list[dict[str, Any]]:
-    """Each method's sums over the blocks: objective and bound of the block-diagonal model made of them."""
+def _unit(problem: PruningProblem) -> float:
+    """What a block's losses are divided by where they are added to those of other blocks, as in a study."""
+    import numpy as np
+
+    removed = problem.objective(np.zeros(problem.n))
+    return removed if removed > 0 else 1.0
+
+
+def _sum(done: list[Comparison], units: list[float]) -> list[dict[str, Any]]:
+    """Each method's sums over the blocks, each block in its unit: nothing says that their own units agree."""
     total: list[dict[str, Any]] = []
     in_all = [row.method for row in done[0].rows if all(row.method in {r.method for r in c.rows} for c in done)]
     for name in in_all:
-        rows = [comparison[name] for comparison in done]
-        objective = math.fsum(row.objective for row in rows)
-        selection = math.fsum(row.selection_objective for row in rows)
-        bound = math.fsum(row.bound for row in rows)
+        rows = [(comparison[name], unit) for comparison, unit in zip(done, units, strict=True)]
+        objective = math.fsum(row.objective / unit for row, unit in rows)
+        selection = math.fsum(row.selection_objective / unit for row, unit in rows)
+        bound = math.fsum(row.bound / unit for row, unit in rows)
         # A block whose gap is 0 up to round-off adds nothing to the gap of the sum.
-        missing = math.fsum(row.objective - row.bound for row in rows if row.gap > 0)
+        missing = math.fsum((row.objective - row.bound) / unit for row, unit in rows if row.gap > 0)
         total.append(
             {
                 "method": name,
-                "n": sum(row.n for row in rows),
-                "pruned": sum(row.pruned for row in rows),
+                "n": sum(row.n for row, _ in rows),
+                "pruned": sum(row.pruned for row, _ in rows),
                 "selection_objective": selection,
                 "objective": objective,
                 "bound": bound,
                 "gap": missing / abs(objective) if objective else missing,
                 "recovered": (selection - objective) / abs(selection) if selection else 0.0,
-                "proven": all(row.proven for row in rows),
-                "seconds": math.fsum(row.seconds for row in rows),
+                "proven": all(row.proven for row, _ in rows),
+                "seconds": math.fsum(row.seconds for row, _ in rows),
             }
         )
     return total
@@ -155,7 +168,7 @@ def _show(done: list[Comparison], total: list[dict[str, Any]], failed: dict[str,
             say(f"  left out: {reason if reason.startswith('method') else f'{name}: {reason}'}")
     if total:
         n = total[0]["n"]
-        title = f"Sum over {len(done)} blocks, {n} weights (valid for a block-diagonal model); "
+        title = f"Sum over {len(done)} blocks, {n} weights, {SUM_UNIT}; "
         title += f"bound {number(total[0]['bound'])}"
         say(table(title, COLUMNS, [_cells(row) for row in total]))
     if failed:

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from cbs_opt.cli.common import Block, Json, Prune, Sparsity, check_outputs, emit, load_problem, say, working
-from cbs_opt.errors import InputError, UnsupportedError
+from cbs_opt.errors import InputError, TooLargeError, UnsupportedError
 
 SUFFIXES = (".lp", ".mps", ".nl")
+MAX_N = 1_000
+"""Most weights of a block: a model has a term for every pair of them."""
 
 
 def export(
@@ -28,7 +30,7 @@ def export(
     transformation: Annotated[
         str | None,
         typer.Option(
-            "--transformation", metavar="gdp.bigm|gdp.hull", help="For joint_indicator (default gdp.bigm)."
+            "--transformation", metavar="gdp.bigm|gdp.hull", help="For joint-indicator (default gdp.bigm)."
         ),
     ] = None,
     json: Json = None,
@@ -42,7 +44,7 @@ def export(
     spec = by_name(formulation)
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"{out}: the suffix says no format; name it .lp, .mps or .nl")
-    check_outputs(out, json)
+    check_outputs(out, json, inputs=[block, mask])
     accepted = inspect.signature(spec.build).parameters
     options: dict[str, Any] = {}
     for option, value in (("mask", mask), ("transformation", transformation)):
@@ -55,6 +57,8 @@ def export(
     if "mask" in accepted:
         if mask is None:
             raise InputError(f"formulation {formulation}: needs the mask, give --mask FILE")
+        if sparsity is not None or prune is not None:
+            raise InputError(f"formulation {formulation}: prunes what --mask prunes; leave out --sparsity and --prune")
         from cbs_opt.certify import load_mask
         from cbs_opt.problem import PruningProblem
 
@@ -62,6 +66,10 @@ def export(
         options["mask"] = load_mask(mask, problem.n)
     else:
         problem = load_problem(block, sparsity, prune)
+    if problem.n > MAX_N:
+        raise TooLargeError(
+            f"{block}: has {problem.n} weights, an exported model takes at most {MAX_N}; cut it into smaller blocks"
+        )
     with working(f"building {formulation} for {problem.name}"):
         model = spec.build(problem, **options)
         write_model(model, out)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbs_opt.cli.common import Json, emit, say, table
+
+if TYPE_CHECKING:
+    from cbs_opt.registry import MethodSpec
+
+OFFERED = ("time_limit", "gap", "seed")
 
 
 def methods(json: Json = None) -> None:
@@ -27,7 +32,7 @@ def methods(json: Json = None) -> None:
                 "max_n": spec.max_n,
                 "available": reason is None,
                 "reason": reason,
-                "options": spec.options,
+                "options": _options(spec),
                 "reference": spec.reference,
             }
         )
@@ -41,6 +46,15 @@ def methods(json: Json = None) -> None:
         for model in FORMULATIONS.values()
     ]
     emit(json, {"methods": rows, "formulations": models}, lambda: _show(rows, models))
+
+
+def _options(spec: MethodSpec) -> dict[str, Any]:
+    """The options of the command line, and the numbers that tune a method; hooks for Python are left out."""
+    return {
+        name: default
+        for name, default in spec.options.items()
+        if name in OFFERED or (isinstance(default, (int, float)) and not isinstance(default, bool))
+    }
 
 
 def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:

@@ -66,7 +66,7 @@ def solve(
     spec = find_method(method)
     options = limits(time_limit, gap)
     spec.check_options(options)
-    check_outputs(out, certificate, json)
+    check_outputs(out, certificate, json, inputs=[block])
     if out is not None:
         suffix_of(out)
     problem = load_problem(block, sparsity, prune)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,32 +25,48 @@ def study(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", metavar="N", help="Study a network of your own: a known name, or module:function."),
+        typer.Option("--network", metavar="N", help="Study a network: digits, mlpnet, or module:function."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="W", help="Its trained weights (.safetensors).")
+        Path | None, typer.Option("--weights", metavar="W", help="Its trained weights: .safetensors, .npz or .pt.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="D", help="Samples for curvature and accuracy (.npz).")
     ] = None,
     curvature: Annotated[
-        str, typer.Option("--curvature", metavar="fisher|gram", help="With --network: chunks by Fisher, rows by Gram.")
-    ] = "fisher",
+        str | None,
+        typer.Option(
+            "--curvature", metavar="fisher|gram", help="With --network: chunks by Fisher (default) or rows by Gram."
+        ),
+    ] = None,
     targets: Annotated[
-        str, typer.Option("--targets", metavar="A,B", help="With --network: its layers to cut, as in 'fc*'.")
-    ] = "*",
+        str | None,
+        typer.Option("--targets", metavar="A,B", help="With --network: its layers to cut, as in 'fc*' (default all)."),
+    ] = None,
     block_size: Annotated[
-        int, typer.Option("--block-size", metavar="N", min=1, help="With --network: weights of a Fisher chunk.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--block-size", metavar="N", min=1, help="With --network: weights of a Fisher chunk (default 32)."
+        ),
+    ] = None,
     max_blocks: Annotated[
-        int, typer.Option("--max-blocks", metavar="N", min=0, help="With --network: most blocks a layer; 0 takes all.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--max-blocks", metavar="N", min=0, help="With --network: most blocks a layer (default 64); 0 takes all."
+        ),
+    ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="M", min=1, help="Samples the curvature is collected from.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            "--samples", metavar="M", min=1, help="Samples the curvature is collected from (default 1000)."
+        ),
+    ] = None,
     dampening: Annotated[
-        float, typer.Option("--dampening-frac", metavar="F", help="Damping λ as a fraction of the mean diagonal.")
-    ] = 1e-2,
+        float | None,
+        typer.Option(
+            "--dampening-frac", metavar="F", help="Damping λ as a fraction of the mean diagonal (default 0.01)."
+        ),
+    ] = None,
     sparsities: Annotated[str, typer.Option("--sparsities", metavar="R,R", help="Shares to prune.")] = "0.5,0.8,0.9",
     methods: Annotated[
         str | None,
@@ -80,13 +97,18 @@ def study(
     files = [*(blocks or ()), *(more or ())]
     if files and network is not None:
         raise InputError("give either block files or --network, not both")
-    if network is None and (weights is not None or data is not None):
-        raise InputError("--weights and --data belong to a network; give --network, too")
+    of_a_network = {"--weights": weights, "--data": data, "--curvature": curvature, "--targets": targets,
+                    "--block-size": block_size, "--max-blocks": max_blocks}  # fmt: skip
+    if network is None:
+        _refuse(of_a_network, "belongs to a network; give --network, too, or leave it out")
+    if files:
+        collected = {"--samples": samples, "--dampening-frac": dampening}
+        _refuse(collected, "makes no difference to block files, which bring their curvature; leave it out")
     levels = _shares(sparsities)
     names = split_names(methods, "--methods")
     for name in names or ():
         find_method(name)
-    check_outputs(json)
+    check_outputs(json, inputs=[*files, weights, data])
     prepare_folder(out)
 
     with working("collecting the curvature"):
@@ -109,23 +131,32 @@ def study(
         raise typer.Exit(result.exit_code)
 
 
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise where one of ``options`` is given: it would be ignored."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name}: {reason}")
+
+
 def _subject(
     files: list[Path],
     network: str | None,
     weights: Path | None,
     data: Path | None,
-    curvature: str,
-    targets: str,
-    block_size: int,
-    max_blocks: int,
-    samples: int,
-    dampening: float,
+    curvature: str | None,
+    targets: str | None,
+    block_size: int | None,
+    max_blocks: int | None,
+    samples: int | None,
+    dampening: float | None,
     seed: int,
 ) -> Subject:
     from cbs_opt.study import digits_subject, files_subject, network_subject
     from cbs_opt.validate import as_nonnegative
 
-    frac = as_nonnegative(dampening, "dampening_frac")
+    frac = as_nonnegative(1e-2 if dampening is None else dampening, "dampening_frac")
+    samples = 1_000 if samples is None else samples
+    curvature = "fisher" if curvature is None else curvature
     if files:
         return files_subject(files)
     if network is None:
@@ -138,8 +169,8 @@ def _subject(
         weights,
         curvature=curvature,
         targets=split_names(targets, "--targets") or ["*"],
-        block_size=block_size,
-        max_blocks=max_blocks or None,
+        block_size=32 if block_size is None else block_size,
+        max_blocks=64 if max_blocks is None else max_blocks or None,
         samples=samples,
         dampening_frac=frac,
         seed=seed,

@@ -11,7 +11,7 @@ from importlib import resources
 
 from cbs_opt.report.numbers import duration, gap, percent, scientific
 from cbs_opt.report.plots import INK, Plot
-from cbs_opt.study.result import GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_VALID, BlockRow, StudyResult, Summary
+from cbs_opt.study.result import BlockRow, StudyResult, Summary
 
 MAX_BLOCK_ROWS = 5_000
 """Most rows of single blocks on the page; all of them are in results.csv."""
@@ -59,12 +59,13 @@ def _head(result: StudyResult, summaries: Sequence[Summary]) -> str:
         facts.append((f"proven by {best}", f"{proven}/{asked}"))
     facts.append(("wall time", duration(result.seconds)))
     cards = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    about_gap, about_sums = result.meaning
     state = "" if result.complete else f'<p class="warn"><strong>Incomplete:</strong> {escape(result.message())}.</p>'
     return (
         f"<h1>Pruning study: {escape(result.subject)}</h1>\n"
         "<p>Each block of weights was pruned by every method, with and without re-tuning the weights that stay, and "
         "judged against a lower bound that is proven: no mask and no weights can do better.</p>\n"
-        f'<p class="note"><strong>{escape(GAP_IS_ABOUT_THE_MODEL)}</strong> {escape(SUMS_ARE_VALID)}</p>\n{state}'
+        f'<p class="note"><strong>{escape(about_gap)}</strong> {escape(about_sums)}</p>\n{state}'
         f'<dl class="facts">{cards}</dl>\n'
     )
 
@@ -85,24 +86,26 @@ def _tables(result: StudyResult, summaries: Sequence[Summary]) -> str:
 
 
 def _summary_table(rows: Iterable[Summary], with_accuracy: bool, group: str | None = None) -> str:
-    headings = ["method", "objective, no update", "objective, updated", "bound", "gap", "worst block", "proven optimal"]
-    headings += ["time"]
+    headings = ["method", "gap", "worst block", "proven optimal"]
     headings += ["accuracy, no update", "accuracy, updated"] if with_accuracy else []
+    headings += ["objective, no update", "objective, updated", "bound", "time"]
     lines = []
     for row in rows:
         cells = [
             Cell(row.method, text=True),
-            Cell(scientific(row.selection_objective), row.selection_objective),
-            Cell(scientific(row.objective), row.objective),
-            Cell(scientific(row.bound), row.bound),
             Cell(gap(row.gap), row.gap),
             Cell(gap(row.worst_gap), row.worst_gap),
             Cell(f"{row.proven}/{row.blocks}", row.proven),
-            Cell(duration(row.seconds), row.seconds),
         ]
         if with_accuracy:
             cells.append(Cell(percent(row.selection_accuracy), row.selection_accuracy))
             cells.append(Cell(percent(row.accuracy), row.accuracy))
+        cells += [
+            Cell(scientific(row.selection_objective), row.selection_objective),
+            Cell(scientific(row.objective), row.objective),
+            Cell(scientific(row.bound), row.bound),
+            Cell(duration(row.seconds), row.seconds),
+        ]
         lines.append(("proven" if row.proven == row.blocks else "", cells))
     return _table(headings, lines)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6BB1", "#A6761D")
 MARKERS = "osD^vPX*"
 INK = "#5a6472"
+LEGEND = "tick: weights as trained, dot: after the update, line: {}"
 GAP_FLOOR = 1e-6
 """Gaps below this are drawn as zero: that is what counts as proven."""
 
@@ -136,7 +137,10 @@ def _gap_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
 
 def _objective_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
     methods = _shown(result, summaries)
-    figure, panels = _panels(result, methods, summaries, "objective, summed over blocks")
+    label = "objective, summed over blocks"
+    if result.mixed_units:
+        label += ", each relative to the loss of removing the whole block"
+    figure, panels = _panels(result, methods, summaries, label, LEGEND.format("proven bound"))
     for axes, rows in panels:
         for row in rows:
             _dumbbell(axes, methods, row.method, row.selection_objective, row.objective)
@@ -153,7 +157,7 @@ def _objective_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figu
 def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
     measured = [summary for summary in summaries if summary.accuracy is not None]
     methods = _shown(result, measured)
-    figure, panels = _panels(result, methods, measured, "test accuracy, %")
+    figure, panels = _panels(result, methods, measured, "test accuracy, %", LEGEND.format("dense network"))
     for axes, rows in panels:
         for row in rows:
             _dumbbell(axes, methods, row.method, 100 * (row.selection_accuracy or 0.0), 100 * (row.accuracy or 0.0))
@@ -165,13 +169,13 @@ def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figur
 
 
 def _panels(
-    result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str
+    result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str, legend: str
 ) -> tuple[Figure, list[tuple[Axes, list[Summary]]]]:
     """One panel a sparsity, one line a method; each panel with its summaries."""
     from matplotlib.figure import Figure
 
     levels = [s for s in result.sparsities if any(summary.sparsity == s for summary in summaries)]
-    figure = Figure(figsize=(max(7.2, 1.2 + 2.4 * len(levels)), 1.1 + 0.3 * len(methods)), layout="constrained")
+    figure = Figure(figsize=(max(7.2, 1.2 + 2.4 * len(levels)), 1.3 + 0.3 * len(methods)), layout="constrained")
     grid = figure.subplots(1, len(levels), squeeze=False, sharey=True)[0]
     for axes, sparsity in zip(grid, levels, strict=True):
         axes.set_title(f"sparsity {sparsity:g}", fontsize=10)
@@ -180,7 +184,7 @@ def _panels(
         # Methods are the categories of the y axis, first on top.
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.set_yticks(range(len(methods)), methods)
-    figure.supxlabel(label, fontsize=10)
+    figure.supxlabel(f"{label}\n{legend}", fontsize=9)
     return figure, [(a, [s for s in summaries if s.sparsity == level]) for a, level in zip(grid, levels, strict=True)]
 
 

@@ -21,6 +21,10 @@ SUMS_ARE_VALID = (
     "Objectives and bounds are sums over the blocks, which is exact for the block-diagonal model: no curvature "
     "between blocks."
 )
+SUMS_ARE_RELATIVE = (
+    "Objectives and bounds over all blocks count each block relative to the loss of removing it whole; layer by layer "
+    "they are in the layer's own units."
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ class StudyResult:
         Wall time.
     created : str
         When, ISO 8601 in UTC.
+    mixed_units : bool
+        Whether sums over all blocks count each block relative to the loss of removing it whole.
     """
 
     subject: str
@@ -150,6 +156,7 @@ class StudyResult:
     interrupted: bool
     seconds: float
     created: str
+    mixed_units: bool = False
 
     @property
     def complete(self) -> bool:
@@ -162,6 +169,11 @@ class StudyResult:
         if self.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_FAILED_BLOCKS if self.failures or self.stopped else 0
+
+    @property
+    def meaning(self) -> tuple[str, str]:
+        """What the gap and the sums mean, a sentence each."""
+        return GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_RELATIVE if self.mixed_units else SUMS_ARE_VALID
 
     def message(self) -> str:
         """One line for whoever waits; empty when there is nothing to say."""
@@ -207,7 +219,7 @@ class StudyResult:
             "sparsities": list(self.sparsities),
             "methods": list(self.methods),
             "dense_accuracy": self.dense_accuracy,
-            "meaning": [GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_VALID],
+            "meaning": list(self.meaning),
             "notes": list(self.notes),
             "settings": dict(self.settings),
             "environment": dict(self.environment),

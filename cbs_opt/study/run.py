@@ -141,6 +141,7 @@ def run_study(
         interrupted=interrupted,
         seconds=time.perf_counter() - started,
         created=created,
+        mixed_units=subject.mixed_units,
     )
 
 

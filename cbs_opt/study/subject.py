@@ -27,6 +27,8 @@ UNITS = {
     "gram": "half the mean squared change of a layer's outputs",
 }
 
+RELATIVE = "sums over {} count each block's loss relative to that of removing the whole block"
+
 
 @dataclass(frozen=True, eq=False)
 class StudyBlock:
@@ -190,7 +192,7 @@ def model_subject(
         notes.append(f"{parameters - weights} other parameters (biases, other layers) stay as trained")
     mixed = len(set(curvature.values())) > 1
     if mixed:
-        notes.append("sums over layers count each block's loss relative to that of removing the whole block")
+        notes.append(RELATIVE.format("layers"))
     if data.test_y is data.train_y:
         notes.append("the same samples serve for curvature and accuracy")
     return Subject(
@@ -216,7 +218,8 @@ def model_subject(
 def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
     """Block files; a folder stands for the ``.npz`` files in it.
 
-    Among several files, those that cannot be read are kept as failures; a single one raises.
+    Among several files, those that cannot be read are kept as failures; a single one raises. Nothing is known of
+    their units, so several blocks count as being in different ones.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -237,9 +240,12 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
             if len(files) == 1:
                 raise
             unreadable[str(file)] = str(error).removeprefix(f"{file}: ")
+    mixed = len(blocks) > 1
     return Subject(
         name="1 block file" if len(files) == 1 else f"{len(files)} block files",
         blocks=tuple(blocks),
+        notes=(RELATIVE.format("blocks"),) if mixed else (),
         settings={"files": [str(file) for file in files]},
         unreadable=unreadable,
+        mixed_units=mixed,
     )

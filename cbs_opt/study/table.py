@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbs_opt.report.numbers import duration, gap, percent, scientific
-from cbs_opt.study.result import GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_VALID, StudyResult, Summary
+from cbs_opt.study.result import StudyResult, Summary
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,7 +27,7 @@ def study_table(result: StudyResult) -> Group:
         rows = [summary for summary in summaries if summary.sparsity == sparsity]
         if rows:
             parts += [Text(), _table(sparsity, rows, result.dense_accuracy is not None)]
-    footer = [GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_VALID, *(f"{k}: {v}" for k, v in result.skipped.items())]
+    footer = [*result.meaning, *(f"{k}: {v}" for k, v in result.skipped.items())]
     parts.append(Text("\n".join(["", *footer]), style="dim"))
     for failure in result.failures:
         at = "" if failure.sparsity is None else f" at {failure.sparsity:g}"
@@ -50,8 +50,8 @@ def _table(sparsity: float, rows: list[Summary], with_accuracy: bool) -> Table:
         show_edge=False,
     )
     table.add_column("\nmethod", no_wrap=True)
-    headers = ["objective\nno update", "\nupdated", "\nbound", "\ngap", "proven\noptimal", "\ntime"]
-    headers += ["accuracy\nno update", "\nupdated"] if with_accuracy else []
+    headers = ["objective\nno update", "\nupdated", "\nbound", "\ngap", "worst\ngap", "\nproven", "\ntime"]
+    headers += ["acc. no\nupdate", "acc.\nupdated"] if with_accuracy else []
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     for row in rows:
@@ -60,6 +60,7 @@ def _table(sparsity: float, rows: list[Summary], with_accuracy: bool) -> Table:
             scientific(row.objective),
             scientific(row.bound),
             gap(row.gap),
+            gap(row.worst_gap),
             f"{row.proven}/{row.blocks}",
             duration(row.seconds),
         ]

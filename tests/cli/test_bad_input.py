@@ -122,10 +122,68 @@ def test_bad_requests_to_the_other_commands(cli: Cli, block: Path, tmp_path: Pat
     gdp = cli("export", block, tmp_path / "m.lp", *model, "joint-indicator", "--transformation", "x")
     gdp.refused("gdp.bigm, gdp.hull")
     cli("study", "--blocks", block, "--network", "digits").refused("not both")
-    cli("study", "--data", block).refused("give --network")
+    cli("study", "--data", block).refused("--data: belongs to a network", "give --network")
     cli("study", "--sparsities", "0.5,x").refused("sparsity: is 'x'")
     cli("study", "--methods", "magnitudes", "--out", tmp_path / "o").refused("did you mean magnitude?")
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--curvature", "gram"), ("--targets", "fc1"), ("--block-size", 16), ("--max-blocks", 0), ("--weights", "w.pt")],
+)
+def test_a_study_without_a_network_refuses_its_options(
+    cli: Cli, block: Path, tmp_path: Path, option: tuple[str, object]
+) -> None:
+    for source in ((), ("--blocks", block)):
+        run = cli("study", *source, *option, "--out", tmp_path / "o")
+        run.refused(f"{option[0]}: belongs to a network", "give --network")
+    assert not (tmp_path / "o").exists()
+
+
+def test_other_options_that_would_be_ignored_are_refused(cli: Cli, block: Path, tmp_path: Path) -> None:
+    for option in (("--samples", 10), ("--dampening-frac", 0.1)):
+        run = cli("study", block, *option, "--out", tmp_path / "o")
+        run.refused(f"{option[0]}: makes no difference to block files")
+    np.savez(tmp_path / "mask.npz", mask=np.arange(8) % 2)
+    words = ("export", block, tmp_path / "m.lp", "--formulation", "update-qp", "--mask", tmp_path / "mask.npz")
+    for option in (("--prune", 9), ("--sparsity", 0.5)):
+        cli(*words, *option).refused("leave out --sparsity and --prune")
+    certifying = ("certify", block, "--certificate", tmp_path / "c.npz")
+    cli(*certifying, "--time-limit", 1).refused("--time-limit belongs to --mask")
+    assert not (tmp_path / "m.lp").exists()
+
+
+def test_an_output_never_replaces_an_input_or_another_output(cli: Cli, block: Path, tmp_path: Path) -> None:
+    mask, link, model = tmp_path / "mask.npz", tmp_path / "link.npz", tmp_path / "m.lp"
+    np.savez(mask, mask=np.arange(8) % 2)
+    link.symlink_to(block)
+    before = block.read_bytes(), mask.read_bytes()
+    solving = ("solve", block, "--prune", 2, "--method", "magnitude")
+    for option in ("--out", "--certificate", "--json"):
+        for same in (block, link, tmp_path / "." / ".." / tmp_path.name / block.name):
+            cli(*solving, option, same).refused(f"{same}: is an input, too; write to another file")
+    both = tmp_path / "both.npz"
+    cli(*solving, "--out", both, "--json", both).refused(f"{both}: is another output, too")
+    cli("certify", block, "--mask", mask, "--json", mask).refused("is an input, too")
+    cli("certify", block, "--mask", mask, "--json", block).refused("is an input, too")
+    cli("compare", block, "--prune", 2, "--json", block).refused("is an input, too")
+    cli("compare", tmp_path, "--prune", 2, "--json", block).refused("is an input, too")
+    cli("study", block, "--out", tmp_path / "o", "--json", block).refused("is an input, too")
+    cli("export", block, model, "--prune", 2, "--json", model).refused("is another output, too")
+    cli("export", block, model, "--prune", 2, "--json", block).refused("is an input, too")
+    assert (block.read_bytes(), mask.read_bytes()) == before
+    assert not both.exists()
+    assert not model.exists()
+    assert cli(*solving, "--json", "/dev/null").code == 0
+
+
+def test_export_refuses_more_weights_than_a_model_can_hold(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "huge.npz"
+    rng = np.random.default_rng(0)
+    np.savez(file, w=rng.standard_normal(1001), G=rng.standard_normal((5, 1001)), damping=1e-2)
+    run = cli("export", file, tmp_path / "m.lp", "--sparsity", 0.5)
+    run.refused("has 1001 weights, an exported model takes at most 1000; cut it into smaller blocks")
 
 
 def test_bad_masks_and_weights(cli: Cli, block: Path, tmp_path: Path) -> None:

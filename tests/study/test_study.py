@@ -64,7 +64,10 @@ def test_rows_and_sums(result):
     assert len(result.rows) == 3 * 2 * len(METHODS)
     for summary in result.summaries():
         rows = [r.row for r in result.rows if r.sparsity == summary.sparsity and r.row.method == summary.method]
-        assert summary.objective == pytest.approx(sum(row.objective for row in rows), rel=1e-12)
+        units = [block(seed).objective(np.zeros(6)) for seed in range(3)]
+        total = sum(row.objective / unit for row, unit in zip(rows, units, strict=True))
+        assert summary.objective == pytest.approx(total, rel=1e-12)
+        assert summary.worst_gap == max(row.gap for row in rows)
         assert summary.bound <= summary.objective * (1 + 1e-9)
         assert summary.gap == pytest.approx((summary.objective - summary.bound) / summary.objective, abs=1e-8)
         assert summary.worst_gap >= summary.gap >= 0
@@ -94,6 +97,27 @@ def test_files(result, tmp_path):
     assert rows[0]["block"] == "block 0"
 
 
+def test_sums_say_what_unit_they_are_in(folder, result, tmp_path):
+    relative = "Objectives and bounds over all blocks count each block relative to the loss of removing it whole; "
+    assert result.mixed_units
+    assert result.to_dict()["meaning"][1].startswith(relative)
+    write_study(result, tmp_path / "out")
+    assert relative in "".join(read_page(tmp_path / "out" / "index.html").text)
+    picture = (tmp_path / "out" / "objective.svg").read_text(encoding="utf-8")
+    assert "each relative to the loss of removing the whole block" in picture
+    assert "tick: weights as trained, dot: after the update, line: proven bound" in picture
+    single = run_study(files_subject([folder / "b0.npz"]), methods=["magnitude"], sparsities=[0.5], jobs=1)
+    assert not single.mixed_units
+    assert single.notes == ()
+    assert "exact for the block-diagonal model" in single.meaning[1]
+    assert single.summaries()[0].objective == single.rows[0].row.objective
+
+
+def test_control_characters_in_a_name_become_spaces(tmp_path):
+    block(0, name="a\x1b[2Jb\nc\u202ed λ").save(tmp_path / "b.npz")
+    assert PruningProblem.load(tmp_path / "b.npz").name == "a [2Jb c d λ"
+
+
 def test_page_is_self_contained_and_escaped(result, tmp_path):
     write_study(result, tmp_path)
     page = read_page(tmp_path / "index.html")
@@ -112,6 +136,8 @@ def test_table_is_for_people(result):
     console.file.close()
     text = console.export_text()
     assert "3/3" in text
+    assert "worst" in text
+    assert "relative to that of removing the whole block" in " ".join(text.split())
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
 
