@@ -1,7 +1,7 @@
 """All methods: exact, heuristic, and the bounds they share. A problem goes in, a mask and a bound come out."""
 
 from cbs_opt.registry import MethodSpec
-from cbs_opt.solvers.exact import bnb, enumeration, highs_selection, miqp
+from cbs_opt.solvers.exact import bnb, enumeration, highs_oa, highs_selection, miqp
 from cbs_opt.solvers.heuristic import cbs, greedy_obs, magnitude, obd, swap, woodfisher
 
 BUILT_IN: tuple[MethodSpec, ...] = (
@@ -12,6 +12,7 @@ BUILT_IN: tuple[MethodSpec, ...] = (
     cbs.SPEC,
     swap.SPEC,
     bnb.SPEC,
+    highs_oa.SPEC,
     highs_selection.SPEC,
     miqp.SCIP,
     miqp.GUROBI,

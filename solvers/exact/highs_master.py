@@ -1,0 +1,137 @@
+"""HiGHS on the master problem of the outer approximation: kept alive, tangents added as rows.
+
+HiGHS trusts an LP whose multipliers are wrong by up to its tolerance δ. By weak duality a wrong sign of δ costs δ times
+the range of its column or row *at the solutions of interest*: there all variables lie in [−1, 1], and the slack of
+a tangent is a square, (y − a)² ≤ 4. In the units of the objective, of which V is ``SCALE``, the answer is lowered by
+
+    2δ (4·tangents + 4n + 4·columns),                                                        (margin)
+
+twice what it comes to, for rows of HiGHS' own. This is the word of a careful floating-point solver, not a proof in
+exact arithmetic. It presupposes a well-scaled model: with rows of coefficients near 1e-9 in it, which HiGHS scales up
+along with their round-off, HiGHS was seen to cut off the optimum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import SolverError
+from cbs_opt.models.outer_approximation import Master, Point
+from cbs_opt.result import TerminationCondition
+
+SCALE = 1024.0
+"""What V is worth in the objective that HiGHS sees."""
+
+TOLERANCE = 1e-8
+"""HiGHS' primal, dual and integrality tolerances."""
+
+OPTIONS = {
+    "output_flag": False,
+    "mip_feasibility_tolerance": TOLERANCE,
+    "primal_feasibility_tolerance": TOLERANCE,
+    "dual_feasibility_tolerance": TOLERANCE,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one run says: a bound in units of V (−inf: none), a point (None: none), why it ended, nodes."""
+
+    bound: float
+    point: Point | None
+    termination: TerminationCondition
+    nodes: int
+
+
+class HighsMaster:
+    """A master problem held by HiGHS."""
+
+    def __init__(self, master: Master) -> None:
+        from pyomo.contrib.solver.common.factory import SolverFactory
+
+        self.master = master
+        self._solver = SolverFactory("highs")
+        updates = self._solver.config.auto_updates
+        for name in updates:
+            updates[name] = False
+        self._solver.set_instance(master.model)
+        model = master.model
+        self._columns = [list(part.values()) for part in (model.z, model.u, model.s, model.y, model.t)]
+
+    @property
+    def tangents(self) -> int:
+        """How many there are."""
+        return len(self.master.model.tangents)
+
+    @property
+    def margin(self) -> float:
+        """(margin) in units of V."""
+        ranges = 4 * self.tangents + 4 * len(self._columns[0]) + 4 * sum(len(part) for part in self._columns)
+        return 2 * TOLERANCE * ranges / SCALE + self.master.left_out
+
+    def add_tangents(self, point: Point, least: float) -> int:
+        """Cut ``point`` off, see ``Master.add_tangents``; how many tangents that took."""
+        rows = self.master.add_tangents(point, least)
+        if rows:
+            self._solver.add_constraints(rows)
+        return len(rows)
+
+    def restrict(self, weight: int, least: float, most: float) -> None:
+        """Bounds on one z."""
+        z = self._columns[0][weight]
+        z.setlb(least)
+        z.setub(most)
+        self._solver.update_variables([z])
+
+    def make_binary(self) -> None:
+        """From now on z is binary."""
+        from pyomo.environ import Binary
+
+        for z in self._columns[0]:
+            z.domain = Binary
+        self._solver.update_variables(self._columns[0])
+
+    def solve(self, seconds: float, gap: float, **options: Any) -> Answer:
+        """Run HiGHS for at most ``seconds``, to the relative ``gap``; that nothing is feasible proves nothing here.
+
+        Raises
+        ------
+        SolverError
+            HiGHS ended with neither an answer nor a limit.
+        """
+        from pyomo.contrib.solver.common.results import TerminationCondition as Status
+
+        if seconds <= 0:
+            return Answer(-math.inf, None, TerminationCondition.TIME_LIMIT, 0)
+        results = self._solver.solve(
+            self.master.model,
+            threads=1,
+            time_limit=seconds if math.isfinite(seconds) else None,
+            rel_gap=gap,
+            abs_gap=0.0,
+            load_solutions=False,
+            raise_exception_on_nonoptimal_result=False,
+            solver_options={**OPTIONS, **options},
+        )
+        ended = {
+            Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
+            Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
+            Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
+            Status.interrupted: TerminationCondition.INTERRUPTED,
+        }
+        if results.termination_condition in (Status.provenInfeasible, Status.infeasibleOrUnbounded):
+            return Answer(-math.inf, None, TerminationCondition.CONVERGED, 0)
+        if results.termination_condition not in ended:
+            raise SolverError(f"highs-oa: HiGHS ended with '{results.termination_condition}'; try method 'bnb'")
+        point = None
+        if results.solution_loader.get_number_of_solutions():
+            values = results.solution_loader.get_vars()
+            point = Point(*(np.array([values[column] for column in part]) for part in self._columns))
+        proven = results.objective_bound
+        bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) / SCALE - self.margin
+        nodes = max(0, int(results.extra_info.mip_node_count))
+        return Answer(bound, point, ended[results.termination_condition], nodes)

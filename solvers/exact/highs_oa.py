@@ -1,0 +1,306 @@
+"""Outer approximation of the joint problem, its master solved by HiGHS as a MILP: proven without any quadratic solver.
+
+1. An incumbent by greedy OBS and exchanges; a splitting, and every weight that bound (B) fixes (``highs_root``).
+2. The master of what is left (``models/outer_approximation``), as an LP: solve, add the tangents it violates,
+   repeat until its bound stops rising; then a few dives, for the tangents a search tree will miss.
+3. The master as a MILP: solve, add the tangents at its solution and at the re-tuned weights of its mask, repeat until
+   its bound meets the incumbent. No mask comes twice, since the master is exact at a mask once it was seen.
+4. Points are rounded and re-tuned on the way. An incumbent that is better by much shrinks the box and fixes more:
+   then all starts again from 1.
+
+The bound is the best that was seen, HiGHS' less its margin (``highs_master``) and less what float64 may have got wrong,
+
+    8n·eps·‖H‖ Σ_i max(c_i², Δ_i²)           in the units of ``CenteredBlock``;             (arithmetic)
+
+masks excluded on the way (by the box, screening, probing) are as bad as the incumbent up to the gap.
+
+Duran & Grossmann, An outer-approximation algorithm for a class of mixed-integer nonlinear programs, Math. Program. 36
+(1986); Vielma, Dunning, Huchette & Lubin, Extended formulations in mixed integer conic quadratic programming, Math.
+Program. Comput. 9 (2017), on a variable for each square; Frangioni & Gentile, Math. Program. 106 (2006), on the cuts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numpy.linalg import LinAlgError
+
+from cbs_opt.curvature import DenseCurvature
+from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.models.outer_approximation import Point, build
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
+from cbs_opt.solvers.exact.highs_root import KEPT, Reduced, probe_root
+from cbs_opt.solvers.heuristic import greedy_obs, swap
+from cbs_opt.update import obs_update
+from cbs_opt.validate import EPS, Mask, as_nonnegative
+
+LP_ROUNDS = 60
+LP_RISE = 1e-4
+"""Rise of the LP's bound, in units of V, that is worth another round; three rounds in a row below it are the end."""
+
+LP_VIOLATION = 3e-5
+"""Violation, in units of V, that is worth a tangent while the LP is being closed."""
+
+DIVES = 6
+DIVE_VIOLATION = 1e-3
+"""Dives that look for tangents, and the violation that is worth one there: coarse, for the tree and not the root."""
+
+KICKS = 30
+"""Local searches from the incumbent with ``KICK`` pairs of weights exchanged at random."""
+
+KICK = 3
+
+BETTER = 0.99
+"""An incumbent below this part of the one the master was built for is worth a new master."""
+
+
+def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float = GAP_TOLERANCE) -> Outcome:
+    """Repeat LPs and MILPs until the gap is closed or the time is up.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+
+    Raises
+    ------
+    SolverError
+        HiGHS ended with neither an answer nor a limit (its status is in the message).
+    """
+    gap = as_nonnegative(gap, "gap")
+    if time_limit is not None and not time_limit > 0:
+        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
+    search = _Search(problem, gap, math.inf if time_limit is None else time.monotonic() + time_limit)
+    try:
+        while search.again():
+            pass
+    except KeyboardInterrupt:
+        search.termination = TerminationCondition.INTERRUPTED
+    return Outcome(search.mask, search.lower_bound(), search.termination, search.nodes, search.notes)
+
+
+class _Search:
+    """Incumbent and bound of one problem. Values are in the units of ``CenteredBlock``, relative to f(c)."""
+
+    mask: Mask
+
+    def __init__(self, problem: PruningProblem, gap: float, deadline: float) -> None:
+        self._problem, self._gap, self._deadline = problem, gap, deadline
+        self._block = CenteredBlock.of(problem)
+        self.value = self._rank = math.inf
+        self._seen: set[bytes] = set()
+        self._bound = 0.0
+        self.termination = TerminationCondition.CONVERGED
+        self.notes: tuple[str, ...] = ()
+        self.nodes = 0
+        self.offer(greedy_obs.run(problem).mask)
+        self._kick()
+
+    def lower_bound(self) -> float:
+        """The bound in the units of f."""
+        return self._block.bound(self._bound)
+
+    def again(self) -> bool:
+        """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
+        cutoff = self.value - 0.99 * self.allowed
+        state, D, budget = bnb.root_state(self._problem, self._block)
+        try:
+            reduced = probe_root(self._block, state, D, budget, cutoff, self._deadline)
+            self.raise_bound(reduced.bound, cutoff)
+            if not reduced.free.size:
+                self.offer(state == KEPT)
+            if self.closed:
+                return False
+            if not (reduced.free.size and self.value > reduced.base):
+                return self.give_up()
+            return _Stage(self, reduced, state == KEPT, cutoff).prove()
+        except (LinAlgError, NotPositiveDefiniteError):
+            return self.give_up()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds."""
+        return self._deadline - time.monotonic()
+
+    @property
+    def closed(self) -> bool:
+        """Bound and incumbent are as near as asked for."""
+        return self._bound >= self.value - self.allowed
+
+    @property
+    def allowed(self) -> float:
+        """The gap asked for, in the units of the block."""
+        return self._gap * abs(self._block.base + self._block.scale * self.value) / self._block.scale
+
+    def offer(self, mask: Mask) -> None:
+        """Take ``mask``, or what exchanges make of it, as the incumbent if it is better."""
+        H, c = self._block.H, self._block.c
+        if mask.tobytes() in self._seen:
+            return
+        for candidate in (mask, swap.improve(H, c, mask, self._problem.Z.free)):
+            self._seen.add(candidate.tobytes())
+            value = swap.State.at(H, c, candidate).value
+            # Around a far minimizer values that differ little look alike; there f itself decides.
+            far = self._block.base_error > 0
+            rank = self._problem.objective(obs_update(self._problem, candidate)) if far else value
+            if rank < self._rank:
+                self._rank, self.mask = rank, candidate
+            self.value = min(self.value, value)
+
+    def _kick(self) -> None:
+        """Iterated local search: the exchanges get stuck where every layer input resembles another."""
+        rng = np.random.default_rng(0)
+        free = self._problem.Z.free
+        for _ in range(KICKS):
+            kept, pruned = np.flatnonzero(self.mask & free), np.flatnonzero(~self.mask & free)
+            size = min(KICK, len(kept), len(pruned))
+            if size == 0 or self.remaining < 0:
+                return
+            mask = self.mask.copy()
+            mask[rng.choice(kept, size, replace=False)] = False
+            mask[rng.choice(pruned, size, replace=False)] = True
+            self.offer(mask)
+
+    def raise_bound(self, bound: float, cutoff: float) -> None:
+        """What was excluded on the way here has a value of ``cutoff`` or more."""
+        self._bound = max(self._bound, min(bound, cutoff))
+
+    def give_up(self) -> bool:
+        self.notes = ("the gap is what round-off and HiGHS' tolerances leave",)
+        return False
+
+    def arithmetic(self) -> float:
+        """(arithmetic) of the docstring, at the present incumbent."""
+        H, c = self._block.H, self._block.c
+        inverse = DenseCurvature(H).inverse_diagonal()
+        size = float(np.maximum(c * c, 2.0 * self.value * inverse).sum())
+        return 8 * len(c) * EPS * float(np.linalg.norm(H)) * size
+
+
+class _Stage:
+    """One master: what is left of the problem, at the incumbent it was built for."""
+
+    def __init__(self, search: _Search, reduced: Reduced, kept: Mask, cutoff: float) -> None:
+        self._search, self._reduced, self._kept, self._cutoff = search, reduced, kept, cutoff
+        m = len(reduced.free)
+        self._problem = PruningProblem(reduced.c, reduced.H, Cardinality(m, m - reduced.room))
+        self._start = search.value
+        self._V = (search.value - reduced.base) * (1.0 + 1e-9)
+        self._master = build(self._problem, incumbent=self._V, D=reduced.D, scale=SCALE)
+        self._highs = HighsMaster(self._master)
+        self._margin = search.arithmetic()
+        self._exact: set[bytes] = set()
+
+    def prove(self) -> bool:
+        """LPs, dives, MILPs. Returns whether the incumbent became so much better that a new master pays."""
+        if len(self._master.model.indispensable) > self._reduced.room:
+            self._search.raise_bound(self._cutoff, self._cutoff)
+            return False
+        self._tangents_at(self._problem.Z.argmax(self._search.mask[self._reduced.free].astype(np.float64)))
+        root = self._close()
+        if root is None:
+            return False
+        for first in np.argsort(-root.z, kind="stable")[:DIVES]:
+            self._dive(int(first))
+        if self._much_better:
+            return True
+        self._highs.make_binary()
+        allowed = self._search.allowed / self._V
+        least = max(0.05 * allowed / len(self._reduced.free), 1e-9)
+        while True:
+            point = self._solve(max(allowed / 3.0, 1e-10))
+            if point is None:
+                return False
+            mask = self._round(point)
+            if self._much_better:
+                return True
+            if self._search.closed:
+                return False
+            if mask.tobytes() in self._exact:
+                return self._search.give_up()
+            self._highs.add_tangents(point, least)
+            self._tangents_at(mask)
+
+    def _close(self) -> Point | None:
+        """Tangents at the LP's points until its bound stops rising; the last of them, None where the search is over."""
+        idle, last = 0, -math.inf
+        point = None
+        for _ in range(LP_ROUNDS):
+            point = self._solve()
+            if point is None:
+                return None
+            self._round(point)
+            value = self._master.value_at(point)
+            idle, last = idle + 1 if value - last < LP_RISE else 0, value
+            if idle == 3 or not self._highs.add_tangents(point, LP_VIOLATION):
+                break
+        return point
+
+    def _dive(self, first: int) -> None:
+        """Keep one weight after the other, the largest z first, adding the tangents that are badly missing there."""
+        kept = [first]
+        while True:
+            self._highs.restrict(kept[-1], 1.0, 1.0)
+            answer = self._highs.solve(self._search.remaining, 0.0)
+            if answer.point is None or answer.bound * self._V + self._reduced.base >= self._cutoff:
+                break
+            self._highs.add_tangents(answer.point, DIVE_VIOLATION)
+            undecided = np.where(answer.point.z < 1.0 - 1e-6, answer.point.z, 0.0)
+            if len(kept) == self._reduced.room or undecided.max() <= 1e-6:
+                self._round(answer.point)
+                break
+            kept.append(int(np.argmax(undecided)))
+        for weight in kept:
+            self._highs.restrict(weight, 0.0, 1.0)
+
+    def _solve(self, gap: float = 0.0) -> Point | None:
+        """Run HiGHS and raise the bound; the next point, None where the search is over."""
+        answer = self._highs.solve(self._search.remaining, gap)
+        self._search.nodes += answer.nodes
+        self._search.raise_bound(self._reduced.base + answer.bound * self._V - self._margin, self._cutoff)
+        if answer.termination is not TerminationCondition.CONVERGED:
+            self._search.termination = answer.termination
+            return None
+        if answer.point is None:
+            self._search.give_up()
+        return None if self._search.closed else answer.point
+
+    def _round(self, point: Point) -> Mask:
+        """The mask of the largest z, offered as an incumbent."""
+        mask = self._problem.Z.argmax(point.z)
+        whole = self._kept.copy()
+        whole[self._reduced.free] = mask
+        self._search.offer(whole)
+        return mask
+
+    def _tangents_at(self, mask: Mask) -> None:
+        """From here on the master is exact at ``mask``."""
+        self._exact.add(mask.tobytes())
+        self._highs.add_tangents(self._master.point_of(obs_update(self._problem, mask), mask), -1.0)
+
+    @property
+    def _much_better(self) -> bool:
+        return self._search.value < BETTER * self._start
+
+
+SPEC = MethodSpec(
+    name="highs-oa",
+    run=run,
+    summary="joint problem proven by HiGHS: outer approximation, disaggregated, on a MILP master",
+    exact=True,
+    objective=Objective.JOINT,
+    reference="Duran & Grossmann 1986; Frangioni & Gentile 2006; Vielma, Dunning, Huchette & Lubin 2017",
+    requires=("pyomo", "highspy", "numba"),
+    max_n=100,
+    prepare=bnb.prepare,
+)
