@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from cbs_opt.errors import SolverError
 from cbs_opt.models.outer_approximation import Master, Point
 from cbs_opt.result import TerminationCondition
 
@@ -45,6 +43,7 @@ class Answer:
     point: Point | None
     termination: TerminationCondition
     nodes: int
+    failure: str = ""
 
 
 class HighsMaster:
@@ -95,13 +94,10 @@ class HighsMaster:
             z.domain = Binary
         self._solver.update_variables(self._columns[0])
 
-    def solve(self, seconds: float, gap: float, **options: Any) -> Answer:
-        """Run HiGHS for at most ``seconds``, to the relative ``gap``; that nothing is feasible proves nothing here.
+    def solve(self, seconds: float, gap: float) -> Answer:
+        """Run HiGHS for at most ``seconds``, to the relative ``gap``.
 
-        Raises
-        ------
-        SolverError
-            HiGHS ended with neither an answer nor a limit.
+        Any other end than an answer or a limit is a ``failure``, infeasibility too: it proves nothing here.
         """
         from pyomo.contrib.solver.common.results import TerminationCondition as Status
 
@@ -115,7 +111,7 @@ class HighsMaster:
             abs_gap=0.0,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
-            solver_options={**OPTIONS, **options},
+            solver_options=OPTIONS,
         )
         ended = {
             Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
@@ -123,10 +119,8 @@ class HighsMaster:
             Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
             Status.interrupted: TerminationCondition.INTERRUPTED,
         }
-        if results.termination_condition in (Status.provenInfeasible, Status.infeasibleOrUnbounded):
-            return Answer(-math.inf, None, TerminationCondition.CONVERGED, 0)
         if results.termination_condition not in ended:
-            raise SolverError(f"highs-oa: HiGHS ended with '{results.termination_condition}'; try method 'bnb'")
+            return Answer(-math.inf, None, TerminationCondition.CONVERGED, 0, results.termination_condition.name)
         point = None
         if results.solution_loader.get_number_of_solutions():
             values = results.solution_loader.get_vars()

@@ -71,11 +71,6 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         Seconds; left out, until it is done.
     gap : float
         Relative gap at which to stop.
-
-    Raises
-    ------
-    SolverError
-        HiGHS ended with neither an answer nor a limit (its status is in the message).
     """
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
@@ -175,8 +170,9 @@ class _Search:
         """What was excluded on the way here has a value of ``cutoff`` or more."""
         self._bound = max(self._bound, min(bound, cutoff))
 
-    def give_up(self) -> bool:
-        self.notes = ("the gap is what round-off and HiGHS' tolerances leave",)
+    def give_up(self, why: str = "the gap is what round-off and HiGHS' tolerances leave") -> bool:
+        """End with the gap that there is, and a note."""
+        self.notes = (why,)
         return False
 
     def arithmetic(self) -> float:
@@ -272,7 +268,7 @@ class _Stage:
             self._search.termination = answer.termination
             return None
         if answer.point is None:
-            self._search.give_up()
+            self._search.give_up(f"HiGHS ended with '{answer.failure}': the bound is what was proven before")
         return None if self._search.closed else answer.point
 
     def _round(self, point: Point) -> Mask:
