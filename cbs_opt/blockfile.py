@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,20 @@ def load_block(path: str | os.PathLike[str]) -> PruningProblem:
         # The class tells what kind of trouble it is, the sentence gains the file.
         error.args = (f"{file}: {error}", *error.args[1:])
         raise
+
+
+def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files meant by ``paths``: a folder stands for the .npz files in it."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(path.glob("*.npz"))
+        if not inside:
+            raise BlockFileError(f"{path}: the folder holds no .npz files; name block files, or a folder of them")
+        files += inside
+    return list(dict.fromkeys(files))
 
 
 def save_block(problem: PruningProblem, path: str | os.PathLike[str]) -> None:

@@ -218,6 +218,12 @@ class PruningProblem:
         """The unconstrained minimizer H⁻¹b = w̄ − H⁻¹g, shape (n,)."""
         return self.w_bar if self.g is None else self.w_bar - self.curvature.solve(self.g)
 
+    def times(self, scale: float) -> PruningProblem:
+        """The same problem with f multiplied by ``scale`` > 0, dense; exact where ``scale`` is a power of two."""
+        g = None if self.g is None else self.g * scale
+        H = DenseCurvature(self.curvature.dense() * scale)
+        return replace(self, curvature=H, g=g, offset=self.offset * scale)
+
     def normalized(self) -> tuple[PruningProblem, float, float]:
         """The same problem in units where the largest weight and the mean of diag(H) lie in [1, 2).
 

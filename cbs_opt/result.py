@@ -28,6 +28,11 @@ class TerminationCondition(StrEnum):
     ITERATION_LIMIT = "iterationLimit"
     INTERRUPTED = "interrupted"
 
+    @classmethod
+    def named(cls, word: str) -> TerminationCondition | None:
+        """The condition Pyomo calls ``word``; None for one that leaves no answer that can be used."""
+        return cls(word) if word in set(cls) else None
+
 
 class SolutionStatus(StrEnum):
     """What the user holds. ``OPTIMAL`` only ever with a proof: incumbent and bound within the gap."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.errors import BlockFileError, CbsOptError, InputError
+from cbs_opt.errors import CbsOptError, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,20 +73,6 @@ def limits(time_limit: float | None, gap: float | None) -> dict[str, Any]:
     if gap is not None:
         options["gap"] = as_nonnegative(gap, "gap")
     return options
-
-
-def block_files(paths: Sequence[Path]) -> list[Path]:
-    """The files meant by ``paths``: a folder stands for the .npz files in it."""
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(path.glob("*.npz"))
-        if not inside:
-            raise BlockFileError(f"{path}: the folder holds no .npz files; name block files, or a folder of them")
-        files += inside
-    return list(dict.fromkeys(files))
 
 
 def split_names(names: str | None, what: str) -> list[str] | None:

@@ -18,7 +18,6 @@ from cbs_opt.cli.common import (
     Seed,
     Sparsity,
     TimeLimit,
-    block_files,
     check_outputs,
     emit,
     limits,
@@ -75,6 +74,7 @@ def compare(
 
     Example: cbs-opt compare blocks/ --sparsity 0.8 --methods magnitude,greedy-obs,bnb
     """
+    from cbs_opt.blockfile import block_files
     from cbs_opt.comparator import compare as run
     from cbs_opt.run import method as find_method
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.errors import BlockFileError, CbsOptError, InputError
+from cbs_opt.blockfile import block_files
+from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.problem import PruningProblem
 
 if TYPE_CHECKING:
@@ -221,16 +221,7 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
     Among several files, those that cannot be read are kept as failures; a single one raises. Nothing is known of
     their units, so several blocks count as being in different ones.
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = sorted(path.glob("*.npz"))
-            if not found:
-                raise BlockFileError(f"{path}: no .npz file in this folder")
-            files += found
-        else:
-            files.append(path)
-    files = list(dict.fromkeys(files))
+    files = block_files(paths)
     blocks: list[StudyBlock] = []
     unreadable: dict[str, str] = {}
     for file in files:

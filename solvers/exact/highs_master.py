@@ -99,7 +99,6 @@ class HighsMaster:
 
         Any other end than an answer or a limit is a ``failure``, infeasibility too: it proves nothing here.
         """
-        from pyomo.contrib.solver.common.results import TerminationCondition as Status
 
         if seconds <= 0:
             return Answer(-math.inf, None, TerminationCondition.TIME_LIMIT, 0)
@@ -113,13 +112,8 @@ class HighsMaster:
             raise_exception_on_nonoptimal_result=False,
             solver_options=OPTIONS,
         )
-        ended = {
-            Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
-            Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
-            Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
-            Status.interrupted: TerminationCondition.INTERRUPTED,
-        }
-        if results.termination_condition not in ended:
+        ended = TerminationCondition.named(results.termination_condition.name)
+        if ended is None:
             return Answer(-math.inf, None, TerminationCondition.CONVERGED, 0, results.termination_condition.name)
         point = None
         if results.solution_loader.get_number_of_solutions():
@@ -128,4 +122,4 @@ class HighsMaster:
         proven = results.objective_bound
         bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) / SCALE - self.margin
         nodes = max(0, int(results.extra_info.mip_node_count))
-        return Answer(bound, point, ended[results.termination_condition], nodes)
+        return Answer(bound, point, ended, nodes)

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError, SolverError
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
@@ -92,7 +91,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         if not unit.Z.free.any():
             return Outcome(best, s * start, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
         scale = _scale(unit, start)
-        answer = _solve(_scaled(unit, scale), deadline - time.monotonic(), gap)
+        answer = _solve(unit.times(scale), deadline - time.monotonic(), gap)
         nodes += answer.nodes
         bound = max(bound, answer.bound / scale)
         if answer.mask is not None and _value(unit, answer.mask) < start:
@@ -110,7 +109,6 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
     """One HiGHS run on ``problem`` as it is, its bound lowered by the margin."""
     from pyomo.contrib.solver.common.factory import SolverFactory
     from pyomo.contrib.solver.common.results import SolutionStatus
-    from pyomo.contrib.solver.common.results import TerminationCondition as Status
 
     if seconds <= 0:
         return _Answer(None, -math.inf, TerminationCondition.TIME_LIMIT, 0)
@@ -131,13 +129,8 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
             "dual_feasibility_tolerance": TOLERANCE,
         },
     )
-    ended = {
-        Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
-        Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
-        Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
-        Status.interrupted: TerminationCondition.INTERRUPTED,
-    }
-    if results.termination_condition not in ended:
+    ended = TerminationCondition.named(results.termination_condition.name)
+    if ended is None:
         raise SolverError(
             f"highs-selection: HiGHS ended with '{results.termination_condition}' on {problem.name or 'the problem'}; "
             "try method 'enumeration-selection' or a heuristic"
@@ -148,7 +141,7 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
         mask = FORMULATION.extract(model, problem)
     proven = results.objective_bound
     bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) - _margin(problem)
-    return _Answer(mask, bound, ended[results.termination_condition], _nodes(results))
+    return _Answer(mask, bound, ended, _nodes(results))
 
 
 def _margin(problem: PruningProblem) -> float:
@@ -171,13 +164,6 @@ def _scale(problem: PruningProblem, value: float) -> float:
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed
     return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))
-
-
-def _scaled(problem: PruningProblem, scale: float) -> PruningProblem:
-    """The same problem with f multiplied by ``scale``, a power of two."""
-    g = None if problem.g is None else problem.g * scale
-    curvature = DenseCurvature(problem.curvature.dense() * scale)
-    return replace(problem, curvature=curvature, g=g, offset=problem.offset * scale)
 
 
 def _value(problem: PruningProblem, mask: Mask) -> float:

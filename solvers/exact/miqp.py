@@ -26,12 +26,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError, SolverError, UnsupportedError
 from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded
@@ -134,7 +132,7 @@ def solve_by(
         margin = unit.round_off(obs_update(unit, best))
         return Outcome(best, s * (U - margin), notes=("there is one largest mask: the solver was not run",))
     scale = _scale(unit, U)
-    scaled = _scaled(unit, scale)
+    scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
     if conic and not (default_split(scaled.curvature.dense()) > 0).all():
         raise UnsupportedError(
@@ -213,13 +211,6 @@ def _scale(problem: PruningProblem, value: float) -> float:
     allowed = LARGEST_COEFFICIENT / float(problem.curvature.diagonal().max())
     wanted = TARGET / abs(value) if value != 0 else allowed
     return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))
-
-
-def _scaled(problem: PruningProblem, scale: float) -> PruningProblem:
-    """The same problem with f multiplied by ``scale``, a power of two."""
-    g = None if problem.g is None else problem.g * scale
-    curvature = DenseCurvature(problem.curvature.dense() * scale)
-    return replace(problem, curvature=curvature, g=g, offset=problem.offset * scale)
 
 
 def prepare() -> None:

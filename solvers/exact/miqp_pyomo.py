@@ -207,7 +207,6 @@ def _run_new(
 ) -> Answer:  # fmt: skip
     """A run through an interface of ``pyomo.contrib.solver``, in its own words."""
     from pyomo.contrib.solver.common.base import LegacySolverWrapper
-    from pyomo.contrib.solver.common.results import TerminationCondition as Status
 
     words: dict[str, Any] = {
         "threads": 1,
@@ -224,13 +223,8 @@ def _run_new(
         solver_options=options,
         **accepted,
     )
-    ended = {
-        Status.convergenceCriteriaSatisfied: TerminationCondition.CONVERGED,
-        Status.maxTimeLimit: TerminationCondition.TIME_LIMIT,
-        Status.iterationLimit: TerminationCondition.ITERATION_LIMIT,
-        Status.interrupted: TerminationCondition.INTERRUPTED,
-    }
-    if results.termination_condition not in ended:
+    ended = TerminationCondition.named(results.termination_condition.name)
+    if ended is None:
         raise _no_answer(method, results.termination_condition.name)
     objective = math.nan
     if results.incumbent_objective is not None:
@@ -238,7 +232,7 @@ def _run_new(
         objective = float(results.incumbent_objective)
     said = results.extra_info.value()
     nodes = int(said.get("NodeCount", said.get("NNodes", 0)))
-    return Answer(ended[results.termination_condition], _finite(results.objective_bound), objective, nodes)
+    return Answer(ended, _finite(results.objective_bound), objective, nodes)
 
 
 def _run_classic(
