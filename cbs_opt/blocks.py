@@ -1,9 +1,9 @@
-"""Cutting the Linear layers of a network into pruning problems, and putting solved weights back.
+"""Cutting the layers of a network into pruning problems, and putting solved weights back.
 
 A **chunk** is a run of consecutive entries of a flattened weight tensor with the empirical Fisher of those
 entries; a **row** is all weights of one output of a layer, with the Gram matrix of the layer's inputs, which
-is one shared object for all rows. λ is a fraction of the mean diagonal over the whole layer, so inputs that
-are always zero and outputs that are always off leave nothing singular behind.
+is one shared object for all rows (of a convolution's group). λ is a fraction of the mean diagonal over the whole
+layer, so inputs that are always zero and outputs that are always off leave nothing singular behind.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect import Gradients, gradients, layer_inputs
-from cbs_opt.curvature import DenseCurvature
+from cbs_opt.collect import Gradients, LayerModel, gradients, layer_grams
 from cbs_opt.errors import InputError
 from cbs_opt.network import Labels
 from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Matrix, Vector
+from cbs_opt.targets import find_target
+from cbs_opt.validate import Vector
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ def cut(
     dampening_frac: float = 1e-2,
     max_blocks: int | None = None,
 ) -> tuple[LayerBlocks, ...]:
-    """Cut Linear layers into blocks.
+    """Cut layers into blocks.
 
     Parameters
     ----------
@@ -105,31 +105,35 @@ def cut(
     InputError
         An unknown layer or curvature, or gradients or inputs that make no curvature.
     """
-    weights: dict[str, Vector] = {}
-    chosen: dict[str, list[NDArray[np.int64]]] = {}
-    totals: dict[str, int] = {}
-    known = linear_layers(model)
-    for layer, kind in curvature.items():
-        if layer not in known:
-            has = ", ".join(known) or "none"
-            raise InputError(f"layer {layer!r}: the network has no such Linear layer; it has {has}")
+    for kind in curvature.values():
         if kind not in CURVATURES:
             raise InputError(f"curvature {kind!r}: unknown; there are {', '.join(CURVATURES)}")
-        tensor = model.get_parameter(f"{layer}.weight")
-        weights[layer] = tensor.detach().double().flatten().numpy()
-        pieces = _pieces(tensor.numel(), tensor.shape[1] if kind == "gram" else block_size)
-        totals[layer] = len(pieces)
-        chosen[layer] = [pieces[i] for i in _spread(len(pieces), max_blocks)]
-    fisher = {f"{layer}.weight": np.concatenate(chosen[layer]) for layer in curvature if curvature[layer] == "fisher"}
+    if not dampening_frac > 0:
+        raise InputError(f"dampening_frac: is {dampening_frac}; a fraction > 0 is needed")
+    targets = {layer: find_target(model, layer) for layer in curvature}
+    chunks: dict[str, list[NDArray[np.int64]]] = {}
+    rows: dict[str, list[int]] = {}
+    totals: dict[str, int] = {}
+    for layer, kind in curvature.items():
+        if kind == "fisher":
+            pieces = _pieces(targets[layer].numel, block_size)
+            totals[layer] = len(pieces)
+            chunks[layer] = [pieces[i] for i in _spread(len(pieces), max_blocks)]
+        else:
+            totals[layer] = targets[layer].outputs
+            rows[layer] = _spread(totals[layer], max_blocks)
+    fisher = {targets[layer].tensor: np.concatenate(pieces) for layer, pieces in chunks.items()}
     collected = gradients(model, x, y, fisher) if fisher else {}
-    inputs = layer_inputs(model, x, [layer for layer in curvature if curvature[layer] == "gram"])
+    gram = [targets[layer] for layer in rows]
+    grams = layer_grams(model, x, gram, dampening_frac=dampening_frac, precision="float64") if gram else {}
     result = []
     for layer, kind in curvature.items():
-        name, w_bar, pieces = f"{layer}.weight", weights[layer], chosen[layer]
+        name = targets[layer].tensor
         if kind == "fisher":
-            blocks, damping = _chunks(name, w_bar, pieces, collected[name], dampening_frac)
+            w_bar = model.get_parameter(name).detach().cpu().double().flatten().numpy()
+            blocks, damping = _chunks(name, w_bar, chunks[layer], collected[name], dampening_frac)
         else:
-            blocks, damping = _rows(name, w_bar, pieces, inputs[layer], dampening_frac)
+            blocks, damping = _rows(grams[layer], rows[layer], dampening_frac)
         result.append(LayerBlocks(name, kind, blocks, totals[layer], damping))
     return tuple(result)
 
@@ -178,18 +182,10 @@ def _chunks(
     return tuple(blocks), damping
 
 
-def _rows(
-    tensor: str, weights: Vector, pieces: list[NDArray[np.int64]], X: Matrix, dampening_frac: float
-) -> tuple[tuple[Block, ...], float]:
-    gram = X.T @ X / len(X)
-    damping = _damping(tensor, dampening_frac, float(gram.diagonal().mean()))
-    shared = DenseCurvature((gram + gram.T) / 2, damping)
-    width = X.shape[1]
-    blocks = [
-        Block(PruningProblem(weights[piece], shared, name=f"{tensor} row {piece[0] // width}"), tensor, piece)
-        for piece in pieces
-    ]
-    return tuple(blocks), damping
+def _rows(layer: LayerModel, rows: list[int], dampening_frac: float) -> tuple[tuple[Block, ...], float]:
+    target = layer.target
+    damping = _damping(target.tensor, dampening_frac, float(np.einsum("gii->gi", layer.gram).mean()))
+    return tuple(Block(layer.problem(row), target.tensor, target.positions(row)) for row in rows), damping
 
 
 def _damping(tensor: str, dampening_frac: float, mean_diagonal: float) -> float:

@@ -6,8 +6,7 @@ import importlib
 import os
 import sys
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.digits import digits_mlp, digits_parts, digits_weights
+from cbs_opt.digits import digits_parts
 from cbs_opt.errors import InputError
+from cbs_opt.networks import NETWORKS
 from cbs_opt.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -52,37 +52,6 @@ class Data:
             if not np.isfinite(x).all():
                 first = np.argwhere(~np.isfinite(x))[0]
                 raise InputError(f"{part}_x: entry {tuple(map(int, first))} is not finite; all entries must be")
-
-
-@dataclass(frozen=True)
-class NamedNetwork:
-    """A network this package knows: how it is built, its own weights if any, and how raw images are scaled."""
-
-    build: Callable[[], torch.nn.Module]
-    weights: Callable[[], dict[str, torch.Tensor]] | None
-    scale: Callable[[NDArray[Any]], NDArray[Any]]
-
-
-def mlpnet() -> torch.nn.Module:
-    """The MLPNet of WoodFisher, CBS and CHITA: 784-40-20-10, ReLU, no biases, untrained."""
-    from torch import nn
-
-    return nn.Sequential(
-        OrderedDict(
-            flatten=nn.Flatten(),
-            fc1=nn.Linear(784, 40, bias=False),
-            relu1=nn.ReLU(),
-            fc2=nn.Linear(40, 20, bias=False),
-            relu2=nn.ReLU(),
-            fc3=nn.Linear(20, 10, bias=False),
-        )
-    )
-
-
-NETWORKS: Mapping[str, NamedNetwork] = {
-    "digits": NamedNetwork(digits_mlp, digits_weights, lambda x: x / 16),
-    "mlpnet": NamedNetwork(mlpnet, None, lambda x: (x / 255 - 0.1307) / 0.3081),
-}
 
 
 def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
@@ -122,7 +91,11 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
 
 
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Tensors by name from a ``.safetensors``, ``.npz`` or torch file; nothing pickled is ever executed."""
+    """Tensors by name from a ``.safetensors``, ``.npz`` or torch file; nothing pickled is ever executed.
+
+    A torch file may be a training checkpoint that holds the weights under ``state_dict``, ``model_state_dict`` or
+    ``model``; the prefix ``module.`` that DataParallel puts before every name is taken off.
+    """
     import torch
 
     file = Path(path)
@@ -142,9 +115,15 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             f"{file}: cannot be read as network weights ({type(error).__name__}); write a .safetensors, an .npz of "
             "plain arrays or torch.save(model.state_dict(), …); pickled objects are never loaded"
         ) from error
+    if isinstance(loaded, Mapping):
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(loaded.get(key), Mapping):
+                loaded = loaded[key]
+                break
     if not isinstance(loaded, Mapping) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
         raise InputError(f"{file}: does not hold tensors by name; save model.state_dict()")
-    return dict(loaded)
+    parallel = bool(loaded) and all(str(name).startswith("module.") for name in loaded)
+    return {str(name).removeprefix("module.") if parallel else str(name): loaded[name] for name in loaded}
 
 
 def digits_data() -> Data:
@@ -156,8 +135,8 @@ def digits_data() -> Data:
 def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
     """Samples from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
 
-    Images of an integer type are scaled as the named ``network`` wants them, to [0, 1] for any other
-    network; images of a float type are taken as they are.
+    Images of an integer type are scaled as the named ``network`` wants them (colour images (m, height, width, 3)
+    become (m, 3, height, width)), to [0, 1] for any other network; images of a float type are taken as they are.
     """
     file = Path(path)
     if not file.is_file():
@@ -189,18 +168,27 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         raise InputError(f"{file}: {error}") from None
 
 
-def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int = 2_000) -> float:
-    """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode."""
+MOST_INPUTS = 2**21
+"""Most numbers fed to a network at once, where only its outputs are wanted: 682 CIFAR images."""
+
+
+def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int | None = None) -> float:
+    """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode.
+
+    The network computes in its own precision, on its own device, ``batch`` samples at a time.
+    """
     import torch
 
     model.eval()
-    dtype = next(model.parameters()).dtype
+    weight = next(model.parameters())
+    size = batch or max(1, MOST_INPUTS // max(1, int(np.prod(x.shape[1:]))))
     correct = 0
     with torch.inference_mode():
-        for start in range(0, len(y), batch):
-            inputs = torch.from_numpy(x[start : start + batch]).to(dtype)
+        for start in range(0, len(y), size):
+            inputs = torch.from_numpy(x[start : start + size]).to(weight.device)
+            inputs = inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
             outputs = _outputs(model, inputs)
-            correct += int((outputs.argmax(dim=1).numpy() == y[start : start + batch]).sum())
+            correct += int((outputs.argmax(dim=1).cpu().numpy() == y[start : start + size]).sum())
     return correct / len(y)
 
 

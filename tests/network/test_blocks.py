@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cbs_opt.blocks import apply, cut
-from cbs_opt.collect import gradients, layer_inputs
+from cbs_opt.collect import gradients
 from cbs_opt.errors import InputError
 from cbs_opt.network import digits_data, load_network
 
@@ -39,13 +39,28 @@ def test_fisher_chunks(model, samples):
 
 def test_gram_rows_share_one_curvature(model, samples):
     (layer,) = cut(model, *samples, {"fc2": "gram"}, dampening_frac=0.02)
-    X = layer_inputs(model, samples[0], ["fc2"])["fc2"]
+    fc1 = load_network("digits").double()[:2]
+    X = fc1(torch.from_numpy(samples[0]).double()).detach().numpy()
     gram = X.T @ X / M
     expected = gram + 0.02 * gram.diagonal().mean() * np.eye(32)
     assert len(layer.blocks) == 16
     assert len({id(block.problem.curvature) for block in layer.blocks}) == 1
     np.testing.assert_allclose(layer.blocks[0].problem.curvature.dense(), expected, rtol=1e-10)
     np.testing.assert_array_equal(layer.blocks[5].problem.w_bar, model.fc2.weight[5].detach().numpy())
+
+
+def test_rows_of_grouped_convolutions(skipping, images, labels):
+    (layer,) = cut(skipping, images, labels, {"b": "gram"})
+    assert [block.problem.n for block in layer.blocks] == [12] * 8
+    assert len({id(block.problem.curvature) for block in layer.blocks}) == 4
+    np.testing.assert_array_equal(layer.blocks[5].problem.w_bar, skipping.b.weight[5].detach().flatten().numpy())
+    same = apply(skipping, layer.blocks, [block.problem.w_bar for block in layer.blocks])
+    assert torch.equal(same.b.weight, skipping.b.weight)
+
+
+def test_dead_layers_make_no_blocks(model, samples):
+    with pytest.raises(InputError, match=r"fc1\.weight: the damping is 0\.0"):
+        cut(model, np.zeros_like(samples[0]), samples[1], {"fc1": "gram"})
 
 
 def test_dead_inputs_are_damped(model, samples):
@@ -89,9 +104,9 @@ def test_max_blocks_spreads_over_the_layer(model, samples):
 @pytest.mark.parametrize(
     ("curvature", "options", "message"),
     [
-        ({"fc9": "gram"}, {}, "no such Linear layer; it has fc1, fc2, fc3"),
+        ({"fc9": "gram"}, {}, "no such prunable layer; it has fc1, fc2, fc3"),
         ({"fc1": "hessian"}, {}, "there are fisher, gram"),
-        ({"fc1": "gram"}, {"dampening_frac": 0.0}, r"fc1\.weight: the damping is 0\.0"),
+        ({"fc1": "gram"}, {"dampening_frac": 0.0}, r"dampening_frac: is 0\.0"),
         ({"fc1": "fisher"}, {"block_size": 0}, "block_size: is 0"),
         ({"fc1": "fisher"}, {"max_blocks": 0}, "max_blocks: is 0"),
     ],

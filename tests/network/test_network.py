@@ -34,7 +34,7 @@ def test_weights_from_files(tmp_path, state, suffix):
 
 
 def test_unknown_name_says_what_there_is():
-    with pytest.raises(UnknownMethodError, match=r"did you mean digits\? there are digits, mlpnet, module:factory"):
+    with pytest.raises(UnknownMethodError, match=r"did you mean digits\? there are digits, mlpnet, .*, module:factory"):
         load_network("digit")
 
 
@@ -134,10 +134,23 @@ def test_data_is_float32():
     assert data.train_x.dtype == data.test_x.dtype == np.float32
 
 
+def shared(name):
+    """A file of the shared data; the test is skipped, and says so, where it is missing."""
+    if not (SHARED / name).is_file():
+        pytest.skip(f"no {name} under {SHARED}; set CBS_OPT_DATA")
+    return SHARED / name
+
+
 @pytest.mark.data
 def test_mlpnet_accuracy():
-    if not (SHARED / "mnist.npz").is_file():
-        pytest.skip(f"no MNIST under {SHARED}; set CBS_OPT_DATA")
-    data = load_data(SHARED / "mnist.npz", "mlpnet")
-    model = load_network("mlpnet", SHARED / "mlpnet_mnist.npz")
+    data = load_data(shared("mnist.npz"), "mlpnet")
+    model = load_network("mlpnet", shared("mlpnet_mnist.npz"))
     assert accuracy(model, data.test_x, data.test_y) == 0.9397
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_resnet20_accuracy():
+    data = load_data(shared("cifar10.npz"), "resnet20")
+    model = load_network("resnet20", shared("resnet20_cifar10.npz"))
+    assert accuracy(model, data.test_x, data.test_y) == 0.9143

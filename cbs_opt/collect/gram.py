@@ -1,0 +1,72 @@
+"""Layer Gram matrices of many layers from one pass through the network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from cbs_opt.collect.layer import LayerModel, LayerSums
+from cbs_opt.collect.samples import Precision, batches, in_precision, run
+from cbs_opt.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+
+def layer_grams(
+    model: torch.nn.Module,
+    x: NDArray[Any],
+    targets: Iterable[Target],
+    *,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    precision: Precision | None = None,
+    batch: int | None = None,
+) -> dict[str, LayerModel]:
+    """The layer Gram model (g = 0) of each target, by module name, in eval mode.
+
+    A layer that is called several times in one pass sees the inputs of all its calls. X is never held whole: each
+    batch of inputs is added up and dropped.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is; a copy is run, on the model's device.
+    x : array, shape (m, ...)
+        Calibration samples.
+    targets : targets
+        From ``find_targets``.
+    damping, dampening_frac : float
+        Exactly one: λ itself, or λ as a fraction of each layer's mean diagonal.
+    precision : 'float32' or 'float64', optional
+        What the network computes in; its own if left out. Sums are float64 always.
+    batch : int, optional
+        Samples fed to the network at once.
+
+    Raises
+    ------
+    InputError
+        Inputs that are not finite (names layer and sample), a layer that is never called.
+    """
+    import torch
+
+    network = in_precision(copy.deepcopy(model), precision).eval()
+    sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
+    first = 0
+
+    def listen(sum_: LayerSums) -> Any:
+        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            sum_.add(args[0], first=first)
+
+        return hook
+
+    for name, sum_ in sums.items():
+        network.get_submodule(name).register_forward_pre_hook(listen(sum_))
+    with torch.no_grad():
+        for part in batches(network, x, batch):
+            first = part.start
+            run(network, x[part])
+    return {name: sum_.model(damping, dampening_frac) for name, sum_ in sums.items()}

@@ -1,0 +1,219 @@
+"""The quadratic model of one layer: how much its outputs change, in the mean over samples and positions.
+
+For output row r of a layer with weight matrix W̄ (out, in), inputs X̂ (columns x̂, see ``patches``) in the network
+pruned so far and X in the dense one,
+
+    f_r(w) = 1/(2·columns) ‖X̂ᵀw − Xᵀw̄_r‖² + λ/2 ‖w − w̄_r‖²
+           = offset_r + g_rᵀ(w − w̄_r) + ½ (w − w̄_r)ᵀ H (w − w̄_r),
+
+    H = X̂X̂ᵀ/columns + λI,   g_r = X̂(X̂ − X)ᵀw̄_r/columns,   offset_r = ‖(X̂ − X)ᵀw̄_r‖²/(2·columns).
+
+With X̂ = X (the plain layer Gram) g = 0 and offset = 0. All rows of a group share H. g and offset are accumulated from
+X̂ − X itself, so that no digits are lost where the two networks hardly differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect.patches import check_input, patches, responses
+from cbs_opt.curvature import DenseCurvature
+from cbs_opt.errors import InputError
+from cbs_opt.problem import PruningProblem
+from cbs_opt.targets import Target
+from cbs_opt.validate import Matrix, Vector
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_ENTRIES = {"cpu": 2**19}
+"""Most entries of unfolded inputs held at once, by device: 4 MB in float64 stay in a processor's cache."""
+
+MOST_ENTRIES_ELSEWHERE = 2**26
+"""0.5 GB in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerModel:
+    """The quadratic models of all rows of one layer.
+
+    Parameters
+    ----------
+    target : Target
+        Which layer.
+    w_bar : array, shape (out, in)
+        The trained weights as a matrix.
+    gram : array, shape (groups, in, in)
+        X̂X̂ᵀ/columns of each group, without damping.
+    g : array, shape (out, in)
+        First-order terms; zero for the plain layer Gram.
+    offset : array, shape (out,)
+        f_r(w̄_r).
+    damping : float
+        λ, the same for all rows.
+    columns : int
+        Samples times positions that the mean was taken over.
+    precision : str
+        What the network computed in: 'float32' or 'float64'. Sums are float64 always.
+    notes : tuple of str
+        What was altered or looks wrong.
+    """
+
+    target: Target
+    w_bar: Matrix
+    gram: NDArray[np.float64]
+    g: Matrix
+    offset: Vector
+    damping: float
+    columns: int
+    precision: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The layer's module name."""
+        return self.target.name
+
+    @property
+    def H(self) -> NDArray[np.float64]:
+        """gram + λI, shape (groups, in, in); a new array each time."""
+        return self.gram + self.damping * np.eye(self.target.inputs)
+
+    @property
+    def B(self) -> Matrix:
+        """b_r = H w̄_r − g_r, shape (out, in)."""
+        product = np.concatenate([w @ H for w, H in zip(self._by_group(self.w_bar), self.gram, strict=True)])
+        return product + self.damping * self.w_bar - self.g
+
+    @property
+    def c(self) -> Vector:
+        """c_r with f_r(w) = c_r − b_rᵀw + ½wᵀHw, shape (out,)."""
+        # f(w̄) = offset = c − bᵀw̄ + ½w̄ᵀHw̄ and b = Hw̄ − g give c = offset + ½(b − g)ᵀw̄.
+        return self.offset + 0.5 * np.einsum("ri,ri->r", self.B - self.g, self.w_bar)
+
+    def losses(self, w: Matrix) -> Vector:
+        """f_r(w_r) of each row, shape (out,), for weights ``w`` of shape (out, in)."""
+        d = w - self.w_bar
+        image = np.concatenate([part @ H for part, H in zip(self._by_group(d), self.gram, strict=True)])
+        return self.offset + np.einsum("ri,ri->r", self.g + 0.5 * (image + self.damping * d), d)
+
+    @cached_property
+    def curvatures(self) -> tuple[DenseCurvature, ...]:
+        """H of each group, one object shared by all rows of the group."""
+        return tuple(DenseCurvature(H, self.damping) for H in self.gram)
+
+    def problem(self, row: int) -> PruningProblem:
+        """The pruning problem of one output row, without a pattern."""
+        g = self.g[row] if self.g[row].any() else None
+        H = self.curvatures[self.target.group(row)]
+        name = f"{self.target.tensor} row {row}"
+        return PruningProblem(self.w_bar[row], H, g=g, offset=float(self.offset[row]), name=name)
+
+    def _by_group(self, matrix: Matrix) -> list[Matrix]:
+        return np.split(matrix, self.target.groups)
+
+
+class LayerSums:
+    """What a layer's model is made of, added up in float64, batch by batch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The layer with its trained weights.
+    """
+
+    def __init__(self, target: Target, module: torch.nn.Module) -> None:
+        import torch
+
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
+
+        def zeros(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=weight.device)
+
+        self.target, self.module = target, module
+        self.matrix = target.matrix(weight.detach().double()).contiguous()
+        self.precision = str(weight.dtype).removeprefix("torch.")
+        self.gram = zeros(target.groups, target.inputs, target.inputs)
+        self.g, self.offset = zeros(target.outputs, target.inputs), zeros(target.outputs)
+        self.columns = 0
+
+    def add(self, x: torch.Tensor, dense: torch.Tensor | None = None, *, first: int = 0) -> None:
+        """One batch of the layer's inputs.
+
+        Parameters
+        ----------
+        x : tensor
+            X̂, the input in the pruned network, batch first.
+        dense : tensor, optional
+            X, the input of the same samples in the dense network; left out it equals ``x``.
+        first : int
+            The number of the batch's first sample, for messages.
+        """
+        check_input(self.target, x)
+        if not bool(x.isfinite().all()):
+            sample = first + int((~x.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0])
+            raise InputError(f"layer {self.target.name}: its input for sample {sample} is not finite; look at this "
+                             "sample and at the network's weights")
+        step = self._step(x)
+        for start in range(0, len(x), step):
+            part = x[start : start + step].double()
+            columns = patches(self.target, self.module, part)
+            self.columns += columns.shape[2]
+            for group, block in enumerate(columns):
+                _add_square(self.gram[group], block)
+            if dense is not None:
+                change = responses(self.target, self.module, part - dense[start : start + step].double(), self.matrix)
+                self.offset += change.square().sum(dim=1)
+                rows = change.reshape(self.target.groups, -1, columns.shape[2])
+                self.g += (rows @ columns.transpose(1, 2)).reshape(self.g.shape)
+
+    def model(self, damping: float | None, dampening_frac: float | None) -> LayerModel:
+        """The layer's model; λ is ``damping`` or ``dampening_frac`` of the mean diagonal of the layer's Gram."""
+        from cbs_opt.curvature import resolve_damping
+
+        name, notes = self.target.name, []
+        if not self.columns:
+            raise InputError(f"layer {name}: the network never calls it; ignore it")
+        gram = self.gram.cpu().numpy() / self.columns
+        gram = (gram + gram.transpose(0, 2, 1)) / 2
+        diagonal = np.einsum("gii->gi", gram)
+        mean = float(diagonal.mean())
+        lam = resolve_damping(damping, dampening_frac, mean)
+        if mean == 0:
+            notes.append(f"layer {name}: sees nothing but zeros on these samples (a dead layer)")
+            if lam == 0:
+                lam = 1.0
+                notes.append(f"layer {name}: λ = 1 in place of a fraction of zero")
+        elif lam == 0 and (dead := int((diagonal == 0).sum())):
+            raise InputError(f"layer {name}: {dead} of its inputs are zero on all samples and the damping is 0; give a "
+                             "damping > 0")
+        return LayerModel(
+            target=self.target,
+            w_bar=self.matrix.cpu().numpy(),
+            gram=gram,
+            g=self.g.cpu().numpy() / self.columns,
+            offset=self.offset.cpu().numpy() / (2 * self.columns),
+            damping=lam,
+            columns=self.columns,
+            precision=self.precision,
+            notes=tuple(notes),
+        )
+
+    def _step(self, x: torch.Tensor) -> int:
+        """How many samples to unfold at once."""
+        one = patches(self.target, self.module, x[:1])
+        return max(1, MOST_ENTRIES.get(x.device.type, MOST_ENTRIES_ELSEWHERE) // max(1, one.numel()))
+
+
+def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:
+    """Add PPᵀ of a matrix P (in, columns), in float64."""
+    if block.device.type == "cpu":
+        P = block.numpy()
+        total.numpy()[...] += P @ P.T  # NumPy sees one array and its transpose: it computes one triangle, half the work
+    else:
+        total += block @ block.t()

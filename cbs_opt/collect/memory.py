@@ -1,0 +1,36 @@
+"""How much memory is free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def available_memory() -> float:
+    """Bytes that can still be taken without swapping, as far as the system says; the container's limit counts, too."""
+    free = [_of_the_machine(), _of_the_container()]
+    return min(value for value in free if value is not None) if any(free) else 4 * 2.0**30
+
+
+def _of_the_machine() -> float | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _of_the_container() -> float | None:
+    """What the control group of Linux leaves, None without a limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = (group / "memory.current").read_text(encoding="ascii").strip()
+        return None if limit == "max" else max(0.0, float(limit) - float(used))
+    except (OSError, ValueError):
+        return None

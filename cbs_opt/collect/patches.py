@@ -1,0 +1,85 @@
+"""What one output of a layer sees: the layer's inputs unfolded into columns, so that layer(x) = W·patches + bias.
+
+For a convolution a column holds the inputs under the kernel at one position of one sample, in the order of the
+flattened kernel; for a linear layer, one input vector.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbs_opt.errors import InputError
+from cbs_opt.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+
+def patches(
+    target: Target,
+    module: torch.nn.Module,
+    x: torch.Tensor,  # shape: (batch, channels, height, width) or (..., in)
+) -> torch.Tensor:  # shape: (groups, target.inputs, columns)
+    """Unfold inputs; columns run over samples, then positions."""
+    from torch import nn
+
+    if target.kind != "conv2d":
+        return x.reshape(-1, target.inputs).t()[None]
+    assert isinstance(module, nn.Conv2d)
+    padded = _padded(module, x)
+    (kh, kw), (sh, sw), (dh, dw) = module.kernel_size, module.stride, module.dilation
+    batch, channels, height, width = padded.shape
+    rows, columns = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+    b, c, h, w = padded.stride()
+    view = padded.as_strided(
+        (channels, kh, kw, batch, rows, columns), (c, dh * h, dw * w, b, sh * h, sw * w), padded.storage_offset()
+    )
+    return view.reshape(target.groups, target.inputs, batch * rows * columns)
+
+
+def responses(
+    target: Target,
+    module: torch.nn.Module,
+    x: torch.Tensor,
+    matrix: torch.Tensor,  # shape: (out, in)
+) -> torch.Tensor:  # shape: (out, columns)
+    """The layer with the weights ``matrix`` and no bias, columns as in ``patches``."""
+    from torch import nn
+    from torch.nn import functional
+
+    if target.kind != "conv2d":
+        return matrix @ x.reshape(-1, target.inputs).t()
+    assert isinstance(module, nn.Conv2d)
+    kernel = target.weight(matrix)
+    out = functional.conv2d(_padded(module, x), kernel, None, module.stride, 0, module.dilation, module.groups)
+    return out.transpose(0, 1).reshape(target.outputs, -1)
+
+
+def check_input(target: Target, x: object) -> None:
+    """Raise unless ``x`` is a batch this layer's curvature can be made of."""
+    import torch
+
+    ok = isinstance(x, torch.Tensor) and x.is_floating_point()
+    if ok and target.kind == "conv2d":
+        ok = isinstance(x, torch.Tensor) and x.ndim == 4
+    if not ok:
+        shape = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
+        raise InputError(f"layer {target.name}: its input is {shape}; batches of {target.kind} inputs are needed, so "
+                         "ignore the layer")
+
+
+def _padded(module: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """The input with the convolution's padding around it."""
+    from torch.nn import functional
+
+    if module.padding == "valid":
+        return x
+    if module.padding == "same":
+        whole = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        (top, left), (bottom, right) = [n // 2 for n in whole], [n - n // 2 for n in whole]
+    else:
+        assert not isinstance(module.padding, str)
+        top, left = module.padding
+        bottom, right = top, left
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return functional.pad(x, (left, right, top, bottom), mode=mode)

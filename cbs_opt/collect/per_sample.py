@@ -1,0 +1,220 @@
+"""The engine behind per-sample gradients: ``torch.func`` vectorized over as many rows as memory takes.
+
+A row is the gradient of the mean loss of B samples, times √B. For B = 1 that is the gradient of one sample; for
+B > 1, samples being drawn independently, the mean of row·rowᵀ is the empirical Fisher of single samples as long as
+the mean gradient is zero (in general it has B − 1 times the mean gradient's outer product on top), from B times
+fewer rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect.memory import available_memory
+from cbs_opt.collect.samples import run
+from cbs_opt.errors import InputError, TooLargeError
+
+if TYPE_CHECKING:
+    import torch
+
+Loss = Callable[..., "torch.Tensor"]
+"""(outputs, labels) to a scalar tensor: the mean over the samples it is given."""
+
+MOST_ROWS = 128
+"""Most rows computed at once, whatever the memory."""
+
+
+class RowGradients:
+    """Gradient rows of a network, some at a time.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In eval mode, in the precision wanted; it is not changed.
+    x, y : arrays, shape (samples, ...)
+    samples : int array, shape (m, B)
+        Which samples make each row.
+    tensors : tuple of str
+        Parameter names.
+    loss : callable, optional
+        Cross-entropy at the labels if left out.
+    chunk : int, optional
+        Rows at once; as many as memory takes if left out.
+
+    Attributes
+    ----------
+    notes : list of str
+        What was altered on the way.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        samples: NDArray[np.int64],
+        tensors: tuple[str, ...],
+        loss: Loss | None,
+        chunk: int | None,
+    ) -> None:
+        from torch.func import grad, vmap
+        from torch.nn.functional import cross_entropy
+
+        if chunk is not None and chunk < 1:
+            raise InputError(f"chunk: is {chunk}; at least 1 is needed")
+        self.notes: list[str] = []
+        self._network, self._x, self._y, self._samples, self._tensors = network, x, y, samples, tensors
+        self._loss: Loss = cross_entropy if loss is None else loss
+        if loss is None:
+            self._y = np.asarray(y).astype(np.int64)
+        state = {name: tensor.detach() for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+        for name in tensors:
+            if name not in dict(network.named_parameters()):
+                raise InputError(f"tensor {name!r}: the network has no such parameter")
+        self._state, self._chosen = state, {name: state[name] for name in tensors}
+        self._given = chunk
+        self._activations = _check_outputs(network, x[samples[0]], y, loss is None)
+        self._one: Callable[..., dict[str, torch.Tensor]] = grad(self._of_rows)
+        self._many: Callable[..., dict[str, torch.Tensor]] = vmap(self._one, in_dims=(None, 0, 0))
+
+    def __iter__(self) -> Iterator[tuple[slice, dict[str, torch.Tensor]]]:
+        """(slice of the rows, gradients by tensor name, each of shape (rows in the slice, numel)).
+
+        Raises
+        ------
+        InputError
+            A gradient that is not finite (names the sample and the tensor).
+        TooLargeError
+            The given chunk does not fit the memory (names one that does), or not even one row does.
+        """
+        start, chunk = 0, self._given or self._chunk()
+        while start < len(self._samples):
+            rows = slice(start, min(start + chunk, len(self._samples)))
+            try:
+                gradients = self._gradients(rows)
+            except _OutOfMemory:
+                if chunk == 1:
+                    raise TooLargeError("chunk: the gradients of not even one row fit the memory; use a machine with "
+                                        "more of it, or choose fewer tensors") from None
+                chunk = self._fitting(start, chunk)
+                if self._given is not None:
+                    raise TooLargeError(f"chunk: {self._given} rows do not fit the memory; {chunk} do") from None
+                self.notes.append(f"gradients are computed {chunk} rows at a time, more do not fit the memory")
+                continue
+            yield rows, {name: self._checked(name, rows, gradients[name].flatten(1)) for name in self._tensors}
+            start = rows.stop
+
+    def _of_rows(self, parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        from torch.func import functional_call
+
+        return self._loss(functional_call(self._network, {**self._state, **parameters}, (x,)), y)
+
+    def _gradients(self, rows: slice) -> dict[str, torch.Tensor]:
+        import torch
+
+        weight = next(iter(self._chosen.values()))
+        chosen = self._samples[rows]
+        inputs = torch.from_numpy(self._x[chosen]).to(weight.device)
+        inputs = inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
+        labels = torch.from_numpy(self._y[chosen]).to(weight.device)
+        scale = sqrt(chosen.shape[1])
+        try:
+            gradients = self._compute(inputs, labels)
+            return {name: gradient * scale if scale != 1 else gradient for name, gradient in gradients.items()}
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                raise _OutOfMemory from None
+            raise
+
+    def _compute(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        import torch
+
+        if self._many is not None:
+            try:
+                return self._many(self._chosen, inputs, labels)
+            except (RuntimeError, ValueError) as error:
+                if _is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+        parts = [self._one(self._chosen, x, y) for x, y in zip(inputs, labels, strict=True)]
+        if self._many is not None:
+            self.notes.append(f"gradients are computed row by row: torch.func.vmap cannot take this network ({reason})")
+            self._many = None  # type: ignore[assignment]
+        return {name: torch.stack([part[name] for part in parts]) for name in self._tensors}
+
+    def _chunk(self) -> int:
+        """Rows that fit, by what one row's activations and gradients take."""
+        weight = next(iter(self._chosen.values()))
+        gradients = sum(tensor.numel() for tensor in self._chosen.values()) * weight.element_size()
+        # Activations are held once for the backward pass, their gradients and copies come and go: three times in all.
+        one = 3 * self._activations + 3 * gradients
+        return int(max(1, min(MOST_ROWS, _free(weight.device) / 4 // one)))
+
+    def _fitting(self, start: int, chunk: int) -> int:
+        """The largest halving of ``chunk`` whose rows fit (1 untried)."""
+        while chunk > 1:
+            chunk //= 2
+            try:
+                self._gradients(slice(start, start + chunk))
+                return chunk
+            except _OutOfMemory:
+                continue
+        return 1
+
+    def _checked(self, name: str, rows: slice, gradient: torch.Tensor) -> torch.Tensor:
+        bad = ~gradient.isfinite().all(dim=1)
+        if bool(bad.any()):
+            chosen = self._samples[rows.start + int(bad.nonzero()[0, 0])]
+            which = f"sample {chosen[0]}" if len(chosen) == 1 else f"the mean of samples {', '.join(map(str, chosen))}"
+            raise InputError(f"the gradient of {which} with respect to {name} is not finite; "
+                             "look at this sample and at the network's weights")
+        return gradient
+
+
+class _OutOfMemory(Exception):
+    """No memory for so many rows."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)
+
+
+def _free(device: torch.device) -> float:
+    import torch
+
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
+
+
+def _check_outputs(network: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], classes: bool) -> int:
+    """Bytes of the activations of samples x; for class scores, raise unless every label y has its output."""
+    import torch
+
+    seen = 0
+
+    def note(_: torch.nn.Module, __: Any, value: Any) -> None:
+        nonlocal seen
+        seen += value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            outputs = run(network, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if classes:
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+            shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+            raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed, or a loss "
+                             "of your own")
+        if y.min() < 0 or y.max() >= outputs.shape[1]:
+            raise InputError(f"y: holds labels from {y.min()} to {y.max()}, but the network has {outputs.shape[1]} "
+                             "outputs")
+    return seen

@@ -1,0 +1,310 @@
+"""Running a network to one layer after the other without starting from scratch each time.
+
+A forward pass that is to end at layer ℓ is replayed from its beginning, but every module that was finished before the
+last stop answers from memory instead of computing; so each module computes once, whatever the network's graph, and
+the numbers are those of the plain pass. Only the answers that are still needed are kept: which these are is tried
+out on one sample, with stand-ins in place of the answers that raise as soon as anybody computes with them.
+
+A module that changes its input in place never answers from memory, or its input would stay unchanged in a replay. For
+whatever else cannot be replayed, the trial compares the inputs of all later layers with those of the plain pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Value = Any
+"""What a module returns: a tensor, or tuples, lists and dicts of tensors and plain values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One module's only call in a forward pass: when it began and ended, inside whose call, what it returned, and
+    whether that can stand for calling it again."""
+
+    begin: int
+    end: int
+    parent: str | None
+    value: Value
+    keepable: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The order of a network's calls on one sample, how often each module is called, and the layers' inputs."""
+
+    calls: dict[str, Call]
+    counts: dict[str, int]
+    inputs: dict[str, torch.Tensor]
+
+    def finished(self, layer: str) -> frozenset[str]:
+        """The outermost modules that have returned, something that can be kept, when ``layer`` is called."""
+        now = self.calls[layer].begin
+        done = {name for name, call in self.calls.items() if call.end < now and call.keepable}
+        return frozenset(name for name in done if not self._inside(name, done))
+
+    def size(self, names: Collection[str]) -> int:
+        """Bytes that the answers of these modules take, for the sample the plan was made with."""
+        return sum(_bytes(self.calls[name].value) for name in names)
+
+    def _inside(self, name: str, modules: set[str]) -> bool:
+        parent = self.calls[name].parent
+        while parent is not None and parent in self.calls:
+            if parent in modules:
+                return True
+            parent = self.calls[parent].parent
+        return False
+
+
+class Reached(Exception):
+    """The layer is called; carries its input."""
+
+    def __init__(self, x: Any) -> None:
+        super().__init__("reached")
+        self.x = x
+
+
+class Needed(Exception):
+    """Somebody computes with the answer of a finished module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Replay:
+    """One network that is run to one layer after the other.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In eval mode; its modules' ``forward`` are wrapped, so hand over a copy.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+        self._stop: str | None = None
+        self._answers: Callable[[str], Value] | None = None
+        self._finished: Collection[str] = ()
+        self._returned: Callable[[str, Value], None] = lambda name, value: None
+        self._began: Callable[[str, list[Value]], None] = lambda name, given: None
+        self._kept: dict[tuple[str, int], Value] = {}
+        for name, module in model.named_modules():
+            if name:
+                module.forward = self._wrapped(name, module.forward)
+
+    def plan(self, x: torch.Tensor, layers: Collection[str]) -> Plan:
+        """Run the whole network on a sample (1, ...) and note the order of calls and the inputs of ``layers``."""
+        calls: dict[str, Call] = {}
+        running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []  # began when, versions of the inputs, name
+        counts: dict[str, int] = {}
+        inputs: dict[str, torch.Tensor] = {}
+        clock = count()
+
+        def began(name: str, given: list[Value]) -> None:
+            if name in layers:
+                inputs[name] = _copied(given[0])
+            counts[name] = counts.get(name, 0) + 1
+            running.append((next(clock), _versions(given), name))
+
+        def returned(name: str, value: Value) -> None:
+            begin, versions, _ = running.pop()
+            changed = any(tensor._version != version for tensor, version in versions)
+            parent = running[-1][2] if running else None
+            keepable = _is_plain(value) and not changed
+            calls[name] = Call(begin, next(clock), parent, _copied(value) if keepable else None, keepable)
+
+        self._began, self._returned = began, returned
+        try:
+            self.model(x)
+        finally:
+            self._began, self._returned = (lambda name, given: None), (lambda name, value: None)
+        return Plan({name: call for name, call in calls.items() if counts[name] == 1}, counts, inputs)
+
+    def needed(self, plan: Plan, x: torch.Tensor, layer: str, last: str) -> frozenset[str] | None:
+        """Which answers of the modules finished before ``layer`` a replay needs to reach the layer ``last``.
+
+        ``x`` is the sample the plan was made with, and the weights are those it was made with. None where a replay
+        does not give the later layers the inputs of the plain pass.
+        """
+        finished, required = plan.finished(layer), set[str]()
+        faithful = True
+
+        def answer(name: str) -> Value:
+            return _copied(plan.calls[name].value) if name in required else _stand_in(name)
+
+        def began(name: str, given: list[Value]) -> None:
+            nonlocal faithful
+            if name in plan.inputs:
+                faithful &= _equal(given[0], plan.inputs[name])
+
+        while True:
+            faithful, self._began = True, began
+            try:
+                reached = self._to(last, x, finished, answer)
+            except Needed as needed:
+                required.add(needed.name)
+            else:
+                return frozenset(required) if faithful and _equal(reached, plan.inputs[last]) else None
+            finally:
+                self._began = lambda name, given: None
+
+    def to(
+        self, layer: str, x: torch.Tensor, batch: int, finished: frozenset[str], keep: frozenset[str]
+    ) -> torch.Tensor:
+        """The input of ``layer`` for a batch of samples.
+
+        Parameters
+        ----------
+        batch : int
+            The batch's number, under which answers are kept.
+        finished : set of names
+            Modules that answer from memory; empty: everything is computed.
+        keep : set of names
+            Modules whose answers are kept from now on; all others are forgotten.
+        """
+
+        def answer(name: str) -> Value:
+            return _copied(self._kept[name, batch], self._device) if (name, batch) in self._kept else _stand_in(name)
+
+        def returned(name: str, value: Value) -> None:
+            if name in keep:
+                self._kept[name, batch] = _copied(value, "cpu")
+
+        self._returned = returned
+        try:
+            reached = self._to(layer, x, finished, answer)
+        except Needed as needed:
+            raise InputError(f"x: the network takes another course on batch {batch} than on the first sample "
+                             f"({needed.name} is needed); give memory=0 to compute every input from scratch") from None
+        finally:
+            self._returned = lambda name, value: None
+        for name, number in list(self._kept):
+            if number == batch and name not in keep:
+                del self._kept[name, number]
+        return reached
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _to(
+        self, layer: str, x: torch.Tensor, finished: frozenset[str], answers: Callable[[str], Value]
+    ) -> torch.Tensor:
+        self._stop, self._finished, self._answers = layer, finished, answers
+        try:
+            self.model(x)
+        except Reached as reached:
+            return reached.x
+        finally:
+            self._stop, self._finished, self._answers = None, (), None
+        raise InputError(f"layer {layer}: is not reached on every batch; ignore it")
+
+    def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:
+        def run(*args: Value, **kwargs: Value) -> Value:
+            given = [*args, *kwargs.values()]
+            if name == self._stop:
+                raise Reached(given[0])  # what is no tensor is refused by whoever uses it
+            if name in self._finished:
+                assert self._answers is not None
+                return self._answers(name)
+            self._began(name, given)
+            value = forward(*args, **kwargs)
+            self._returned(name, value)
+            return value
+
+        return run
+
+
+def _versions(given: list[Value]) -> list[tuple[torch.Tensor, int]]:
+    """The tensors among a call's inputs, with the counts of their in-place changes so far."""
+    import torch
+
+    return [(value, value._version) for value in _flat(given) if isinstance(value, torch.Tensor)]
+
+
+def _is_plain(value: Value) -> bool:
+    import torch
+
+    if type(value) in (tuple, list):
+        return all(_is_plain(part) for part in value)
+    if type(value) is dict:
+        return all(_is_plain(part) for part in value.values())
+    return value is None or isinstance(value, (torch.Tensor, bool, int, float, str))
+
+
+def _equal(x: Value, y: Value) -> bool:
+    """Whether two tensors agree, up to what a device that adds in no fixed order may change."""
+    import torch
+
+    if type(x) is not torch.Tensor or x.shape != y.shape:
+        return False
+    if x.device.type == "cpu":
+        return torch.equal(x, y)
+    return bool(torch.allclose(x, y, rtol=0, atol=1e-4 * float(y.abs().max())))
+
+
+def _copied(value: Value, device: torch.device | str | None = None) -> Value:
+    """A copy that later in-place operations on the original cannot reach."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().to(device or value.device, copy=True)
+    if type(value) in (tuple, list):
+        return type(value)(_copied(part, device) for part in value)
+    if type(value) is dict:
+        return {key: _copied(part, device) for key, part in value.items()}
+    return value
+
+
+def _bytes(value: Value) -> int:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if type(value) in (tuple, list):
+        return sum(_bytes(part) for part in value)
+    return sum(_bytes(part) for part in value.values()) if type(value) is dict else 0
+
+
+def _stand_in(name: str) -> torch.Tensor:
+    """A tensor that raises ``Needed`` as soon as anything is computed with it."""
+    import torch
+
+    tensor: Any = torch.Tensor._make_subclass(_stand_in_class(), torch.empty(0))
+    tensor.module = name
+    return tensor
+
+
+@cache
+def _stand_in_class() -> type[torch.Tensor]:
+    import torch
+
+    class StandIn(torch.Tensor):
+        module: str
+
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            for value in _flat((args, kwargs or {})):
+                if type(value) is cls:
+                    raise Needed(value.module)
+            raise AssertionError("a stand-in is among the arguments")
+
+    return StandIn
+
+
+def _flat(value: Value) -> list[Value]:
+    if isinstance(value, (tuple, list)):
+        return [leaf for part in value for leaf in _flat(part)]
+    if isinstance(value, dict):
+        return [leaf for part in value.values() for leaf in _flat(part)]
+    return [value]

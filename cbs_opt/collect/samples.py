@@ -1,0 +1,71 @@
+"""Feeding calibration samples to a network: batches, precision, device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "float64"]
+
+MOST_INPUTS = 2**18
+"""Most numbers fed to a network at once on a processor, where not told otherwise: 85 CIFAR images, 334 of MNIST."""
+
+MOST_INPUTS_ELSEWHERE = 2**23
+"""The same on an accelerator: 55 ImageNet images."""
+
+
+def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
+    """The model, moved to a precision (None: left in its own)."""
+    import torch
+
+    if precision is None:
+        return model
+    if precision not in ("float32", "float64"):
+        raise InputError(f"precision: is {precision!r}; there are float32 and float64")
+    return model.to(getattr(torch, precision))
+
+
+def batches(model: torch.nn.Module, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
+    """Slices of the samples, ``size`` at a time; left out, what suits the model's device."""
+    if not len(x):
+        raise InputError("x: holds no samples; curvature needs at least one")
+    if size is not None and size < 1:
+        raise InputError(f"batch: is {size}; at least 1 is needed")
+    most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
+    step = size or max(1, most // max(1, int(np.prod(x.shape[1:]))))
+    for start in range(0, len(x), step):
+        yield slice(start, min(start + step, len(x)))
+
+
+def as_inputs(model: torch.nn.Module, x: NDArray[Any]) -> torch.Tensor:
+    """Samples as a tensor on the model's device; floats in the model's precision, integers (tokens) as they are."""
+    import torch
+
+    weight = next(model.parameters())
+    inputs = torch.from_numpy(np.ascontiguousarray(x)).to(weight.device)
+    return inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
+
+
+def run(model: torch.nn.Module, x: NDArray[Any]) -> Any:
+    """The network's outputs for samples x.
+
+    Raises
+    ------
+    InputError
+        The network cannot take samples of this shape.
+    """
+    inputs = as_inputs(model, x)
+    try:
+        return model(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"x: the network cannot take samples of shape {x.shape[1:]} ({error})") from error

@@ -1,0 +1,177 @@
+"""Which weight tensors of a network are pruned, chosen by the names of the modules that hold them.
+
+Prunable are the weights of ``torch.nn.Linear``, ``torch.nn.Conv2d`` and the ``Conv1D`` of Hugging Face transformers
+(a linear layer that stores its weight as (in, out)). Each is seen as a matrix (out, in) whose row holds all weights
+of one output: in = in_channels/groups · kernel height · kernel width for a convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["linear", "conv2d", "conv1d"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One weight tensor to prune.
+
+    Parameters
+    ----------
+    name, tensor : str
+        The module's name in ``named_modules()`` and its parameter's in ``named_parameters()``: 'fc1', 'fc1.weight'.
+    kind : 'linear', 'conv2d' or 'conv1d'
+    shape : tuple of int
+        Of the parameter as it is stored.
+    groups : int
+        Of a convolution: outputs are divided evenly among them, and each group sees inputs of its own.
+    """
+
+    name: str
+    tensor: str
+    kind: Kind
+    shape: tuple[int, ...]
+    groups: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the weight matrix."""
+        return self.shape[1] if self.kind == "conv1d" else self.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the weight matrix: weights of one output."""
+        return prod(self.shape) // self.outputs
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+    def group(self, row: int) -> int:
+        """The group that output ``row`` belongs to."""
+        return row // (self.outputs // self.groups)
+
+    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
+        """The parameter as a matrix (out, in)."""
+        return weight.t() if self.kind == "conv1d" else weight.reshape(self.outputs, self.inputs)
+
+    def weight(self, matrix: torch.Tensor) -> torch.Tensor:
+        """A matrix (out, in) as the parameter is stored; undoes ``matrix``."""
+        return matrix.t() if self.kind == "conv1d" else matrix.reshape(self.shape)
+
+    def positions(self, row: int) -> NDArray[np.int64]:
+        """Where the weights of output ``row`` stand in the flattened parameter, shape (in,)."""
+        flat = np.arange(self.numel, dtype=np.int64).reshape(self.shape)
+        return flat[:, row] if self.kind == "conv1d" else flat.reshape(self.outputs, self.inputs)[row]
+
+
+def find_targets(
+    model: torch.nn.Module, targets: Iterable[str] = ("*",), ignore: Iterable[str] = ()
+) -> tuple[Target, ...]:
+    """The weights to prune, in the order of ``named_modules()``.
+
+    Parameters
+    ----------
+    targets : patterns
+        Module names to take, as a shell would match them: 'layer1.*', 'fc'.
+    ignore : patterns
+        Module names to leave out of those.
+
+    Raises
+    ------
+    InputError
+        A pattern that matches nothing, or nothing left (lists what there is); a weight that is no parameter of its
+        own (pruned or parametrized), or that two of the chosen modules, or one of them and any other, share.
+    """
+    prunable = {name: module for name, module in model.named_modules() if _kind(module) is not None}
+    has = _listed(list(prunable))
+    taken, left_out = _patterns(targets), _patterns(ignore)
+    for field, patterns in (("targets", taken), ("ignore", left_out)):
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in prunable):
+                raise InputError(f"{field}: no prunable layer is called {pattern!r}; the network has {has}")
+    chosen = {
+        name: module
+        for name, module in prunable.items()
+        if any(fnmatchcase(name, pattern) for pattern in taken)
+        and not any(fnmatchcase(name, pattern) for pattern in left_out)
+    }
+    if not chosen:
+        raise InputError(f"targets: nothing is left to prune; the network has {has}")
+    _check_own(model, list(chosen))
+    return tuple(_target(name, module) for name, module in chosen.items())
+
+
+def find_target(model: torch.nn.Module, name: str) -> Target:
+    """The target of exactly that module name.
+
+    Raises
+    ------
+    InputError
+        The network has no such prunable layer (lists those it has).
+    """
+    prunable = {n: module for n, module in model.named_modules() if _kind(module) is not None}
+    if name not in prunable:
+        raise InputError(f"layer {name!r}: the network has no such prunable layer; it has {_listed(list(prunable))}")
+    _check_own(model, [name])
+    return _target(name, prunable[name])
+
+
+def _kind(module: torch.nn.Module) -> Kind | None:
+    from torch import nn
+
+    if isinstance(module, nn.Linear):
+        return "linear"
+    if isinstance(module, nn.Conv2d):
+        return "conv2d"
+    weight = getattr(module, "weight", None)
+    # transformers.pytorch_utils.Conv1D: y = x @ weight + bias with weight (in, out), and nf = out.
+    transformer = type(module).__name__ == "Conv1D" and getattr(weight, "ndim", 0) == 2
+    return "conv1d" if transformer and getattr(module, "nf", None) == weight.shape[1] else None  # type: ignore[union-attr]
+
+
+def _target(name: str, module: torch.nn.Module) -> Target:
+    kind = _kind(module)
+    assert kind is not None
+    tensor = f"{name}.weight" if name else "weight"
+    weight: torch.Tensor = module.weight  # type: ignore[assignment]
+    return Target(name, tensor, kind, tuple(weight.shape), int(getattr(module, "groups", 1)))
+
+
+def _check_own(model: torch.nn.Module, chosen: list[str]) -> None:
+    """Each chosen module's weight must be a parameter, and no other module's."""
+    holders: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        holders.setdefault(id(parameter), []).append(name)
+    for name in chosen:
+        tensor = f"{name}.weight" if name else "weight"
+        sharing = next((names for names in holders.values() if tensor in names), None)
+        if sharing is None:
+            raise InputError(f"layer {name}: its weight is no parameter but computed (torch prune, a parametrization); "
+                             "make it permanent first, as torch.nn.utils.prune.remove does, or ignore the layer")
+        if len(sharing) > 1:
+            others = ", ".join(other for other in sharing if other != tensor)
+            raise InputError(f"layer {name}: its weight is the same tensor as {others}; pruning one would prune the "
+                             "other, so ignore the layer")
+
+
+def _patterns(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:40]) or "none"
+    return f"{shown} and {len(names) - 40} more" if len(names) > 40 else shown
