@@ -14,8 +14,9 @@ if TYPE_CHECKING:
         DenseCurvature,
         DiagonalCurvature,
         FactorCurvature,
+        RowsCurvature,
     )
-    from cbs_opt.patterns import Cardinality, Pattern
+    from cbs_opt.patterns import Cardinality, Pattern, Quotas
     from cbs_opt.problem import PruningProblem
     from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.registry import MethodSpec
@@ -38,7 +39,10 @@ _HOME = {
     "MethodSpec": "registry",
     "Pattern": "patterns",
     "Proof": "proof",
+    "Pruned": "pruning",
     "PruningProblem": "problem",
+    "Quotas": "patterns",
+    "RowsCurvature": "curvature",
     "Solution": "result",
     "Verification": "proof",
     "compare": "comparator",
@@ -46,6 +50,7 @@ _HOME = {
     "methods": "run",
     "obs_update": "update",
     "prove": "proof",
+    "prune": "pruning",
     "register": "run",
     "solve": "run",
     "verify": "proof",
@@ -63,7 +68,10 @@ __all__ = [
     "MethodSpec",
     "Pattern",
     "Proof",
+    "Pruned",
     "PruningProblem",
+    "Quotas",
+    "RowsCurvature",
     "Solution",
     "Verification",
     "compare",
@@ -71,6 +79,7 @@ __all__ = [
     "methods",
     "obs_update",
     "prove",
+    "prune",
     "register",
     "solve",
     "verify",

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.bound import lower_bound
-from cbs_opt.errors import InputError
-from cbs_opt.patterns import Cardinality
+from cbs_opt.errors import InputError, PatternError
+from cbs_opt.patterns import Cardinality, Pattern
 from cbs_opt.problem import PruningProblem
 from cbs_opt.result import finite_or_none, relative_gap
 from cbs_opt.run import solve
@@ -69,7 +69,12 @@ class Certificate:
 
 
 def certify(
-    problem: PruningProblem, mask: Any, weights: Any = None, *, time_limit: float = TIME_LIMIT
+    problem: PruningProblem,
+    mask: Any,
+    weights: Any = None,
+    *,
+    time_limit: float = TIME_LIMIT,
+    pattern: Pattern | None = None,
 ) -> Certificate:
     """Bound the best possible loss at the mask's own number of zeros, and judge the mask by it.
 
@@ -84,6 +89,9 @@ def certify(
     time_limit : float
         Seconds for branch and bound, which tightens the bound of problems up to ``BRANCHING_LIMIT`` weights;
         0 takes the bound without branching.
+    pattern : Pattern, optional
+        Judge the mask against all masks of this pattern, in which it must lie; left out, against all masks with as many
+        zeros.
 
     Raises
     ------
@@ -94,7 +102,9 @@ def certify(
     """
     z = as_mask(mask, "mask", problem.n)
     given = None if weights is None else _pruned_weights(problem, z, weights)
-    problem = problem.within(Cardinality(problem.n, int(problem.n - z.sum())))
+    problem = problem.within(pattern or Cardinality(problem.n, int(problem.n - z.sum())))
+    if not problem.Z.contains(z):
+        raise PatternError(f"mask: is outside the pattern ({problem.Z}); judge it by a pattern that it satisfies")
     started = time.perf_counter()
     bound, bound_method = _bound(problem, time_limit)
     seconds = time.perf_counter() - started
@@ -122,7 +132,7 @@ def certify(
 
 
 def _bound(problem: PruningProblem, time_limit: float) -> tuple[float, str]:
-    if time_limit > 0 and problem.n <= BRANCHING_LIMIT:
+    if time_limit > 0 and problem.n <= BRANCHING_LIMIT and isinstance(problem.Z, Cardinality):
         return solve(problem, "bnb", time_limit=time_limit).bound, "bnb"
     bound = lower_bound(problem)
     return bound.value, bound.method

@@ -11,8 +11,8 @@ one weight; Yu, Serra, Ramalingam & Zhe, ICML 2022, eq. (10), a set of them. For
 
 one m × m Cholesky factorization whatever n is, without ever inverting λ².
 
-This is the only update in the package. ``obs_update`` serves problems; ``update_dense`` and
-``update_factor`` serve stacks of blocks, as NumPy arrays or torch tensors on any device.
+This is the only update in the package. ``obs_update`` serves problems; ``update_dense``, ``update_factor`` and
+``update_rows`` serve stacks of blocks, as NumPy arrays or torch tensors on any device.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature, RowsCurvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.problem import PruningProblem
 from cbs_opt.validate import EPS, Mask, Vector, as_mask, rounded_up
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
+
+ROWS_BYTES = 2**27
+"""Most memory for the matrices H_SS of the rows that are solved at a time (one row may take more)."""
 
 
 def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
@@ -44,13 +47,35 @@ def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
 
 def _update(curvature: Curvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
     if isinstance(curvature, FactorCurvature):
-        return update_factor(curvature.A, curvature.damping, w_bar, z, g)
+        return _update_one_factor(curvature, w_bar, z, g)
     if isinstance(curvature, DiagonalCurvature):
         return np.where(z, w_bar - g / curvature.diagonal(), 0.0)
     if isinstance(curvature, BlockDiagonalCurvature):
         parts = zip(curvature.blocks, curvature.slices, strict=True)
         return np.concatenate([_update(block, w_bar[part], z[part], g[part]) for block, part in parts])
+    if isinstance(curvature, RowsCurvature):
+        shape = (curvature.rows, curvature.d)
+        return update_rows(curvature.H, w_bar.reshape(shape), z.reshape(shape), g.reshape(shape)).ravel()
     return update_dense(curvature.dense(), w_bar, z, g)
+
+
+def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
+    """The factor form of one problem: columns are gathered in float64 some at a time, whatever A is stored in."""
+    lam, kept = curvature.damping, np.flatnonzero(z)
+    if len(kept) < curvature.m:
+        image = curvature.image(np.where(z, 0.0, w_bar))
+        A_S = curvature.columns(kept)
+        d = _solve_padded(np, (A_S.T @ A_S + lam * np.eye(len(kept)))[None], (image @ A_S - g[kept])[None],
+                          np.ones((1, len(kept)), dtype=np.bool_))[0]
+        w = np.zeros_like(w_bar)
+        w[kept] = w_bar[kept] + d
+        return w
+    g_S = np.where(z, g, 0.0)
+    rhs = lam * curvature.image(np.where(z, 0.0, w_bar)) + (curvature.image(g_S) if g_S.any() else 0.0)
+    K = curvature.sample_gram(kept)
+    K[np.diag_indices(curvature.m)] += lam
+    u = _solve_samples(np, K[None], rhs[None], lam)[0]
+    return np.where(z, w_bar + (curvature.back(u) - g_S) / lam, 0.0)
 
 
 def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
@@ -80,6 +105,42 @@ def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
     H_SS = flat[batch, kept_first[:, :, None], kept_first[:, None, :]]
     d_S = _solve_padded(xp, H_SS, _take(xp, rhs.reshape(-1, n), kept_first), valid)
     return _scatter(xp, w_bar, mask, kept_first, d_S)
+
+
+def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
+    """The update of the rows of a layer, which share one curvature; rows of similar support are solved together.
+
+    Parameters
+    ----------
+    H : array or tensor, shape (d, d)
+    w_bar, g : array or tensor, shape (rows, d)
+        ``g`` may be left out (zero).
+    mask : boolean array or tensor, shape (rows, d)
+
+    Returns
+    -------
+    array or tensor, shape (rows, d)
+    """
+    xp = _namespace(H, w_bar, mask)
+    rhs = xp.where(mask, xp.zeros_like(w_bar), w_bar) @ H
+    if g is not None:
+        rhs = rhs - g
+    counts = mask.sum(-1)
+    sizes = np.asarray(counts if xp is np else counts.cpu())
+    order = np.argsort(-sizes, kind="stable")
+    w = xp.zeros_like(w_bar)
+    start = 0
+    while start < len(order) and sizes[order[start]] > 0:
+        together = max(1, ROWS_BYTES // (8 * int(sizes[order[start]]) ** 2))
+        rows = order[start : start + together]
+        start += together
+        if xp is not np:
+            rows = xp.as_tensor(rows, device=H.device)
+        kept_first, valid, _ = _gather_order(xp, mask[rows])
+        H_SS = H[kept_first[:, :, None], kept_first[:, None, :]]
+        d_S = _solve_padded(xp, H_SS, _take(xp, rhs[rows], kept_first), valid)
+        w[rows] = _scatter(xp, w_bar[rows], mask[rows], kept_first, d_S)
+    return w
 
 
 def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) -> Any:
@@ -120,15 +181,20 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
         K = K + A_S @ _transposed(xp, A_S)
     g_S = zero if g is None else xp.where(mask, g, zero)
     rhs = damping * image + (A @ g_S[..., None])[..., 0]
+    u = _solve_samples(xp, K, rhs.reshape(-1, m), damping).reshape(image.shape)
+    d = ((u[..., None, :] @ A)[..., 0, :] - g_S) / damping
+    return xp.where(mask, w_bar + d, zero)
+
+
+def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:
+    """u (B, m) with (λI + A_S A_Sᵀ) u = rhs, for K = λI + A_S A_Sᵀ of shape (B, m, m)."""
     try:
-        u = _cholesky_solve(xp, K, rhs.reshape(-1, m)).reshape(image.shape)
+        return _cholesky_solve(xp, K, rhs)
     except NotPositiveDefiniteError:
-        needed = rounded_up(8 * m * EPS * float(xp.diagonal(K, 0, -2, -1).sum(-1).max()))
+        needed = rounded_up(8 * K.shape[-1] * EPS * float(xp.diagonal(K, 0, -2, -1).sum(-1).max()))
         raise NotPositiveDefiniteError(
             f"damping: {damping:.3g} is lost in the round-off of AAᵀ; use at least {needed:.3g}", needed
         ) from None
-    d = ((u[..., None, :] @ A)[..., 0, :] - g_S) / damping
-    return xp.where(mask, w_bar + d, zero)
 
 
 def _solve_padded(xp: Any, H_SS: Any, rhs: Any, valid: Any) -> Any:

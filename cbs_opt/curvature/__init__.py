@@ -1,10 +1,11 @@
-"""Curvature H of the quadratic loss model: dense, factor, diagonal, block-diagonal."""
+"""Curvature H of the quadratic loss model: dense, factor, diagonal, block-diagonal, rows of a layer."""
 
 from cbs_opt.curvature.base import Curvature
 from cbs_opt.curvature.block_diagonal import BlockDiagonalCurvature
 from cbs_opt.curvature.dense import DenseCurvature
 from cbs_opt.curvature.diagonal import DiagonalCurvature
 from cbs_opt.curvature.factor import FactorCurvature, resolve_damping
+from cbs_opt.curvature.rows import RowsCurvature
 
 __all__ = [
     "BlockDiagonalCurvature",
@@ -12,5 +13,6 @@ __all__ = [
     "DenseCurvature",
     "DiagonalCurvature",
     "FactorCurvature",
+    "RowsCurvature",
     "resolve_damping",
 ]

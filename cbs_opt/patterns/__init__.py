@@ -2,5 +2,6 @@
 
 from cbs_opt.patterns.base import Pattern
 from cbs_opt.patterns.cardinality import Cardinality, prune_count
+from cbs_opt.patterns.quotas import Quotas
 
-__all__ = ["Cardinality", "Pattern", "prune_count"]
+__all__ = ["Cardinality", "Pattern", "Quotas", "prune_count"]

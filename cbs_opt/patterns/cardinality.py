@@ -56,8 +56,8 @@ class Cardinality(Pattern):
             raise PatternError(f"prune: is {prune}; a whole number between 0 and the {n} weights is needed")
         self._n = int(n)
         self._prune = int(prune)
-        self._keep = _index_mask(keep, n, "keep")
-        self._forbid = _index_mask(forbid, n, "forbid")
+        self._keep = index_mask(keep, n, "keep")
+        self._forbid = index_mask(forbid, n, "forbid")
         both = np.flatnonzero(self._keep & self._forbid)
         if both.size:
             raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
@@ -161,7 +161,8 @@ class Cardinality(Pattern):
         return free[np.argsort(-scores[free], kind="stable")]
 
 
-def _index_mask(indices: Any, n: int, field: str) -> Mask:
+def index_mask(indices: Any, n: int, field: str) -> Mask:
+    """A read-only mask of ``n`` weights from a list of indices."""
     chosen = np.asarray(indices if isinstance(indices, np.ndarray) else list(indices))
     mask = np.zeros(n, dtype=np.bool_)
     if chosen.size:
