@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from cbs_opt.errors import TooLargeError
+from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 
 PERSPECTIVE_LIMIT = 1_500
@@ -21,7 +22,8 @@ class LowerBound:
     value : float
         ≤ f(w) for every w whose support lies in the pattern, round-off margin subtracted.
     method : str
-        'perspective' (diagonal splitting chosen by ascent) or 'dual' (splitting D = λI, factor form).
+        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (one
+        splitting for all rows of a layer).
     seconds : float
     iterations : int
     """
@@ -32,28 +34,44 @@ class LowerBound:
     iterations: int
 
 
-def lower_bound(problem: PruningProblem) -> LowerBound:
+def lower_bound(problem: PruningProblem, device: str = "cpu") -> LowerBound:
     """The best bound on the joint problem that needs no branching.
+
+    Parameters
+    ----------
+    device : str
+        'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU.
+
+    Notes
+    -----
+    Up to ``PERSPECTIVE_LIMIT`` weights H is formed. Beyond, a factor AᵀA + λI never is, nor is a block-diagonal
+    curvature, with one pattern over all its blocks; of a dense block, the smallest eigenvalue is split off.
 
     Raises
     ------
     TooLargeError
-        More weights than a dense splitting can take, on a curvature that is not a factor.
+        More weights than a dense splitting can take, on a dense curvature.
     """
-    from cbs_opt.curvature import FactorCurvature
+    from cbs_opt.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature, RowsCurvature
     from cbs_opt.solvers.bounds.dual import dual_bound
     from cbs_opt.solvers.bounds.perspective import perspective_bound
     from cbs_opt.solvers.exact.bnb import prepare
 
-    if problem.n <= PERSPECTIVE_LIMIT:
+    small = problem.n <= PERSPECTIVE_LIMIT and isinstance(problem.Z, Cardinality)
+    if small:
         prepare()
     started = time.perf_counter()
-    if problem.n <= PERSPECTIVE_LIMIT:
+    if small:
         value, iterations = perspective_bound(problem)
         return LowerBound(value, "perspective", time.perf_counter() - started, iterations)
-    if isinstance(problem.curvature, FactorCurvature):
-        value, iterations = dual_bound(problem)
+    if isinstance(problem.curvature, (FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)):
+        value, iterations = dual_bound(problem, device)
         return LowerBound(value, "dual", time.perf_counter() - started, iterations)
+    if isinstance(problem.curvature, RowsCurvature) or problem.n <= PERSPECTIVE_LIMIT:
+        from cbs_opt.solvers.bounds.rows import rows_bound
+
+        value, iterations = rows_bound(problem, device)
+        return LowerBound(value, "rows", time.perf_counter() - started, iterations)
     raise TooLargeError(
         f"lower_bound: takes at most {PERSPECTIVE_LIMIT} weights on a {problem.curvature.kind} curvature, but there "
         f"are {problem.n}; cut the problem into blocks, or give the factor (gradients) instead of H"

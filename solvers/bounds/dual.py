@@ -8,63 +8,147 @@ With α ∈ Rᵐ in the place of A(w − w̄), y = Aᵀα + g and s_i = (y_i −
 is a lower bound on the joint problem for every α: ½‖Ad‖² ≥ αᵀAd − ½‖α‖², and what is left is minimized
 coordinate by coordinate. It is concave; −α + A d(α), d_i = −w̄_i where pruned and −y_i/λ where kept, is a
 supergradient. Every pattern works through its oracle.
+
+A block-diagonal H has one α per block and one mask for all; a diagonal block needs none (see ``dual_pieces``). The
+maximizer is in ``dual_newton``, and may work in float32 on any device: whatever α it finds is evaluated here, in
+float64 on the problem's own data, with a margin for the round-off of that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from scipy.optimize import minimize
 
-from cbs_opt.curvature import FactorCurvature
 from cbs_opt.problem import PruningProblem
-from cbs_opt.update import obs_update
-from cbs_opt.validate import EPS, Vector
+from cbs_opt.solvers.bounds.dual_pieces import Piece, pieces_of
+from cbs_opt.validate import EPS, Mask, Vector
 
-EVALUATIONS = 300
+TOLERANCE = 1e-5
+"""How far, relative to the loss, the maximizer may stay below the best bound of this kind."""
+
+WORTH_FLOAT64 = 10.0
+"""Multiple of the tolerance beyond which float64 takes over from float32."""
 
 
-def dual_bound(problem: PruningProblem, evaluations: int = EVALUATIONS) -> tuple[float, int]:
-    """The largest d(α) that L-BFGS finds from the magnitude support, and the evaluations it took."""
-    start = obs_update(problem, problem.Z.argmax(problem.w_bar**2))
-    curvature = problem.curvature
-    assert isinstance(curvature, FactorCurvature), "the caller checks the curvature"
-    # In units of the start's objective the line search's absolute thresholds mean the same for any problem.
-    unit = max(abs(problem.objective(start)), float(np.finfo(np.float64).tiny))
-    root = np.sqrt(unit)
-    best = -np.inf
-    count = 0
+@dataclass(frozen=True, eq=False)
+class DualSolution:
+    """A maximizer of (D).
 
-    def negative(scaled: Vector) -> tuple[float, Vector]:
-        nonlocal best, count
-        value, gradient = dual_value(problem, scaled * root)
-        best = max(best, value)
-        count += 1
-        return -value / unit, -gradient * (root / unit)
+    Parameters
+    ----------
+    value : float
+        d(α), round-off margin subtracted: proven.
+    alpha : array, shape (Σm,)
+        One block's after the other's.
+    scores : array, shape (n,)
+        s at α; the maximizing mask is Z.argmax(scores).
+    z : array, shape (n,)
+        The relaxed mask in the convex hull of Z that belongs to α, fractional at ties.
+    evaluations : int
+        Of the gradient, two passes over A each.
+    notes : tuple of str
+    """
 
-    alpha = curvature.A @ (start - problem.w_bar)
-    minimize(negative, alpha / root, jac=True, method="L-BFGS-B",
-             options={"maxfun": evaluations, "maxiter": evaluations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-12})
-    return best, count
+    value: float
+    alpha: Vector
+    scores: Vector
+    z: Vector
+    evaluations: int
+    notes: tuple[str, ...] = ()
+
+
+def dual_bound(problem: PruningProblem, device: str = "cpu") -> tuple[float, int]:
+    """The largest d(α) that is found, and the evaluations it took."""
+    found = maximize_dual(problem, device)
+    return found.value, found.evaluations
+
+
+def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float = TOLERANCE) -> DualSolution:
+    """A maximizer of (D): in float32 where that is enough, in float64 from there where it is not."""
+    from cbs_opt.solvers.bounds.dual_newton import Climb, climb
+    from cbs_opt.solvers.bounds.dual_tensors import DualTensors, single_will_do
+    from cbs_opt.solvers.device import device_named
+
+    pieces = pieces_of(problem.curvature)
+    place = device_named(device)
+    found: Climb | None = None
+    best, evaluations = -np.inf, 0
+    alpha = np.zeros(sum(piece.m for piece in pieces))
+    notes: tuple[str, ...] = ()
+    for single in ([True] if single_will_do(pieces, place) else []) + [False]:
+        tensors = DualTensors(problem, pieces, place, single)
+        if found is not None:
+            found.alpha = tensors.alpha_from_problem(alpha)
+        found = climb(tensors, problem.Z, tolerance, found)
+        evaluations += found.evaluations
+        trial = tensors.alpha_of_problem(found.alpha)
+        value, _ = _evaluate(problem, pieces, trial)
+        if value > best:
+            best, alpha = value, trial
+        short = tensors.value_of_problem(found.upper) - best
+        if short <= WORTH_FLOAT64 * tolerance * tensors.value_of_problem(found.scale, 0.0):
+            break
+    else:
+        notes = (f"the dual bound stopped up to {short:.2g} below the best of its kind",) if np.isfinite(short) else ()
+    assert found is not None
+    if best == -np.inf:
+        best, _ = _evaluate(problem, pieces, alpha)
+    scores = _scores(problem, pieces, alpha)
+    return DualSolution(best, alpha, scores, found.z.cpu().numpy(), evaluations, notes)
 
 
 def dual_value(problem: PruningProblem, alpha: Vector) -> tuple[float, Vector]:
     """d(α) with its round-off margin subtracted, and a supergradient (m,)."""
-    curvature = problem.curvature
-    assert isinstance(curvature, FactorCurvature), "the caller checks the curvature"
-    A, lam, w_bar = curvature.A, curvature.damping, problem.w_bar
-    image = A.T @ alpha
-    y = image if problem.g is None else image + problem.g
-    z = problem.Z.argmax((y - lam * w_bar) ** 2 / (2.0 * lam))
+    pieces = pieces_of(problem.curvature)
+    value, step = _evaluate(problem, pieces, alpha)
+    parts = _parts_of(pieces, alpha)
+    images = [np.zeros(0) if p.factor is None else p.factor.image(step[p.part]) - a for p, a in parts]
+    return value, np.concatenate(images)
+
+
+def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[float, Vector]:
+    """d(α) less its round-off, and d = w − w̄ at which it is attained, shape (n,)."""
+    lam, w_bar = _damping(pieces), problem.w_bar
+    y, error = _shifted_image(problem, pieces, alpha)
+    scores = (y - lam * w_bar) ** 2 / (2.0 * lam)
+    z: Mask = problem.Z.argmax(scores)
     costs = np.where(z, -(y * y) / (2.0 * lam), (0.5 * lam * w_bar - y) * w_bar)
     half_square = 0.5 * float(alpha @ alpha)
     value = problem.offset - half_square + float(costs.sum())
-    # y_i is wrong by at most m·eps·‖A_i‖‖α‖; what that does to the costs, and the sums themselves.
-    m, n = A.shape
-    error = m * EPS * np.sqrt(np.einsum("ij,ij->j", A, A) * (alpha @ alpha))
+    # What the error of y does to the costs of any mask (the best one for the exact y may be another) …
+    slip = float(error @ np.maximum(np.abs(y) / lam, np.abs(w_bar))) + float(error @ (error / lam)) / 2.0
+    # … what rounded scores do to the choice, and the sums themselves.
+    sums = half_square * max(len(alpha), 1) + float(np.abs(costs).sum()) + float(scores[z].sum()) + abs(problem.offset)
+    slip += float(np.sqrt(problem.n) + 8.0) * EPS * sums
+    return value - slip, np.where(z, -y / lam, -w_bar)
+
+
+def _scores(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> Vector:
+    lam = _damping(pieces)
+    y, _ = _shifted_image(problem, pieces, alpha)
+    return np.asarray((y - lam * problem.w_bar) ** 2 / (2.0 * lam))
+
+
+def _shifted_image(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[Vector, Vector]:
+    """y = Aᵀα + g and what it may be wrong by, both of shape (n,)."""
+    y, error = np.zeros(problem.n), np.zeros(problem.n)
+    for piece, a in _parts_of(pieces, alpha):
+        if piece.factor is not None:
+            # A dot product of m terms is wrong by at most m·eps·‖A_i‖‖α‖.
+            y[piece.part] = piece.factor.back(a)
+            error[piece.part] = piece.m * EPS * np.sqrt(piece.factor.column_squares * float(a @ a))
     if problem.g is not None:
+        y += problem.g
         error += EPS * np.abs(y)
-    d = np.where(z, y / lam, w_bar)
-    slip = float(error @ np.abs(d)) + float(error @ error) / (2.0 * lam)
-    slip += float(np.sqrt(n) + 8.0) * EPS * (half_square * m + float(np.abs(costs).sum()) + abs(problem.offset))
-    step = np.where(z, -y / lam, -w_bar)
-    return value - slip, A @ step - alpha
+    return y, error
+
+
+def _damping(pieces: Sequence[Piece]) -> Vector:
+    return np.concatenate([piece.damping for piece in pieces])
+
+
+def _parts_of(pieces: Sequence[Piece], alpha: Vector) -> list[tuple[Piece, Vector]]:
+    borders = np.cumsum([0] + [piece.m for piece in pieces])
+    return [(piece, alpha[a:b]) for piece, a, b in zip(pieces, borders[:-1], borders[1:], strict=True)]
