@@ -1,8 +1,21 @@
 """All methods: exact, heuristic, and the bounds they share. A problem goes in, a mask and a bound come out."""
 
 from cbs_opt.registry import MethodSpec
-from cbs_opt.solvers.exact import bnb, enumeration, highs_oa, highs_selection, miqp
-from cbs_opt.solvers.heuristic import cbs, greedy_obs, magnitude, obd, swap, woodfisher
+from cbs_opt.solvers.exact import bnb, bnb_selection, enumeration, highs_oa, highs_selection, miqp
+from cbs_opt.solvers.heuristic import (
+    admm,
+    block_swap,
+    cbs,
+    greedy_obs,
+    iht,
+    magnitude,
+    obd,
+    relaxation,
+    rows_relaxation,
+    sparsegpt,
+    swap,
+    woodfisher,
+)
 
 BUILT_IN: tuple[MethodSpec, ...] = (
     magnitude.SPEC,
@@ -11,8 +24,15 @@ BUILT_IN: tuple[MethodSpec, ...] = (
     greedy_obs.SPEC,
     cbs.SPEC,
     swap.SPEC,
+    block_swap.SPEC,
+    iht.SPEC,
+    relaxation.SPEC,
+    sparsegpt.SPEC,
+    admm.SPEC,
+    rows_relaxation.SPEC,
     bnb.SPEC,
     highs_oa.SPEC,
+    bnb_selection.SPEC,
     highs_selection.SPEC,
     miqp.SCIP,
     miqp.GUROBI,

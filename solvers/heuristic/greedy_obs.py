@@ -9,7 +9,8 @@ Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022 (their ExactOBS).
 
 The downdates lose digits as B shrinks. B is therefore computed afresh, from a Cholesky factor in units of unit
 diagonal, when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the
-weights it was computed for are gone (which also halves the matrix).
+weights it was computed for are gone (which also halves the matrix). The rows of a layer are pruned side by side, see
+``greedy_rows``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky
 
+from cbs_opt.curvature import RowsCurvature
 from cbs_opt.patterns import Pattern
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import Outcome
+from cbs_opt.solvers.heuristic.greedy_rows import prune_rows
 from cbs_opt.solvers.heuristic.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.validate import Mask, Matrix, Vector
 
@@ -28,8 +31,16 @@ SHRUNK = 1e-5
 """Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""
 
 
-def run(problem: PruningProblem) -> Outcome:
-    """Prune in sequence until the mask is in Z."""
+def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:
+    """Prune in sequence until the mask is in Z.
+
+    Parameters
+    ----------
+    device : str
+        Where the rows of a layer are pruned: 'cpu' or 'cuda'. A dense problem is solved on the CPU.
+    """
+    if isinstance(problem.curvature, RowsCurvature):
+        return Outcome(prune_rows(problem, device))
     return Outcome(prune_in_sequence(problem.curvature.dense(), problem.minimizer(), problem.Z))
 
 

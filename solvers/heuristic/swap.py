@@ -12,7 +12,8 @@ exchange of i for j changes the optimal value by exactly
 
 O(1) for each of the |S|·|P| pairs. The best pair is exchanged and everything computed afresh, until no exchange
 helps. An exchange counts only if the value evaluated at the new mask is smaller: that value depends on the mask
-alone and falls with every step, so round-off cannot make the search go round in circles.
+alone and falls with every step, so round-off cannot make the search go round in circles. Layers of rows, and patterns
+of quotas, are searched by ``row_swap``.
 
 The classical exchange step of best-subset selection (Miller, Subset Selection in Regression, 2002, §3.9); on pruning,
 Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.
@@ -26,12 +27,14 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
+from cbs_opt.curvature import RowsCurvature
 from cbs_opt.errors import PatternError
-from cbs_opt.patterns import Cardinality
+from cbs_opt.patterns import Cardinality, Quotas
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import Outcome
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
+from cbs_opt.solvers.heuristic.row_swap import improve_rows
 from cbs_opt.solvers.heuristic.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.validate import EPS, Mask, Matrix, Vector, as_mask
 
@@ -39,7 +42,7 @@ LEAST_DECREASE = 1e-12
 """Relative decrease of the value below which an exchange is round-off."""
 
 
-def run(problem: PruningProblem, *, start: Any = None) -> Outcome:
+def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> Outcome:
     """Exchange pairs until none helps.
 
     Parameters
@@ -47,12 +50,16 @@ def run(problem: PruningProblem, *, start: Any = None) -> Outcome:
     start : boolean array, shape (n,), optional
         A mask in Z to start from; the greedy OBS mask when left out. One that keeps fewer weights than Z
         allows is filled up with the largest.
+    device : str
+        Where the rows of a layer are searched: 'cpu' or 'cuda'. A dense problem is searched on the CPU.
 
     Raises
     ------
     PatternError
         ``start`` is not in Z.
     """
+    if isinstance(problem.curvature, RowsCurvature) or not isinstance(problem.Z, Cardinality):
+        return Outcome(improve_rows(problem, None if start is None else _filled(problem, start), device))
     H, center = problem.curvature.dense(), problem.minimizer()
     mask = prune_in_sequence(H, center, problem.Z) if start is None else _filled(problem, start)
     return Outcome(improve(H, center, mask, problem.Z.free))
@@ -142,5 +149,5 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Miller, Subset Selection in Regression, 2002",
-    patterns=(Cardinality,),
+    patterns=(Cardinality, Quotas),
 )

@@ -1,0 +1,130 @@
+"""A support of a factored problem, re-tuned, and how it changes when some weights change sides.
+
+With K = I + A_S A_Sᵀ/λ (m, m) and u = K⁻¹(A_P w̄_P + A_S g_S/λ) (as in ``cbs_opt.update``), one vector says all:
+
+    ω = w̄ + (Aᵀu − g)/λ.      On S it is the re-tuned weights; on P it is −1/λ times the gradient of f.
+
+f is ½‖u‖² + ½λ‖w_S − w̄_S‖² + ½λ‖w̄_P‖² + gᵀ(w − w̄). K follows S by the columns that changed. All in float64, in the
+units of ``DualTensors``. Several blocks (a block-diagonal H) have a K each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.errors import PatternError, UnsupportedError
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec
+from cbs_opt.solvers.bounds.dual_pieces import pieces_of
+from cbs_opt.solvers.bounds.dual_tensors import DualTensors
+from cbs_opt.solvers.device import device_named, tensor
+from cbs_opt.validate import Mask, Vector, as_mask
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """A mask with its re-tuned weights.
+
+    Parameters
+    ----------
+    mask : boolean array, shape (n,)
+    omega : tensor, shape (n,)
+        ω of the docstring above.
+    K : list of tensors, shape (m_b, m_b)
+    factors : list of tensors, shape (m_b, m_b)
+        Lower Cholesky factors of K.
+    value : float
+        f less f(w̄).
+    """
+
+    mask: Mask
+    omega: torch.Tensor
+    K: list[torch.Tensor]
+    factors: list[torch.Tensor]
+    value: float
+
+
+class Supports:
+    """Makes supports of one problem on one device."""
+
+    def __init__(self, problem: PruningProblem, device: str) -> None:
+        self.data = DualTensors(problem, pieces_of(problem.curvature), device_named(device), single=False)
+
+    def at(self, mask: Mask, near: Support | None = None) -> Support | None:
+        """The support of ``mask``, from one ``near`` by where there is one; None where K is singular to float64."""
+        import torch
+
+        data = self.data
+        z = tensor(mask, data.device)
+        change = z.double() / data.lam
+        if near is None:
+            K = data.identity()
+        else:
+            K = [matrix.clone() for matrix in near.K]
+            change = change - tensor(near.mask, data.device).double() / data.lam
+        data.add_gram(K, change, change != 0)
+        rhs = data.image(torch.where(z, data.g / data.lam, data.w_bar))
+        u = torch.zeros_like(rhs)
+        factors = []
+        for rows, K_b in zip(data.rows_of_blocks(), K, strict=True):
+            factor, info = torch.linalg.cholesky_ex(K_b)
+            if int(info) > 0:
+                return None
+            factors.append(factor)
+            u[rows] = torch.cholesky_solve(rhs[rows, None], factor)[:, 0]
+        step = (data.back(u) - data.g) / data.lam
+        d = torch.where(z, step, -data.w_bar)
+        value = 0.5 * float(u @ u) + 0.5 * float((data.lam * d) @ d) + float(data.g @ d)
+        return Support(mask, data.w_bar + step, K, factors, value)
+
+    def scores(self, support: Support, entering: float = 1.0) -> Vector:
+        """½λω² on S, and what its square root times ``entering`` gives on P; shape (n,)."""
+        import torch
+
+        z = tensor(support.mask, self.data.device)
+        reach = torch.where(z, support.omega, entering * support.omega)
+        return np.asarray((0.5 * self.data.lam * reach**2).cpu().numpy())
+
+
+def filled(problem: PruningProblem, start: Any) -> Mask:
+    """A start mask in Z, with the largest of its pruned weights kept as well, as many as Z allows.
+
+    Raises
+    ------
+    PatternError
+        ``start`` is not in Z.
+    """
+    mask = as_mask(start, "start", problem.n)
+    if not problem.Z.contains(mask):
+        raise PatternError(f"start: is outside the pattern ({problem.Z}); give a mask that satisfies it")
+    largest = float(np.abs(problem.w_bar).max()) or 1.0
+    return problem.Z.argmax(2.0 * mask + np.abs(problem.w_bar) / largest)
+
+
+@dataclass(frozen=True)
+class FactorMethodSpec(MethodSpec):
+    """A method for H = AᵀA + λI, or blocks of such: what it needs is that H is never formed."""
+
+    blocks: bool = False
+
+    def check(self, problem: PruningProblem) -> None:
+        super().check(problem)
+        if not _factored(problem.curvature, self.blocks):
+            takes = "a factor AᵀA + λI" + (", or a block-diagonal curvature" if self.blocks else "")
+            raise UnsupportedError(
+                f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {takes} "
+                "(PruningProblem.from_gradients keeps one where there are more weights than samples)"
+            )
+
+
+def _factored(curvature: Curvature, blocks: bool) -> bool:
+    if isinstance(curvature, FactorCurvature):
+        return True
+    return blocks and isinstance(curvature, (BlockDiagonalCurvature, DiagonalCurvature))

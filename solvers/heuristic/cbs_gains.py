@@ -1,0 +1,90 @@
+"""What exchanges of single weights gain on the selection objective, kept up to date as weights change sides.
+
+With p = 1 − z, A = diag(w̄) H diag(w̄) and the gradient u = A p − g∘w̄: a_i = u_i − ½A_ii for a pruned weight that is kept
+again, b_j = u_j + ½A_jj for a kept weight that is pruned, and A_ij between the two. Where H = FᵀF + λI is a factor, no
+column of A is formed: the image F(p∘w̄) is kept, m numbers, and the gains of the few weights that are looked at are
+computed from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.curvature import DenseCurvature, FactorCurvature
+from cbs_opt.problem import PruningProblem
+from cbs_opt.validate import Mask, Vector
+
+Indices = NDArray[np.intp]
+
+
+class Gains(ABC):
+    """a, b and A_ij at a mask that changes by exchanges."""
+
+    def __init__(self, problem: PruningProblem, z: Mask) -> None:
+        self.problem, self.w_bar, H = problem, problem.w_bar, problem.curvature
+        self.half_diagonal = 0.5 * H.diagonal() * self.w_bar**2
+        self.gradient = self.w_bar * (H.matvec(np.where(z, 0.0, self.w_bar)) - problem.linear_term())
+
+    @staticmethod
+    def of(problem: PruningProblem, z: Mask) -> Gains:
+        """The gains at ``z`` in the form that suits the curvature."""
+        return _Factored(problem, z) if isinstance(problem.curvature, FactorCurvature) else _Columns(problem, z)
+
+    def column(self, i: np.intp) -> Vector:
+        """Column i of A, shape (n,), without forming A."""
+        H, w_bar = self.problem.curvature, self.w_bar
+        if isinstance(H, DenseCurvature):
+            return np.asarray(w_bar[i] * w_bar * H.dense()[i])
+        unit = np.zeros(len(w_bar))
+        unit[i] = w_bar[i]
+        return w_bar * H.matvec(unit)
+
+    @abstractmethod
+    def changes(self, i: np.intp, window: Indices) -> Vector:
+        """b_j − A_ij − a_i of exchanging the pruned i for each kept j in ``window``."""
+
+    @abstractmethod
+    def exchange(self, i: np.intp, j: np.intp) -> None:
+        """Keep i, prune j."""
+
+
+class _Columns(Gains):
+    """The gradient of all weights, updated by two columns of A an exchange."""
+
+    def changes(self, i: np.intp, window: Indices) -> Vector:
+        self._last = (i, self.column(i))
+        b = self.gradient[window] + self.half_diagonal[window]
+        return np.asarray(b - self._last[1][window] - (self.gradient[i] - self.half_diagonal[i]))
+
+    def exchange(self, i: np.intp, j: np.intp) -> None:
+        entered = self._last[1] if self._last[0] == i else self.column(i)
+        self.gradient += self.column(j) - entered
+
+
+class _Factored(Gains):
+    """The image F(p∘w̄), updated by two columns of F an exchange."""
+
+    def __init__(self, problem: PruningProblem, z: Mask) -> None:
+        super().__init__(problem, z)
+        assert isinstance(problem.curvature, FactorCurvature)
+        self.factor = problem.curvature
+        self.removed = np.where(z, 0.0, self.w_bar)
+        self.image = self.factor.image(self.removed)
+        self.g = problem.linear_term()
+
+    def changes(self, i: np.intp, window: Indices) -> Vector:
+        looked_at = np.concatenate(([i], window))
+        columns = self.factor.columns(looked_at)
+        w = self.w_bar[looked_at]
+        slope = self.image @ columns + self.factor.damping * self.removed[looked_at] - self.g[looked_at]
+        interaction = w[1:] * w[0] * (columns[:, 0] @ columns[:, 1:])
+        b = w[1:] * slope[1:] + self.half_diagonal[window]
+        return np.asarray(b - interaction - (w[0] * slope[0] - self.half_diagonal[i]))
+
+    def exchange(self, i: np.intp, j: np.intp) -> None:
+        columns = self.factor.columns(np.array([i, j]))
+        self.image += columns @ np.array([-self.w_bar[i], self.w_bar[j]])
+        self.removed[i], self.removed[j] = 0.0, self.w_bar[j]

@@ -1,0 +1,80 @@
+"""Iterative hard thresholding with the exact solve on every support, for factored problems, H never formed.
+
+From a re-tuned support, whose gradient r vanishes on S, a gradient step and the projection on Z,
+
+    z⁺ = argmax_{z∈Z} Σ z_i v_i²,    v = w − η r = w_S + ηλ ω_P,    η ≤ 1/λ,
+
+choose the next support (ω as in ``block_swap_support``), which is re-tuned exactly. η is halved until the value falls
+and doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
+Iterative hard thresholding for compressed sensing, 2009; with the solve on the support: Foucart, Hard thresholding
+pursuit, SIAM Journal on Numerical Analysis 49, 2011; on pruning: Benbaki et al., CHITA, ICML 2023.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbs_opt.patterns import Pattern
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import Objective
+from cbs_opt.result import Outcome
+from cbs_opt.solvers.heuristic.block_swap import singular
+from cbs_opt.solvers.heuristic.block_swap_support import FactorMethodSpec, Support, Supports, filled
+
+SHORTEST = 0.05
+"""Least ηλ that is tried."""
+
+LEAST_DECREASE = 1e-3
+"""Relative decrease of the value below which the iteration has converged."""
+
+
+def run(problem: PruningProblem, *, start: Any = None, iterations: int = 100, device: str = "cpu") -> Outcome:
+    """Threshold and re-tune until the value no longer falls.
+
+    Parameters
+    ----------
+    start : boolean array, shape (n,), optional
+        A mask in Z to start from; the magnitude mask when left out.
+    iterations : int
+        Supports that are tried at the most.
+    device : str
+        'cpu' or 'cuda'.
+    """
+    supports = Supports(problem, device)
+    mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)
+    support = supports.at(mask)
+    if support is None:
+        raise singular(problem)
+    return Outcome(threshold(problem, supports, support, iterations).mask)
+
+
+def threshold(problem: PruningProblem, supports: Supports, support: Support, iterations: int) -> Support:
+    """The support at which the iteration from ``support`` ends."""
+    reach = 1.0
+    for _ in range(iterations):
+        mask = problem.Z.argmax(supports.scores(support, reach))
+        if (mask == support.mask).all():
+            break
+        trial = supports.at(mask, support)
+        if trial is not None and trial.value < support.value:
+            slow = support.value - trial.value < LEAST_DECREASE * abs(support.value)
+            support, reach = trial, min(1.0, 2.0 * reach)
+            if slow:
+                break
+        else:
+            reach *= 0.5
+            if reach < SHORTEST:
+                break
+    return support
+
+
+SPEC = FactorMethodSpec(
+    name="iht",
+    run=run,
+    summary="iterative hard thresholding with the exact solve on each support, H never formed",
+    exact=False,
+    objective=Objective.JOINT,
+    reference="Benbaki et al., CHITA, ICML 2023",
+    patterns=(Pattern,),
+    requires=("torch",),
+)
