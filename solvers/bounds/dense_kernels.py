@@ -57,20 +57,37 @@ def residual(R, b, w, r):
 
 @kernel(fast=True)
 def cholesky(A, L):
-    """L with A = LLᵀ (lower triangle of A is read, of L written); False where A is not positive definite."""
+    """L with A = LLᵀ (lower triangle of A is read, of L written); False where A is not positive definite.
+
+    Four rows at a time, so that a row that is read serves four dot products.
+    """
     m = A.shape[0]
-    for i in range(m):
-        for j in range(i):
-            total = A[i, j]
-            for k in range(j):
-                total -= L[i, k] * L[j, k]
-            L[i, j] = total / L[j, j]
-        total = A[i, i]
-        for k in range(i):
-            total -= L[i, k] * L[i, k]
-        if not total > 0.0:
-            return False
-        L[i, i] = np.sqrt(total)
+    whole = m - m % 4
+    for first in range(0, m, 4):
+        last = first + 4 if first < whole else m
+        if first < whole:
+            for j in range(first):
+                t0, t1, t2, t3 = A[first, j], A[first + 1, j], A[first + 2, j], A[first + 3, j]
+                for k in range(j):
+                    x = L[j, k]
+                    t0 -= L[first, k] * x
+                    t1 -= L[first + 1, k] * x
+                    t2 -= L[first + 2, k] * x
+                    t3 -= L[first + 3, k] * x
+                x = L[j, j]
+                L[first, j], L[first + 1, j], L[first + 2, j], L[first + 3, j] = t0 / x, t1 / x, t2 / x, t3 / x
+        for i in range(first, last):
+            for j in range(first if first < whole else 0, i):
+                total = A[i, j]
+                for k in range(j):
+                    total -= L[i, k] * L[j, k]
+                L[i, j] = total / L[j, j]
+            total = A[i, i]
+            for k in range(i):
+                total -= L[i, k] * L[i, k]
+            if not total > 0.0:
+                return False
+            L[i, i] = np.sqrt(total)
     return True
 
 
@@ -92,20 +109,26 @@ def cholesky_solve(L, x):
 
 @kernel(fast=True)
 def cholesky_inverse(L, inverse):
-    """inverse ← (LLᵀ)⁻¹, full symmetric matrix."""
+    """Lower triangle of ``inverse`` ← that of (LLᵀ)⁻¹ = XᵀX, X = L⁻¹; four rows of X at a time."""
     m = L.shape[0]
-    T = np.zeros((m, m))  # L⁻¹, transposed so that rows are contiguous: T[j, i] = (L⁻¹)[i, j]
-    for j in range(m):
-        T[j, j] = 1.0 / L[j, j]
-        for i in range(j + 1, m):
-            total = 0.0
-            for k in range(j, i):
-                total -= L[i, k] * T[j, k]
-            T[j, i] = total / L[i, i]
+    X = np.zeros((m + 3, m))
+    for i in range(m):
+        for first in range(0, i, 4):
+            l0 = L[i, first]
+            l1 = L[i, first + 1] if first + 1 < i else 0.0
+            l2 = L[i, first + 2] if first + 2 < i else 0.0
+            l3 = L[i, first + 3] if first + 3 < i else 0.0
+            for j in range(min(first + 4, i)):
+                X[i, j] -= l0 * X[first, j] + l1 * X[first + 1, j] + l2 * X[first + 2, j] + l3 * X[first + 3, j]
+        pivot = 1.0 / L[i, i]
+        for j in range(i):
+            X[i, j] *= pivot
+        X[i, i] = pivot
     for i in range(m):
         for j in range(i + 1):
-            total = 0.0
-            for k in range(i, m):
-                total += T[i, k] * T[j, k]
-            inverse[i, j] = total
-            inverse[j, i] = total
+            inverse[i, j] = 0.0
+    for first in range(0, m, 4):
+        for i in range(min(first + 4, m)):
+            x0, x1, x2, x3 = X[first, i], X[first + 1, i], X[first + 2, i], X[first + 3, i]
+            for j in range(i + 1):
+                inverse[i, j] += x0 * X[first, j] + x1 * X[first + 1, j] + x2 * X[first + 2, j] + x3 * X[first + 3, j]

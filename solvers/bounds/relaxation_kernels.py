@@ -31,9 +31,18 @@ from cbs_opt.solvers.bounds.dense_kernels import (
 )
 
 QUICK = 6
-"""Rounds of Newton's method from the warm start before the interior-point method takes over."""
+"""Most rounds of Newton's method from the warm start before the interior-point method takes over."""
 
-CENTERING = 0.05
+SETTLING = 0.5
+"""A round of Newton's method has to bring relaxation and bound closer by this factor, or it is the last one."""
+
+BLEND = 0.2
+"""How far the interior-point method starts from the z of the warm start, towards equal shares."""
+
+START = 0.4
+"""Complementarity at that start, in units of μK/m."""
+
+CENTERING = 0.15
 """What an interior-point step leaves of the mean complementarity."""
 
 
@@ -235,20 +244,20 @@ def best_weights(R, D, b, z, w, work, L):
 
 
 @kernel()
-def interior_start(R, D, b, w, z, alpha, beta, K, work, L):
-    """The middle of the relaxation: z = 0.9K/m, w for this z. Returns μ, or −1 where nothing can be factorized."""
+def interior_start(R, D, b, w, tau, z, alpha, beta, K, work, L):
+    """A point inside near the z that (w, τ) shows, w for this z. Returns μ, or −1 where nothing can be factorized."""
     m = w.shape[0]
-    share = 0.9 * K / m
+    share = K / m
     for i in range(m):
-        z[i] = share
+        shown = min(1.0, abs(w[i]) * np.sqrt(D[i]) / tau)
+        z[i] = (1.0 - BLEND) * shown + BLEND * 0.9 * share
     if not best_weights(R, D, b, z, w, work, L):
         return -1.0
-    mu = 0.0
+    mu = 0.5 * tau * tau
+    t = START * mu * share
     for i in range(m):
-        mu += 0.5 * D[i] * (w[i] / share) ** 2 / m
-    for i in range(m):
-        alpha[i] = 0.1 * mu * share / (1.0 - share)
-        beta[i] = 0.1 * mu
+        alpha[i] = t / (1.0 - z[i])
+        beta[i] = t / z[i]
     return mu
 
 
@@ -346,7 +355,7 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
     """Maximize (B) over w, from (w, τ). Stops at ``target``, at relative ``tolerance``, or after ``rounds``.
 
     Newton's method on (w, τ) first, warm and usually done after a few rounds. Where its partition does
-    not settle, an interior-point method from the middle: 8–12 more rounds, whatever the condition.
+    not settle, an interior-point method, warm too: 4–8 more rounds, whatever the condition.
 
     Returns bound, K-th and next score, τ, the best value of the relaxation that was seen (an upper bound on
     what (B) can reach with this D), and the rounds; w and scores hold the point that gave the bound.
@@ -365,14 +374,23 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
     best_tau = tau
     primal = primal_value(R, D, c, w, K)
     mu = 0.0
+    apart = np.inf
+    quick = QUICK
     round_number = 0
     # τ = 0: at most K weights of c are not zero, c itself is feasible and the bound 0 is all there is.
     while tau > 0.0 and best < target and primal - best > tolerance * abs(best) and round_number < rounds:
-        if round_number < QUICK:
+        if quick > 0:
+            quick -= 1
             tau = newton_round(R, D, b, w, tau, K, r, trial, work, L)
         else:
-            if round_number == QUICK:
-                mu = interior_start(R, D, b, w, z, alpha, beta, K, work, L)
+            if quick == 0:
+                quick = -1
+                assign(w, best_w)
+                tau = budget_tau(w, D, K)
+                if not tau > 0.0:
+                    assign(w, c)
+                    tau = budget_tau(w, D, K)
+                mu = interior_start(R, D, b, w, tau, z, alpha, beta, K, work, L)
             if mu > 0.0:
                 mu = interior_step(R, D, b, w, z, alpha, beta, mu, K, work, L, r, trial)
             if not mu > 0.0:
@@ -385,6 +403,9 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
             assign(best_w, w)
             assign(best_scores, scores)
         value = primal_value(R, D, c, w, K)
+        if quick > 0 and not value - bound < SETTLING * apart:
+            quick = 0
+        apart = value - bound
         if value < primal:
             primal = value
     assign(w, best_w)

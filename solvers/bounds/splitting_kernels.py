@@ -26,7 +26,8 @@ LEAST_GAIN = 1e-2
 def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
     """One coordinate sweep on max gainᵀD + barrier·log det(H − D); D is updated, H − D stays positive definite.
 
-    The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i; R⁻¹ follows by a rank-one update. D never
+    The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i; R⁻¹ follows by a rank-one update, from the last
+    weight to the first so that only its leading part has to. D never
     falls below ``floor``. Returns False (D untouched) where H − D is not positive definite to begin with.
     """
     m = D.shape[0]
@@ -38,16 +39,16 @@ def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
         return False
     cholesky_inverse(L, inverse)
     column = np.empty(m)
-    for i in range(m):
+    for i in range(m - 1, -1, -1):
         step = max(1.0 / inverse[i, i] - barrier / gain[i], floor[i] - D[i])
         shrink = 1.0 - step * inverse[i, i]
         if step == 0.0 or shrink <= 1e-12:
             continue
-        for j in range(m):
+        for j in range(i):
             column[j] = inverse[i, j]
-        for j in range(m):
+        for j in range(i):
             factor = step / shrink * column[j]
-            for k in range(m):
+            for k in range(j + 1):
                 inverse[j, k] += factor * column[k]
         D[i] += step
     return True
@@ -104,15 +105,16 @@ def improve_splitting(
     Returns bound, K-th and next score, τ, share.
     """
     m = D.shape[0]
-    # The root may take its time; at a node a step that does not help at once is not worth the relaxations.
-    steps, trials = (40, 3) if rounds > 2 else (12, 2)
+    # The root may take its time. At a node a step that does not help at once is not worth the relaxations,
+    # and the first of them serves to show where D has to grow.
+    steps, trials, first = (40, 3, tolerance) if rounds > 2 else (30, 1, 10.0 * tolerance)
     trial_D = np.empty(m)
     full_D = np.empty(m)
     trial_w = np.empty(m)
     trial_scores = np.empty(m)
     gain = np.zeros(m)
     floor = 0.05 * D
-    bound, kth, next_score, tau, _, _ = relax(R, D, b, c, K, w, tau, target, tolerance, steps, scores, work, L)
+    bound, kth, next_score, tau, _, _ = relax(R, D, b, c, K, w, tau, target, first, steps, scores, work, L)
     checkpoint = bound
     barrier = -1.0
     unit = 0.0

@@ -1,9 +1,7 @@
 """Branch and bound on the perspective bound (B): the joint problem, proven.
 
 A node fixes weights to be kept or pruned; ``bnb_kernels.process`` reduces it, bounds it with a splitting
-inherited and re-improved, and screens it. The tree is searched by dives (keep the branching weight) and,
-where a dive ends, from the node with the lowest bound. Whenever it stops, the incumbent is feasible and
-the lowest bound of the open nodes is valid.
+inherited and re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives keep the branching weight.
 
 References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106
 (2006), in dual form with a diagonal splitting; Hazimeh, Mazumder & Saab, Mathematical Programming 196
@@ -12,29 +10,25 @@ References: bound (B) is the perspective reformulation of Frangioni & Gentile, M
 
 from __future__ import annotations
 
-import heapq
-import logging
 import math
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.errors import PatternError
 from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.exact import tree
+from cbs_opt.solvers.exact.compiling import announced
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 from cbs_opt.update import obs_update
-from cbs_opt.validate import Mask, Vector, as_mask, as_nonnegative
+from cbs_opt.validate import Mask, Vector, as_nonnegative
 
 ROOT_ROUNDS = 40
 NODE_ROUNDS = 1
@@ -42,14 +36,8 @@ PASSES = 1
 RESTARTS = (30, 300, 3000)
 """After so many nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points."""
 SEARCHES = 10
-OPEN_NODE = 500
-"""Bytes of an open node beside its 17 a weight (state, splitting, warm start)."""
-REPORT_EVERY = 0.25
-"""Seconds between two calls of the progress callback."""
-
-log = logging.getLogger("cbs_opt")
-
-Progress = Callable[[int, float, float], None]
+BYTES_PER_WEIGHT = 17
+"""Of an open node: state, splitting, warm start."""
 
 
 def run(
@@ -60,7 +48,7 @@ def run(
     node_limit: int | None = None,
     memory_limit: float = 2e9,
     start: Any = None,
-    progress: Progress | None = None,
+    progress: tree.Progress | None = None,
     record: Callable[[NodeRecord], None] | None = None,
 ) -> Outcome:
     """Search until the gap is closed or a limit is reached.
@@ -83,20 +71,11 @@ def run(
         that each record stands for one bound.
     """
     gap = as_nonnegative(gap, "gap")
-    if time_limit is not None and time_limit != math.inf:
-        time_limit = as_nonnegative(time_limit, "time_limit")
-    search = _Search(problem, gap, record)
-    if start is not None:
-        mask = as_mask(start, "start", problem.n)
-        if not problem.Z.contains(mask):
-            raise PatternError(f"start: keeps {int(mask.sum())} weights and is outside the pattern ({problem.Z})")
-        search.offer(mask)
-    most_open = int(memory_limit / (OPEN_NODE + 17 * problem.n))
-    termination = search.explore(time_limit, node_limit, most_open, progress)
-    notes: tuple[str, ...] = ()
-    if termination is TerminationCondition.ITERATION_LIMIT and search.open_nodes >= most_open:
-        notes = (f"stopped at {search.open_nodes:,} open nodes, the memory limit of {memory_limit:.3g} bytes",)
-    return Outcome(search.mask, search.bound(), termination, search.nodes, notes)
+    time_limit = tree.checked_time_limit(time_limit)
+    return tree.search(
+        _Search(problem, gap, record), problem, bytes_per_weight=BYTES_PER_WEIGHT, time_limit=time_limit,
+        node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
+    )  # fmt: skip
 
 
 def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
@@ -117,17 +96,8 @@ def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first."""
     from cbs_opt.solvers.exact.bnb_kernels import process
 
-    notice = "compiling the branch-and-bound kernels, once per installation …"
-    cache_path = process.stats.cache_path  # None where there is no folder to keep compiled code in
-    compiled = cache_path is not None and any(Path(cache_path).glob("bnb_kernels.process-*.nbi"))
-    # An index that is there may still be of an older version: then the notice comes when it takes long.
-    timer = threading.Timer(5.0 if compiled else 0.0, log.warning, [notice])
-    timer.daemon = True
-    timer.start()
-    try:
-        run(PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2)))
-    finally:
-        timer.cancel()
+    problem = PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2))
+    announced(process, lambda: run(problem))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,79 +134,30 @@ class _Node(NamedTuple):
     share: float
 
 
-class _Search:
-    """The tree of one problem: open nodes on a heap, incumbent, counters. Values are in the block's units."""
+class _Search(tree.TreeSearch[_Node]):
+    """The tree of one problem. Values are in the block's units."""
 
     def __init__(self, problem: PruningProblem, gap: float, record: Callable[[NodeRecord], None] | None) -> None:
+        super().__init__(floor=0.0)
         self._record = record
         self._problem = problem
         self._free = problem.Z.free
         self._gap = gap
         self._block = CenteredBlock.of(problem)
         self._weight = self._block.H.diagonal()
-        self._rank = self._value = self._cutoff = self._closed = math.inf
-        self.nodes = 0
+        self._rank = math.inf
         state, D, self._budget = root_state(problem, self._block)
         self.mask = greedy_obs.run(problem).mask
         self.offer(self.mask)
-        self._heap = [_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)]
-        self._dive: _Node | None = None
+        self._heap.append(_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0))
 
-    def bound(self) -> float:
-        """A valid lower bound, in the units of f, at any moment (between two nodes or within one)."""
-        lowest = min(self._cutoff, self._value, self._closed)
-        if self._heap:
-            lowest = min(lowest, self._heap[0].bound)
-        if self._dive is not None:
-            lowest = min(lowest, self._dive.bound)
-        return self._block.bound(max(lowest, 0.0))
+    def in_units_of_f(self, value: float) -> float:
+        return self._block.bound(value)
 
-    @property
-    def open_nodes(self) -> int:
-        """Nodes that wait on the heap."""
-        return len(self._heap)
-
-    def explore(
-        self, time_limit: float | None, node_limit: int | None, most_open: int, progress: Progress | None
-    ) -> TerminationCondition:
-        """Process nodes until none can beat the incumbent, or a limit or Ctrl-C ends it."""
-        started = reported = time.perf_counter()
-        try:
-            while self._select():
-                now = time.perf_counter()
-                if time_limit is not None and now - started >= time_limit:
-                    return TerminationCondition.TIME_LIMIT
-                if (node_limit is not None and self.nodes >= node_limit) or len(self._heap) >= most_open:
-                    return TerminationCondition.ITERATION_LIMIT
-                if progress is not None and now - reported >= REPORT_EVERY:
-                    progress(self.nodes, self._block.bound(self._value), self.bound())
-                    reported = now
-                self._process()
-        except KeyboardInterrupt:
-            return TerminationCondition.INTERRUPTED
-        return TerminationCondition.CONVERGED
-
-    def _select(self) -> bool:
-        """Have a node to work on: the dive goes on, or starts anew at the lowest bound. False: the tree is done."""
-        if self._dive is not None and self._dive.bound >= self._cutoff:
-            self._dive = None
-        if self._dive is None and self._heap:
-            # Assigned before it leaves the heap: an interrupt in between must not lose it.
-            self._dive = self._heap[0]
-            heapq.heappop(self._heap)
-            if self._dive.bound >= self._cutoff:
-                # The lowest bound of all: nothing is left below the cutoff.
-                self._heap.clear()
-                self._dive = None
-        return self._dive is not None
-
-    def _process(self) -> None:
-        """Bound the node of the dive; fathom it, close it as a leaf, or branch and go on with one child."""
+    def branch(self, node: _Node) -> tuple[_Node, _Node] | None:
+        """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF, PRUNED, process
 
-        node = self._dive
-        assert node is not None, "selected before"
-        self.nodes += 1
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
         outcome, bound, tau, share, branch = process(
             self._block.H, self._block.c, state, D, w, node.tau, node.share, self._budget, self._cutoff,
@@ -252,21 +173,19 @@ class _Search:
         if outcome == LEAF:
             self._close(state == KEPT, bound)
         if outcome != BRANCH:
-            self._dive = None
-            return
+            return None
         self.offer(self._rounded(state, w))
         if self.nodes in RESTARTS:
             generator = np.random.default_rng(self.nodes)
             for _ in range(SEARCHES):
                 blurred = w * np.exp(generator.normal(size=len(w)))
                 self.offer(swap.improve(self._block.H, self._block.c, self._rounded(node.state, blurred), self._free))
-        children = []
-        for side in (KEPT, PRUNED):
-            child = state.copy()
-            child[branch] = side
-            children.append(_Node(bound, self.nodes, self.nodes - 1, child, D, w, tau, share))
-        heapq.heappush(self._heap, children[1])
-        self._dive = children[0]
+        kept, pruned = state.copy(), state.copy()
+        kept[branch], pruned[branch] = KEPT, PRUNED
+        return (
+            _Node(bound, self.nodes, self.nodes - 1, kept, D, w, tau, share),
+            _Node(bound, self.nodes, self.nodes - 1, pruned, D, w, tau, share),
+        )
 
     def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
         """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""
@@ -289,7 +208,6 @@ class _Search:
         self.offer(mask)
 
     def offer(self, mask: Mask) -> None:
-        """Take ``mask``, or what a local search from it finds, as the incumbent if it is better."""
         from cbs_opt.solvers.exact.bnb_kernels import support_value
 
         H, c = self._block.H, self._block.c

@@ -21,17 +21,20 @@ FATHOMED, LEAF, BRANCH = 0, 1, 2
 TOLERANCE = 3e-3
 """Relative gap between a relaxation and its bound (B) at which a node is content."""
 
+ROUNDS = 30
+"""Of the relaxation at most: cut short, its bound is often worth half of what it could be."""
+
 
 @kernel(fast=True)
-def eliminate(H, c, state, order, kept, W, d):
+def eliminate(H, c, state, order, W, L, d):
     """Reduce a node.
 
     Parameters
     ----------
     order : int array (a,)
-        Active weights, the ``kept`` ones of U first.
-    W : array (a, a), overwritten
-        Its trailing block becomes the lower triangle of H_F.
+        Active weights, those of U first.
+    W, L : arrays (a, a), overwritten
+        Lower triangles of H_AA and of its Cholesky factor.
     d : array (n,), overwritten
         The step w − c to the node's minimizer: −c on P, the OBS update on A.
 
@@ -54,35 +57,9 @@ def eliminate(H, c, state, order, kept, W, d):
             if state[j] == PRUNED:
                 total += H[i, j] * c[j]
         v[p] = total
-    column = np.empty(a)
-    for k in range(kept):
-        pivot = W[k, k]
-        if not pivot > 0.0:
-            return False, 0.0, 0.0
-        root = np.sqrt(pivot)
-        W[k, k] = root
-        for i in range(k + 1, a):
-            W[i, k] /= root
-            column[i] = W[i, k]
-        for i in range(k + 1, a):
-            factor = column[i]
-            for j in range(k + 1, i + 1):
-                W[i, j] -= factor * column[j]
-        v[k] /= root
-        for i in range(k + 1, a):
-            v[i] -= column[i] * v[k]
-    free = a - kept
-    if free > 0:
-        L = np.empty((free, free))
-        x = v[kept:]
-        if not cholesky(W[kept:, kept:], L):
-            return False, 0.0, 0.0
-        cholesky_solve(L, x)
-    for k in range(kept - 1, -1, -1):
-        total = v[k]
-        for i in range(k + 1, a):
-            total -= W[i, k] * v[i]
-        v[k] = total / W[k, k]
+    if not cholesky(W, L):
+        return False, 0.0, 0.0
+    cholesky_solve(L, v)
     for i in range(n):
         d[i] = -c[i] if state[i] == PRUNED else 0.0
     for p in range(a):
@@ -97,6 +74,18 @@ def eliminate(H, c, state, order, kept, W, d):
             value += 0.5 * d[i] * total
             size += abs(d[i]) * np.sqrt(H[i, i])
     return True, value, 2.0 * n * EPS * size * size
+
+
+@kernel(fast=True)
+def schur_complement(W, L, kept, HF):
+    """HF ← H_FF − H_FU H_UU⁻¹ H_UF, from H_AA and its factor, the ``kept`` weights of U first."""
+    for p in range(HF.shape[0]):
+        for q in range(p + 1):
+            total = W[kept + p, kept + q]
+            for k in range(kept):
+                total -= L[kept + p, k] * L[kept + q, k]
+            HF[p, q] = total
+            HF[q, p] = total
 
 
 @kernel()
@@ -117,7 +106,7 @@ def support_value(H, c, mask):
     order = order[:kept]
     W = np.empty((kept, kept))
     d = np.empty(n)
-    ok, value, margin = eliminate(H, c, state, order, kept, W, d)
+    ok, value, margin = eliminate(H, c, state, order, W, np.empty((kept, kept)), d)
     if not ok:
         return np.inf, np.inf
     return value, margin
@@ -188,8 +177,9 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
                 order[q] = i
                 q += 1
         W = np.empty((kept + free, kept + free))
+        LA = np.empty((kept + free, kept + free))
         d = np.empty(n)
-        ok, value, margin = eliminate(H, c, state, order, kept, W, d)
+        ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
             return BRANCH, best, tau, share, order[kept]
         if value - margin > best:
@@ -205,9 +195,7 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
             cF[p] = c[i] + d[i]
             DF[p] = D[i]
             wF[p] = w[i]
-            for q in range(p + 1):
-                HF[p, q] = W[kept + p, kept + q]
-                HF[q, p] = HF[p, q]
+        schur_complement(W, LA, kept, HF)
         bF = np.empty(free)
         times(HF, cF, bF)
         R = np.empty((free, free))
@@ -228,7 +216,7 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
             )
         else:
             bound, kth, next_score, tau, _, _ = relax(
-                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, 12, scores, work, L
+                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, ROUNDS, scores, work, L
             )
         spread = 0.0
         for i in range(n):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cbs_opt
 import cbs_opt.errors
 from cbs_opt.result import SolutionStatus, TerminationCondition
-from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact import bnb, tree
 from instances import best_by_enumeration, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -173,7 +173,7 @@ def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnb, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(tree, "REPORT_EVERY", 0.0)
     problem = gram(40, 60, 1e-4).pruning(30)
     seen: list[tuple[int, float, float]] = []
     solution = cbs_opt.solve(problem, "bnb", progress=lambda *report: seen.append(report))

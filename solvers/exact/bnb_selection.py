@@ -1,0 +1,227 @@
+"""Branch and bound on the selection (CBS-S): the best mask with the kept weights as trained, proven.
+
+With p = 1 − z, A = diag(w̄) H diag(w̄) and ℓ = −g∘w̄ the problem is the binary QP min ½pᵀAp + ℓᵀp, Σp ≥ k.
+``bnb_selection_kernels.process`` bounds a node by the box QP of a diagonal splitting A = R + diag(D), inherited and
+re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives follow the relaxed point.
+
+References: for binary p the diagonal may be moved into the linear term (Hammer & Rubin, RIRO 4, 1970); the D that
+makes the box QP's bound largest is the solution of an SDP (Billionnet & Elloumi, Mathematical Programming 109, 2007),
+which the coordinate ascent approaches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import SolverError
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.registry import MethodSpec, Objective
+from cbs_opt.result import GAP_TOLERANCE, Outcome
+from cbs_opt.solvers.exact import tree
+from cbs_opt.solvers.exact.compiling import announced
+from cbs_opt.validate import EPS, Mask, Matrix, Vector, as_nonnegative
+
+FIRST_SHARE = 0.1
+"""Barrier of the splitting ascent at the root; the first splitting is already about as good."""
+ROOT_ROUNDS = 60
+NODE_ROUNDS = 1
+PASSES = 1
+BYTES_PER_WEIGHT = 17
+"""Of an open node: state, splitting, warm start."""
+
+
+def run(
+    problem: PruningProblem,
+    *,
+    gap: float = GAP_TOLERANCE,
+    time_limit: float | None = None,
+    node_limit: int | None = None,
+    memory_limit: float = 2e9,
+    start: Any = None,
+    progress: tree.Progress | None = None,
+) -> Outcome:
+    """Search until the gap is closed or a limit is reached.
+
+    Parameters
+    ----------
+    gap : float
+        Relative gap at which the search ends.
+    time_limit : float, optional
+        Seconds.
+    node_limit : int, optional
+    memory_limit : float
+        Bytes that open nodes may take, about; the search stops there and says so.
+    start : boolean array, shape (n,), optional
+        A mask in Z to begin with, beside the one of local search from the smallest A_ii.
+    progress : callable, optional
+        ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+    """
+    gap = as_nonnegative(gap, "gap")
+    time_limit = tree.checked_time_limit(time_limit)
+    return tree.search(
+        _Search(problem, gap), problem, bytes_per_weight=BYTES_PER_WEIGHT, time_limit=time_limit,
+        node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
+    )  # fmt: skip
+
+
+@cache
+def prepare() -> None:
+    """Load the compiled kernels; where that was never done, say that they are compiled first."""
+    from cbs_opt.solvers.exact.bnb_selection_kernels import process
+
+    problem = PruningProblem(np.arange(1.0, 7.0), np.eye(6) + 0.9, pattern=Cardinality(6, 3))
+    announced(process, lambda: run(problem))
+
+
+@dataclass(frozen=True, eq=False)
+class SelectionBlock:
+    """min ½pᵀAp + ℓᵀp in units where the largest A_ii is near 1; f = offset + scale · (that).
+
+    Parameters
+    ----------
+    A : array, shape (n, n)
+    ell : array, shape (n,)
+    offset : float
+        f(w̄).
+    scale : float
+        Unit of f, a power of two.
+    """
+
+    A: Matrix
+    ell: Vector
+    offset: float
+    scale: float
+
+    @classmethod
+    def of(cls, problem: PruningProblem) -> SelectionBlock:
+        """From ``problem``, scaled by powers of two only: every entry is w̄_i·H_ij·w̄_j but for its roundings."""
+        H = problem.curvature.dense()
+        _, exponents = np.frexp(np.sqrt(H.diagonal()))
+        unit = np.ldexp(1.0, -exponents)  # weights in these units have H_ii in [¼, 1)
+        x = problem.w_bar / unit
+        largest = float(np.abs(x).max())
+        size = float(np.ldexp(1.0, int(np.frexp(largest)[1]))) if largest > 0 else 1.0
+        x = x / size
+        return cls(
+            A=np.ascontiguousarray(H * unit * unit[:, None] * x * x[:, None]),
+            ell=-(problem.linear_term() * unit / size) * x,
+            offset=problem.offset,
+            scale=size * size,
+        )
+
+    def in_units_of_f(self, value: float) -> float:
+        """``value`` in the units of f, rounded down."""
+        change = self.scale * value
+        return change + self.offset if 0.0 in (change, self.offset) else math.nextafter(change + self.offset, -math.inf)
+
+
+class _Node(NamedTuple):
+    """An open node: a valid bound, its age, what is fixed, a certified splitting, and a warm start."""
+
+    bound: float
+    age: int
+    state: NDArray[np.int8]
+    D: Vector
+    p: Vector
+    mu: float
+    share: float
+
+
+class _Search(tree.TreeSearch[_Node]):
+    """The tree of one problem. Values are in the block's units."""
+
+    def __init__(self, problem: PruningProblem, gap: float) -> None:
+        from cbs_opt.solvers.exact.bnb_selection_kernels import KEPT, PRUNED
+
+        pattern = problem.Z
+        assert isinstance(pattern, Cardinality), "checked by the method's spec"
+        self._block = block = SelectionBlock.of(problem)
+        # A ⪰ 0: no mask lies below this.
+        lowest = float(np.minimum(block.ell, 0.0).sum())
+        super().__init__(floor=lowest * (1.0 + problem.n * EPS))
+        self._free, self._k, self._gap = pattern.free, pattern.prune, gap
+        self.mask = pattern.argmax(block.A.diagonal())
+        self.offer(self.mask)
+        state = np.zeros(problem.n, dtype=np.int8)
+        state[pattern.keep] = KEPT
+        state[pattern.forbid | (~pattern.keep & (problem.w_bar == 0.0))] = PRUNED  # zeros are pruned for nothing
+        p = np.full(problem.n, self._k / problem.n)
+        self._heap.append(_Node(self._floor, 0, state, first_splitting(block), p, 0.0, FIRST_SHARE))
+
+    def in_units_of_f(self, value: float) -> float:
+        return self._block.in_units_of_f(value)
+
+    def branch(self, node: _Node) -> tuple[_Node, _Node] | None:
+        """Fathom the node, close it as a leaf, or branch; the dive follows the relaxed point."""
+        from cbs_opt.solvers.exact.bnb_selection_kernels import BRANCH, KEPT, LEAF, PRUNED, process
+
+        state, D, p = node.state.copy(), node.D.copy(), node.p.copy()
+        outcome, bound, mu, share, branch = process(
+            self._block.A, self._block.ell, state, D, p, node.mu, node.share, self._k, self._cutoff,
+            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, PASSES,
+        )  # fmt: skip
+        bound = max(bound, node.bound)
+        if outcome == LEAF:
+            # What its round-off leaves open goes into the bound of the whole search.
+            self._closed = min(self._closed, bound)
+            self.offer(state == KEPT)
+        if outcome != BRANCH:
+            return None
+        self.offer(self._rounded(state, p))
+        kept, pruned = state.copy(), state.copy()
+        kept[branch], pruned[branch] = KEPT, PRUNED
+        keeping, pruning = (_Node(bound, self.nodes, child, D, p, mu, share) for child in (kept, pruned))
+        return (keeping, pruning) if p[branch] < 0.5 else (pruning, keeping)
+
+    def _rounded(self, state: NDArray[np.int8], p: Vector) -> Mask:
+        """The relaxed point's largest p_i pruned, as many as the node must still prune."""
+        from cbs_opt.solvers.exact.bnb_selection_kernels import FREE, PRUNED
+
+        pruned: Mask = state == PRUNED
+        free = np.flatnonzero(state == FREE)
+        left = max(self._k - int(pruned.sum()), 0)
+        pruned[free[np.argsort(-p[free], kind="stable")[:left]]] = True
+        return ~pruned
+
+    def offer(self, mask: Mask) -> None:
+        from cbs_opt.solvers.exact.bnb_selection_kernels import descend
+
+        pruned = ~mask
+        value = descend(self._block.A, self._block.ell, self._free, self._k, pruned)
+        if value < self._value:
+            self._value, self.mask = value, ~pruned
+            change = self.in_units_of_f(value)
+            self._cutoff = value - 0.9 * self._gap * abs(change) / self._block.scale
+
+
+def first_splitting(block: SelectionBlock) -> Vector:
+    """A certified D to start from: nearly the smallest eigenvalue of A with its diagonal scaled to one, times A_ii."""
+    from cbs_opt.solvers.exact.bnb_selection_kernels import certify
+
+    n = len(block.ell)
+    scale = np.sqrt(np.maximum(block.A.diagonal(), 1e-300))
+    D = 0.9 * float(np.linalg.eigvalsh(block.A / scale / scale[:, None])[0]) * block.A.diagonal()
+    R, work, L = np.empty((3, n, n))
+    if not certify(block.A, D, R, work, L):
+        raise SolverError("bnb-selection: the curvature is far from positive definite; add damping")
+    return D
+
+
+SPEC = MethodSpec(
+    name="bnb-selection",
+    run=run,
+    summary="selection (CBS-S) proven optimal by branch and bound on a diagonal splitting, with screening",
+    exact=True,
+    objective=Objective.SELECTION,
+    reference="Yu, Serra, Ramalingam & Zhe, ICML 2022 (CBS-S); Billionnet & Elloumi 2007",
+    requires=("numba",),
+    max_n=1000,
+    prepare=prepare,
+)
