@@ -66,7 +66,7 @@ def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
         elif name.startswith("enumeration"):
             skipped[name] = "an oracle for tests; name it to run it"
         elif spec.exact and spec.objective is Objective.SELECTION:
-            skipped[name] = "proves the selection problem only, and takes long; name it to run it"
+            skipped[name] = "proves the selection problem only; name it to run it"
         elif spec.exact and name != "bnb":
             skipped[name] = "proves what bnb proves, and takes longer; name it to run it"
         else:

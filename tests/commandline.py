@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,10 @@ class Run:
     code: int
     out: str
     err: str
+
+    def json(self) -> Any:
+        """The one JSON object on stdout."""
+        return json.loads(self.out)
 
     def refused(self, *words: str, code: int = 2) -> None:
         """One sentence on stderr with all of ``words``, nothing on stdout."""

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cbs_opt.cli import certify, compare, export, methods, solve, study
+from cbs_opt.cli import certify, compare, export, methods, prune, solve, study
 from cbs_opt.cli.common import sentence
 from cbs_opt.errors import CbsOptError
 
@@ -41,7 +41,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (study.study, solve.solve, compare.compare, certify.certify, export.export, methods.methods):
+for command in (
+    study.study, prune.prune, solve.solve, compare.compare, certify.certify, export.export, methods.methods
+):  # fmt: skip
     app.command()(command)
 
 

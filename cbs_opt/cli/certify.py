@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import Block, Json, check_outputs, emit, number, percent, say, seconds, working
+from cbs_opt.cli.common import (
+    Json,
+    PatternOption,
+    check_outputs,
+    emit,
+    n_of_m,
+    number,
+    percent,
+    say,
+    seconds,
+    split_names,
+    working,
+)
+from cbs_opt.cli.prune import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,44 +29,73 @@ if TYPE_CHECKING:
 
 
 def certify(
-    block: Block,
+    block: Annotated[
+        Path, typer.Argument(metavar="BLOCK|NETWORK", help="A block file (.npz), or a network as in `cbs-opt prune`.")
+    ],
     mask: Annotated[
         Path | None,
         typer.Option(
             "--mask", metavar="FILE", help="The mask (1 keeps): .npz or .safetensors with an array mask, or only one."
         ),
     ] = None,
-    weights: Annotated[
+    pruned: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="The pruned weights, judged as they are; zero where pruned."),
+        typer.Option("--pruned", metavar="FILE", help="The pruned weights, judged as they are; zero where pruned."),
     ] = None,
+    weights: WeightsFile = None,
+    data: DataFile = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="m", min=1, help="Of a network's loss model (default 1000).")
+    ] = None,
+    damping: Damping = None,
+    dampening_frac: DampeningFrac = None,
+    targets: Targets = None,
+    ignore: Ignore = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples.")] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
             "--time-limit", metavar="S", min=0, help="Seconds to tighten a small block's bound (0: none; default 10)."
         ),
     ] = None,
+    pattern: PatternOption = None,
     certificate: Annotated[
         Path | None,
         typer.Option("--certificate", metavar="FILE", help="Verify this certificate of `cbs-opt solve` instead."),
     ] = None,
     json: Json = None,
 ) -> None:
-    """How far a mask from any tool is from the best possible at its own sparsity: bound and gap.
+    """How far a mask from any tool is from the best possible at its own sparsity (or --pattern): bound and gap.
 
     The file that `cbs-opt solve --out` writes serves as mask and weights at once.
 
     With --certificate it proves the bound of a certificate anew, independently of any search and in exact arithmetic;
     the exit code is 1 where that fails.
 
+    A network is judged by the Fisher of its dense weights: --weights and --data as for `cbs-opt prune`, and what is
+    judged as --mask (a tensor a layer), as a checkpoint with zeros (--pruned), or as both.
+
     Example: cbs-opt certify block.npz --mask mask.npz
     """
+    of_a_network = {"--weights": weights, "--data": data, "--samples": samples, "--damping": damping,
+                    "--dampening-frac": dampening_frac, "--targets": targets, "--ignore": ignore, "--seed": seed}
+    if _is_network(block):
+        if certificate is not None or time_limit is not None or pattern is not None:
+            raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
+        check_outputs(json, inputs=[mask, pruned, weights, data])
+        _network(str(block), mask, pruned, of_a_network, json)
+        return
+    for name, value in of_a_network.items():
+        if value is not None:
+            raise InputError(f"{name}: belongs to a network; leave it out for a block")
     if (mask is None) == (certificate is None):
         raise InputError("give exactly one of --mask FILE and --certificate FILE")
-    check_outputs(json, inputs=[block, mask, weights, certificate])
+    check_outputs(json, inputs=[block, mask, pruned, certificate])
     if certificate is not None:
-        if weights is not None:
-            raise InputError("--weights belongs to --mask; a certificate has its own")
+        if pruned is not None:
+            raise InputError("--pruned belongs to --mask; a certificate has its own")
+        if pattern is not None:
+            raise InputError("--pattern belongs to --mask; a certificate has its own")
         if time_limit is not None:
             raise InputError("--time-limit belongs to --mask; a certificate is verified in full, leave it out")
         _verify(block, certificate, json)
@@ -65,9 +107,43 @@ def certify(
 
     problem = PruningProblem.load(block)
     chosen = load_mask(mask, problem.n)
-    given = load_weights(weights or mask, problem.n, required=weights is not None)
+    given = load_weights(pruned or mask, problem.n, required=pruned is not None)
     with working(f"bounding {problem.name}, {problem.n} weights"):
-        judged = run(problem, chosen, given, time_limit=10.0 if time_limit is None else time_limit)
+        judged = run(
+            problem, chosen, given, time_limit=10.0 if time_limit is None else time_limit,
+            pattern=None if pattern is None else n_of_m(pattern, problem.n),
+        )  # fmt: skip
+    emit(json, judged.to_dict(), lambda: _show(judged))
+
+
+def _is_network(block: Path) -> bool:
+    from cbs_opt.networks import NETWORKS
+
+    return not block.exists() and (str(block) in NETWORKS or ":" in str(block))
+
+
+def _network(
+    name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None
+) -> None:
+    from cbs_opt.network import digits_data, load_data, load_network, load_tensors
+    from cbs_opt.pruning.certify import certify_network, load_masks
+
+    if mask is None and pruned is None:
+        raise InputError("give --mask FILE, --pruned FILE, or both")
+    weights, data = options["--weights"], options["--data"]
+    if data is None and name != "digits":
+        raise InputError(f"network {name}: needs the samples of its loss model; give --data FILE")
+    model = load_network(name, weights)
+    samples = digits_data() if data is None else load_data(data, name)
+    with working(f"bounding {name}"):
+        judged = certify_network(
+            model, samples,
+            None if mask is None else load_masks(mask), None if pruned is None else load_tensors(pruned),
+            samples=1_000 if options["--samples"] is None else options["--samples"], damping=options["--damping"],
+            dampening_frac=options["--dampening-frac"],
+            targets=split_names(options["--targets"], "--targets") or ("*",),
+            ignore=split_names(options["--ignore"], "--ignore") or (), seed=options["--seed"] or 0, name=name,
+        )  # fmt: skip
     emit(json, judged.to_dict(), lambda: _show(judged))
 
 

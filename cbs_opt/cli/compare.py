@@ -14,6 +14,7 @@ import typer
 from cbs_opt.cli.common import (
     Gap,
     Json,
+    PatternOption,
     Prune,
     Seed,
     Sparsity,
@@ -59,6 +60,7 @@ def compare(
     ],
     sparsity: Sparsity = None,
     prune: Prune = None,
+    pattern: PatternOption = None,
     methods: Annotated[
         str | None,
         typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
@@ -78,7 +80,7 @@ def compare(
     from cbs_opt.comparator import compare as run
     from cbs_opt.run import method as find_method
 
-    require_one(sparsity, prune)
+    require_one(sparsity, prune, pattern)
     names = split_names(methods, "--methods")
     for name in names or ():
         reason = find_method(name).unavailable_because()
@@ -94,7 +96,7 @@ def compare(
     with working("comparing") as progress:
         for i, file in enumerate(files, 1):
             try:
-                problem = load_problem(file, sparsity, prune)
+                problem = load_problem(file, sparsity, prune, pattern)
                 where = f"block {i} of {len(files)}, {problem.name}: "
                 done.append(run(problem, names, seed=seed, on_row=partial(_announce, progress, where), **options))
                 units.append(_unit(problem))

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import Block, Json, Prune, Sparsity, check_outputs, emit, load_problem, say, working
+from cbs_opt.cli.common import (
+    Block,
+    Json,
+    PatternOption,
+    Prune,
+    Sparsity,
+    check_outputs,
+    emit,
+    load_problem,
+    say,
+    working,
+)
 from cbs_opt.errors import InputError, TooLargeError, UnsupportedError
 
 SUFFIXES = (".lp", ".mps", ".nl")
@@ -24,6 +35,7 @@ def export(
     ] = "joint-bigm",
     sparsity: Sparsity = None,
     prune: Prune = None,
+    pattern: PatternOption = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="FILE", help="The mask, for the formulation update-qp.")
     ] = None,
@@ -57,15 +69,17 @@ def export(
     if "mask" in accepted:
         if mask is None:
             raise InputError(f"formulation {formulation}: needs the mask, give --mask FILE")
-        if sparsity is not None or prune is not None:
-            raise InputError(f"formulation {formulation}: prunes what --mask prunes; leave out --sparsity and --prune")
+        if sparsity is not None or prune is not None or pattern is not None:
+            raise InputError(
+                f"formulation {formulation}: prunes what --mask prunes; leave out --sparsity, --prune and --pattern"
+            )
         from cbs_opt.certify import load_mask
         from cbs_opt.problem import PruningProblem
 
         problem = PruningProblem.load(block)
         options["mask"] = load_mask(mask, problem.n)
     else:
-        problem = load_problem(block, sparsity, prune)
+        problem = load_problem(block, sparsity, prune, pattern)
     if problem.n > MAX_N:
         raise TooLargeError(
             f"{block}: has {problem.n} weights, an exported model takes at most {MAX_N}; cut it into smaller blocks"

@@ -11,6 +11,7 @@ from cbs_opt.cli.common import (
     Block,
     Gap,
     Json,
+    PatternOption,
     Prune,
     Seed,
     Sparsity,
@@ -37,6 +38,7 @@ def solve(
     block: Block,
     sparsity: Sparsity = None,
     prune: Prune = None,
+    pattern: PatternOption = None,
     method: Annotated[str, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`.")] = "bnb",
     time_limit: TimeLimit = None,
     gap: Gap = None,
@@ -69,7 +71,7 @@ def solve(
     check_outputs(out, certificate, json, inputs=[block])
     if out is not None:
         suffix_of(out)
-    problem = load_problem(block, sparsity, prune)
+    problem = load_problem(block, sparsity, prune, pattern)
     records: list[NodeRecord] = []
     if certificate is not None:
         from cbs_opt.proof import node_limit_of, require_certifiable

@@ -94,8 +94,8 @@ def test_files_that_cannot_be_read(cli: Cli, tmp_path: Path, block: Path) -> Non
         (["--sparsity", "-0.1"], ["sparsity: is -0.1"]),
         (["--sparsity", "nan"], ["sparsity: is nan"]),
         (["--sparsity", "abc"], ["--sparsity"]),
-        (["--sparsity", "0.5", "--prune", "1"], ["exactly one of --sparsity R and --prune K"]),
-        ([], ["exactly one of --sparsity R and --prune K"]),
+        (["--sparsity", "0.5", "--prune", "1"], ["exactly one of --sparsity R, --prune K and --pattern N:M"]),
+        ([], ["exactly one of --sparsity R, --prune K and --pattern N:M"]),
         (["--prune", "1", "--time-limit", "1"], ["method magnitude: has no option time_limit; it has none"]),
         (["--prune", "1", "--method", "magnitud"], ["did you mean magnitude?", "there are "]),
         (["--prune", "1", "--method", "bnb", "--time-limit", "nan"], ["time_limit: is nan"]),
@@ -147,8 +147,8 @@ def test_other_options_that_would_be_ignored_are_refused(cli: Cli, block: Path, 
         run.refused(f"{option[0]}: makes no difference to block files")
     np.savez(tmp_path / "mask.npz", mask=np.arange(8) % 2)
     words = ("export", block, tmp_path / "m.lp", "--formulation", "update-qp", "--mask", tmp_path / "mask.npz")
-    for option in (("--prune", 9), ("--sparsity", 0.5)):
-        cli(*words, *option).refused("leave out --sparsity and --prune")
+    for option in (("--prune", 9), ("--sparsity", 0.5), ("--pattern", "2:4")):
+        cli(*words, *option).refused("leave out --sparsity, --prune and --pattern")
     certifying = ("certify", block, "--certificate", tmp_path / "c.npz")
     cli(*certifying, "--time-limit", 1).refused("--time-limit belongs to --mask")
     assert not (tmp_path / "m.lp").exists()
@@ -213,7 +213,7 @@ def test_bad_masks_and_weights(cli: Cli, block: Path, tmp_path: Path) -> None:
         (saved("w2.npz", weights=np.where(z, np.inf, 0)), "weights: entry 1 is inf"),
         (saved("w3.npz", weights=np.ones(3)), "weights: has 3 entries, but the block has 8 weights"),
     ):
-        cli("certify", block, "--mask", good, "--weights", weights).refused(word)
+        cli("certify", block, "--mask", good, "--pruned", weights).refused(word)
 
 
 def test_too_many_weights_for_an_exact_method_are_refused_at_once(cli: Cli, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_a_mask_from_any_tool_is_certified_at_its_own_sparsity(cli: Cli, block: 
         assert data["objective"] == problem.objective(obs_update(problem, z))
         assert data["selection_objective"] == problem.objective(given)
         assert data["given_objective"] is data["given_gap"] is None
-    run = cli("certify", block, "--mask", tmp_path / "only.npz", "--weights", tmp_path / "weights.npz", "--json", "-")
+    run = cli("certify", block, "--mask", tmp_path / "only.npz", "--pruned", tmp_path / "weights.npz", "--json", "-")
     assert parsed(run.out)["given_objective"] == pytest.approx(problem.objective(given), rel=1e-6)
     shown = cli("certify", block, "--mask", tmp_path / "only.npz")
     assert "a mask that prunes 6 of 8 weights" in shown.out

@@ -63,7 +63,7 @@ def test_bad_input_ends_with_2(cli: Cli, block: Path, tmp_path: Path) -> None:
     file = tmp_path / "proof.npz"
     cli("solve", block, "--prune", 7, "--certificate", file)
     cli("certify", block, "--mask", file, "--certificate", file).refused("give exactly one of")
-    cli("certify", block, "--weights", file, "--certificate", file).refused("--weights belongs to --mask")
+    cli("certify", block, "--pruned", file, "--certificate", file).refused("--pruned belongs to --mask")
     cli("certify", block, "--certificate", block).refused("row0.npz", "is no certificate")
     small = make_block(tmp_path / "small.npz", n=5)
     cli("certify", small, "--certificate", file).refused("is for 12 weights, but the block has 5")

@@ -1,0 +1,170 @@
+"""`cbs-opt prune`: a whole network, pruned, re-tuned and certified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cbs_opt.cli.common import (
+    Json,
+    Seed,
+    check_outputs,
+    emit,
+    number,
+    percent,
+    say,
+    seconds,
+    split_names,
+    table,
+    working,
+)
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.pruning import Pruned
+
+Network = Annotated[
+    str,
+    typer.Option(
+        "--network", metavar="N", help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50 or module:factory."
+    ),
+]
+WeightsFile = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights (.safetensors, .npz or .pt).")
+]
+DataFile = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
+]
+Damping = Annotated[
+    float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")
+]
+DampeningFrac = Annotated[
+    float | None, typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of the mean diagonal.")
+]
+Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]
+Targets = Annotated[
+    str | None, typer.Option("--targets", metavar="P,P", help="Layers to prune, by name patterns ('layer1.*,fc').")
+]
+Ignore = Annotated[str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, likewise.")]
+Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]
+
+
+def prune(
+    sparsity: Annotated[
+        float, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
+    ],
+    network: Network = "digits",
+    weights: WeightsFile = None,
+    data: DataFile = None,
+    curvature: Annotated[
+        str, typer.Option("--curvature", metavar="C", help="fisher, gram, sequential or gauss-newton.")
+    ] = "fisher",
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`; default: the best.")
+    ] = None,
+    samples: Samples = 1_000,
+    damping: Damping = None,
+    dampening_frac: DampeningFrac = None,
+    targets: Targets = None,
+    ignore: Ignore = None,
+    partition: Annotated[
+        str, typer.Option("--partition", metavar="P", help="Of the Fisher: network, layer, row or weights a chunk.")
+    ] = "network",
+    allocation: Annotated[
+        str,
+        typer.Option("--allocation", metavar="A", help="Of gram and sequential: sensitivity, magnitude or uniform."),
+    ] = "sensitivity",
+    average: Annotated[int, typer.Option("--average", metavar="B", min=1, help="Samples a gradient row.")] = 1,
+    first_order: Annotated[bool, typer.Option("--first-order", help="Keep the gradient in the Fisher model.")] = False,
+    stages: Annotated[int, typer.Option("--stages", metavar="N", min=1, help="Prune in so many steps.")] = 1,
+    schedule: Annotated[str, typer.Option("--schedule", metavar="S", help="linear, exponential or cubic.")] = "cubic",
+    settle: Annotated[int, typer.Option("--settle", metavar="N", min=0, help="More stages at the final sparsity.")] = 0,
+    revive: Annotated[bool, typer.Option("--revive", help="Later stages may take back what was pruned.")] = False,
+    batchnorm: Annotated[
+        bool, typer.Option("--reestimate-batchnorm", help="Estimate batch-normalization statistics anew at the end.")
+    ] = False,
+    bound: Annotated[
+        bool, typer.Option("--bound/--no-bound", help="Prove a lower bound even where the method has none.")
+    ] = True,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the pruned network (.safetensors).")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks (.safetensors, 1 keeps).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Prune a whole network: choose the weights, re-tune the others, and prove how far that is from the best possible.
+
+    With no network given it prunes the embedded digits network. The gap is about the quadratic model of the last stage.
+
+    Example: cbs-opt prune --network mlpnet --weights W.npz --data D.npz --sparsity 0.9 --out P.safetensors
+    """
+    from cbs_opt.network import digits_data, load_data, load_network
+    from cbs_opt.pruning import prune as run
+
+    check_outputs(out, masks, json, inputs=[weights, data])
+    for file in (out, masks):
+        if file is not None and file.suffix.lower() != ".safetensors":
+            raise InputError(f"{file}: networks and masks are written as .safetensors; give the file that suffix")
+    if data is None and network != "digits":
+        raise InputError(f"network {network}: needs calibration samples; give --data FILE")
+    model = load_network(network, weights)
+    samples_of = digits_data() if data is None else load_data(data, network)
+    with working(f"pruning {network}") as tell:
+        pruned = run(
+            model, samples_of, sparsity,
+            curvature=curvature, method=method or "", samples=samples, damping=damping, dampening_frac=dampening_frac,
+            targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
+            partition=int(partition) if partition.isdigit() else partition, allocation=allocation, average=average,
+            first_order=first_order, stages=stages, schedule=schedule, settle=settle, revive=revive,
+            reestimate_batchnorm=batchnorm, bound=bound, seed=seed, device=device,
+            progress=lambda words: tell(f"{network}: {words}"),
+        )  # fmt: skip
+    if out is not None:
+        pruned.save(out)
+    if masks is not None:
+        pruned.save_masks(masks)
+    emit(json, {"network": network, **pruned.to_dict()}, lambda: _show(network, pruned, out, masks))
+
+
+def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) -> None:
+    n, settings = pruned.weights.n, pruned.settings
+    say(f"{network}: pruned {pruned.weights.pruned:,} of {n:,} weights ({100 * pruned.sparsity:.2f} %), "
+        f"{settings['curvature']} curvature, {settings['method']}")
+    if len(pruned.stages) > 1:
+        rows = [
+            [str(i + 1), f"{100 * s.sparsity:.2f} %", number(s.objective), percent(s.gap), _share(s.accuracy)]
+            for i, s in enumerate(pruned.stages)
+        ]
+        columns = [("stage", "right"), ("sparsity", "right"), ("objective", "right"), ("gap", "right"),
+                   ("accuracy", "right")]
+        say(table(None, columns, rows))
+    own = any(layer.objective is not None for layer in pruned.layers)
+    columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("sparsity", "right")]
+    columns += [("objective", "right"), ("bound", "right")] if own else []
+    say(table(None, columns, [
+        [layer.name, f"{layer.n:,}", f"{layer.pruned:,}", f"{100 * layer.sparsity:.1f} %"]
+        + ([number(layer.objective), number(layer.bound)] if own else [])
+        for layer in pruned.layers
+    ]))  # fmt: skip
+    say(f"  objective      {number(pruned.objective)}")
+    say(f"  proven bound   {number(pruned.bound)}  (gap {percent(pruned.gap)})")
+    if pruned.accuracy is not None:
+        say(f"  accuracy       {_share(pruned.accuracy)}  (dense {_share(pruned.accuracy_dense)})")
+    say("  time           " + ", ".join(f"{phase} {seconds(spent)}" for phase, spent in pruned.seconds.items()))
+    for note in pruned.notes:
+        say(f"  note: {note}")
+    for file, what in ((out, "network"), (masks, "masks")):
+        if file is not None:
+            say(f"wrote the {what} to {file}")
+    say("The gap is about the quadratic model of the loss, not about accuracy.")
+
+
+def _share(accuracy: float | None) -> str:
+    return "–" if accuracy is None else f"{100 * accuracy:.2f} %"

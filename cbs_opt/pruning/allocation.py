@@ -1,0 +1,98 @@
+"""How many weights each output row of each layer shall lose, so that the network loses ``prune`` of them.
+
+- ``uniform``: every row the same share.
+- ``magnitude``: as many as the row has among the network's smallest |w|.
+- ``sensitivity``: each row's greedy OBS trace (``greedy_rows``) on the layer's Gram says what each further weight
+  costs, the row's sensitivity S_r (``sensitivity``) how much the network's outputs feel it; the cheapest weights of all
+  traces go. That minimizes Σ_r S_r · (loss of row r) over the convexified traces, exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect import layer_grams
+from cbs_opt.patterns import Cardinality, prune_count
+from cbs_opt.pruning.layer_problems import group_problem, groups
+from cbs_opt.pruning.sensitivity import sensitivities
+from cbs_opt.pruning.weights import Weights
+from cbs_opt.registry import unknown_name
+from cbs_opt.validate import Vector
+
+if TYPE_CHECKING:
+    import torch
+
+ALLOCATIONS = ("sensitivity", "magnitude", "uniform")
+
+Counts = NDArray[np.int64]
+
+
+def row_quotas(
+    kind: str,
+    model: torch.nn.Module,
+    x: NDArray[Any],
+    weights: Weights,
+    prune: int,
+    *,
+    damping: float | None,
+    dampening_frac: float | None,
+    seed: int = 0,
+) -> dict[str, Counts]:
+    """The least number of zeros of each row, shape (out,), by module name; those the mask has already included.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Holds ``weights``.
+    x : array, shape (m, ...)
+        Samples for the Gram matrices and the sensitivities.
+    prune : int
+        Zeros of the whole network, at least.
+
+    Raises
+    ------
+    UnknownMethodError
+        An allocation nobody knows.
+    """
+    if kind not in ALLOCATIONS:
+        raise unknown_name("allocation", kind, list(ALLOCATIONS))
+    if kind == "uniform":
+        share = prune / weights.n
+        return {t.name: np.full(t.outputs, prune_count(t.inputs, share)) for t in weights.targets}
+    if kind == "magnitude":
+        costs = np.abs(weights.values)
+    else:
+        costs = _trace_costs(model, x, weights, damping, dampening_frac, seed)
+    zeros = np.zeros(weights.n, dtype=np.bool_)
+    zeros[np.argsort(np.where(weights.mask, costs, -np.inf), kind="stable")[:prune]] = True
+    return {t.name: zeros[part].reshape(t.outputs, t.inputs).sum(axis=1) for t, part in weights.parts()}
+
+
+def _trace_costs(
+    model: torch.nn.Module,
+    x: NDArray[Any],
+    weights: Weights,
+    damping: float | None,
+    dampening_frac: float | None,
+    seed: int,
+) -> Vector:
+    """What each weight costs in its row's trace, times the row's sensitivity, shape (n,)."""
+    from cbs_opt.solvers.heuristic.greedy_rows import trace_slopes
+
+    felt = sensitivities(model, x, weights.targets, seed=seed)
+    layers = layer_grams(model, x, weights.targets, damping=damping, dampening_frac=dampening_frac)
+    masks = weights.masks()
+    costs = []
+    for target in weights.targets:
+        layer, mask = layers[target.name], masks[target.name]
+        slopes = np.empty(mask.shape)
+        for group, rows in groups(target):
+            gone = np.flatnonzero(~mask[rows])
+            everything = Cardinality(mask[rows].size, mask[rows].size, forbid=gone)
+            slopes[rows] = trace_slopes(group_problem(layer, group, rows, everything))
+        # What is pruned already has no slope, and costs nothing.
+        costs.append((np.where(mask, slopes, 0.0) * felt[target.name][:, None]).ravel())
+    return np.concatenate(costs)

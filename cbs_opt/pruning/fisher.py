@@ -1,0 +1,122 @@
+"""One stage on the empirical Fisher of per-sample gradients, of the whole network or block-diagonal.
+
+f(w) = gᵀ(w − w̄) + ½(w − w̄)ᵀ(GᵀG/m + λI)(w − w̄) over all weights that are still kept, with w̄ the weights the stage
+begins with and g = 0, or the mean gradient where the first-order term is asked for. ``partition`` cuts the Fisher:
+entries between different layers, rows or chunks are dropped. The sparsity is always that of the whole network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.bound import lower_bound
+from cbs_opt.collect import GradientFactor, gradient_factor
+from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature, resolve_damping
+from cbs_opt.errors import InputError
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.weights import Weights
+from cbs_opt.run import solve
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.pruning.settings import Settings
+
+
+def fisher_stage(
+    now: torch.nn.Module,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    weights: Weights,
+    prune: int,
+    settings: Settings,
+    clock: Clock,
+) -> Stage:
+    """Prune at least ``prune`` weights, those that ``weights`` has pruned already among them.
+
+    Parameters
+    ----------
+    now : torch.nn.Module
+        Holds ``weights``.
+    x, y : arrays, shape (m, ...)
+        Calibration samples and their labels.
+    """
+    with clock.phase("curvature", "collecting per-sample gradients"):
+        factor = gradient_factor(
+            now, x, y, weights.targets,
+            rows=len(x) // settings.average, average=settings.average, seed=settings.seed,
+            loss=settings.loss, precision=settings.precision,
+        )  # fmt: skip
+        alive = np.ones(weights.n, dtype=np.bool_) if settings.revive else weights.mask
+        problem = fisher_problem(factor, weights, alive, settings).within(
+            Cardinality(int(alive.sum()), max(0, prune - int((~alive).sum())))
+        )
+    with clock.phase("selection", f"choosing {prune:,} of {weights.n:,} weights with {settings.method}"):
+        found = solve(problem, settings.method, seed=settings.seed, **settings.options)
+    bound = found.bound
+    if settings.bound and bound == -np.inf:
+        with clock.phase("bound", "bounding the best possible loss"):
+            bound = lower_bound(problem, device=settings.device).value
+    values, mask = np.zeros(weights.n), np.zeros(weights.n, dtype=np.bool_)
+    values[alive], mask[alive] = found.weights, found.mask
+    return Stage(
+        weights=weights.with_values(values, mask),
+        objective=found.objective,
+        bound=bound,
+        round_off=found.round_off,
+        damping=problem.curvature.damping,
+        notes=tuple(dict.fromkeys([*factor.notes, *found.notes])),
+    )
+
+
+def fisher_problem(
+    factor: GradientFactor, weights: Weights, alive: NDArray[np.bool_], settings: Settings, name: str = "network"
+) -> PruningProblem:
+    """The problem over the ``alive`` weights, in the order of ``weights``, without a pattern."""
+    order = _columns(weights, factor)[alive]
+    whole = len(order) == factor.A.shape[1] and bool((np.diff(order) == 1).all())
+    A = factor.A if whole else factor.A[:, order]
+    mean = float(np.mean([np.mean(np.square(row, dtype=np.float64)) for row in A]) * len(A))
+    damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
+    sizes = _sizes(weights, alive, settings.partition)
+    curvature: Curvature
+    if len(sizes) == 1:
+        curvature = FactorCurvature(A, damping)
+    else:
+        pieces = np.split(np.arange(len(order)), np.cumsum(sizes)[:-1])
+        curvature = BlockDiagonalCurvature([FactorCurvature(A[:, p[0] : p[-1] + 1], damping) for p in pieces])
+    g = None
+    if settings.first_order:
+        g = A.sum(axis=0, dtype=np.float64) / np.sqrt(len(A) * settings.average)
+    return PruningProblem(weights.values[alive], curvature, g=g, name=name)
+
+
+def _columns(weights: Weights, factor: GradientFactor) -> NDArray[np.int64]:
+    """The column of A that belongs to each weight: matrices (out, in) against tensors as they are stored."""
+    places = []
+    for target, _ in weights.parts():
+        columns = factor.columns[target.tensor]
+        stored = np.arange(columns.start, columns.stop).reshape(target.shape)
+        places.append((stored.T if target.kind == "conv1d" else stored).ravel())
+    return np.concatenate(places)
+
+
+def _sizes(weights: Weights, alive: NDArray[np.bool_], partition: str | int) -> list[int]:
+    """How many living weights each block of the partition has; empty blocks are dropped."""
+    if partition == "network":
+        return [int(alive.sum())]
+    sizes: list[int] = []
+    for target, part in weights.parts():
+        size = target.numel if partition == "layer" else target.inputs if partition == "row" else partition
+        assert isinstance(size, int), "checked by the settings"
+        living = alive[part]
+        sizes += [int(living[start : start + size].sum()) for start in range(0, target.numel, size)]
+    kept = [size for size in sizes if size]
+    if not kept:
+        raise InputError("no weight is left to prune; start from a network with weights that are not pruned")
+    return kept

@@ -1,0 +1,280 @@
+"""One stage on the Gauss–Newton model of the cross-entropy, never formed: prune, then re-tune by damped Newton steps.
+
+With J the Jacobian of the logits and S = diag(p) − ppᵀ of their softmax p,
+
+    f(w) = gᵀ(w − w₀) + ½(w − w₀)ᵀ(mean JᵀSJ + λI)(w − w₀),   w₀ the weights the stage begins with,
+
+g the gradient of the mean loss over all samples, the curvature over at most ``CURVATURE_SAMPLES`` of them. The pruned
+weights go to zero and the kept ones to the minimizer, by conjugate gradients (two Jacobian products an iteration). The
+step is taken only if the loss itself falls below that of pruning without re-tuning; λ follows Marquardt's rule, but
+never below the damping asked for, which keeps the steps short enough not to fit the samples alone: Moré,
+'The Levenberg–Marquardt algorithm', 1978; Martens, 'Deep learning via Hessian-free optimization', ICML 2010. Which
+weights go is decided by w² (magnitude) or w² times the diagonal of the model (obd). There is no bound.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect.samples import as_inputs, batches
+from cbs_opt.errors import InputError
+from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.pruning.settings import Settings
+
+CURVATURE_SAMPLES = 10_000
+ITERATIONS = 15
+"""Of conjugate gradients a step."""
+STEPS = 2
+"""Newton steps a stage: the one that prunes, and one that re-tunes again."""
+TRIALS = 6
+"""Dampings tried for one step, each four times the last."""
+PRECONDITIONER = 0.75
+"""Power of (diagonal + λ) that preconditions the conjugate gradients (Martens 2010)."""
+
+
+class GaussNewtonStages:
+    """The stages of one run; the damping is carried from one to the next.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The dense network.
+    x, y : arrays, shape (m, ...)
+        Calibration samples and their labels.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], weights: Weights, settings: Settings
+    ) -> None:
+        self._network = _Network(model, x, y, weights, settings.seed)
+        self._settings = settings
+        assert settings.damping is not None or settings.dampening_frac is not None, "settled by Settings"
+        self._damping: float | None = settings.damping
+        self._least = settings.damping or 0.0
+
+    def stage(self, weights: Weights, prune: int, clock: Clock) -> Stage:
+        """Prune at least ``prune`` weights and re-tune the others."""
+        import torch
+
+        network, notes = self._network, list[str]()
+        w = torch.from_numpy(weights.values)
+        mask = torch.from_numpy(weights.mask)
+        objective = 0.0
+        for step in range(STEPS):
+            with clock.phase("curvature", "computing the gradient of the loss"):
+                loss, g = network.gradient(w)
+                diagonal = network.diagonal(w)
+            if self._damping is None:
+                self._damping = self._least = float(self._settings.dampening_frac or 0.0) * float(diagonal.mean())
+            if step == 0:
+                mask = self._chosen(w, mask, diagonal, prune)
+            before = loss if bool((w[~mask] == 0).all()) else network.loss(torch.where(mask, w, 0.0))
+            with clock.phase("update", "re-tuning the kept weights"):
+                w, change = self._step(w, g, mask, diagonal, before, notes)
+            objective = change if step == 0 else objective
+        return Stage(
+            weights=weights.with_values(w.numpy(), mask.numpy()),
+            objective=objective,
+            bound=-np.inf,
+            damping=float(self._damping or 0.0),
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _chosen(self, w: torch.Tensor, alive: torch.Tensor, diagonal: torch.Tensor, prune: int) -> torch.Tensor:
+        import torch
+
+        scores = w.square() if self._settings.method == "magnitude" else w.square() * diagonal
+        if not self._settings.revive:
+            scores = torch.where(alive, scores, -1.0)
+        mask = torch.ones_like(alive)
+        mask[torch.argsort(scores, stable=True)[:prune]] = False
+        return mask
+
+    def _step(
+        self,
+        w: torch.Tensor,
+        g: torch.Tensor,
+        mask: torch.Tensor,
+        diagonal: torch.Tensor,
+        before: float,
+        notes: list[str],
+    ) -> tuple[torch.Tensor, float]:
+        """The weights after one step, and what the model says of it; without a step if no damping gives one."""
+        import torch
+
+        assert self._damping is not None
+        product = self._network.product(w)
+        start = torch.where(mask, w, 0.0)
+        fixed = start - w
+        image = product(fixed)
+        # What the model says of pruning without re-tuning.
+        reference = float(g @ fixed + 0.5 * fixed @ image)
+        for _ in range(TRIALS):
+            lam = self._damping
+            d, predicted = _minimize(product, g, fixed, image, mask, diagonal, lam)
+            gain, after = predicted - reference, self._network.loss(w + d)
+            if after < before and gain < 0:
+                share = (after - before) / gain
+                self._damping = max(self._least, lam * (0.5 if share > 0.7 else 2.0 if share < 0.3 else 1.0))
+                return torch.where(mask, w + d, 0.0), predicted
+            self._damping = 4.0 * lam
+        notes.append(f"a step was not taken: no damping up to {self._damping:.3g} lowered the loss")
+        return start, 0.0
+
+
+def _minimize(
+    product: Callable[[torch.Tensor], torch.Tensor],
+    g: torch.Tensor,
+    fixed: torch.Tensor,
+    image: torch.Tensor,
+    mask: torch.Tensor,
+    diagonal: torch.Tensor,
+    lam: float,
+) -> tuple[torch.Tensor, float]:
+    """The step d, equal to ``fixed`` where pruned and making the model about minimal where kept; and gᵀd + ½dᵀ(JᵀSJ)d.
+
+    ``image`` is JᵀSJ ``fixed``.
+    """
+    import torch
+
+    r = -(g + image) * mask
+    total = image.clone()
+    scale = 1.0 / (diagonal + lam) ** PRECONDITIONER
+    x = torch.zeros_like(fixed)
+    z = scale * r
+    p, rz = z.clone(), float(r @ z)
+    for _ in range(ITERATIONS):
+        if rz <= 0:
+            break
+        unmasked = product(p)
+        curved = (unmasked + lam * p) * mask
+        length = rz / float(p @ curved)
+        x += length * p
+        total += length * unmasked
+        r -= length * curved
+        z = scale * r
+        rz, last = float(r @ z), rz
+        p = z + (rz / last) * p
+    d = fixed + x
+    return d, float(g @ d + 0.5 * d @ total)
+
+
+class _Network:
+    """Loss, gradient and Gauss–Newton products of a network as functions of the vector of its prunable weights."""
+
+    def __init__(
+        self, model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], weights: Weights, seed: int
+    ) -> None:
+        import torch
+
+        self._model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._x, self._y, self._weights = x, torch.from_numpy(np.asarray(y)), weights
+        chosen = np.random.default_rng(seed).permutation(len(x))[:CURVATURE_SAMPLES]
+        self._x_curved = x[np.sort(chosen)]
+        self._generator = torch.Generator().manual_seed(seed)
+        self._state = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+
+    def loss(self, w: torch.Tensor) -> float:
+        """Mean cross-entropy over all samples."""
+        import torch
+
+        total = 0.0
+        with torch.no_grad():
+            for part in self._batches(self._x):
+                logits = self._logits(self._split(w), self._x[part])
+                total += float(torch.nn.functional.cross_entropy(logits.double(), self._labels(part), reduction="sum"))
+        return total / len(self._x)
+
+    def gradient(self, w: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """Mean cross-entropy over all samples and its gradient, shape (n,)."""
+        import torch
+
+        total, g = 0.0, torch.zeros_like(w)
+        for part in self._batches(self._x):
+            tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
+            logits = self._logits(tensors, self._x[part])
+            loss = torch.nn.functional.cross_entropy(logits, self._labels(part), reduction="sum")
+            g += self._join(dict(zip(tensors, torch.autograd.grad(loss, list(tensors.values())), strict=True)))
+            total += float(loss.detach())
+        if not bool(g.isfinite().all()):
+            raise InputError("the gradient of the loss is not finite; look at the samples and at the network's weights")
+        return total / len(self._x), g / len(self._x)
+
+    def diagonal(self, w: torch.Tensor) -> torch.Tensor:
+        """An estimate of the model's diagonal, shape (n,): squared gradients at labels drawn from the softmax.
+
+        The gradients of a batch are added up with random signs (Hutchinson), so that one backward pass a batch does.
+        """
+        import torch
+
+        total = torch.zeros_like(w)
+        count = 0
+        for part in self._batches(self._x_curved, 100):
+            tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
+            logits = self._logits(tensors, self._x_curved[part])
+            p = logits.detach().softmax(dim=1)
+            labels = torch.multinomial(p, 1, generator=self._generator)[:, 0]
+            signs = torch.randint(0, 2, labels.shape, generator=self._generator).to(logits) * 2 - 1
+            losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+            found = torch.autograd.grad((signs * losses).sum(), list(tensors.values()))
+            total += self._join(dict(zip(tensors, found, strict=True))).square()
+            count += len(labels)
+        return total / count
+
+    def product(self, w: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """u ↦ mean JᵀSJ u over the curvature samples, at the weights ``w``."""
+        import torch
+        from torch.func import jvp, vjp
+
+        tensors = self._split(w)
+
+        def times(u: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros_like(u)
+            direction = self._split(u)
+            for part in self._batches(self._x_curved):
+                x = self._x_curved[part]
+                forward = jvp(lambda t: self._logits(t, x), (tensors,), (direction,))  # noqa: B023
+                p, image = forward[0].softmax(dim=1), forward[1]
+                weighted = p * (image - (p * image).sum(dim=1, keepdim=True))
+                pull = vjp(lambda t: self._logits(t, x), tensors)[1]  # noqa: B023
+                total += self._join(pull(weighted)[0])
+            return total / len(self._x_curved)
+
+        return times
+
+    def _logits(self, tensors: dict[str, torch.Tensor], x: NDArray[Any]) -> torch.Tensor:
+        from torch.func import functional_call
+
+        outputs: torch.Tensor = functional_call(self._model, {**self._state, **tensors}, (as_inputs(self._model, x),))
+        return outputs
+
+    def _batches(self, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
+        return batches(self._model, x, size)
+
+    def _labels(self, part: slice) -> torch.Tensor:
+        return self._y[part].to(next(self._model.parameters()).device)
+
+    def _split(self, w: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The vector as the network's tensors."""
+        like = next(self._model.parameters())
+        return {
+            target.tensor: target.weight(w[part].reshape(target.outputs, target.inputs)).to(like)
+            for target, part in self._weights.parts()
+        }
+
+    def _join(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Undoes ``_split``, in float64 on the CPU."""
+        import torch
+
+        parts = [target.matrix(tensors[target.tensor]).reshape(-1) for target in self._weights.targets]
+        return torch.cat(parts).double().cpu()

@@ -1,0 +1,178 @@
+"""What ``cbs_opt.prune`` returns: the pruned network, what is proven about it, and how it got there."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.errors import InputError
+from cbs_opt.pruning.weights import Weights
+from cbs_opt.result import finite_or_none
+from cbs_opt.validate import Mask
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage: the quadratic model it solved, and how well."""
+
+    sparsity: float
+    objective: float
+    bound: float
+    gap: float
+    damping: float | Mapping[str, float]
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of the pruned network; objective and bound where the layer was a problem of its own."""
+
+    name: str
+    n: int
+    pruned: int
+    objective: float | None = None
+    bound: float | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros."""
+        return self.pruned / self.n
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A pruned network.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A pruned copy in eval mode; the network that was given is as it was.
+    weights : Weights
+        The prunable weights before they were rounded to the network's precision, and their mask.
+    stages : tuple of StageReport
+    layers : tuple of LayerReport
+    settings : mapping
+        All that was asked for.
+    accuracy_dense, accuracy : float or None
+        Share of test samples classified rightly, before and after; None without test samples.
+    seconds : mapping of phase to float
+    notes : tuple of str
+        Everything altered or cut short.
+    """
+
+    model: torch.nn.Module
+    weights: Weights
+    stages: tuple[StageReport, ...]
+    layers: tuple[LayerReport, ...]
+    settings: Mapping[str, Any]
+    accuracy_dense: float | None
+    accuracy: float | None
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> float:
+        """f of the last stage's quadratic model."""
+        return self.stages[-1].objective
+
+    @property
+    def bound(self) -> float:
+        """The proven lower bound of the last stage's model; −inf: none."""
+        return self.stages[-1].bound
+
+    @property
+    def gap(self) -> float:
+        """(objective − bound)/|objective| of the last stage; inf without a bound."""
+        return self.stages[-1].gap
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros among the prunable weights."""
+        return self.weights.pruned / self.weights.n
+
+    def masks(self) -> dict[str, Mask]:
+        """The mask of each pruned tensor, in the tensor's own shape, by its name in ``named_parameters()``; 1 keeps."""
+        masks = self.weights.masks()
+        return {
+            t.tensor: np.ascontiguousarray(masks[t.name].T if t.kind == "conv1d" else masks[t.name].reshape(t.shape))
+            for t in self.weights.targets
+        }
+
+    def attach_masks(self) -> torch.nn.Module:
+        """A copy of the pruned network with ``torch.nn.utils.prune`` masks: re-tuned weights in ``weight_orig``."""
+        import copy
+
+        import torch
+        from torch.nn.utils import prune
+
+        result, masks = copy.deepcopy(self.model), self.masks()
+        for target in self.weights.targets:
+            mask = torch.from_numpy(masks[target.tensor]).to(result.get_parameter(target.tensor).device)
+            prune.custom_from_mask(result.get_submodule(target.name), "weight", mask)  # type: ignore[no-untyped-call]
+        return result
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all tensors of the network under their own names, as .safetensors, whole or not at all."""
+        from safetensors.torch import save
+
+        from cbs_opt.files import write_whole
+
+        _require_safetensors(path)
+        state = {name: tensor.contiguous().clone() for name, tensor in self.model.state_dict().items()}
+        write_whole(path, lambda stream: stream.write(save(state)))
+
+    def save_masks(self, path: str | os.PathLike[str]) -> None:
+        """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
+        from safetensors.numpy import save
+
+        from cbs_opt.files import write_whole
+
+        _require_safetensors(path)
+        masks = self.masks()
+        write_whole(path, lambda stream: stream.write(save(masks)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        last = self.stages[-1]
+        return {
+            "n": self.weights.n,
+            "pruned": self.weights.pruned,
+            "sparsity": self.sparsity,
+            "objective": last.objective,
+            "bound": finite_or_none(last.bound),
+            "gap": finite_or_none(last.gap),
+            "damping": _plain(last.damping),
+            "accuracy_dense": self.accuracy_dense,
+            "accuracy": self.accuracy,
+            "layers": [
+                {"name": layer.name, "n": layer.n, "pruned": layer.pruned, "sparsity": layer.sparsity,
+                 "objective": layer.objective,
+                 "bound": None if layer.bound is None or math.isinf(layer.bound) else layer.bound}
+                for layer in self.layers
+            ],
+            "stages": [
+                {"sparsity": s.sparsity, "objective": s.objective, "bound": finite_or_none(s.bound),
+                 "gap": finite_or_none(s.gap), "damping": _plain(s.damping), "accuracy": s.accuracy}
+                for s in self.stages
+            ],
+            "seconds": dict(self.seconds),
+            "settings": dict(self.settings),
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def _plain(damping: float | Mapping[str, float]) -> float | dict[str, float]:
+    return dict(damping) if isinstance(damping, Mapping) else damping
+
+
+def _require_safetensors(path: str | os.PathLike[str]) -> None:
+    if not str(path).lower().endswith(".safetensors"):
+        raise InputError(f"{path}: networks and their masks are written as .safetensors; give the file that suffix")

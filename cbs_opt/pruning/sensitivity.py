@@ -1,0 +1,75 @@
+"""How much the network's outputs feel each output of a layer, from one backward pass and without labels.
+
+For a layer's output r (a neuron, or a channel at all its positions) with gradients δ_r of a random combination
+vᵀ(outputs), v_i = ±1,
+
+    S_r = E_samples Σ_positions δ_r²   =   E_samples Σ_positions ‖∂outputs/∂r‖²  (in expectation over v).
+
+S_r · ½(w − w̄_r)ᵀE[xxᵀ](w − w̄_r) is then the change of the network's outputs that row r causes, in the
+Kronecker-factored Gauss–Newton model with unit weight on the outputs and rows that do not interact: Martens & Grosse,
+ICML 2015 (arXiv:1503.05671); Grosse & Martens, ICML 2016 for convolutions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect.samples import as_inputs, batches
+from cbs_opt.targets import Target
+from cbs_opt.validate import Vector
+
+if TYPE_CHECKING:
+    import torch
+
+
+def sensitivities(
+    model: torch.nn.Module, x: NDArray[Any], targets: Iterable[Target], *, seed: int = 0
+) -> dict[str, Vector]:
+    """S of each target, shape (out,), by module name, in eval mode; a layer that is called often adds up its calls.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is; a copy is differentiated.
+    x : array, shape (m, ...)
+        Samples; labels are not needed.
+    seed : int
+        Of the signs v.
+    """
+    import torch
+
+    chosen = tuple(targets)
+    network = copy.deepcopy(model).eval().requires_grad_(False)
+    totals = {target.name: np.zeros(target.outputs) for target in chosen}
+    answers: list[tuple[Target, torch.Tensor]] = []
+
+    def keep(target: Target) -> Any:
+        def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+            # The first of the targets starts the graph.
+            output = output if output.requires_grad else output.detach().requires_grad_()
+            answers.append((target, output))
+            # A later module may work in place on what it gets.
+            return output.clone()
+
+        return hook
+
+    for target in chosen:
+        network.get_submodule(target.name).register_forward_hook(keep(target))
+    generator = torch.Generator().manual_seed(seed)
+    for part in batches(network, x):
+        answers.clear()
+        outputs = network(as_inputs(network, x[part]))
+        signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) * 2 - 1
+        found = torch.autograd.grad((signs * outputs).sum(), [answer for _, answer in answers], allow_unused=True)
+        for (target, _), gradient in zip(answers, found, strict=True):
+            if gradient is not None:
+                # Channels of a convolution are dimension 1, outputs of a linear layer the last.
+                axis = 1 if target.kind == "conv2d" else -1
+                square = gradient.double().square().movedim(axis, -1)
+                totals[target.name] += square.reshape(-1, target.outputs).sum(dim=0).cpu().numpy()
+    return {name: total / len(x) for name, total in totals.items()}

@@ -1,0 +1,77 @@
+"""--pattern N:M of the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commandline import Cli, make_block
+
+from cbs_opt import PruningProblem, Quotas, solve
+
+
+def test_solve_prunes_by_the_pattern(cli: Cli, block: Path) -> None:
+    run = cli("solve", block, "--pattern", "2:4", "--method", "swap", "--json", "-")
+    assert run.code == 0
+    kept = np.isin(np.arange(8), json.loads(run.out)["kept"])
+    assert kept.reshape(2, 4).sum(axis=1).tolist() == [2, 2]
+
+
+def test_enumeration_proves_the_best_of_the_pattern(cli: Cli, block: Path) -> None:
+    facts = json.loads(cli("solve", block, "--pattern", "1:2", "--method", "enumeration", "--json", "-").out)
+    assert facts["solution_status"] == "optimal"
+    problem = PruningProblem.load(block).within(Quotas.n_of_m(8, 1, 2))
+    assert facts["objective"] == pytest.approx(solve(problem, "enumeration").objective)
+
+
+def test_methods_that_cannot_take_it_say_so(cli: Cli, block: Path) -> None:
+    cli("solve", block, "--pattern", "2:4").refused("method bnb: cannot take the pattern Quotas; it takes Cardinality")
+    run = cli("compare", block, "--pattern", "2:4")
+    assert run.code == 0
+    assert "cannot take the pattern Quotas" in run.out
+    assert "greedy-obs" in run.out
+
+
+def test_compare_bounds_the_pattern(cli: Cli, block: Path) -> None:
+    run = cli("compare", block, "--pattern", "2:4", "--methods", "magnitude,greedy-obs", "--json", "-")
+    (comparison,) = json.loads(run.out)["blocks"]
+    assert comparison["pattern"] == "prune at least 2 of every 4 consecutive weights of 8"
+    assert all(row["gap"] >= 0 for row in comparison["rows"])
+
+
+def test_certify_judges_by_the_pattern(cli: Cli, block: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.npz"
+    np.savez(mask, mask=np.array([1, 1, 0, 0, 0, 1, 0, 1]))
+    facts = json.loads(cli("certify", block, "--mask", mask, "--pattern", "2:4", "--json", "-").out)
+    assert 0 <= facts["bound"] <= facts["objective"]
+    np.savez(mask, mask=np.array([1, 1, 1, 0, 0, 0, 0, 1]))
+    cli("certify", block, "--mask", mask, "--pattern", "2:4").refused("mask: is outside the pattern")
+
+
+def test_export_writes_the_quotas(cli: Cli, block: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.lp"
+    assert cli("export", block, file, "--pattern", "2:4", "--formulation", "joint-bigm").code == 0
+    assert "quotas(1)" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pattern", "2:5"], "5 does not divide the 8 weights"),
+        (["--pattern", "5:4"], "N ≤ M"),
+        (["--pattern", "2/4"], "give N:M, as 2:4"),
+        (["--pattern", "2:4", "--prune", "3"], "exactly one of --sparsity R, --prune K and --pattern N:M"),
+    ],
+)
+def test_patterns_that_cannot_be_are_refused(cli: Cli, block: Path, words: list[str], said: str) -> None:
+    cli("solve", block, *words, "--method", "magnitude").refused(said)
+
+
+def test_a_folder_of_blocks_is_compared_under_one_pattern(cli: Cli, tmp_path: Path) -> None:
+    for seed in range(2):
+        make_block(tmp_path / f"row{seed}.npz", seed)
+    run = cli("compare", tmp_path, "--pattern", "1:4", "--methods", "magnitude,swap")
+    assert run.code == 0
+    assert "Sum over 2 blocks" in run.out

@@ -1,0 +1,96 @@
+"""`cbs-opt prune` and `cbs-opt certify NETWORK`, through the command line."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+
+@pytest.fixture
+def pruned(cli, tmp_path):
+    """The digits network pruned: the JSON and the two files."""
+    folder = tmp_path
+    run = cli("prune", "--sparsity", 0.8, "--method", "magnitude", "--samples", 200, "--no-bound", "--json", "-",
+              "--out", folder / "p.safetensors", "--masks", folder / "m.safetensors")  # fmt: skip
+    assert run.code == 0
+    return run.json(), folder
+
+
+def test_json_says_what_was_done(pruned):
+    told, _ = pruned
+    assert told["network"] == "digits"
+    assert told["n"] == 2720
+    assert told["pruned"] == 2176
+    assert told["sparsity"] == pytest.approx(0.8)
+    assert told["bound"] is None
+    assert told["gap"] is None
+    assert told["objective"] > 0
+    assert 0.9 < told["accuracy_dense"] <= 1
+    assert 0 <= told["accuracy"] < told["accuracy_dense"]
+    assert sum(layer["pruned"] for layer in told["layers"]) == 2176
+    assert {"curvature", "selection", "accuracy"} <= set(told["seconds"])
+    assert told["settings"]["samples"] == 200
+    assert told["damping"] == 1e-3
+    assert any("float32" in note for note in told["notes"])
+
+
+def test_files_agree(pruned):
+    _, folder = pruned
+    tensors, masks = load_file(folder / "p.safetensors"), load_file(folder / "m.safetensors")
+    assert sum(int((~mask).sum()) for mask in masks.values()) == 2176
+    for name, mask in masks.items():
+        assert mask.dtype == bool
+        assert not tensors[name][~mask].any()
+
+
+def test_certify_judges_masks_and_checkpoints(cli, pruned):
+    told, folder = pruned
+    both = cli("certify", "digits", "--mask", folder / "m.safetensors", "--pruned", folder / "p.safetensors",
+               "--samples", 200, "--json", "-").json()  # fmt: skip
+    assert both["pruned"] == 2176
+    # The network was re-tuned on the same model: weights as given, re-tuned anew, and the run itself agree.
+    assert both["objective"] == pytest.approx(told["objective"], rel=1e-6)
+    assert both["given_objective"] == pytest.approx(told["objective"], rel=1e-4)
+    assert 0 < both["bound"] <= both["objective"] < both["selection_objective"]
+    zeros = cli("certify", "digits", "--pruned", folder / "p.safetensors", "--samples", 200, "--json", "-").json()
+    assert zeros["objective"] == pytest.approx(both["objective"], rel=1e-9)
+
+
+def test_torch_mask_names_are_understood(cli, pruned, tmp_path):
+    _, folder = pruned
+    masks = {f"{name}_mask": mask.astype(np.float32) for name, mask in load_file(folder / "m.safetensors").items()}
+    save_file(masks, tmp_path / "torch.safetensors")
+    run = cli("certify", "digits", "--mask", tmp_path / "torch.safetensors", "--samples", 50, "--json", "-")
+    assert run.json()["pruned"] == 2176
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("prune", "--sparsity", 0.5, "--network", "mlpnet"), "--data"),
+        (("prune", "--sparsity", 2), "sparsity"),
+        (("prune", "--sparsity", 0.5, "--curvature", "fishr"), "did you mean fisher"),
+        (("prune", "--sparsity", 0.5, "--targets", "conv*"), "fc1, fc2, fc3"),
+        (("prune", "--sparsity", 0.5, "--out", "x.pt"), "safetensors"),
+        (("prune", "--sparsity", 0.5, "--partition", "rows"), "partition"),
+        (("certify", "digits"), "--mask"),
+        (("certify", "digits", "--mask", "nowhere.npz"), "no such file"),
+        (("certify", "nowhere.npz", "--mask", "m.npz"), "nowhere.npz"),
+    ],
+)
+def test_bad_input_is_one_sentence(cli, arguments, word):
+    cli(*arguments).refused(word)
+
+
+def test_options_of_networks_are_refused_for_blocks(cli, tmp_path):
+    np.savez(tmp_path / "b.npz", w=np.ones(3), H=np.eye(3))
+    np.savez(tmp_path / "m.npz", mask=np.array([True, True, False]))
+    cli("certify", tmp_path / "b.npz", "--mask", tmp_path / "m.npz", "--samples", 5).refused("--samples")
+
+
+def test_masks_that_do_not_fit_are_named(cli, pruned, tmp_path):
+    _, folder = pruned
+    masks = load_file(folder / "m.safetensors")
+    save_file({name: mask for name, mask in masks.items() if name != "fc2.weight"}, tmp_path / "less.safetensors")
+    cli("certify", "digits", "--mask", tmp_path / "less.safetensors", "--samples", 50).refused(r"fc2.weight")
+    save_file({**masks, "fc2.weight": masks["fc2.weight"].T.copy()}, tmp_path / "turned.safetensors")
+    cli("certify", "digits", "--mask", tmp_path / "turned.safetensors", "--samples", 50).refused("shape")

@@ -1,0 +1,69 @@
+"""Gauss–Newton products and steps against explicit matrices."""
+
+import numpy as np
+import pytest
+
+import cbs_opt
+from cbs_opt.errors import CbsOptError
+from cbs_opt.pruning.gauss_newton import _Network
+from cbs_opt.pruning.weights import Weights
+from cbs_opt.targets import find_targets
+
+
+@pytest.fixture
+def small(conv_network):
+    import torch
+
+    model, x, y = conv_network
+    model = model.double()
+    weights = Weights.of(model, find_targets(model))
+    return model, x.astype(np.float64), y, weights, torch.from_numpy(weights.values), _Network(model, x, y, weights, 0)
+
+
+def test_product_equals_the_explicit_matrix(small):
+    """JᵀSJ from one Jacobian a sample, S = diag(p) − ppᵀ."""
+    import torch
+
+    _, x, _, weights, w, network = small
+    total = np.zeros((weights.n, weights.n))
+    for sample in x:
+        J = torch.autograd.functional.jacobian(lambda v: network._logits(network._split(v), sample[None])[0], w)  # noqa: B023
+        p = network._logits(network._split(w), sample[None])[0].softmax(dim=0)
+        total += (J.T @ (torch.diag(p) - torch.outer(p, p)) @ J).numpy()
+    u = np.random.default_rng(1).normal(size=weights.n)
+    assert np.allclose(network.product(w)(torch.from_numpy(u)).numpy(), total @ u / len(x), rtol=1e-8, atol=1e-12)
+
+
+def test_gradient_equals_differences_of_the_loss(small):
+    import torch
+
+    _, _, _, weights, w, network = small
+    loss, g = network.gradient(w)
+    assert loss == pytest.approx(network.loss(w))
+    for i in (0, 20, 60, weights.n - 1):
+        step = torch.zeros(weights.n, dtype=torch.float64)
+        step[i] = 1e-5
+        up, down = network.loss(w + step), network.loss(w - step)
+        assert float(g[i]) == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "obd"])
+def test_stages_prune_exactly_and_lower_the_loss(digits_network, digits, method):
+    pruned = cbs_opt.prune(
+        digits_network, digits, 0.8, curvature="gauss-newton", method=method, samples=600, stages=2, damping=1e-2
+    )
+    assert pruned.weights.pruned == 2176
+    assert pruned.bound == -np.inf
+    assert pruned.to_dict()["gap"] is None
+    mask = pruned.weights.mask
+    dense = Weights.of(digits_network, pruned.weights.targets).values
+    masked = pruned.weights.with_values(np.where(mask, dense, 0.0), mask)
+    network = _Network(digits_network, digits.train_x, digits.train_y, pruned.weights, 0)
+    import torch
+
+    assert network.loss(torch.from_numpy(pruned.weights.values)) < network.loss(torch.from_numpy(masked.values))
+
+
+def test_refuses_methods_that_need_a_matrix(digits_network, digits):
+    with pytest.raises(CbsOptError, match="magnitude or obd"):
+        cbs_opt.prune(digits_network, digits, 0.5, curvature="gauss-newton", method="cbs")

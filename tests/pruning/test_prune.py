@@ -1,0 +1,207 @@
+"""Whole networks, end to end, against quantities computed otherwise."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+
+import cbs_opt
+from cbs_opt.collect import gradients
+from cbs_opt.errors import CbsOptError
+from cbs_opt.network import Data
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("partition", ["network", "layer", "row", 100])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_fisher_objective_is_that_of_the_explicit_matrix(digits_network, digits, partition, first_order):
+    """f(w) from float64 gradients of all weights, block by block."""
+    m, lam = 60, 1e-2
+    data = (digits.train_x[:m], digits.train_y[:m])
+    found = cbs_opt.prune(
+        digits_network, data, 0.7, method="magnitude", samples=m, damping=lam, partition=partition,
+        first_order=first_order, precision="float64", seed=1,
+    )  # fmt: skip
+    names = [t.tensor for t in found.weights.targets]
+    sizes = [t.numel for t in found.weights.targets]
+    rows = gradients(digits_network, *data, {n: np.arange(s) for n, s in zip(names, sizes, strict=True)})
+    G = np.concatenate([rows[name].rows for name in names], axis=1)
+    w_bar = np.concatenate([digits_network.get_parameter(n).detach().double().numpy().ravel() for n in names])
+    d = found.weights.values - w_bar
+    cuts = {0, sum(sizes)}
+    for t, end in zip(found.weights.targets, np.cumsum(sizes), strict=True):
+        size = {"network": sum(sizes), "layer": t.numel, "row": t.inputs}.get(partition, partition)
+        if partition != "network":
+            cuts |= {*range(int(end) - t.numel, int(end), size), int(end)}
+    edges = sorted(cuts)
+    quadratic = sum(((G[:, a:b] @ d[a:b]) ** 2).sum() for a, b in itertools.pairwise(edges)) / m
+    linear = G.mean(axis=0) @ d if first_order else 0.0
+    assert found.objective == pytest.approx(linear + 0.5 * quadratic + 0.5 * lam * d @ d, rel=1e-6)
+    assert found.bound <= found.objective
+    assert found.weights.pruned == 1904
+
+
+@pytest.mark.parametrize("curvature", ["fisher", "gram", "sequential", "gauss-newton"])
+def test_the_given_network_stays_and_the_zeros_are_where_the_masks_say(digits_network, digits, curvature):
+    before = state(digits_network)
+    found = cbs_opt.prune(
+        digits_network, digits, 0.6, curvature=curvature, method="magnitude", samples=200, damping=1e-2, bound=False
+    )
+    assert all(bool((tensor == before[name]).all()) for name, tensor in digits_network.state_dict().items())
+    tensors = found.model.state_dict()
+    for name, mask in found.masks().items():
+        assert mask.shape == tuple(tensors[name].shape)
+        assert not tensors[name].numpy()[~mask].any()
+    assert sum(int((~mask).sum()) for mask in found.masks().values()) == found.weights.pruned == 1632
+    others = set(tensors) - set(found.masks())
+    assert others
+    assert all(bool((tensors[name] == before[name]).all()) for name in others)
+
+
+def test_sequential_objective_is_the_change_of_the_last_layers_outputs(digits_network, digits):
+    """f of the last layer = mean ½‖logits − dense logits‖² + λ/2‖w − w̄‖², from two forward passes."""
+    import torch
+
+    x = digits.train_x[:300]
+    found = cbs_opt.prune(digits_network, x, 0.7, curvature="sequential", samples=300, damping=1e-2)
+    images = torch.from_numpy(x)
+    change = (found.model(images) - digits_network(images)).double()
+    last = found.weights.targets[-1]
+    w_bar = digits_network.get_parameter(last.tensor).detach().double().numpy().ravel()
+    d = found.weights.matrices()[last.name].ravel() - w_bar
+    expected = float(change.square().sum()) / (2 * 300) + 0.5 * 1e-2 * d @ d
+    assert found.layers[-1].objective == pytest.approx(expected, rel=1e-4)
+    assert all(layer.bound <= layer.objective for layer in found.layers)
+    assert 0 < found.bound <= found.objective
+
+
+def test_layer_by_layer_beats_magnitude_without_update(digits_network, digits):
+    found = cbs_opt.prune(digits_network, digits, 0.8, curvature="sequential", samples=1000, bound=False)
+    plain = cbs_opt.prune(digits_network, digits, 0.8, method="magnitude", samples=200, bound=False)
+    assert found.accuracy > plain.accuracy
+    assert found.accuracy_dense > 0.95
+
+
+@pytest.mark.parametrize("curvature", ["fisher", "sequential"])
+def test_stages_only_prune_more(digits_network, digits, curvature):
+    arguments = {"curvature": curvature, "method": "magnitude", "samples": 200, "damping": 1e-2, "bound": False}
+    found = cbs_opt.prune(digits_network, digits, 0.8, stages=3, **arguments)
+    assert [round(s.sparsity, 3) for s in found.stages] == [0.563, 0.77, 0.8]
+    assert found.weights.pruned == 2176
+    assert all(s.accuracy is not None for s in found.stages)
+
+
+def test_masks_of_torch_prune(digits_network, digits):
+    import torch
+
+    found = cbs_opt.prune(digits_network, digits, 0.5, method="magnitude", samples=100, bound=False)
+    masked = found.attach_masks()
+    names = {name for name, _ in masked.named_buffers()}
+    assert {f"{t.name}.weight_mask" for t in found.weights.targets} <= names
+    x = torch.from_numpy(digits.test_x[:50])
+    assert torch.equal(masked(x), found.model(x))
+
+
+def test_files_hold_the_networks_own_names(digits_network, digits, tmp_path):
+    from safetensors.numpy import load_file
+
+    from cbs_opt.network import load_network
+
+    found = cbs_opt.prune(digits_network, digits, 0.5, method="magnitude", samples=100, bound=False)
+    found.save(tmp_path / "p.safetensors")
+    found.save_masks(tmp_path / "m.safetensors")
+    again = load_network("digits", tmp_path / "p.safetensors")
+    assert all(bool((a == b).all()) for a, b in zip(again.parameters(), found.model.parameters(), strict=True))
+    masks = load_file(tmp_path / "m.safetensors")
+    assert all(np.array_equal(masks[name], mask) for name, mask in found.masks().items())
+    with pytest.raises(CbsOptError, match="safetensors"):
+        found.save(tmp_path / "p.pt")
+
+
+def test_convolutions_with_groups(conv_network):
+    model, x, y = conv_network
+    for curvature in ("gram", "sequential", "fisher"):
+        found = cbs_opt.prune(model, (x, y), 0.5, curvature=curvature, samples=12, method="magnitude", damping=1e-2)
+        assert found.weights.pruned == 60
+        assert found.bound <= found.objective
+
+
+def test_batchnorm_is_estimated_only_when_asked(conv_network):
+    model, x, _y = conv_network
+    arguments = {"curvature": "sequential", "samples": 12, "method": "magnitude", "bound": False}
+    as_it_was = cbs_opt.prune(model, x, 0.5, **arguments)
+    anew = cbs_opt.prune(model, x, 0.5, reestimate_batchnorm=True, **arguments)
+    import torch
+
+    assert torch.equal(as_it_was.model[1].running_mean, model[1].running_mean)
+    order = np.random.default_rng(0).permutation(12)
+    inputs = anew.model[0](torch.from_numpy(x[order])).detach()
+    assert torch.allclose(anew.model[1].running_mean, inputs.mean(dim=(0, 2, 3)), atol=1e-6)
+    assert not anew.model.training
+    assert any("batch-normalization" in note for note in anew.notes)
+
+
+def test_a_sparsity_that_empties_a_layer_is_allowed_and_said(digits_network, digits):
+    found = cbs_opt.prune(digits_network, digits, 1.0, method="magnitude", samples=50, bound=False)
+    assert found.sparsity == 1.0
+    assert any("fc1" in note and "all its" in note for note in found.notes)
+
+
+def test_same_seed_same_masks(digits_network, digits):
+    arguments = {"method": "magnitude", "samples": 100, "bound": False, "curvature": "sequential"}
+    a, b, c = (cbs_opt.prune(digits_network, digits, 0.7, seed=seed, **arguments) for seed in (3, 3, 4))
+    assert np.array_equal(a.weights.values, b.weights.values)
+    assert not np.array_equal(a.weights.values, c.weights.values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"curvature": "fischer"}, "did you mean fisher"),
+        ({"method": "bnbb"}, "did you mean bnb"),
+        ({"samples": 10**6}, "samples"),
+        ({"targets": ["conv*"]}, "fc1, fc2, fc3"),
+        ({"partition": 0}, "partition"),
+        ({"curvature": "sequential", "first_order": True}, "first_order"),
+        ({"curvature": "fisher", "allocation": "uniform"}, "allocation"),
+        ({"damping": 1e-3, "dampening_frac": 1e-3}, "exactly one"),
+        ({"sparsity": 1.2}, "sparsity"),
+        ({"options": {"speed": 1}}, "speed"),
+        ({"device": "cdua"}, "device"),
+        ({"stages": 0}, "stages"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_sentence(digits_network, digits, arguments, words):
+    before = state(digits_network)
+    with pytest.raises(CbsOptError, match=words):
+        cbs_opt.prune(digits_network, digits, **{"sparsity": 0.5, "samples": 50, **arguments})
+    assert all(bool((tensor == before[name]).all()) for name, tensor in digits_network.state_dict().items())
+
+
+def test_bad_samples_and_weights_are_named(digits_network, digits):
+    import torch
+
+    with pytest.raises(CbsOptError, match="labels"):
+        cbs_opt.prune(digits_network, digits.train_x, 0.5, samples=50)
+    broken = copy.deepcopy(digits_network)
+    with torch.no_grad():
+        broken.get_parameter("fc2.weight")[0, 0] = np.nan
+    with pytest.raises(CbsOptError, match=r"fc2\.weight"):
+        cbs_opt.prune(broken, digits, 0.5, samples=50)
+    x = digits.train_x[:20].copy()
+    x[7] = np.inf
+    with pytest.raises(CbsOptError, match="sample"):
+        cbs_opt.prune(digits_network, (x, digits.train_y[:20]), 0.5, samples=20)
+    with pytest.raises(CbsOptError, match="agree"):
+        cbs_opt.prune(digits_network, (digits.train_x[:20], digits.train_y[:19]), 0.5, samples=10)
+
+
+def test_data_without_a_test_part_gives_no_accuracy(digits_network, digits):
+    assert isinstance(digits, Data)
+    found = cbs_opt.prune(digits_network, (digits.train_x, digits.train_y), 0.5, method="magnitude", samples=50)
+    assert found.accuracy is None
+    assert found.accuracy_dense is None
