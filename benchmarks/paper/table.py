@@ -1,0 +1,108 @@
+"""From the log to tables (Markdown) and plots: mean ± standard deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.paper.rows import QUOTED, ROWS, SPARSITIES
+from cbs_opt.files import write_whole
+
+TITLES = {
+    "digits": "The embedded network on 8×8 digits, 2,720 weights",
+    "mlpnet": "MLPNet on MNIST, 32,360 weights",
+    "resnet20": "ResNet20 on CIFAR-10, 268,336 weights",
+}
+
+
+def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) -> Path:
+    """One page for a network: accuracy, accuracy without the update, certified gaps, and what was chosen."""
+    mine = [entry for entry in entries if entry["network"] == network and entry.get("test")]
+    dense = f"{100 * mine[0]['accuracy_dense']:.2f}" if mine else "–"
+    lines = [
+        f"# {TITLES[network]}", "",
+        f"Test accuracy in %, mean ± standard deviation over seeds (number of seeds in brackets). Dense: {dense}.",
+        "Hyper-parameters were chosen on validation images cut from the training images, one seed, at each sparsity.",
+        "Written by `python -m benchmarks.paper`; every single run is in the `.jsonl` file beside this page.", "",
+        *_table(network, mine, "accuracy", quoted=True), "",
+        "## The same masks without the update", "",
+        "The kept weights as trained: what the update adds is the difference to the table above.", "",
+        *_table(network, mine, "accuracy_without_update"), "",
+    ]  # fmt: skip
+    if any(entry["gap"] is not None for entry in mine):
+        lines += [
+            "## Certified gap of the quadratic model, %", "",
+            "(objective − proven lower bound)/objective. It is about the model of the loss, not about accuracy.", "",
+            *_table(network, mine, "gap"), "",
+        ]  # fmt: skip
+    lines += ["## Chosen", "", "| row | " + _heads(network), *_rule(network)]
+    for row in ROWS[network]:
+        cells = [_chosen(_of(mine, row, s)) for s in SPARSITIES[network]]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines += ["", f"![accuracy against sparsity]({network}.png)", ""]
+    path = folder / f"{network}.md"
+    write_whole(path, lambda stream: stream.write("\n".join(lines).encode()))
+    _plot(network, mine, folder / f"{network}.png")
+    return path
+
+
+def _table(network: str, entries: Sequence[dict[str, Any]], field: str, quoted: bool = False) -> list[str]:
+    lines = ["| row | " + _heads(network), *_rule(network)]
+    if quoted:
+        for name, values in QUOTED[network].items():
+            lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    for row in ROWS[network]:
+        cells = [_cell([entry[field] for entry in _of(entries, row, s)]) for s in SPARSITIES[network]]
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _heads(network: str) -> str:
+    return " | ".join(f"{s:g}" for s in SPARSITIES[network]) + " |"
+
+
+def _rule(network: str) -> list[str]:
+    return ["|---|" + "---:|" * len(SPARSITIES[network])]
+
+
+def _of(entries: Sequence[dict[str, Any]], row: str, sparsity: float) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry["row"] == row and entry["sparsity"] == sparsity]
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    digits = 2 if max(known) >= 1 else 3
+    spread = f" ± {np.std(known, ddof=1):.2f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.{digits}f}{spread} ({len(known)})"
+
+
+def _chosen(entries: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in entries[0]["chosen"].items()) if (
+        entries and entries[0]["chosen"]) else "–"
+
+
+def _plot(network: str, entries: Sequence[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, values in QUOTED[network].items():
+        axes.plot(SPARSITIES[network], values, "--", color="0.6", linewidth=1)
+        axes.annotate(name, (SPARSITIES[network][-1], values[-1]), fontsize=7, color="0.4", ha="right", va="bottom")
+    for row in ROWS[network]:
+        found = [(s, [100 * e["accuracy"] for e in _of(entries, row, s)]) for s in SPARSITIES[network]]
+        found = [(s, values) for s, values in found if values]
+        if found:
+            axes.errorbar([s for s, _ in found], [np.mean(v) for _, v in found],
+                          yerr=[np.std(v) for _, v in found], marker="o", markersize=3, capsize=2, label=row)
+    axes.set(xlabel="sparsity", ylabel="test accuracy, %", title=TITLES[network])
+    axes.grid(alpha=0.3)
+    if entries:
+        axes.legend(fontsize=8, loc="lower left")
+    write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=150))
