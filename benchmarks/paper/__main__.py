@@ -1,10 +1,11 @@
-"""Run it; the number of threads is said before anything that counts threads is imported."""
+"""Run it; OMP_NUM_THREADS (2 if unset) holds for every library, and is said before any of them is imported."""
 
 import os
 import sys
 
-for library in ("OMP", "MKL", "OPENBLAS", "NUMBA", "VECLIB_MAXIMUM"):
-    os.environ.setdefault(f"{library}_NUM_THREADS", "2")
+threads = os.environ.setdefault("OMP_NUM_THREADS", "2")
+for library in ("MKL", "OPENBLAS", "NUMBA", "VECLIB_MAXIMUM"):
+    os.environ[f"{library}_NUM_THREADS"] = threads
 
 if __name__ == "__main__":
     from benchmarks.paper.command import main

@@ -41,7 +41,8 @@ def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) 
     lines += ["## Chosen", "", "| row | " + _heads(network), *_rule(network)]
     for row in ROWS[network]:
         cells = [_chosen(_of(mine, row, s)) for s in SPARSITIES[network]]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += ["", f"![accuracy against sparsity]({network}.png)", ""]
     path = folder / f"{network}.md"
     write_whole(path, lambda stream: stream.write("\n".join(lines).encode()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,6 @@ import typer
 
 from cbs_opt.cli.common import (
     Json,
-    Seed,
     check_outputs,
     emit,
     number,
@@ -49,6 +49,9 @@ Targets = Annotated[
     str | None, typer.Option("--targets", metavar="P,P", help="Layers to prune, by name patterns ('layer1.*,fc').")
 ]
 Ignore = Annotated[str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, likewise.")]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples, and of methods that draw at random.")
+]
 Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]
 
 
@@ -106,13 +109,14 @@ def prune(
     Example: cbs-opt prune --network mlpnet --weights W.npz --data D.npz --sparsity 0.9 --out P.safetensors
     """
     from cbs_opt.network import digits_data, load_data, load_network
+    from cbs_opt.networks import NETWORKS
     from cbs_opt.pruning import prune as run
 
     check_outputs(out, masks, json, inputs=[weights, data])
     for file in (out, masks):
         if file is not None and file.suffix.lower() != ".safetensors":
             raise InputError(f"{file}: networks and masks are written as .safetensors; give the file that suffix")
-    if data is None and network != "digits":
+    if data is None and network != "digits" and (network in NETWORKS or ":" in network):
         raise InputError(f"network {network}: needs calibration samples; give --data FILE")
     model = load_network(network, weights)
     samples_of = digits_data() if data is None else load_data(data, network)
@@ -121,7 +125,7 @@ def prune(
             model, samples_of, sparsity,
             curvature=curvature, method=method or "", samples=samples, damping=damping, dampening_frac=dampening_frac,
             targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
-            partition=int(partition) if partition.isdigit() else partition, allocation=allocation, average=average,
+            partition=int(partition) if partition.isdecimal() else partition, allocation=allocation, average=average,
             first_order=first_order, stages=stages, schedule=schedule, settle=settle, revive=revive,
             reestimate_batchnorm=batchnorm, bound=bound, seed=seed, device=device,
             progress=lambda words: tell(f"{network}: {words}"),
@@ -163,7 +167,11 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
     for file, what in ((out, "network"), (masks, "masks")):
         if file is not None:
             say(f"wrote the {what} to {file}")
-    say("The gap is about the quadratic model of the loss, not about accuracy.")
+    if math.isfinite(pruned.bound):
+        if own:
+            say("The bound is the sum of the layers', each as it was posed: its inputs, and how many weights each row "
+                "loses.")
+        say("The gap is about the quadratic model of the loss, not about accuracy.")
 
 
 def _share(accuracy: float | None) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from cbs_opt.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -13,28 +15,54 @@ if TYPE_CHECKING:
 def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
     """Replace running means and variances by those over ``x`` (m, ...), in place; returns how many layers have them.
 
-    The weights stay as they are, and the model is left in eval mode. Each statistic is the plain mean over
-    batches; nothing else that behaves differently in training (dropout) is switched on.
+    The weights stay as they are, and the model is left in eval mode. Each statistic is the mean over batches,
+    weighted by their samples; nothing else that behaves differently in training (dropout) is switched on.
     """
     import torch
 
     from cbs_opt.collect.samples import as_inputs, batches
 
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
+    norms = _norms(model)
     model.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # cumulative mean
         norm.train()
     with torch.no_grad():
-        for part in batches(model, x) if norms else ():
+        for part in _without_singles(list(batches(model, x))):
+            for norm in norms:
+                norm.momentum = (part.stop - part.start) / part.stop  # the running mean over all samples so far
             model(as_inputs(model, x[part]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
     return len(norms)
+
+
+def check_reestimate(model: torch.nn.Module, samples: int) -> None:
+    """Raise before anything is computed where ``reestimate`` could not be done.
+
+    Raises
+    ------
+    InputError
+        No batch normalization that keeps statistics, or a single sample, which has no variance.
+    """
+    if not _norms(model):
+        raise InputError("reestimate_batchnorm: the network has no batch normalization with running statistics; leave "
+                         "it out")
+    if samples < 2:
+        raise InputError("reestimate_batchnorm: a variance needs at least 2 samples; give more of them")
+
+
+def _norms(model: torch.nn.Module) -> list[torch.nn.modules.batchnorm._BatchNorm]:
+    import torch
+
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return [module for module in model.modules() if isinstance(module, kind) and module.track_running_stats]
+
+
+def _without_singles(parts: list[slice]) -> list[slice]:
+    """The batches, a last one of a single sample joined to the one before: it has no variance of its own."""
+    if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
+        return [*parts[:-2], slice(parts[-2].start, parts[-1].stop)]
+    return parts

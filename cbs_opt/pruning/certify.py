@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +75,13 @@ def certify_network(
         z = _flatten(chosen, masks, "the masks") != 0
     x, y = calibration(data)
     x, y = drawn(x, y, samples, seed)
+    if given is not None:
+        _check_agree(weights, z, given)
     factor = gradient_factor(dense, x, y, chosen, seed=seed, precision=settings.precision)
-    problem = fisher_problem(factor, weights, np.ones(weights.n, dtype=np.bool_), settings, name=name)
-    return certify_problem(problem, z, given)
+    problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
+    judged = certify_problem(problem, z, given)
+    model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"
+    return replace(judged, notes=(model_note, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes))
 
 
 def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -90,6 +95,30 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise InputError(f"{path}: {key} holds other values than 0 and 1; masks are booleans, 1 keeps")
         found[key.removesuffix("_mask")] = values
     return found
+
+
+def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
+    """Raise unless the checkpoint is zero wherever the mask prunes."""
+    for target, part in weights.parts():
+        wrong = int(np.count_nonzero(given[part][~z[part]]))
+        if wrong:
+            raise InputError(f"{target.tensor}: {wrong} weights that the mask prunes are not zero in the checkpoint; "
+                             "give a mask and a checkpoint that belong together")
+
+
+def _not_judged(
+    dense: torch.nn.Module, targets: tuple[Target, ...], masks: dict[str, Any] | None, pruned: dict[str, Any] | None
+) -> list[str]:
+    """What masks and checkpoint change beside the targets, which is no part of the quadratic model."""
+    import torch
+
+    own, state = {target.tensor for target in targets}, dense.state_dict()
+    beside = [name for name, mask in (masks or {}).items() if name not in own and not np.all(np.asarray(mask))]
+    for name, tensor in (pruned or {}).items():
+        theirs = torch.as_tensor(tensor)
+        if name in state and name not in own and not torch.equal(theirs.double(), state[name].cpu().double()):
+            beside.append(name)
+    return [f"{name}: is changed, too, but not among the targets; that is not judged" for name in dict.fromkeys(beside)]
 
 
 def _flatten(targets: tuple[Target, ...], tensors: dict[str, Any], what: str) -> Vector:

@@ -7,6 +7,7 @@ entries between different layers, rows or chunks are dropped. The sparsity is al
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.pruning.stage import Clock, Stage
 from cbs_opt.pruning.weights import Weights
+from cbs_opt.run import method as method_named
 from cbs_opt.run import solve
 
 if TYPE_CHECKING:
@@ -70,8 +72,23 @@ def fisher_stage(
         bound=bound,
         round_off=found.round_off,
         damping=problem.curvature.damping,
-        notes=tuple(dict.fromkeys([*factor.notes, *found.notes])),
+        notes=tuple(dict.fromkeys([*factor.notes, *left_out(len(x), settings.average), *found.notes])),
     )
+
+
+def check_method(weights: Weights, settings: Settings) -> None:
+    """Raise before anything is computed where the method cannot take a problem of this kind and size.
+
+    Raises
+    ------
+    MethodError, TooLargeError
+    """
+    columns = {target.tensor: part for target, part in weights.parts()}
+    nothing = GradientFactor(np.zeros((1, weights.n), dtype=np.float32), columns, np.zeros((1, 1), dtype=np.int64),
+                             dict.fromkeys(columns, 0.0), ())
+    alike = replace(settings, damping=1.0, dampening_frac=None)
+    problem = fisher_problem(nothing, weights, weights.mask, alike).within(Cardinality(weights.n, 0))
+    method_named(settings.method).check(problem)
 
 
 def fisher_problem(
@@ -94,6 +111,12 @@ def fisher_problem(
     if settings.first_order:
         g = A.sum(axis=0, dtype=np.float64) / np.sqrt(len(A) * settings.average)
     return PruningProblem(weights.values[alive], curvature, g=g, name=name)
+
+
+def left_out(samples: int, average: int) -> list[str]:
+    """What is to be noted where rows of ``average`` samples do not use them all."""
+    rest = samples % average
+    return [f"{rest} of the {samples} samples are not used: rows average {average} each"] if rest else []
 
 
 def _columns(weights: Weights, factor: GradientFactor) -> NDArray[np.int64]:

@@ -9,7 +9,8 @@ weights go to zero and the kept ones to the minimizer, by conjugate gradients (t
 step is taken only if the loss itself falls below that of pruning without re-tuning; λ follows Marquardt's rule, but
 never below the damping asked for, which keeps the steps short enough not to fit the samples alone: Moré,
 'The Levenberg–Marquardt algorithm', 1978; Martens, 'Deep learning via Hessian-free optimization', ICML 2010. Which
-weights go is decided by w² (magnitude) or w² times the diagonal of the model (obd). There is no bound.
+weights go is decided by w² (magnitude) or w² times the diagonal of the model (obd). There is no bound. The objective
+of a stage is f at the step that prunes, with the λ of that step; the second step re-tunes on a model of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import as_inputs, batches
+from cbs_opt.collect.samples import as_inputs, batches, run
 from cbs_opt.errors import InputError
 from cbs_opt.pruning.stage import Clock, Stage
 from cbs_opt.pruning.weights import Weights
@@ -66,10 +67,11 @@ class GaussNewtonStages:
         """Prune at least ``prune`` weights and re-tune the others."""
         import torch
 
-        network, notes = self._network, list[str]()
+        network = self._network
+        notes = [f"derivatives in {network.precision}"]
         w = torch.from_numpy(weights.values)
         mask = torch.from_numpy(weights.mask)
-        objective = 0.0
+        objective, used = 0.0, 0.0
         for step in range(STEPS):
             with clock.phase("curvature", "computing the gradient of the loss"):
                 loss, g = network.gradient(w)
@@ -80,13 +82,14 @@ class GaussNewtonStages:
                 mask = self._chosen(w, mask, diagonal, prune)
             before = loss if bool((w[~mask] == 0).all()) else network.loss(torch.where(mask, w, 0.0))
             with clock.phase("update", "re-tuning the kept weights"):
-                w, change = self._step(w, g, mask, diagonal, before, notes)
-            objective = change if step == 0 else objective
+                w, change, lam = self._step(w, g, mask, diagonal, before, notes)
+            if step == 0:
+                objective, used = change, lam
         return Stage(
             weights=weights.with_values(w.numpy(), mask.numpy()),
             objective=objective,
             bound=-np.inf,
-            damping=float(self._damping or 0.0),
+            damping=used,
             notes=tuple(dict.fromkeys(notes)),
         )
 
@@ -108,8 +111,8 @@ class GaussNewtonStages:
         diagonal: torch.Tensor,
         before: float,
         notes: list[str],
-    ) -> tuple[torch.Tensor, float]:
-        """The weights after one step, and what the model says of it; without a step if no damping gives one."""
+    ) -> tuple[torch.Tensor, float, float]:
+        """The weights after one step, f there and its λ; pruned without re-tuning if no damping gives a step."""
         import torch
 
         assert self._damping is not None
@@ -119,6 +122,9 @@ class GaussNewtonStages:
         image = product(fixed)
         # What the model says of pruning without re-tuning.
         reference = float(g @ fixed + 0.5 * fixed @ image)
+        first = self._damping
+        if not bool(mask.any()):
+            return start, reference + 0.5 * first * float(fixed @ fixed), first
         for _ in range(TRIALS):
             lam = self._damping
             d, predicted = _minimize(product, g, fixed, image, mask, diagonal, lam)
@@ -126,10 +132,10 @@ class GaussNewtonStages:
             if after < before and gain < 0:
                 share = (after - before) / gain
                 self._damping = max(self._least, lam * (0.5 if share > 0.7 else 2.0 if share < 0.3 else 1.0))
-                return torch.where(mask, w + d, 0.0), predicted
+                return torch.where(mask, w + d, 0.0), predicted + 0.5 * lam * float(d @ d), lam
             self._damping = 4.0 * lam
-        notes.append(f"a step was not taken: no damping up to {self._damping:.3g} lowered the loss")
-        return start, 0.0
+        notes.append(f"a step was not taken: no damping up to {lam:.3g} lowered the loss")
+        return start, reference + 0.5 * first * float(fixed @ fixed), first
 
 
 def _minimize(
@@ -178,11 +184,30 @@ class _Network:
         import torch
 
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._x, self._y, self._weights = x, torch.from_numpy(np.asarray(y)), weights
+        self._x, self._y, self._weights = x, torch.from_numpy(np.asarray(y, dtype=np.int64)), weights
+        self._check_outputs()
         chosen = np.random.default_rng(seed).permutation(len(x))[:CURVATURE_SAMPLES]
         self._x_curved = x[np.sort(chosen)]
         self._generator = torch.Generator().manual_seed(seed)
         self._state = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: 'float32', …"""
+        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
+
+    def _check_outputs(self) -> None:
+        """Raise unless the network gives class scores, one for every label."""
+        import torch
+
+        with torch.no_grad():
+            outputs = run(self._model, self._x[:1])
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+            shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+            raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed")
+        least, most = int(self._y.min()), int(self._y.max())
+        if least < 0 or most >= outputs.shape[1]:
+            raise InputError(f"y: holds labels from {least} to {most}, but the network has {outputs.shape[1]} outputs")
 
     def loss(self, w: torch.Tensor) -> float:
         """Mean cross-entropy over all samples."""
@@ -223,8 +248,9 @@ class _Network:
             tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
             logits = self._logits(tensors, self._x_curved[part])
             p = logits.detach().softmax(dim=1)
-            labels = torch.multinomial(p, 1, generator=self._generator)[:, 0]
-            signs = torch.randint(0, 2, labels.shape, generator=self._generator).to(logits) * 2 - 1
+            # Drawn on the CPU, by one generator, whatever the network's device.
+            labels = torch.multinomial(p.cpu(), 1, generator=self._generator)[:, 0].to(p.device)
+            signs = torch.randint(0, 2, tuple(labels.shape), generator=self._generator).to(logits) * 2 - 1
             losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
             found = torch.autograd.grad((signs * losses).sum(), list(tensors.values()))
             total += self._join(dict(zip(tensors, found, strict=True))).square()

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 from cbs_opt.bound import lower_bound
 from cbs_opt.collect import LayerModel, layer_grams, sequential_layers
+from cbs_opt.curvature import DenseCurvature, RowsCurvature
+from cbs_opt.errors import InputError
 from cbs_opt.patterns import Quotas
+from cbs_opt.problem import PruningProblem
 from cbs_opt.pruning.allocation import row_quotas
 from cbs_opt.pruning.layer_problems import group_problem, groups
 from cbs_opt.pruning.stage import Clock, LayerLoss, Stage, total_bound
 from cbs_opt.pruning.weights import Weights, join
 from cbs_opt.result import Solution
+from cbs_opt.run import method as method_named
 from cbs_opt.run import solve
 from cbs_opt.validate import Mask, Matrix
 
@@ -89,6 +93,19 @@ def layer_stage(
     )
 
 
+def check_method(weights: Weights, settings: Settings) -> None:
+    """Raise before anything is computed where the method cannot take a layer's problem, or the layer cannot be taken.
+
+    Raises
+    ------
+    MethodError, InputError
+    """
+    one = PruningProblem(np.ones(2), RowsCurvature(DenseCurvature(np.eye(1)), 2), pattern=Quotas([1, 1], 0))
+    method_named(settings.method).check(one)
+    if settings.curvature == "sequential" and any(target.name == "" for target in weights.targets):
+        raise InputError("model: is a single layer itself; put it into a torch.nn.Sequential, or take curvature gram")
+
+
 class _LayerSolver:
     """Solves one layer after the other and keeps what came out, by module name."""
 
@@ -125,8 +142,8 @@ class _LayerSolver:
         self.damping[layer.name] = layer.damping
         return matrix
 
-    def _bound(self, found: Solution, problem: Any) -> float:
+    def _bound(self, found: Solution, problem: PruningProblem) -> float:
         if not self._settings.bound:
             return found.bound
         with self._clock.phase("bound", f"bounding {problem.name}"):
-            return max(found.bound, lower_bound(problem).value)
+            return max(found.bound, lower_bound(problem, self._settings.device).value)

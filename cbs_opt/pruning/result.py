@@ -85,7 +85,10 @@ class Pruned:
 
     @property
     def bound(self) -> float:
-        """The proven lower bound of the last stage's model; −inf: none."""
+        """The proven lower bound of the last stage's model; −inf: none.
+
+        Of ``gram`` and ``sequential`` it is the sum of the layers' bounds, over masks with as many zeros in each row.
+        """
         return self.stages[-1].bound
 
     @property

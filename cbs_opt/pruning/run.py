@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.network import Data, accuracy
 from cbs_opt.patterns import prune_count
-from cbs_opt.pruning.batchnorm import reestimate
+from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
+from cbs_opt.pruning.fisher import check_method as check_fisher
 from cbs_opt.pruning.fisher import fisher_stage
 from cbs_opt.pruning.gauss_newton import GaussNewtonStages
+from cbs_opt.pruning.layers import check_method as check_layers
 from cbs_opt.pruning.layers import layer_stage
 from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
 from cbs_opt.pruning.schedule import sparsities
 from cbs_opt.pruning.settings import LAYERWISE, Settings
-from cbs_opt.pruning.stage import Clock, Stage, drawn
+from cbs_opt.pruning.stage import Clock, Stage, check_samples, drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import find_targets
 
@@ -93,13 +96,15 @@ def prune(
     stages, schedule, settle : int, 'linear', 'exponential' or 'cubic', int
         Sparsities on the way, curvature collected anew at each; ``settle`` more stages at the final sparsity.
     revive : bool
-        Whether later stages may take back what earlier ones pruned.
+        Whether later stages may take back what earlier ones pruned; ``gauss-newton`` cannot. Of ``gram`` and
+        ``sequential`` other weights of the same row, whose number of zeros never falls.
     reestimate_batchnorm : bool
-        Batch-normalization statistics over the calibration samples, at the end.
+        Batch-normalization statistics over the calibration samples, at the end; accuracy is measured after it,
+        objective and bound are not about it.
     loss : callable, optional
         (outputs, labels) → scalar for the Fisher; cross-entropy if left out.
     precision : 'float32' or 'float64'
-        Of the gradients that are collected.
+        Of the gradients of the Fisher.
     device : 'cpu' or 'cuda'
     bound : bool
         Prove a lower bound even where the method has none.
@@ -113,6 +118,8 @@ def prune(
     CbsOptError
         Before or while anything is computed; the network given is as it was.
     """
+    import torch
+
     from cbs_opt.solvers.device import device_named
 
     settings = Settings(
@@ -120,13 +127,21 @@ def prune(
         damping=damping, dampening_frac=dampening_frac, average=average, first_order=first_order, revive=revive,
         loss=loss, precision=precision, device=device, bound=bound, seed=seed,
     )  # fmt: skip
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
+    targets, ignore = _patterns(targets), _patterns(ignore)
     wanted = sparsities(sparsity, stages, schedule, settle)
-    x, y = calibration(data, needs_labels=curvature not in LAYERWISE)
+    x, y = calibration(data, needs_labels=curvature not in LAYERWISE, classes=loss is None)
+    check_samples(samples, len(x), settings.average)
     test = (data.test_x, data.test_y) if isinstance(data, Data) else None
     clock = Clock(progress)
     dense = copy.deepcopy(model).to(device_named(device)).eval()
     chosen = find_targets(dense, targets, ignore)
     weights = Weights.of(dense, chosen)
+    if reestimate_batchnorm:
+        check_reestimate(dense, samples)
+    if curvature != "gauss-newton":
+        (check_layers if curvature in LAYERWISE else check_fisher)(weights, settings)
     accuracy_dense = _accuracy(dense, test, clock)
     now, reports, notes = dense, list[StageReport](), list[str]()
     newton: GaussNewtonStages | None = None
@@ -135,21 +150,27 @@ def prune(
         newton = GaussNewtonStages(dense, x_all, y_all, weights, settings)
     stage: Stage | None = None
     for number, share in enumerate(wanted):
+        if weights.pruned == weights.n and not revive:
+            notes.append(f"{len(wanted) - number} of {len(wanted)} stages were left out: every weight is pruned")
+            break
         k = prune_count(weights.n, share)
-        clock.tell(f"stage {number + 1} of {len(wanted)}: sparsity {share:.4g}")
-        x_now, y_now = drawn(x, y, samples, seed + number)
+        clock.stage = f"stage {number + 1} of {len(wanted)}" if len(wanted) > 1 else ""
         if newton is not None:
             stage = newton.stage(weights, k, clock)
         elif curvature == "fisher":
-            stage = fisher_stage(now, x_now, y_now, weights, k, settings, clock)
+            stage = fisher_stage(now, *drawn(x, y, samples, seed + number), weights, k, settings, clock)
         else:
-            stage = layer_stage(dense, now, x_now, weights, k, settings, clock)
+            stage = layer_stage(dense, now, drawn(x, y, samples, seed + number)[0], weights, k, settings, clock)
         weights = stage.weights
         now = weights.into(dense)
         notes += stage.notes
-        reached = _accuracy(now, test, clock) if len(wanted) > 1 else None
-        reports.append(StageReport(share, stage.objective, stage.bound, stage.gap, stage.damping, reached))
+        reports.append(StageReport(
+            share, stage.objective, stage.bound, stage.gap, stage.damping,
+            accuracy=_accuracy(now, test, clock) if len(wanted) > 1 else None,
+        ))  # fmt: skip
     assert stage is not None, "there is at least one stage"
+    clock.stage = ""
+    reached: float | None = None if reestimate_batchnorm or not reports else reports[-1].accuracy
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(now, drawn(x, y, samples, seed)[0])
@@ -162,34 +183,56 @@ def prune(
         weights=weights,
         stages=tuple(reports),
         layers=_layer_reports(weights, stage),
-        settings=_told(settings, sparsity, samples, stages, schedule, settle, reestimate_batchnorm),
+        settings={
+            "sparsity": sparsity, "samples": samples, "targets": targets, "ignore": ignore,
+            "stages": stages, "schedule": schedule, "settle": settle, "reestimate_batchnorm": reestimate_batchnorm,
+            **_told(settings),
+        },
         accuracy_dense=accuracy_dense,
-        accuracy=_accuracy(now, test, clock),
+        accuracy=_accuracy(now, test, clock) if reached is None else reached,
         seconds=clock.seconds,
         notes=tuple(dict.fromkeys(notes)),
-    )
+    )  # fmt: skip
 
 
-def calibration(data: Any, needs_labels: bool = True) -> tuple[Any, Any]:
+def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> tuple[Any, Any]:
     """Inputs and labels (None without) of a ``Data``, a pair (x, y) or inputs alone.
 
     Raises
     ------
     InputError
-        Labels that are needed and missing, or not as many as inputs.
+        Anything else; samples that are not finite (names the first); labels that are needed and missing, not as many
+        as inputs, or no whole numbers where they are ``classes``.
     """
     if isinstance(data, Data):
         return data.train_x, data.train_y
-    x, y = data if isinstance(data, tuple) else (data, None)
+    x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    if not hasattr(x, "__array__") or not (y is None or hasattr(y, "__array__")):
+        raise InputError(f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone, or a "
+                         "cbs_opt.network.Data")
     if needs_labels and y is None:
         raise InputError("data: has no labels, but this curvature needs them; give (x, y), or use sequential or gram")
-    x = np.asarray(x)
+    x = _as_array(x)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise InputError(f"data: sample {int(np.argwhere(~np.isfinite(x))[0, 0])} is not finite; all samples must be")
     if y is None:
         return x, None
-    y = np.asarray(y)
+    y = _as_array(y)
+    if needs_labels and classes and (y.ndim != 1 or y.dtype.kind not in "iu"):
+        raise InputError(f"data: the labels have shape {y.shape} and dtype {y.dtype}; one whole number a sample is "
+                         "needed, the number of its class")
     if len(x) != len(y):
         raise InputError(f"data: has {len(x)} samples and {len(y)} labels; they must agree")
     return x, y
+
+
+def _as_array(given: Any) -> NDArray[Any]:
+    import torch
+
+    array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    if not array.ndim:
+        raise InputError("data: is a single number; samples are needed, one along the first dimension each")
+    return array
 
 
 def _accuracy(model: torch.nn.Module, test: tuple[Any, Any] | None, clock: Clock) -> float | None:
@@ -216,14 +259,13 @@ def _layer_reports(weights: Weights, stage: Stage) -> tuple[LayerReport, ...]:
     return tuple(reports)
 
 
-def _told(
-    settings: Settings, sparsity: float, samples: int, stages: int, schedule: str, settle: int, batchnorm: bool
-) -> dict[str, Any]:
-    """All that was asked for, as plain data."""
+def _patterns(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """The settings as plain data."""
     told = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "loss"}
     told["options"] = dict(settings.options)
     told["loss"] = "cross-entropy" if settings.loss is None else getattr(settings.loss, "__name__", "given")
-    return {
-        "sparsity": sparsity, "samples": samples, "stages": stages, "schedule": schedule, "settle": settle,
-        "reestimate_batchnorm": batchnorm, **told,
-    }  # fmt: skip
+    return told

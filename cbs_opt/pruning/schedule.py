@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from cbs_opt.errors import InputError
 from cbs_opt.registry import unknown_name
 
@@ -36,7 +38,7 @@ def sparsities(final: float, stages: int, schedule: str, settle: int = 0) -> lis
     for name, number, least in (("stages", stages, 1), ("settle", settle, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise InputError(f"{name}: is {number!r}; a whole number of at least {least} is needed")
-    if not 0.0 <= final <= 1.0:
+    if isinstance(final, bool) or not isinstance(final, (int, float, np.number)) or not 0.0 <= final <= 1.0:
         raise InputError(f"sparsity: is {final!r}; a number in [0, 1] is needed (0.9 prunes 90 % of the weights)")
     grow = SCHEDULES[schedule]
     return [grow(final, t / stages) for t in range(1, stages)] + [final] * (1 + settle)

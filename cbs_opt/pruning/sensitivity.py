@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import as_inputs, batches
+from cbs_opt.collect.samples import batches, run
+from cbs_opt.errors import InputError
 from cbs_opt.targets import Target
 from cbs_opt.validate import Vector
 
@@ -40,6 +41,11 @@ def sensitivities(
         Samples; labels are not needed.
     seed : int
         Of the signs v.
+
+    Raises
+    ------
+    InputError
+        Samples that the network cannot take, outputs that are no tensor, targets that are never called.
     """
     import torch
 
@@ -63,7 +69,12 @@ def sensitivities(
     generator = torch.Generator().manual_seed(seed)
     for part in batches(network, x):
         answers.clear()
-        outputs = network(as_inputs(network, x[part]))
+        outputs = run(network, x[part])
+        if not isinstance(outputs, torch.Tensor):
+            raise InputError(f"allocation sensitivity: the network returns a {type(outputs).__name__}, but a tensor is "
+                             "needed; take the allocation magnitude or uniform")
+        if not answers:
+            raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
         signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) * 2 - 1
         found = torch.autograd.grad((signs * outputs).sum(), [answer for _, answer in answers], allow_unused=True)
         for (target, _), gradient in zip(answers, found, strict=True):

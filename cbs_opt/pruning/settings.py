@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from cbs_opt.collect.samples import Precision
+from cbs_opt.curvature import resolve_damping
 from cbs_opt.errors import InputError, UnsupportedError
 from cbs_opt.pruning.allocation import ALLOCATIONS
 from cbs_opt.registry import unknown_name
@@ -17,6 +20,7 @@ DEFAULT_METHOD = {"fisher": "relaxation", "gram": "swap", "sequential": "swap", 
 DEFAULT_DAMPING = 1e-3
 PARTITIONS = ("network", "layer", "row")
 LAYERWISE = ("gram", "sequential")
+PRECISIONS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Settings:
             object.__setattr__(self, "method", DEFAULT_METHOD[self.curvature])
         if self.damping is None and self.dampening_frac is None:
             object.__setattr__(self, "damping", DEFAULT_DAMPING)
+        self._check_damping()
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
         whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)
         if (whole and int(self.partition) < 1) or not (whole or self.partition in PARTITIONS):
             raise InputError(f"partition: is {self.partition!r}; give {', '.join(PARTITIONS)} or a number of weights a "
@@ -55,6 +64,14 @@ class Settings:
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
             raise InputError(f"average: is {self.average!r}; a whole number of samples a row is needed")
         self._check_fit()
+        self._check_method()
+
+    def _check_method(self) -> None:
+        """The method and its options."""
+        if not isinstance(self.options, Mapping):
+            raise InputError(f"options: is a {type(self.options).__name__}; give a mapping of names to values")
+        if "seed" in self.options:
+            raise InputError("options: seed is given as seed=, not among the method's options")
         if self.curvature == "gauss-newton":
             if self.method not in ("magnitude", "obd"):
                 raise UnsupportedError(f"method {self.method}: gauss-newton never forms its curvature; it takes "
@@ -63,9 +80,14 @@ class Settings:
                 raise UnsupportedError(f"method {self.method}: has no option {next(iter(self.options))}")
         else:
             spec = method_named(self.method)
-            spec.check_options({**self.options, "seed": 0} if "seed" in spec.options else self.options)
+            spec.check_options(self.options)
             if "device" in spec.options and "device" not in self.options:
                 object.__setattr__(self, "options", {**self.options, "device": self.device})
+
+    def _check_damping(self) -> None:
+        given = "dampening_frac" if self.damping is None else "damping"
+        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.curvature not in LAYERWISE:
+            raise InputError(f"{given}: is 0; {self.curvature} needs a {given} > 0")
 
     def _check_fit(self) -> None:
         """Options that belong to another curvature are errors, not ignored."""
@@ -74,9 +96,11 @@ class Settings:
             "average": (self.average != 1, ("fisher",)),
             "first_order": (self.first_order, ("fisher",)),
             "loss": (self.loss is not None, ("fisher",)),
+            "precision": (self.precision != "float32", ("fisher",)),
+            "revive": (self.revive, ("fisher", *LAYERWISE)),
             "allocation": (self.allocation != "sensitivity", LAYERWISE),
         }
         for name, (given, curvatures) in belongs.items():
             if given and self.curvature not in curvatures:
-                raise InputError(f"{name}: belongs to the curvature {' and '.join(curvatures)}; leave it out for "
+                raise InputError(f"{name}: belongs to the curvature {', '.join(curvatures)}; leave it out for "
                                  f"{self.curvature}")

@@ -35,7 +35,8 @@ class Stage:
     ----------
     weights : Weights
     objective : float
-        f of the stage's quadratic model, relative to the weights the stage began with (or as the curvature says).
+        f of the stage's quadratic model at the float64 weights, relative to the weights the stage began with
+        (``fisher``, ``gauss-newton``) or to the dense network's (``gram``, ``sequential``).
     bound : float
         Proven lower bound on it over all masks of the stage's pattern; −inf: none.
     round_off : float
@@ -66,6 +67,8 @@ class Clock:
 
     def __init__(self, report: Report | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self.stage = ""
+        """Put before the words of every phase: 'stage 2 of 3'."""
         self._report = report
 
     @contextmanager
@@ -81,7 +84,20 @@ class Clock:
     def tell(self, words: str) -> None:
         """Say what is going on."""
         if self._report is not None:
-            self._report(words)
+            self._report(f"{self.stage}: {words}" if self.stage else words)
+
+
+def check_samples(samples: int, there: int, average: int = 1) -> None:
+    """Raise where ``samples`` cannot be drawn from as many as ``there`` are, or make not even one row of ``average``.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or not 1 <= samples <= there:
+        raise InputError(f"samples: is {samples!r}; a whole number between 1 and the {there} there are is needed")
+    if samples < average:
+        raise InputError(f"average: is {average}, but there are {samples} samples to average; give more samples")
 
 
 def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> tuple[NDArray[Any], Any]:
@@ -92,8 +108,7 @@ def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> t
     InputError
         More than there are.
     """
-    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or not 1 <= samples <= len(x):
-        raise InputError(f"samples: is {samples!r}; a whole number between 1 and the {len(x)} there are is needed")
+    check_samples(samples, len(x))
     chosen = np.random.default_rng(seed).permutation(len(x))[:samples]
     return x[chosen], None if y is None else y[chosen]
 

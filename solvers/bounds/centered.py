@@ -1,18 +1,19 @@
 """A dense problem around its unconstrained minimizer, in units where nothing over- or underflows.
 
 With c = H⁻¹b the model is f(w) = f(c) + ½(w − c)ᵀH(w − c) whatever g was. Weights are measured in units
-x_i = w_i/u_i and f in units of s, all powers of two: the diagonal of the scaled H lies in [½, 2], the
+x_i = w_i/u_i and f in units of s, all powers of two: the diagonal of the scaled H lies in [1, 4), the
 largest |c_i| in [1, 2), and no digit is lost, so a bound on the scaled problem is a bound on the problem.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Matrix, Vector
+from cbs_opt.validate import EPS, Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class CenteredBlock:
         Round-off of ``base``; 0 where g = 0.
     scale : float
         Unit of f.
+    drift : float
+        ε ≥ √(½ρᵀH⁻¹ρ) in the scaled units, ρ = ∇f(c) being what the solve for c left; 0 where g = 0.
     """
 
     H: Matrix
@@ -36,6 +39,7 @@ class CenteredBlock:
     base: float
     base_error: float
     scale: float
+    drift: float
 
     @classmethod
     def of(cls, problem: PruningProblem) -> CenteredBlock:
@@ -48,15 +52,38 @@ class CenteredBlock:
         largest = float(np.abs(c).max())
         size = float(np.ldexp(1.0, int(np.frexp(largest)[1]) - 1)) if largest > 0 else 1.0
         exact = problem.g is None
+        scaled = np.ascontiguousarray(H * unit * unit[:, None] * 4.0)
         return cls(
-            H=np.ascontiguousarray(H * unit * unit[:, None] * 4.0),
+            H=scaled,
             c=c / size,
             base=problem.offset if exact else problem.objective(minimizer),
             # Of the evaluation, and of the residual of the linear system that the minimizer solves.
             base_error=0.0 if exact else problem.n * problem.round_off(minimizer),
             scale=size * size / 4.0,
+            drift=0.0 if exact else _drift(problem, minimizer, scaled, 4.0 * unit / size),
         )
 
     def bound(self, value: float) -> float:
-        """A bound ``value`` ≥ 0 on the scaled problem, in the units of f and from below."""
-        return self.base + self.scale * value - self.base_error
+        """A bound ``value`` ≥ 0 on the scaled problem, in the units of f and from below; −inf where none is left.
+
+        With V = ½(x − c)ᵀH(x − c) and |ρᵀ(x − c)| ≤ 2ε√V the model is at least f(c) + V − 2ε√V, which grows with V from
+        V = ε² on and is −ε² at the least.
+        """
+        left = value - 2.0 * self.drift * math.sqrt(value) if value >= self.drift**2 else -(self.drift**2)
+        proven = self.base + self.scale * left - self.base_error
+        return proven if math.isfinite(proven) else -math.inf
+
+
+def _drift(problem: PruningProblem, minimizer: Vector, H: Matrix, unit: Vector) -> float:
+    """ε² = ½‖ρ‖²/λ_min(H), with ρ and its own round-off in the units of the scaled problem."""
+    assert problem.g is not None, "without g the minimizer is w̄ itself"
+    step = minimizer - problem.w_bar
+    rho = np.abs(problem.curvature.matvec(step) + problem.g)
+    eigenvalues = np.linalg.eigvalsh(H)
+    smallest = float(eigenvalues[0] - problem.n * EPS * eigenvalues[-1])
+    if not smallest > 0:
+        return math.inf
+    # |H_ij| ≤ √(H_ii H_jj), so that no |H| is formed.
+    root = np.sqrt(problem.curvature.diagonal())
+    rho += (problem.n + 2) * EPS * (root * float(root @ np.abs(step)) + np.abs(problem.g))
+    return float(np.linalg.norm(rho * unit) / math.sqrt(2.0 * smallest))

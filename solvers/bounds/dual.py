@@ -95,6 +95,8 @@ def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float
     assert found is not None
     if best == -np.inf:
         best, _ = _evaluate(problem, pieces, alpha)
+    if problem.g is None:
+        best = max(best, problem.offset)  # f − offset is a sum of squares
     scores = _scores(problem, pieces, alpha)
     return DualSolution(best, alpha, scores, found.z.cpu().numpy(), evaluations, notes)
 
@@ -121,6 +123,7 @@ def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -
     slip = float(error @ np.maximum(np.abs(y) / lam, np.abs(w_bar))) + float(error @ (error / lam)) / 2.0
     # … what rounded scores do to the choice, and the sums themselves.
     sums = half_square * max(len(alpha), 1) + float(np.abs(costs).sum()) + float(scores[z].sum()) + abs(problem.offset)
+    sums += float((0.5 * lam * w_bar * w_bar).sum())
     slip += float(np.sqrt(problem.n) + 8.0) * EPS * sums
     return value - slip, np.where(z, -y / lam, -w_bar)
 

@@ -201,10 +201,14 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
         R = np.empty((free, free))
         work = np.empty((free, free))
         L = np.empty((free, free))
-        shift = 0.0
+        # What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006).
+        largest = 0.0
         for i in range(n):
-            shift = max(shift, H[i, i])
-        shift *= 4.0 * (n + 1) * EPS
+            largest = max(largest, H[i, i])
+        trace = 0.0
+        for p in range(free):
+            trace += HF[p, p]
+        shift = (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
         if certify_splitting(HF, DF, shift, R, work, L) < 0:
             return BRANCH, best, tau, share, order[kept]
         scores = np.empty(free)

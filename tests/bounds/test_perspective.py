@@ -26,6 +26,19 @@ def test_never_above_the_optimum(seed: int) -> None:
     assert cbs_opt.lower_bound(problem).value <= optimum + error + 1e-12 * abs(optimum)
 
 
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, damping=st.sampled_from([1e-4, 1e-8, 1e-11]))
+def test_never_above_the_optimum_of_a_weakly_damped_factor_with_a_first_order_term(seed: int, damping: float) -> None:
+    """H⁻¹g is then far from w̄, and as wrong as λ is small unless it is refined."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 7))
+    A, g = rng.normal(size=(int(rng.integers(1, 12)), n)), rng.normal(size=n)
+    curvature = cbs_opt.FactorCurvature(A, damping * float((A**2).sum(axis=0).mean()))
+    problem = cbs_opt.PruningProblem(rng.normal(size=n), curvature, g=g).pruning(int(rng.integers(1, n + 1)))
+    optimum, error = best_by_enumeration(problem)
+    assert cbs_opt.lower_bound(problem).value <= optimum + error
+
+
 def test_exact_where_weights_do_not_interact() -> None:
     rng = np.random.default_rng(1)
     w, d = rng.normal(size=30), rng.uniform(0.5, 2.0, size=30)

@@ -51,6 +51,8 @@ def test_certify_judges_masks_and_checkpoints(cli, pruned):
     assert both["objective"] == pytest.approx(told["objective"], rel=1e-6)
     assert both["given_objective"] == pytest.approx(told["objective"], rel=1e-4)
     assert 0 < both["bound"] <= both["objective"] < both["selection_objective"]
+    assert "empirical Fisher of 200 samples, seed 0, λ = 0.001" in both["notes"]
+    assert "gradients in float32" in both["notes"]
     zeros = cli("certify", "digits", "--pruned", folder / "p.safetensors", "--samples", 200, "--json", "-").json()
     assert zeros["objective"] == pytest.approx(both["objective"], rel=1e-9)
 
@@ -72,6 +74,9 @@ def test_torch_mask_names_are_understood(cli, pruned, tmp_path):
         (("prune", "--sparsity", 0.5, "--targets", "conv*"), "fc1, fc2, fc3"),
         (("prune", "--sparsity", 0.5, "--out", "x.pt"), "safetensors"),
         (("prune", "--sparsity", 0.5, "--partition", "rows"), "partition"),
+        (("prune", "--sparsity", 0.5, "--partition", "²"), "partition"),
+        (("prune", "--sparsity", 0.5, "--network", "mlpnett"), "did you mean mlpnet"),
+        (("prune", "--sparsity", 0.5, "--out", "nowhere/p.safetensors"), "nowhere"),
         (("certify", "digits"), "--mask"),
         (("certify", "digits", "--mask", "nowhere.npz"), "no such file"),
         (("certify", "nowhere.npz", "--mask", "m.npz"), "nowhere.npz"),
@@ -85,6 +90,25 @@ def test_options_of_networks_are_refused_for_blocks(cli, tmp_path):
     np.savez(tmp_path / "b.npz", w=np.ones(3), H=np.eye(3))
     np.savez(tmp_path / "m.npz", mask=np.array([True, True, False]))
     cli("certify", tmp_path / "b.npz", "--mask", tmp_path / "m.npz", "--samples", 5).refused("--samples")
+
+
+def test_changes_beside_the_targets_are_said(cli, pruned):
+    _, folder = pruned
+    run = cli("certify", "digits", "--mask", folder / "m.safetensors", "--pruned", folder / "p.safetensors",
+              "--samples", 50, "--targets", "fc2", "--json", "-")  # fmt: skip
+    assert run.json()["n"] == 512
+    beside = [note for note in run.json()["notes"] if "not judged" in note]
+    assert [note.split(":")[0] for note in beside] == ["fc1.weight", "fc3.weight"]
+
+
+def test_a_checkpoint_that_keeps_what_the_mask_prunes_is_named(cli, pruned, tmp_path):
+    _, folder = pruned
+    masks = load_file(folder / "m.safetensors")
+    turned = masks["fc2.weight"].copy()
+    turned[np.unravel_index(np.flatnonzero(turned)[0], turned.shape)] = False
+    save_file({**masks, "fc2.weight": turned}, tmp_path / "other.safetensors")
+    cli("certify", "digits", "--mask", tmp_path / "other.safetensors", "--pruned", folder / "p.safetensors",
+        "--samples", 50).refused("fc2.weight: 1 weights")  # fmt: skip
 
 
 def test_masks_that_do_not_fit_are_named(cli, pruned, tmp_path):

@@ -56,6 +56,19 @@ def test_laws(kind: str, seed: int, n: int) -> None:
     assert curvature.kind in kind
 
 
+@pytest.mark.parametrize("damping", [1e-3, 1e-7, 1e-11])
+@pytest.mark.parametrize("samples", [3, 6, 12])
+def test_a_weakly_damped_factor_is_solved_to_round_off(damping: float, samples: int) -> None:
+    """The residual is what rounding x could cause, more samples than weights too: AAᵀ + λI is then nearly singular."""
+    rng = np.random.default_rng(3)
+    curvature = FactorCurvature(rng.standard_normal((samples, 6)), damping)
+    v = rng.standard_normal(6)
+    x = curvature.solve(v)
+    root = np.sqrt(curvature.diagonal())
+    residual = np.abs(curvature.matvec(x) - v) / root
+    assert residual.max() <= 16 * np.finfo(float).eps * float(root @ np.abs(x))
+
+
 def test_stored_arrays_are_read_only() -> None:
     H = make("dense", 0).dense()
     with pytest.raises(ValueError, match="read-only"):

@@ -64,6 +64,32 @@ def test_stages_prune_exactly_and_lower_the_loss(digits_network, digits, method)
     assert network.loss(torch.from_numpy(pruned.weights.values)) < network.loss(torch.from_numpy(masked.values))
 
 
+def test_the_objective_is_that_of_the_explicit_matrix(small, monkeypatch):
+    """f = gᵀd + ½dᵀ(mean JᵀSJ + λI)d at the step that prunes, in float64; with one step a stage that is all of it."""
+    import torch
+
+    from cbs_opt.pruning import gauss_newton
+
+    monkeypatch.setattr(gauss_newton, "STEPS", 1)
+    model, x, y, _, w, network = small
+    found = cbs_opt.prune(model, (x, y), 0.5, curvature="gauss-newton", samples=12, damping=0.1, seed=0)
+    assert "derivatives in float64" in found.notes
+    d = torch.from_numpy(found.weights.values) - w
+    lam = found.to_dict()["damping"]
+    _, g = network.gradient(w)
+    expected = float(g @ d + 0.5 * d @ network.product(w)(d) + 0.5 * lam * d @ d)
+    assert found.objective == pytest.approx(expected, rel=1e-6)
+
+
+def test_pruning_everything_has_the_objective_of_no_weights(small):
+    model, x, y, _, w, network = small
+    found = cbs_opt.prune(model, (x, y), 1.0, curvature="gauss-newton", samples=12, damping=0.1)
+    assert not found.weights.values.any()
+    _, g = network.gradient(w)
+    expected = float(-g @ w + 0.5 * w @ network.product(w)(w) + 0.05 * w @ w)
+    assert found.objective == pytest.approx(expected, rel=1e-6)
+
+
 def test_refuses_methods_that_need_a_matrix(digits_network, digits):
     with pytest.raises(CbsOptError, match="magnitude or obd"):
         cbs_opt.prune(digits_network, digits, 0.5, curvature="gauss-newton", method="cbs")

@@ -73,7 +73,7 @@ def test_sequential_objective_is_the_change_of_the_last_layers_outputs(digits_ne
     last = found.weights.targets[-1]
     w_bar = digits_network.get_parameter(last.tensor).detach().double().numpy().ravel()
     d = found.weights.matrices()[last.name].ravel() - w_bar
-    expected = float(change.square().sum()) / (2 * 300) + 0.5 * 1e-2 * d @ d
+    expected = float(change.detach().square().sum()) / (2 * 300) + 0.5 * 1e-2 * d @ d
     assert found.layers[-1].objective == pytest.approx(expected, rel=1e-4)
     assert all(layer.bound <= layer.objective for layer in found.layers)
     assert 0 < found.bound <= found.objective
@@ -84,15 +84,6 @@ def test_layer_by_layer_beats_magnitude_without_update(digits_network, digits):
     plain = cbs_opt.prune(digits_network, digits, 0.8, method="magnitude", samples=200, bound=False)
     assert found.accuracy > plain.accuracy
     assert found.accuracy_dense > 0.95
-
-
-@pytest.mark.parametrize("curvature", ["fisher", "sequential"])
-def test_stages_only_prune_more(digits_network, digits, curvature):
-    arguments = {"curvature": curvature, "method": "magnitude", "samples": 200, "damping": 1e-2, "bound": False}
-    found = cbs_opt.prune(digits_network, digits, 0.8, stages=3, **arguments)
-    assert [round(s.sparsity, 3) for s in found.stages] == [0.563, 0.77, 0.8]
-    assert found.weights.pruned == 2176
-    assert all(s.accuracy is not None for s in found.stages)
 
 
 def test_masks_of_torch_prune(digits_network, digits):
@@ -120,6 +111,45 @@ def test_files_hold_the_networks_own_names(digits_network, digits, tmp_path):
     assert all(np.array_equal(masks[name], mask) for name, mask in found.masks().items())
     with pytest.raises(CbsOptError, match="safetensors"):
         found.save(tmp_path / "p.pt")
+
+
+@pytest.mark.parametrize("average", [1, 2, 4])
+def test_averaged_rows_keep_the_mean_gradient(digits_network, digits, average):
+    """f = gᵀd + ½(mean of (row·d)²) + ½λdᵀd: g from one backward pass over all samples."""
+    import torch
+
+    from cbs_opt.collect import gradient_factor
+
+    m, lam, seed = 24, 1e-2, 3
+    x, y = digits.train_x[:m], digits.train_y[:m]
+    found = cbs_opt.prune(
+        digits_network, (x, y), 0.6, samples=m, average=average, first_order=True, damping=lam, precision="float64",
+        method="magnitude", seed=seed, bound=False,
+    )  # fmt: skip
+    targets, double = found.weights.targets, copy.deepcopy(digits_network).double()
+    parameters = [double.get_parameter(t.tensor) for t in targets]
+
+    def gradient(chosen):
+        logits = double(torch.from_numpy(x[chosen]).double())
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y[chosen]))
+        return torch.cat([g.ravel() for g in torch.autograd.grad(loss, parameters)]).numpy()
+
+    order = np.random.default_rng(seed).permutation(m)
+    groups = gradient_factor(
+        digits_network, x[order], y[order], targets, rows=m // average, average=average, seed=seed, precision="float64"
+    ).samples
+    d = found.weights.values - np.concatenate([p.detach().numpy().ravel() for p in parameters])
+    rows = np.stack([np.sqrt(average) * gradient(order[group]) for group in groups])
+    expected = gradient(np.arange(m)) @ d + 0.5 * ((rows @ d) ** 2).mean() + 0.5 * lam * d @ d
+    assert found.objective == pytest.approx(expected, rel=1e-8)
+
+
+def test_samples_that_fill_no_row_are_said(digits_network, digits):
+    arguments = {"method": "magnitude", "samples": 60, "bound": False}
+    found = cbs_opt.prune(digits_network, digits, 0.5, average=7, **arguments)
+    assert any("4 of the 60 samples are not used" in note for note in found.notes)
+    exact = cbs_opt.prune(digits_network, digits, 0.5, average=6, **arguments)
+    assert not any("not used" in note for note in exact.notes)
 
 
 def test_convolutions_with_groups(conv_network):
@@ -171,7 +201,19 @@ def test_same_seed_same_masks(digits_network, digits):
         ({"damping": 1e-3, "dampening_frac": 1e-3}, "exactly one"),
         ({"sparsity": 1.2}, "sparsity"),
         ({"options": {"speed": 1}}, "speed"),
+        ({"options": {"seed": 1}}, "seed"),
+        ({"options": [1]}, "mapping"),
         ({"device": "cdua"}, "device"),
+        ({"seed": -1}, "seed"),
+        ({"sparsity": "0.5"}, "sparsity"),
+        ({"average": 51}, "average"),
+        ({"damping": 0.0}, "damping"),
+        ({"damping": -1.0, "curvature": "gauss-newton"}, "damping"),
+        ({"damping": float("nan"), "curvature": "gauss-newton"}, "damping"),
+        ({"precision": "float16"}, "float32 and float64"),
+        ({"precision": "float64", "curvature": "sequential"}, "precision"),
+        ({"revive": True, "curvature": "gauss-newton"}, "revive"),
+        ({"reestimate_batchnorm": True}, "no batch normalization"),
         ({"stages": 0}, "stages"),
     ],
 )
@@ -198,6 +240,54 @@ def test_bad_samples_and_weights_are_named(digits_network, digits):
         cbs_opt.prune(digits_network, (x, digits.train_y[:20]), 0.5, samples=20)
     with pytest.raises(CbsOptError, match="agree"):
         cbs_opt.prune(digits_network, (digits.train_x[:20], digits.train_y[:19]), 0.5, samples=10)
+
+
+@pytest.mark.parametrize("curvature", ["fisher", "gauss-newton"])
+def test_labels_are_checked(digits_network, digits, curvature):
+    x, y = digits.train_x[:50], digits.train_y[:50]
+    for labels, words in (
+        (np.where(np.arange(50) == 7, 10, y), "10 outputs"), (np.where(np.arange(50) == 7, -1, y), "10 outputs"),
+        (y + 0.7, "whole number"), (np.eye(10)[y], "whole number"), (y[:, None], "whole number"),
+    ):  # fmt: skip
+        with pytest.raises(CbsOptError, match=words):
+            cbs_opt.prune(digits_network, (x, labels), 0.5, curvature=curvature, method="magnitude", samples=50)
+    found = cbs_opt.prune(
+        digits_network, (x, y.astype(np.int32)), 0.5, curvature=curvature, method="magnitude", samples=50, bound=False
+    )
+    assert found.weights.pruned == 1360
+
+
+@pytest.mark.parametrize("curvature", ["fisher", "gram", "sequential", "gauss-newton"])
+def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, curvature):
+    import torch
+
+    x, y = digits.train_x[:50], digits.train_y[:50]
+    holed = x.copy()
+    holed[7, 3] = np.nan
+    for data, words in (
+        ((x[:, :30], y), "cannot take samples"), ([x, y], "is a list"), (None, "NoneType"), ((holed, y), "sample 7 "),
+        ((x[:0], y[:0]), "samples"), (torch.utils.data.TensorDataset(torch.from_numpy(x)), "TensorDataset"),
+    ):  # fmt: skip
+        with pytest.raises(CbsOptError, match=words):
+            cbs_opt.prune(digits_network, data, 0.5, curvature=curvature, method="magnitude", samples=50)
+    with pytest.raises(CbsOptError, match=r"torch\.nn\.Module"):
+        cbs_opt.prune("digits", (x, y), 0.5, curvature=curvature)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "bnb"}, "at most 1000 weights"),
+        ({"method": "block-swap", "partition": "layer"}, "block-diagonal"),
+        ({"method": "relaxation", "curvature": "gram"}, "rows curvature"),
+        ({"method": "bnb", "curvature": "sequential"}, "Quotas"),
+    ],
+)
+def test_a_method_that_cannot_take_the_problem_is_refused_before_the_work(digits_network, digits, arguments, words):
+    told: list[str] = []
+    with pytest.raises(CbsOptError, match=words):
+        cbs_opt.prune(digits_network, digits, 0.5, samples=50, progress=told.append, **arguments)
+    assert not told
 
 
 def test_data_without_a_test_part_gives_no_accuracy(digits_network, digits):
