@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cbs_opt.errors import BoundViolationError
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import Objective
 from cbs_opt.result import GAP_TOLERANCE, Outcome, Solution, SolutionStatus, TerminationCondition, relative_gap
@@ -37,16 +38,19 @@ def judge(
     Raises
     ------
     BoundViolationError
-        The bound exceeds the objective it bounds.
+        The bound exceeds the objective it bounds, or is NaN.
     """
+    bound = float(outcome.bound)
+    if math.isnan(bound):
+        raise BoundViolationError(f"method {method}: its bound is not a number; please report the block")
     weights = obs_update(problem, outcome.mask)
     as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
     joint = objective is Objective.JOINT
     judged = weights if joint else as_trained
     value, round_off = problem.objective(judged), problem.round_off(judged)
-    gap = relative_gap(value, outcome.bound, round_off)
+    gap = relative_gap(value, bound, round_off)
     # An objective that is itself not known to the tolerance cannot be proven optimal to it.
-    known = round_off <= tolerance * abs(value) or value == outcome.bound
+    known = round_off <= tolerance * abs(value) or value == bound
     proven = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance and known
     return Solution(
         name=problem.name,
@@ -55,9 +59,9 @@ def judge(
         weights=weights,
         objective=problem.objective(weights),
         selection_objective=problem.objective(as_trained),
-        bound=outcome.bound if joint else -math.inf,
+        bound=bound if joint else -math.inf,
         # A mask with its weights as trained is feasible for the joint problem, so its bound serves both.
-        selection_bound=outcome.bound,
+        selection_bound=bound,
         termination_condition=outcome.termination,
         solution_status=SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE,
         seconds=seconds,

@@ -48,6 +48,8 @@ class MethodSpec:
         Import names of packages beyond numpy and scipy.
     max_n : int or None
         Most weights it accepts.
+    usual : bool
+        Whether a comparison that names no methods runs it; False for methods made for layers and networks.
     prepare : callable, optional
         Compiles or loads what the first run needs, so that no solve is charged for it.
     """
@@ -61,6 +63,7 @@ class MethodSpec:
     patterns: tuple[type[Pattern], ...] = (Cardinality,)
     requires: tuple[str, ...] = ()
     max_n: int | None = None
+    usual: bool = True
     prepare: Callable[[], None] | None = None
 
     @property

@@ -63,6 +63,8 @@ def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
         reason = spec.unavailable_because()
         if reason:
             skipped[name] = reason
+        elif not spec.usual:
+            skipped[name] = "made for layers and whole networks; name it to run it"
         elif name.startswith("enumeration"):
             skipped[name] = "an oracle for tests; name it to run it"
         elif spec.exact and spec.objective is Objective.SELECTION:

@@ -152,4 +152,5 @@ SPEC = FactorMethodSpec(
     reference="Benbaki et al., CHITA, ICML 2023",
     patterns=(Cardinality, Quotas),
     requires=("torch",),
+    usual=False,
 )

@@ -77,4 +77,5 @@ SPEC = FactorMethodSpec(
     reference="Benbaki et al., CHITA, ICML 2023",
     patterns=(Pattern,),
     requires=("torch",),
+    usual=False,
 )

@@ -78,4 +78,5 @@ SPEC = FactorMethodSpec(
     patterns=(Pattern,),
     requires=("torch",),
     blocks=True,
+    usual=False,
 )

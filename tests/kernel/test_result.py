@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.errors import BoundViolationError
-from cbs_opt.result import Solution, SolutionStatus, TerminationCondition, finite_or_none, relative_gap
+from cbs_opt.judge import judge
+from cbs_opt.registry import Objective
+from cbs_opt.result import Outcome, Solution, SolutionStatus, TerminationCondition, finite_or_none, relative_gap
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
@@ -62,3 +65,14 @@ def test_a_solution_is_plain_data_without_nan() -> None:
 
 def test_numbers_json_does_not_have() -> None:
     assert [finite_or_none(x) for x in (1.0, math.nan, math.inf)] == [1.0, None, None]
+
+
+def test_a_method_may_hand_back_numpy_numbers_but_no_nan() -> None:
+    problem = PruningProblem(np.array([1.0, 2.0]), np.eye(2), pattern=Cardinality(2, 1))
+    mask = np.array([False, True])
+    told = judge(problem, "m", Outcome(mask, np.float64(0.25)), Objective.JOINT, seconds=0.0)
+    assert type(told.bound) is float
+    assert type(told.gap) is float
+    assert told.gap == pytest.approx(0.5)
+    with pytest.raises(BoundViolationError, match="not a number"):
+        judge(problem, "m", Outcome(mask, math.nan), Objective.JOINT, seconds=0.0)
