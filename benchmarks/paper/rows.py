@@ -75,6 +75,7 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
             {"curvature": "sequential", "method": "greedy-obs", "samples": 10_000}, {"damping": (1e-3, 1e-2)}
         ),
         "layers swap": Row({"curvature": "sequential", "method": "swap", "samples": 10_000}, {"damping": (1e-3, 1e-2)}),
+        "gauss-newton": Row({"curvature": "gauss-newton", "samples": 50_000}, {"damping": (1e-3, 1e-2, 1e-1)}),
         "gauss-newton, 12 stages": Row(
             {"curvature": "gauss-newton", "samples": 50_000, "stages": 8, "settle": 4, "damping": 1e-2}
         ),

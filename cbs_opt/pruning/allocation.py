@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 ALLOCATIONS = ("sensitivity", "magnitude", "uniform")
 
+MOST_SAMPLES = 1_000
+"""Samples that the traces and sensitivities are taken over, at most: an allocation needs fewer than the weights do."""
+
 Counts = NDArray[np.int64]
 
 
@@ -48,7 +51,7 @@ def row_quotas(
     model : torch.nn.Module
         Holds ``weights``.
     x : array, shape (m, ...)
-        Samples for the Gram matrices and the sensitivities.
+        Samples for the Gram matrices and the sensitivities, of which the first ``MOST_SAMPLES`` are used.
     prune : int
         Zeros of the whole network, at least.
 
@@ -65,7 +68,7 @@ def row_quotas(
     if kind == "magnitude":
         costs = np.abs(weights.values)
     else:
-        costs = _trace_costs(model, x, weights, damping, dampening_frac, seed)
+        costs = _trace_costs(model, x[:MOST_SAMPLES], weights, damping, dampening_frac, seed)
     zeros = np.zeros(weights.n, dtype=np.bool_)
     zeros[np.argsort(np.where(weights.mask, costs, -np.inf), kind="stable")[:prune]] = True
     return {t.name: zeros[part].reshape(t.outputs, t.inputs).sum(axis=1) for t, part in weights.parts()}

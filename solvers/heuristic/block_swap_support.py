@@ -37,6 +37,8 @@ class Support:
     mask : boolean array, shape (n,)
     omega : tensor, shape (n,)
         ω of the docstring above.
+    rhs : tensor, shape (m,)
+        A_P w̄_P + A_S g_S/λ.
     K : list of tensors, shape (m_b, m_b)
     factors : list of tensors, shape (m_b, m_b)
         Lower Cholesky factors of K.
@@ -46,6 +48,7 @@ class Support:
 
     mask: Mask
     omega: torch.Tensor
+    rhs: torch.Tensor
     K: list[torch.Tensor]
     factors: list[torch.Tensor]
     value: float
@@ -63,14 +66,17 @@ class Supports:
 
         data = self.data
         z = tensor(mask, data.device)
-        change = z.double() / data.lam
+        source = torch.where(z, data.g / data.lam, data.w_bar)
         if near is None:
-            K = data.identity()
+            K, change = data.identity(), z.double() / data.lam
+            rhs = data.image(source)
         else:
-            K = [matrix.clone() for matrix in near.K]
-            change = change - tensor(near.mask, data.device).double() / data.lam
+            before = tensor(near.mask, data.device)
+            K, change = [matrix.clone() for matrix in near.K], (z.double() - before.double()) / data.lam
+            moved = (z != before).nonzero()[:, 0]
+            difference = (source - torch.where(before, data.g / data.lam, data.w_bar))[moved]
+            rhs = near.rhs + data.segment_sums(difference, moved, torch.zeros_like(moved), 1)[:, 0]
         data.add_gram(K, change, change != 0)
-        rhs = data.image(torch.where(z, data.g / data.lam, data.w_bar))
         u = torch.zeros_like(rhs)
         factors = []
         for rows, K_b in zip(data.rows_of_blocks(), K, strict=True):
@@ -82,7 +88,7 @@ class Supports:
         step = (data.back(u) - data.g) / data.lam
         d = torch.where(z, step, -data.w_bar)
         value = 0.5 * float(u @ u) + 0.5 * float((data.lam * d) @ d) + float(data.g @ d)
-        return Support(mask, data.w_bar + step, K, factors, value)
+        return Support(mask, data.w_bar + step, rhs, K, factors, value)
 
     def scores(self, support: Support, entering: float = 1.0) -> Vector:
         """½λω² on S, and what its square root times ``entering`` gives on P; shape (n,)."""
