@@ -134,6 +134,7 @@ class GaussNewtonStages:
                 self._damping = max(self._least, lam * (0.5 if share > 0.7 else 2.0 if share < 0.3 else 1.0))
                 return torch.where(mask, w + d, 0.0), predicted + 0.5 * lam * float(d @ d), lam
             self._damping = 4.0 * lam
+        self._damping = first
         notes.append(f"a step was not taken: no damping up to {lam:.3g} lowered the loss")
         return start, reference + 0.5 * first * float(fixed @ fixed), first
 
