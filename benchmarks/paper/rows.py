@@ -67,6 +67,11 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "fisher cbs": _fisher("cbs"),
         "fisher iht": _fisher("iht"),
         "fisher relaxation": _fisher("relaxation"),
+        "fisher relaxation, means of 4": Row(
+            {"curvature": "fisher", "method": "relaxation", "samples": 12_000, "average": 4},
+            {"damping": (2.5e-4, 1e-3)},
+            bound=True,
+        ),
         "layers magnitude": Row(
             {"curvature": "sequential", "method": "magnitude", "allocation": "magnitude", "samples": 10_000},
             {"damping": (1e-3, 1e-2)},
