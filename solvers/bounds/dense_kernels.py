@@ -108,8 +108,8 @@ def cholesky_solve(L, x):
 
 
 @kernel(fast=True)
-def cholesky_inverse(L, inverse):
-    """Lower triangle of ``inverse`` ← that of (LLᵀ)⁻¹ = XᵀX, X = L⁻¹; four rows of X at a time."""
+def triangular_inverse(L):
+    """X = L⁻¹ (lower triangle, shape (m + 3, m), the last three rows zero); four rows of X at a time."""
     m = L.shape[0]
     X = np.zeros((m + 3, m))
     for i in range(m):
@@ -124,6 +124,14 @@ def cholesky_inverse(L, inverse):
         for j in range(i):
             X[i, j] *= pivot
         X[i, i] = pivot
+    return X
+
+
+@kernel(fast=True)
+def cholesky_inverse(L, inverse):
+    """Lower triangle of ``inverse`` ← that of (LLᵀ)⁻¹ = XᵀX, X = L⁻¹; four rows of X at a time."""
+    m = L.shape[0]
+    X = triangular_inverse(L)
     for i in range(m):
         for j in range(i + 1):
             inverse[i, j] = 0.0
@@ -132,3 +140,15 @@ def cholesky_inverse(L, inverse):
             x0, x1, x2, x3 = X[first, i], X[first + 1, i], X[first + 2, i], X[first + 3, i]
             for j in range(i + 1):
                 inverse[i, j] += x0 * X[first, j] + x1 * X[first + 1, j] + x2 * X[first + 2, j] + x3 * X[first + 3, j]
+
+
+@kernel(fast=True)
+def inverse_diagonal(L, diagonal):
+    """diagonal ← that of (LLᵀ)⁻¹."""
+    m = L.shape[0]
+    X = triangular_inverse(L)
+    for j in range(m):
+        diagonal[j] = 0.0
+    for i in range(m):
+        for j in range(i + 1):
+            diagonal[j] += X[i, j] * X[i, j]

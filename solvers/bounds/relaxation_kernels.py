@@ -357,8 +357,8 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
     Newton's method on (w, τ) first, warm and usually done after a few rounds. Where its partition does
     not settle, an interior-point method, warm too: 4–8 more rounds, whatever the condition.
 
-    Returns bound, K-th and next score, τ, the best value of the relaxation that was seen (an upper bound on
-    what (B) can reach with this D), and the rounds; w and scores hold the point that gave the bound.
+    Returns bound, K-th and next score, τ, and the best value of the relaxation that was seen (an upper bound on
+    what (B) can reach with this D); w and scores hold the point that gave the bound.
     """
     m = w.shape[0]
     r = np.empty(m)
@@ -410,4 +410,4 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
             primal = value
     assign(w, best_w)
     assign(scores, best_scores)
-    return best, best_kth, best_next, best_tau, primal, round_number
+    return best, best_kth, best_next, best_tau, primal

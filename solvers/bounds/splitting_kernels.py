@@ -114,7 +114,7 @@ def improve_splitting(
     trial_scores = np.empty(m)
     gain = np.zeros(m)
     floor = 0.05 * D
-    bound, kth, next_score, tau, _, _ = relax(R, D, b, c, K, w, tau, target, first, steps, scores, work, L)
+    bound, kth, next_score, tau, _ = relax(R, D, b, c, K, w, tau, target, first, steps, scores, work, L)
     checkpoint = bound
     barrier = -1.0
     unit = 0.0
@@ -147,7 +147,7 @@ def improve_splitting(
             if certify_splitting(H, trial_D, shift, R, work, L) < 0:
                 break
             assign(trial_w, w)
-            new, new_kth, new_next, new_tau, _, _ = relax(
+            new, new_kth, new_next, new_tau, _ = relax(
                 R, trial_D, b, c, K, trial_w, tau, target, tolerance, steps, trial_scores, work, L
             )
             if new > bound + 1e-4 * abs(bound):

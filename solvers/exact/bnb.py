@@ -28,11 +28,24 @@ from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.compiling import announced
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 from cbs_opt.update import obs_update
-from cbs_opt.validate import Mask, Vector, as_nonnegative
+from cbs_opt.validate import EPS, Mask, Vector, as_nonnegative
 
+DIRECT_ROOM = 3
+"""Where no more weights than this may still be kept, all leaves are tried at once."""
+MOST_ROOM = 14
+"""Where no more than this, those that the node's bound leaves are tried if that takes no more multiply-adds than"""
+NODE_CUBES = 10.0
+"""… this times the cube of the free weights, and"""
+NODE_WORK = 2e5
+"""… this: about as much as two to five nodes."""
+MOST_DOUBT = 1e-3
+"""Relative to the cutoff: beyond, too many leaves would have to be evaluated one by one."""
 ROOT_ROUNDS = 40
+"""Of splitting improvement at the root, at most;"""
 NODE_ROUNDS = 1
+"""at every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
 PASSES = 1
+"""How often a node is reduced again once screening fixed something."""
 RESTARTS = (30, 300, 3000)
 """After so many nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points."""
 SEARCHES = 10
@@ -96,8 +109,16 @@ def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first."""
     from cbs_opt.solvers.exact.bnb_kernels import process
 
+    announced(process, _load)
+
+
+def _load() -> None:
     problem = PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2))
-    announced(process, lambda: run(problem))
+    run(problem, record=lambda _: None)
+    search = _Search(problem, GAP_TOLERANCE, None)
+    root = search._heap[0]
+    search._few_leaves(root.state, np.zeros(problem.n), 0.0)
+    search._tried(root.state, root.D, root.w, scored=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,9 +168,25 @@ class _Search(tree.TreeSearch[_Node]):
         self._weight = self._block.H.diagonal()
         self._rank = math.inf
         state, D, self._budget = root_state(problem, self._block)
+        self._pull = self._block.H @ self._block.c
+        self._size = float(self._block.c @ self._pull)
+        self._doubt = self._doubt_of_leaves()
         self.mask = greedy_obs.run(problem).mask
         self.offer(self.mask)
         self._heap.append(_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0))
+
+    def _doubt_of_leaves(self) -> float:
+        """Above the round-off of every value that ``leaves_kernels`` computes; infinite where nothing can be said."""
+        n, H = len(self._weight), self._block.H
+        smallest = float(np.linalg.eigvalsh(H)[0]) - n * EPS * float(self._weight.sum())
+        if not smallest > 0:
+            return math.inf
+        gamma = 4.0 * (n + 10) * EPS
+        kappa = float(self._weight.max()) / smallest
+        if n * gamma * kappa > 0.1:  # H + E might be singular
+            return math.inf
+        reach = math.sqrt(n * kappa * self._size) + float(np.abs(self._block.c) @ np.sqrt(self._weight))
+        return 2.0 * gamma * reach**2
 
     def in_units_of_f(self, value: float) -> float:
         return self._block.bound(value)
@@ -158,9 +195,12 @@ class _Search(tree.TreeSearch[_Node]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF, PRUNED, process
 
+        if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, node.D, node.w, scored=False):
+            return None
+        scores = np.zeros(len(node.w))
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
         outcome, bound, tau, share, branch = process(
-            self._block.H, self._block.c, state, D, w, node.tau, node.share, self._budget, self._cutoff,
+            self._block.H, self._block.c, state, D, w, scores, node.tau, node.share, self._budget, self._cutoff,
             ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, 0 if self._record else PASSES,
         )  # fmt: skip
         if self._record:
@@ -174,6 +214,8 @@ class _Search(tree.TreeSearch[_Node]):
             self._close(state == KEPT, bound)
         if outcome != BRANCH:
             return None
+        if self._few_leaves(state, scores, bound) and self._tried(state, D, w, scored=True):
+            return None
         self.offer(self._rounded(state, w))
         if self.nodes in RESTARTS:
             generator = np.random.default_rng(self.nodes)
@@ -186,6 +228,42 @@ class _Search(tree.TreeSearch[_Node]):
             _Node(bound, self.nodes, self.nodes - 1, kept, D, w, tau, share),
             _Node(bound, self.nodes, self.nodes - 1, pruned, D, w, tau, share),
         )
+
+    def _few_leaves(self, state: NDArray[np.int8], scores: Vector, bound: float) -> bool:
+        """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE
+        from cbs_opt.solvers.exact.leaves_kernels import work_of_leaves
+
+        if not self._may_try(state, MOST_ROOM):
+            return False
+        most = NODE_WORK + NODE_CUBES * float(np.count_nonzero(state == FREE)) ** 3
+        return bool(work_of_leaves(state, scores, self._budget, self._cutoff - bound, most) <= most)
+
+    def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
+        """Whether the leaves of a node can be tried, and at most ``most_room`` weights more may be kept."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+
+        room = self._budget - int(np.count_nonzero(state == KEPT))
+        return (
+            self._record is None
+            and 1 <= room <= most_room
+            and room < int(np.count_nonzero(state == FREE))
+            and self._doubt <= MOST_DOUBT * self._cutoff
+        )
+
+    def _tried(self, state: NDArray[np.int8], D: Vector, w: Vector, *, scored: bool) -> bool:
+        """Try all leaves of a node, those that its bound leaves where ``scored``; False where round-off forbids it."""
+        from cbs_opt.solvers.exact.leaves_kernels import try_leaves
+
+        H, c = self._block.H, self._block.c
+        done, proven, best = try_leaves(
+            H, c, self._pull, self._size, state, D, w, scored, self._budget, self._cutoff, self._doubt
+        )
+        if done:
+            self._closed = min(self._closed, proven)
+            if np.count_nonzero(best) == self._budget:
+                self.offer(best)
+        return bool(done)
 
     def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
         """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from cbs_opt.solvers.bounds.compilation import kernel
-from cbs_opt.solvers.bounds.dense_kernels import EPS, cholesky, cholesky_solve, times
+from cbs_opt.solvers.bounds.dense_kernels import EPS, cholesky, cholesky_solve, inverse_diagonal, times
 from cbs_opt.solvers.bounds.relaxation_kernels import relax
 from cbs_opt.solvers.bounds.splitting_kernels import certify_splitting, improve_splitting
 
@@ -22,7 +22,11 @@ TOLERANCE = 3e-3
 """Relative gap between a relaxation and its bound (B) at which a node is content."""
 
 ROUNDS = 30
-"""Of the relaxation at most: cut short, its bound is often worth half of what it could be."""
+"""Of the relaxation at most: cut short, its bound is often worth half of what it could be. Passed as np.int64: a
+literal is a type of its own, for which all of the relaxation would be compiled again."""
+
+CAUTION = 1e-9
+"""Part of a rise in (B) that screening leaves out: many times the round-off of a difference of scores."""
 
 
 @kernel(fast=True)
@@ -113,7 +117,113 @@ def support_value(H, c, mask):
 
 
 @kernel()
-def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
+def active(state):
+    """The weights a node has not pruned, the kept ones first, and how many those are."""
+    n = state.shape[0]
+    order = np.empty(n, np.int64)
+    kept = 0
+    for i in range(n):
+        if state[i] == KEPT:
+            order[kept] = i
+            kept += 1
+    count = kept
+    for i in range(n):
+        if state[i] == FREE:
+            order[count] = i
+            count += 1
+    return order[:count], kept
+
+
+@kernel()
+def free_part(c, d, D, w, order, kept, W, L):
+    """H_F, c_F (the free part of the node's minimizer), D and w of an eliminated node."""
+    free = order.shape[0] - kept
+    HF = np.empty((free, free))
+    cF = np.empty(free)
+    DF = np.empty(free)
+    wF = np.empty(free)
+    for p in range(free):
+        i = order[kept + p]
+        cF[p] = c[i] + d[i]
+        DF[p] = D[i]
+        wF[p] = w[i]
+    schur_complement(W, L, kept, HF)
+    return HF, cF, DF, wF
+
+
+@kernel()
+def splitting_shift(H, HF):
+    """What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006)."""
+    n = H.shape[0]
+    free = HF.shape[0]
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, H[i, i])
+    trace = 0.0
+    for p in range(free):
+        trace += HF[p, p]
+    return (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
+
+
+@kernel()
+def node_margin(H, d, order, kept, wF, cF):
+    """What the round-off of H_F and c_F may have added to a bound at wF."""
+    n = H.shape[0]
+    spread = 0.0
+    for i in range(n):
+        spread += abs(d[i]) * np.sqrt(H[i, i])
+    for p in range(wF.shape[0]):
+        i = order[kept + p]
+        spread += abs(wF[p] - cF[p]) * np.sqrt(H[i, i])
+    return 2.0 * n * EPS * spread * spread
+
+
+@kernel()
+def screen(state, order, kept, scores, kth, next_score, own, cutoff):
+    """Fix what no mask of value below the cutoff does otherwise. Returns how many weights that are.
+
+    The rise belongs to the bound of these scores, ``own``, not to a better one from elsewhere.
+    """
+    fixed = 0
+    for p in range(scores.shape[0]):
+        inside = scores[p] > kth
+        rise = 0.0  # tied at the threshold: nothing to learn
+        if inside:
+            rise = scores[p] - next_score
+        elif scores[p] < kth:
+            rise = kth - scores[p]
+        if rise > 0.0 and own + rise * (1.0 - CAUTION) >= cutoff:
+            state[order[kept + p]] = KEPT if inside else PRUNED
+            fixed += 1
+    return fixed
+
+
+@kernel()
+def heaviest(state, order, kept, HF, L, w):
+    """The free weight to branch on: the largest w_i²√(H_ii/(H⁻¹)_ii).
+
+    w_i²H_ii is what it costs to prune the weight alone, w_i²/(H⁻¹)_ii what is left when all others make up for it.
+    """
+    m = w.shape[0]
+    factor = np.empty((m, m))
+    for p in range(m):
+        for q in range(p + 1):
+            factor[p, q] = L[kept + p, kept + q]
+    diagonal = np.empty(m)
+    inverse_diagonal(factor, diagonal)
+    branch = -1
+    largest = -1.0
+    for p in range(m):
+        if state[order[kept + p]] == FREE:
+            weight = w[p] * w[p] * np.sqrt(HF[p, p] / diagonal[p])
+            if branch < 0 or weight > largest:
+                largest = weight
+                branch = order[kept + p]
+    return branch
+
+
+@kernel()
+def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
@@ -124,6 +234,8 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
         FREE, KEPT or PRUNED; screening fixes more.
     D, w : arrays (n,), overwritten on the free weights
         Splitting and warm start in, better ones out.
+    scores : array (n,), overwritten on the free weights
+        The scores of bound (B).
     tau : float
         Warm start; ≤ 0: none.
     share : float
@@ -152,14 +264,8 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
     round_number = -1
     while True:
         round_number += 1
-        kept = 0
-        pruned = 0
-        for i in range(n):
-            if state[i] == KEPT:
-                kept += 1
-            elif state[i] == PRUNED:
-                pruned += 1
-        free = n - kept - pruned
+        order, kept = active(state)
+        free = order.shape[0] - kept
         K = budget - kept
         if K <= 0 or free <= K:
             final = KEPT if K > 0 else PRUNED
@@ -167,94 +273,42 @@ def process(H, c, state, D, w, tau, share, budget, cutoff, improve, passes):
                 if state[i] == FREE:
                     state[i] = final
             return LEAF, best, tau, share, -1
-        order = np.empty(kept + free, np.int64)
-        p, q = 0, kept
-        for i in range(n):
-            if state[i] == KEPT:
-                order[p] = i
-                p += 1
-            elif state[i] == FREE:
-                order[q] = i
-                q += 1
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))
         d = np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
             return BRANCH, best, tau, share, order[kept]
-        if value - margin > best:
-            best = value - margin
+        best = max(best, value - margin)
         if best >= cutoff:
             return FATHOMED, best, tau, share, -1
-        HF = np.empty((free, free))
-        cF = np.empty(free)
-        DF = np.empty(free)
-        wF = np.empty(free)
-        for p in range(free):
-            i = order[kept + p]
-            cF[p] = c[i] + d[i]
-            DF[p] = D[i]
-            wF[p] = w[i]
-        schur_complement(W, LA, kept, HF)
-        bF = np.empty(free)
-        times(HF, cF, bF)
+        HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
+        shift = splitting_shift(H, HF)
         R = np.empty((free, free))
         work = np.empty((free, free))
         L = np.empty((free, free))
-        # What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006).
-        largest = 0.0
-        for i in range(n):
-            largest = max(largest, H[i, i])
-        trace = 0.0
-        for p in range(free):
-            trace += HF[p, p]
-        shift = (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
         if certify_splitting(HF, DF, shift, R, work, L) < 0:
             return BRANCH, best, tau, share, order[kept]
-        scores = np.empty(free)
+        bF = np.empty(free)
+        times(HF, cF, bF)
+        sF = np.empty(free)
         target = cutoff - value + margin
         if improve > 0 and round_number == 0:
             inverse = np.empty((free, free))
             bound, kth, next_score, tau, share = improve_splitting(
-                HF, DF, bF, cF, K, wF, tau, target, shift, improve, share, TOLERANCE, scores, R, work, L, inverse
+                HF, DF, bF, cF, K, wF, tau, target, shift, improve, share, TOLERANCE, sF, R, work, L, inverse
             )
         else:
-            bound, kth, next_score, tau, _, _ = relax(
-                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, ROUNDS, scores, work, L
+            bound, kth, next_score, tau, _ = relax(
+                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, np.int64(ROUNDS), sF, work, L
             )
-        spread = 0.0
-        for i in range(n):
-            spread += abs(d[i]) * np.sqrt(H[i, i])
         for p in range(free):
             i = order[kept + p]
-            spread += abs(wF[p] - cF[p]) * np.sqrt(H[i, i])
-            D[i] = DF[p]
-            w[i] = wF[p]
-        own = value + bound - 2.0 * n * EPS * spread * spread
-        if own > best:
-            best = own
+            D[i], w[i], scores[i] = DF[p], wF[p], sF[p]
+        own = value + bound - node_margin(H, d, order, kept, wF, cF)
+        best = max(best, own)
         if best >= cutoff:
             return FATHOMED, best, tau, share, -1
-        fixed = 0
-        branch = -1
-        largest = -1.0
-        for p in range(free):
-            i = order[kept + p]
-            inside = scores[p] > kth
-            if scores[p] > kth:
-                rise = scores[p] - next_score
-            elif scores[p] < kth:
-                rise = kth - scores[p]
-            else:
-                rise = 0.0  # tied at the threshold: nothing to learn
-            # The rise belongs to the bound of these scores, `own`, not to a better one from elsewhere.
-            if own + rise * (1.0 - 1e-9) >= cutoff and rise > 0.0:
-                state[i] = KEPT if inside else PRUNED
-                fixed += 1
-            else:
-                weight = wF[p] * wF[p] * HF[p, p]
-                if weight > largest:
-                    largest = weight
-                    branch = i
-        if branch >= 0 and (fixed == 0 or round_number >= passes):
-            return BRANCH, best, tau, share, branch
+        fixed = screen(state, order, kept, sF, kth, next_score, own, cutoff)
+        if fixed < free and (fixed == 0 or round_number >= passes):
+            return BRANCH, best, tau, share, heaviest(state, order, kept, HF, LA, wF)

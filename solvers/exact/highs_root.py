@@ -107,7 +107,7 @@ def screen_root(
     best = 0.0
     while True:
         advised, advice, w = state.copy(), D.copy(), block.c.copy()
-        process(block.H, block.c, advised, advice, w, -1.0, 1.0, budget, np.inf, rounds, 0)
+        process(block.H, block.c, advised, advice, w, w.copy(), -1.0, 1.0, budget, np.inf, rounds, 0)
         free, H, c, base, margin = eliminated(block, state)
         room = budget - int((state == KEPT).sum())
         best = max(best, base - margin)

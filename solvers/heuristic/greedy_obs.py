@@ -65,7 +65,7 @@ def prune_in_sequence(H: Matrix, center: Vector, pattern: Pattern) -> Mask:
         w, B = _retuned(U, target, z)
         fresh = B.diagonal().copy()
         for _ in range(max(1, len(kept) // 2)):
-            candidates = _prunable(pattern, z)[kept]
+            candidates = pattern.prunable(z)[kept]
             if not candidates.any():
                 return z
             p = int(np.argmin(np.where(candidates, w * w / B.diagonal(), np.inf)))
@@ -87,14 +87,6 @@ def _retuned(U: Matrix, target: Vector, z: Mask) -> tuple[Vector, Matrix]:
     factor = cholesky(U[np.ix_(kept, kept)], lower=True, check_finite=False)
     w = target[kept] + cho_solve((factor, True), U[np.ix_(kept, pruned)] @ target[pruned], check_finite=False)
     return w, inverse_of(factor)
-
-
-def _prunable(pattern: Pattern, z: Mask) -> Mask:
-    """Which kept weights can go without shrinking the largest mask of Z inside z; none once z is in Z."""
-    scores = z.astype(np.float64)
-    best = pattern.argmax(scores)
-    spared: Mask = ~best | (pattern.flip_values(scores, best) >= scores[best].sum())
-    return z & pattern.free & spared
 
 
 SPEC = MethodSpec(

@@ -58,7 +58,7 @@ def relaxed(seed: int, n: int, damping: float | None) -> tuple[float, float]:
     K = int(rng.integers(1, n))
     w, scores, work, L = c.copy(), np.empty(n), np.empty((n, n)), np.empty((n, n))
     R = H - np.diag(D)
-    bound, _, _, _, primal, _ = relaxation.relax(R, D, H @ c, c, K, w, -1.0, np.inf, 1e-6, 40, scores, work, L)
+    bound, _, _, _, primal = relaxation.relax(R, D, H @ c, c, K, w, -1.0, np.inf, 1e-6, 40, scores, work, L)
     return bound, primal
 
 
