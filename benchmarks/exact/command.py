@@ -76,8 +76,7 @@ def _available() -> list[Engine]:
 def _instances(options: argparse.Namespace) -> Iterator[Instance]:
     sparsities = [float(part) for part in options.sparsities.split(",")]
     if options.blocks:
-        for file in sorted(Path(options.blocks).glob("*.npz")):
-            yield from _of_file(file, sparsities)
+        yield from of_folder(options.blocks, sparsities)
     if options.families:
         yield from instances(
             options.families.split(","),
@@ -86,6 +85,12 @@ def _instances(options: argparse.Namespace) -> Iterator[Instance]:
             sparsities,
             [int(part) for part in options.seeds.split(",")],
         )
+
+
+def of_folder(folder: str | Path, sparsities: Sequence[float]) -> Iterator[Instance]:
+    """The blocks of a folder, at the numbers of zeros in their ``prune`` array or at ``sparsities``."""
+    for file in sorted(Path(folder).glob("*.npz")):
+        yield from _of_file(file, sparsities)
 
 
 def _of_file(file: Path, sparsities: Sequence[float]) -> Iterator[Instance]:

@@ -1,5 +1,8 @@
 """One instance, all engines in turn: times, and whether what they say fits together.
 
+Ratios are of processor time, of this process and its children: all engines run on one thread, and a shared machine
+stretches wall time.
+
 The engines take turns on each instance, so that a disturbance of the machine hits all of them; where a solve was
 fast it is repeated, and the median counts. Objectives are those of ``cbs_opt``, recomputed from the mask in float64.
 """
@@ -12,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,8 +65,9 @@ class Record:
 
     Parameters
     ----------
-    seconds : float or None
-        Median of the repetitions, model building included; None where it failed.
+    seconds, cpu : float or None
+        Medians of the repetitions, model building included, by the wall clock and of processor time; None where it
+        failed.
     status : str
         'optimal' (proven to the gap), 'time limit', 'unproven' (it ended without a proof), or the failure.
     """
@@ -73,6 +78,7 @@ class Record:
     pruned: int
     engine: str
     seconds: float | None
+    cpu: float | None
     nodes: int
     objective: float | None
     bound: float | None
@@ -101,20 +107,31 @@ def measure(
         A bound lies above an objective of another engine or the stored optimum: somebody is wrong.
     """
     solutions: dict[str, list[Solution]] = {engine.name: [] for engine in engines}
+    cpu: dict[str, list[float]] = {engine.name: [] for engine in engines}
     failures: dict[str, str] = {}
     for _ in range(repeat):
         for engine in engines:
             done = solutions[engine.name]
             if engine.name in failures or (done and done[0].seconds > FAST):
                 continue
+            before = processor_time()
             try:
                 done.append(solve(instance.problem, engine.method, **engine.told(time_limit, gap)))
+                cpu[engine.name].append(processor_time() - before)
             except BoundViolationError:
                 raise
             except CbsOptError as error:
                 failures[engine.name] = str(error)
     _contradict_nobody(instance, {name: done[0] for name, done in solutions.items() if done})
-    return [_record(instance, engine, solutions[engine.name], failures.get(engine.name), gap) for engine in engines]
+    return [
+        _record(instance, engine, solutions[engine.name], cpu[engine.name], failures.get(engine.name), gap)
+        for engine in engines
+    ]
+
+
+def processor_time() -> float:
+    """Seconds of processor time of this process and of the children it has waited for."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def _contradict_nobody(instance: Instance, solutions: Mapping[str, Solution]) -> None:
@@ -129,11 +146,13 @@ def _contradict_nobody(instance: Instance, solutions: Mapping[str, Solution]) ->
                 )
 
 
-def _record(instance: Instance, engine: Engine, done: list[Solution], failure: str | None, gap: float) -> Record:
+def _record(
+    instance: Instance, engine: Engine, done: list[Solution], cpu: list[float], failure: str | None, gap: float
+) -> Record:
     common: dict[str, Any] = {"instance": instance.name, "family": instance.family, "n": instance.problem.n}
     common["engine"] = engine.name
     if not done:
-        return Record(**common, pruned=0, seconds=None, nodes=0, objective=None, bound=None, gap=None,
+        return Record(**common, pruned=0, seconds=None, cpu=None, nodes=0, objective=None, bound=None, gap=None,
                       status=f"failed: {failure}", repetitions=0)  # fmt: skip
     solution = done[0]
     status = "optimal" if solution.gap <= gap else "unproven"
@@ -143,6 +162,7 @@ def _record(instance: Instance, engine: Engine, done: list[Solution], failure: s
         **common,
         pruned=solution.pruned,
         seconds=statistics.median(s.seconds for s in done),
+        cpu=statistics.median(cpu),
         nodes=solution.nodes,
         objective=solution.objective,
         bound=finite_or_none(solution.bound),
@@ -154,20 +174,25 @@ def _record(instance: Instance, engine: Engine, done: list[Solution], failure: s
 
 COLD = """
 import json, sys, time
-started = time.perf_counter()
+def now(): return [time.perf_counter(), time.process_time()]
+started = now()
 import cbs_opt
 problem = cbs_opt.PruningProblem.load(sys.argv[1]).pruning(int(sys.argv[2]))
 options = json.loads(sys.argv[4])
-first = time.perf_counter()
+first = now()
 cbs_opt.solve(problem, sys.argv[3], **options)
-second = time.perf_counter()
+second = now()
 cbs_opt.solve(problem, sys.argv[3], **options)
-print(json.dumps([first - started, second - first, time.perf_counter() - second]))
+times = [started, first, second, now()]
+print(json.dumps([[b - a for a, b in zip(*pair)] for pair in zip(times, times[1:])]))
 """
 
 
 def first_calls(instance: Instance, engine: Engine, time_limit: float, gap: float) -> dict[str, Any]:
-    """Seconds of the first solve in a new process, with no compiled code on disk and with it, and of the second."""
+    """Seconds of the first solve in a new process, with no compiled code on disk and with it, and of the second.
+
+    By the wall clock; under 'cpu' the same of processor time.
+    """
     with tempfile.TemporaryDirectory() as folder:
         block = Path(folder) / "block.npz"
         instance.problem.save(block)
@@ -181,5 +206,10 @@ def first_calls(instance: Instance, engine: Engine, time_limit: float, gap: floa
             if run.returncode != 0:
                 return {"engine": engine.name, "failed": run.stderr.strip().splitlines()[-1]}
             seconds.append(json.loads(run.stdout))
-    return {"engine": engine.name, "instance": instance.name, "import": seconds[1][0], "first ever": seconds[0][1],
-            "first in a process": seconds[1][1], "second": seconds[1][2]}  # fmt: skip
+    ever, warm = seconds
+    wall, cpu = (
+        {"import": warm[0][clock], "first ever": ever[1][clock], "first in a process": warm[1][clock],
+         "second": warm[2][clock]}
+        for clock in (0, 1)
+    )  # fmt: skip
+    return {"engine": engine.name, "instance": instance.name, **wall, "cpu": cpu}

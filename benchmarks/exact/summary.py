@@ -15,7 +15,7 @@ from cbs_opt.files import write_whole
 
 
 def ratios(records: Sequence[Record], engine: str, reference: str) -> list[dict[str, Any]]:
-    """Seconds of the reference over seconds of the engine, where at least one of the two proved the instance.
+    """Processor time of the reference over that of the engine, where at least one of the two proved the instance.
 
     A time limit counts as the time it took: where only the engine finished the ratio is a lower bound on
     the true one, where only the reference did an upper bound. The worst comes first.
@@ -24,12 +24,12 @@ def ratios(records: Sequence[Record], engine: str, reference: str) -> list[dict[
     rows: list[dict[str, Any]] = []
     for mine in records:
         other = times.get((mine.instance, reference))
-        if mine.engine != engine or other is None or mine.seconds is None or other.seconds is None:
+        if mine.engine != engine or other is None or not mine.cpu or not other.cpu:
             continue
         if mine.proven or other.proven:
             sign = "" if mine.proven and other.proven else ("≥" if mine.proven else "≤")
-            rows.append({"instance": mine.instance, "family": mine.family, "seconds": mine.seconds,
-                         "reference": other.seconds, "ratio": other.seconds / mine.seconds, "sign": sign})  # fmt: skip
+            rows.append({"instance": mine.instance, "family": mine.family, "seconds": mine.cpu,
+                         "reference": other.cpu, "ratio": other.cpu / mine.cpu, "sign": sign})  # fmt: skip
     return sorted(rows, key=lambda row: float(row["ratio"]))
 
 
@@ -93,11 +93,11 @@ def markdown(
 ) -> str:
     """The page."""
     lines = ["# Exact engines", "", "; ".join(f"{key} {value}" for key, value in setting.items()), ""]
-    lines += _table(
-        ["engine", "proven", "failed", "median s", f"{reference} / engine", "worst", "slower on", "where worst"],
+    lines += table(
+        ["engine", "proven", "failed", "median s", f"{reference} / engine (CPU)", "worst", "slower on", "where worst"],
         [
-            [t["engine"], f"{t['proven']}/{t['instances']}", t["failed"], _short(t["median_seconds"]),
-             _short(t["geometric_mean_ratio"]), _short(t["worst_ratio"]), f"{t['slower_on']}/{t['compared']}",
+            [t["engine"], f"{t['proven']}/{t['instances']}", t["failed"], short(t["median_seconds"]),
+             short(t["geometric_mean_ratio"]), short(t["worst_ratio"]), f"{t['slower_on']}/{t['compared']}",
              t["worst_instance"] or ""]
             for t in totals
         ],
@@ -106,29 +106,31 @@ def markdown(
         slower = [row for row in ratios(records, engine, reference) if row["ratio"] < 1]
         if slower:
             lines += ["", f"## {engine}: slower than {reference}", ""]
-            lines += _table(
-                ["instance", "s", f"{reference} s", "ratio"],
-                [[r["instance"], _short(r["seconds"]), _short(r["reference"]), r["sign"] + _short(r["ratio"])]
+            lines += table(
+                ["instance", "CPU s", f"{reference} CPU s", "ratio"],
+                [[r["instance"], short(r["seconds"]), short(r["reference"]), r["sign"] + short(r["ratio"])]
                  for r in slower],
             )  # fmt: skip
     if cold:
         lines += ["", "## First calls, in seconds", ""]
         keys = ["engine", "import", "first ever", "first in a process", "second", "failed"]
-        lines += _table(keys, [[_short(row.get(key)) for key in keys] for row in cold])
+        lines += table(keys, [[short(row.get(key)) for key in keys] for row in cold])
     lines += ["", "## All solves", ""]
-    lines += _table(
-        ["instance", "engine", "s", "nodes", "gap", "status", "objective"],
-        [[r.instance, r.engine, _short(r.seconds), r.nodes, _short(r.gap), r.status, _short(r.objective, 9)]
+    lines += table(
+        ["instance", "engine", "s", "CPU s", "nodes", "gap", "status", "objective"],
+        [[r.instance, r.engine, short(r.seconds), short(r.cpu), r.nodes, short(r.gap), r.status, short(r.objective, 9)]
          for r in records],
     )  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Of markdown."""
     return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _short(value: Any, digits: int = 3) -> str:
+def short(value: Any, digits: int = 3) -> str:
+    """Nothing for None, few digits for a float."""
     if value is None:
         return ""
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

@@ -110,7 +110,7 @@ def test_ratios_count_where_one_of_the_two_proved_it() -> None:
     from benchmarks.exact.summary import geometric_mean, ratios
 
     def record(instance: str, engine: str, seconds: float | None, status: str) -> Record:
-        return Record(instance, "gram", 8, 4, engine, seconds, 1, 1.0, 1.0, 0.0, status, 1)
+        return Record(instance, "gram", 8, 4, engine, 99.0, seconds, 1, 1.0, 1.0, 0.0, status, 1)
 
     rows = [
         record("a", "mine", 1.0, "optimal"), record("a", "ref", 16.0, "optimal"),

@@ -1,0 +1,1 @@
+"""What the exact engines claim, measured and recorded: ``python -m benchmarks.exact.evidence --help``."""
