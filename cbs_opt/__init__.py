@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cbs_opt.assembly import assemble
     from cbs_opt.bound import LowerBound, lower_bound
     from cbs_opt.comparator import Comparison, compare
     from cbs_opt.curvature import (
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         FactorCurvature,
         RowsCurvature,
     )
+    from cbs_opt.extraction import extract
     from cbs_opt.patterns import Cardinality, Pattern, Quotas
     from cbs_opt.problem import PruningProblem
     from cbs_opt.proof import Proof, Verification, prove, verify
@@ -45,7 +47,9 @@ _HOME = {
     "RowsCurvature": "curvature",
     "Solution": "result",
     "Verification": "proof",
+    "assemble": "assembly",
     "compare": "comparator",
+    "extract": "extraction",
     "lower_bound": "bound",
     "methods": "run",
     "obs_update": "update",
@@ -74,7 +78,9 @@ __all__ = [
     "RowsCurvature",
     "Solution",
     "Verification",
+    "assemble",
     "compare",
+    "extract",
     "lower_bound",
     "methods",
     "obs_update",

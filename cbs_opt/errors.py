@@ -6,6 +6,7 @@
     │   ├── PatternError              a pattern nothing satisfies, or one of the wrong size
     │   ├── NotPositiveDefiniteError  a curvature that needs damping (says how much)
     │   └── TooLargeError             more weights than this method or memory can take
+    ├── StoreError                    a store of results that cannot be read or written
     ├── MethodError                   the request does not fit the method
     │   ├── UnknownMethodError        no such name (lists the names there are)
     │   ├── UnavailableMethodError    its package is missing (says which)
@@ -49,6 +50,10 @@ class NotPositiveDefiniteError(InputError):
 
 class TooLargeError(InputError):
     """More weights than the method or the memory can take."""
+
+
+class StoreError(CbsOptError):
+    """A store of results that cannot be read or written."""
 
 
 class MethodError(CbsOptError):

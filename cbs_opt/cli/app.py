@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cbs_opt.cli import certify, compare, export, methods, prune, solve, study
+from cbs_opt.cli import assemble, batch, certify, compare, export, extract, methods, prune, report, solve, study
 from cbs_opt.cli.common import sentence
 from cbs_opt.errors import CbsOptError
 
@@ -42,7 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    study.study, prune.prune, solve.solve, compare.compare, certify.certify, export.export, methods.methods
+    study.study, prune.prune, extract.extract, batch.batch, report.report, assemble.assemble,
+    solve.solve, compare.compare, certify.certify, export.export, methods.methods
 ):  # fmt: skip
     app.command()(command)
 

@@ -207,8 +207,9 @@ def seconds(value: float | None) -> str:
 
 
 def sentence(error: BaseException | str) -> str:
-    """An error as one line of text; the class is named where the message alone says too little."""
+    """An error as one line of text that commands no terminal; the class is named where the message says too little."""
     text = " ".join(str(error).split())
+    text = "".join(character if character.isprintable() else "�" for character in text)
     if isinstance(error, (str, CbsOptError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

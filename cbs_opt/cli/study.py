@@ -25,7 +25,7 @@ def study(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", metavar="N", help="Study a network: digits, mlpnet, resnet20, …, or module:function."),
+        typer.Option("--network", metavar="N", help="Study a network: digits, mlpnet, resnet20, or module:function."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="W", help="Its trained weights: .safetensors, .npz or .pt.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cbs_opt.validate import Mask, Vector
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ class Pattern(ABC):
     @abstractmethod
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         """For each i, the largest Σ z'_j s_j over z' in Z with z'_i ≠ z_i, where ``z = argmax(scores)``."""
+
+    def prunable(self, z: Mask) -> Mask:
+        """Which kept weights of ``z`` can go without shrinking the largest mask of Z inside z; none once z is in Z."""
+        scores = z.astype(np.float64)
+        best = self.argmax(scores)
+        spared: Mask = ~best | (self.flip_values(scores, best) >= scores[best].sum())
+        return z & self.free & spared
 
     @abstractmethod
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,11 +93,12 @@ class Cardinality(Pattern):
         """Weights forced to zero, shape (n,), read-only."""
         return self._forbid
 
-    @property
+    @cached_property
     def free(self) -> Mask:
-        return ~(self._keep | self._forbid)
+        """Weights neither forced nor forbidden, shape (n,), read-only."""
+        return frozen(~(self._keep | self._forbid))
 
-    @property
+    @cached_property
     def most_kept_free(self) -> int:
         """How many free weights a mask may keep at the most."""
         return min(self._n - self._prune - int(self._keep.sum()), int(self.free.sum()))
@@ -127,6 +129,11 @@ class Cardinality(Pattern):
             # Keeping a pruned weight pushes the worst kept one out.
             values[pruned] = value + scores[pruned] - scores[ranking[room - 1]]
         return values
+
+    def prunable(self, z: Mask) -> Mask:
+        # All or none: which ones go does not change how many may stay.
+        kept = z & self.free
+        return kept if np.count_nonzero(kept) > self.most_kept_free else np.zeros_like(kept)
 
     def fixed(self, keep: Mask, prune: Mask) -> Cardinality:
         return Cardinality(

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cbs_opt.errors import InputError
+from cbs_opt.pruning.checkpoint import save_masks, save_network, tensor_masks
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.result import finite_or_none
 from cbs_opt.validate import Mask
@@ -103,11 +101,7 @@ class Pruned:
 
     def masks(self) -> dict[str, Mask]:
         """The mask of each pruned tensor, in the tensor's own shape, by its name in ``named_parameters()``; 1 keeps."""
-        masks = self.weights.masks()
-        return {
-            t.tensor: np.ascontiguousarray(masks[t.name].T if t.kind == "conv1d" else masks[t.name].reshape(t.shape))
-            for t in self.weights.targets
-        }
+        return tensor_masks(self.weights)
 
     def attach_masks(self) -> torch.nn.Module:
         """A copy of the pruned network with ``torch.nn.utils.prune`` masks: re-tuned weights in ``weight_orig``."""
@@ -124,23 +118,11 @@ class Pruned:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all tensors of the network under their own names, as .safetensors, whole or not at all."""
-        from safetensors.torch import save
-
-        from cbs_opt.files import write_whole
-
-        _require_safetensors(path)
-        state = {name: tensor.contiguous().clone() for name, tensor in self.model.state_dict().items()}
-        write_whole(path, lambda stream: stream.write(save(state)))
+        save_network(self.model, path)
 
     def save_masks(self, path: str | os.PathLike[str]) -> None:
         """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
-        from safetensors.numpy import save
-
-        from cbs_opt.files import write_whole
-
-        _require_safetensors(path)
-        masks = self.masks()
-        write_whole(path, lambda stream: stream.write(save(masks)))
+        save_masks(self.weights, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""
@@ -174,8 +156,3 @@ class Pruned:
 
 def _plain(damping: float | Mapping[str, float]) -> float | dict[str, float]:
     return dict(damping) if isinstance(damping, Mapping) else damping
-
-
-def _require_safetensors(path: str | os.PathLike[str]) -> None:
-    if not str(path).lower().endswith(".safetensors"):
-        raise InputError(f"{path}: networks and their masks are written as .safetensors; give the file that suffix")

@@ -17,6 +17,11 @@ def scientific(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def plain_number(value: float) -> str:
+    """'156.3015': up to seven digits, for sums that differ late."""
+    return f"{value:.7g}" if math.isfinite(value) else UNKNOWN
+
+
 def percent(fraction: float | None, digits: int = 1) -> str:
     """'12.3 %'."""
     if fraction is None or not math.isfinite(fraction):
@@ -36,11 +41,15 @@ def gap(fraction: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'12.3 s', '45 ms', '3 min 20 s'."""
+    """'12.3 s', '45 ms', '80 µs', '3 min 20 s'."""
     if not math.isfinite(seconds):
         return UNKNOWN
+    if 0 < seconds < 9.5e-4:
+        return f"{1e6 * seconds:.0f} µs"
     if seconds < 0.9995:
         return f"{1e3 * seconds:.0f} ms" if seconds >= 0.0095 else f"{1e3 * seconds:.1f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 7200:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

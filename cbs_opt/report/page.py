@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from html import escape
-from importlib import resources
 
+from cbs_opt.report.html import Cell, document, facts, pairs, table
 from cbs_opt.report.numbers import duration, gap, percent, scientific
 from cbs_opt.report.plots import INK, Plot
 from cbs_opt.study.result import BlockRow, StudyResult, Summary
@@ -17,48 +15,26 @@ MAX_BLOCK_ROWS = 5_000
 """Most rows of single blocks on the page; all of them are in results.csv."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A table cell: what is shown, and the full value to sort by (None: unknown)."""
-
-    shown: str
-    value: float | None = None
-    text: bool = False
-
-    def html(self) -> str:
-        """The cell as a ``td``."""
-        if self.text:
-            return f'<td class="text">{escape(self.shown)}</td>'
-        known = self.value is not None and math.isfinite(self.value)
-        return f'<td data-value="{self.value if known else ""}">{escape(self.shown)}</td>'
-
-
 def study_page(result: StudyResult, plots: Sequence[Plot]) -> str:
     """The page as text."""
     summaries = result.summaries()
     sections = [_head(result, summaries), _tables(result, summaries), _figures(plots)]
     sections += [_groups(result), _blocks(result), _failures(result), _about(result)]
-    style, script = _asset("page.css"), _asset("page.js")
-    title = escape(f"Pruning study: {result.subject}")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n{''.join(sections)}<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+    title = f"Pruning study: {result.subject}"
+    return document(title, "".join(sections), styles=["page.css"], scripts=["page.js"])
 
 
 def _head(result: StudyResult, summaries: Sequence[Summary]) -> str:
-    facts = [("weights", f"{result.weights:,}"), ("blocks", f"{result.blocks:,}")]
-    facts.append(("sparsities", ", ".join(f"{s:g}" for s in result.sparsities)))
+    cards = [("weights", f"{result.weights:,}"), ("blocks", f"{result.blocks:,}")]
+    cards.append(("sparsities", ", ".join(f"{s:g}" for s in result.sparsities)))
     if result.dense_accuracy is not None:
-        facts.append(("dense accuracy", percent(result.dense_accuracy)))
+        cards.append(("dense accuracy", percent(result.dense_accuracy)))
     if summaries:
         best = max(summaries, key=lambda s: s.proven / s.blocks).method
         proven = sum(s.proven for s in summaries if s.method == best)
         asked = sum(s.blocks for s in summaries if s.method == best)
-        facts.append((f"proven by {best}", f"{proven}/{asked}"))
-    facts.append(("wall time", duration(result.seconds)))
-    cards = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+        cards.append((f"proven by {best}", f"{proven}/{asked}"))
+    cards.append(("wall time", duration(result.seconds)))
     about_gap, about_sums = result.meaning
     state = "" if result.complete else f'<p class="warn"><strong>Incomplete:</strong> {escape(result.message())}.</p>'
     return (
@@ -66,7 +42,7 @@ def _head(result: StudyResult, summaries: Sequence[Summary]) -> str:
         "<p>Each block of weights was pruned by every method, with and without re-tuning the weights that stay, and "
         "judged against a lower bound that is proven: no mask and no weights can do better.</p>\n"
         f'<p class="note"><strong>{escape(about_gap)}</strong> {escape(about_sums)}</p>\n{state}'
-        f'<dl class="facts">{cards}</dl>\n'
+        f"{facts(cards)}"
     )
 
 
@@ -107,7 +83,7 @@ def _summary_table(rows: Iterable[Summary], with_accuracy: bool, group: str | No
             Cell(duration(row.seconds), row.seconds),
         ]
         lines.append(("proven" if row.proven == row.blocks else "", cells))
-    return _table(headings, lines)
+    return table(headings, lines)
 
 
 def _figures(plots: Sequence[Plot]) -> str:
@@ -149,8 +125,8 @@ def _blocks(result: StudyResult) -> str:
     more = ""
     if len(result.rows) > MAX_BLOCK_ROWS:
         more = f"<p><small>The first {MAX_BLOCK_ROWS:,}; the rest is in results.csv.</small></p>\n"
-    table = _table(headings, lines, "scroll tall")
-    return f"<h2>Block by block</h2>\n<details><summary>{len(result.rows):,} rows</summary>\n{table}{more}</details>\n"
+    listed = table(headings, lines, "scroll tall")
+    return f"<h2>Block by block</h2>\n<details><summary>{len(result.rows):,} rows</summary>\n{listed}{more}</details>\n"
 
 
 def _block_cells(row: BlockRow) -> list[Cell]:
@@ -189,35 +165,7 @@ def _about(result: StudyResult) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
     parts = ["<h2>How it was made</h2>\n", f"<ul>{notes}</ul>\n" if notes else ""]
     if result.skipped:
-        parts.append(f"<h3>Methods left out</h3>\n{_pairs(result.skipped)}")
-    parts.append(f"<h3>Settings</h3>\n{_pairs({**result.settings, 'created': result.created})}")
-    parts.append(f"<h3>Environment</h3>\n{_pairs(result.environment)}")
+        parts.append(f"<h3>Methods left out</h3>\n{pairs(result.skipped)}")
+    parts.append(f"<h3>Settings</h3>\n{pairs({**result.settings, 'created': result.created})}")
+    parts.append(f"<h3>Environment</h3>\n{pairs(result.environment)}")
     return "".join(parts)
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_plain(v))}</dd>" for k, v in values.items())
-    return f'<dl class="pairs">{items}</dl>\n'
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_plain, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _table(headings: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]], frame: str = "scroll") -> str:
-    """A sortable table; each row with its CSS class."""
-    head = "".join(f"<th><button>{escape(heading)}</button></th>" for heading in headings)
-    lines = []
-    for kind, cells in rows:
-        attribute = f' class="{kind}"' if kind else ""
-        lines.append(f"<tr{attribute}>{''.join(cell.html() for cell in cells)}</tr>\n")
-    body = "".join(lines)
-    return f'<div class="{frame}"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
-
-
-def _asset(name: str) -> str:
-    return resources.files("cbs_opt.report").joinpath(name).read_text(encoding="utf-8")

@@ -80,8 +80,8 @@ ONES = np.ones(3)
     ("arrays", "message"),
     [
         ({"H": EYE}, "w: is missing"),
-        ({"w": ONES}, "exactly one of H, G and X; it has none of them"),
-        ({"w": ONES, "H": EYE, "G": EYE, "damping": 1.0}, "exactly one of H, G and X; it has H and G"),
+        ({"w": ONES}, "exactly one of H, G, X and curvature; it has none of them"),
+        ({"w": ONES, "H": EYE, "G": EYE, "damping": 1.0}, "exactly one of H, G, X and curvature; it has H and G"),
         ({"w": ONES, "G": EYE}, "damping: is missing; G needs it"),
         ({"w": ONES, "X": EYE, "damping": [1.0, 2.0]}, r"damping: has shape \(2,\).*one number is needed"),
         ({"w": ONES, "X": EYE, "damping": np.nan}, "damping: is nan; a finite number ≥ 0"),

@@ -1,0 +1,170 @@
+"""The solver process: takes tasks from its standard input one by one, and answers each at once.
+
+It is ended from outside when a task overruns its limits, so nothing of value is kept here. It ends itself when its
+worker is gone (its input closes), and after ``IDLE`` seconds without work.
+
+Run as ``python -P -m cbs_opt.batch.child MEMORY_LIMIT`` (bytes; 0: none).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from math import isfinite
+from typing import IO, Any
+
+import numpy as np
+
+from cbs_opt.batch.asked import Asked
+from cbs_opt.batch.frames import frame, read_frame
+from cbs_opt.blockfile import content_of
+from cbs_opt.environment import environment
+from cbs_opt.errors import BlockFileError, CbsOptError, InputError, MethodError, SolverError
+from cbs_opt.problem import PruningProblem
+from cbs_opt.result import Solution, finite_or_none
+from cbs_opt.store.rows import BAD_INPUT, DONE, ERROR, FAILED, MEMORY_LIMIT, pack_mask, pack_weights
+
+IDLE = 60.0
+MOST_POINTS = 200
+"""Points of a trace that are kept."""
+
+
+def main() -> None:
+    """Answer tasks until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what a solver prints must not come between the answers
+    _limit_memory(int(sys.argv[1]))
+    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
+    solver, prepared = Solver(), set[str]()
+    while True:
+        try:
+            task = tasks.get(timeout=IDLE)
+        except queue.Empty:
+            os._exit(0)
+        if task["method"] not in prepared:
+            _prepare(task["method"])
+            prepared.add(task["method"])
+            answers.write(frame({"environment": environment()}))
+        answers.write(frame(*solver.answer(task)))
+
+
+def _listen(stream: IO[bytes], tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
+    while (task := read_frame(stream)) is not None:
+        tasks.put(task)
+    os._exit(0)
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond the limit fail, so that the task can say so; where the system has such a limit."""
+    if limit and sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _prepare(name: str) -> None:
+    """Load what a method needs before the first task's time runs; troubles show up in the task."""
+    from cbs_opt.run import method
+
+    with contextlib.suppress(Exception):
+        spec = method(name)
+        if spec.prepare is not None and not spec.unavailable_because():
+            spec.prepare()
+
+
+class Solver:
+    """Solves tasks; the last block is kept, because the next task is often about the same."""
+
+    def __init__(self) -> None:
+        self._held: tuple[str, PruningProblem, float] | None = None
+
+    def answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Facts for the store, and mask and weights as bytes."""
+        started = time.perf_counter()
+        block: dict[str, Any] = {}
+        try:
+            problem, unit = self._block(task["file"], task["content"])
+            block = {"name": problem.name, "n": problem.n, "unit": finite_or_none(unit)}
+            points: list[tuple[float, float, float]] = []
+            solution = _solve(problem, task, points)
+            if not (isfinite(solution.objective) and isfinite(solution.selection_objective)):
+                raise SolverError(f"method {task['method']}: its objective is {solution.objective}, no finite number; "
+                                  "please report the block")
+        except Exception as error:  # one broken block or method must not cost the others
+            self._held = None
+            reason, sentence = _why(error)
+            spent = time.perf_counter() - started
+            return {"block": block, "status": FAILED, "reason": reason, "error": sentence, "seconds": spent}, b""
+        facts = {
+            "block": block,
+            "status": DONE,
+            "solution_status": str(solution.solution_status),
+            "termination_condition": str(solution.termination_condition),
+            "objective": solution.objective,
+            "bound": finite_or_none(solution.bound),
+            "gap": finite_or_none(solution.gap),
+            "selection_objective": solution.selection_objective,
+            "selection_bound": finite_or_none(solution.selection_bound),
+            "selection_gap": finite_or_none(solution.selection_gap),
+            "round_off": finite_or_none(solution.round_off),
+            "seconds": solution.seconds,
+            "nodes": solution.nodes,
+            "n": solution.n,
+            "pruned": solution.pruned,
+            "notes": list(solution.notes),
+            "trace": [[point[0], *map(finite_or_none, point[1:])] for point in _thinned(points)],
+        }
+        return facts, pack_mask(solution.mask) + pack_weights(solution.weights)
+
+    def _block(self, file: str, content: str) -> tuple[PruningProblem, float]:
+        if self._held is None or self._held[0] != content:
+            self._held = None
+            if content_of(file) != content:
+                raise BlockFileError(f"{file}: is not what its manifest says, or not what it was when the batch began; "
+                                     "extract the blocks again, or run the batch again")
+            problem = PruningProblem.load(file)
+            self._held = content, problem, problem.objective(np.zeros(problem.n))
+        return self._held[1:]
+
+
+def _solve(problem: PruningProblem, task: dict[str, Any], points: list[tuple[float, float, float]]) -> Solution:
+    from cbs_opt.run import method, solve
+
+    name, options = task["method"], dict(task["options"])
+    if "progress" in method(name).options:
+        started = time.perf_counter()
+        options["progress"] = lambda nodes, incumbent, bound: points.append(
+            (time.perf_counter() - started, incumbent, bound)
+        )
+    return solve(Asked.parse(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
+
+
+def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """At most ``MOST_POINTS`` of them, spread evenly over their order; the last one always."""
+    if len(points) <= MOST_POINTS:
+        return points
+    return [points[int(i)] for i in np.linspace(0, len(points) - 1, MOST_POINTS)]
+
+
+def _why(error: Exception) -> tuple[str, str]:
+    """The reason and a sentence."""
+    text = " ".join(str(error).split())
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return MEMORY_LIMIT, f"{text or 'MemoryError'}; allow more memory, or cut the block into smaller ones"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, (InputError, MethodError)):
+        return BAD_INPUT, text
+    return ERROR, text if isinstance(error, CbsOptError) else f"{type(error).__name__}: {text}"
+
+
+if __name__ == "__main__":
+    main()

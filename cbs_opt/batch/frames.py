@@ -1,0 +1,50 @@
+"""How a worker and its solver process talk over pipes: lengths, a piece of JSON, and plain bytes; nothing pickled."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import IO, Any
+
+_LENGTHS = struct.Struct("<IQ")
+
+
+def frame(head: dict[str, Any], blob: bytes = b"") -> bytes:
+    """One message as bytes."""
+    text = json.dumps(head, allow_nan=False).encode()
+    return _LENGTHS.pack(len(text), len(blob)) + text + blob
+
+
+def read_frame(stream: IO[bytes]) -> dict[str, Any] | None:
+    """The head of the next message of a blocking stream; None at its end."""
+    lengths = stream.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    size, extra = _LENGTHS.unpack(lengths)
+    text = stream.read(size)
+    stream.read(extra)
+    return json.loads(text) if len(text) == size else None
+
+
+class Frames:
+    """Messages out of bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Append what was read."""
+        self._bytes += data
+
+    def take(self) -> tuple[bytes, bytes] | None:
+        """The next whole message as (JSON, bytes); None while it is not all there."""
+        if len(self._bytes) < _LENGTHS.size:
+            return None
+        size, extra = _LENGTHS.unpack_from(self._bytes)
+        end = _LENGTHS.size + size + extra
+        if len(self._bytes) < end:
+            return None
+        head = bytes(self._bytes[_LENGTHS.size : _LENGTHS.size + size])
+        blob = bytes(self._bytes[_LENGTHS.size + size : end])
+        del self._bytes[:end]
+        return head, blob

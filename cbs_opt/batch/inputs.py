@@ -1,0 +1,66 @@
+"""The blocks meant by BLOCKS: files, folders, patterns and manifests."""
+
+from __future__ import annotations
+
+import glob
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cbs_opt.blockfile import CURVATURE_SUFFIX, block_files, content_of
+from cbs_opt.errors import BlockFileError, InputError
+from cbs_opt.manifest import is_manifest, load_manifest
+from cbs_opt.store.rows import Block
+
+
+def find_blocks(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
+    """The blocks at ``places``, each with its content; a folder with a manifest stands for what that lists.
+
+    Files are hashed here, not read as blocks: one that is no readable block is found when its turn comes.
+
+    Raises
+    ------
+    BlockFileError, InputError
+        A file that is not there or cannot be opened, a pattern that nothing matches, a broken manifest.
+    """
+    seen: set[str] = set()
+    for block in _all(places):
+        if block.file not in seen:
+            seen.add(block.file)
+            yield block
+
+
+def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
+    for place in places:
+        for path in _matches(str(place)):
+            if is_manifest(path):
+                manifest = load_manifest(path)
+                where = os.path.abspath(manifest.file)
+                for entry in manifest.blocks:
+                    file = Path(os.path.abspath(manifest.path(entry)))
+                    yield Block(entry.content, file.stem, str(file), entry.n, entry.tensor, entry.first, where)
+                continue
+            for file in block_files([path]):
+                if file.is_dir():
+                    raise BlockFileError(f"{file}: is a folder; name a file in it")
+                yield Block(content_of(file), file.stem, os.path.abspath(file), _weights(file))
+
+
+def _matches(place: str) -> list[str]:
+    """The paths a pattern stands for; a path that exists stands for itself."""
+    if Path(place).exists() or not glob.has_magic(place):
+        return [place]
+    found = sorted(path for path in glob.glob(place, recursive=True) if not path.endswith(CURVATURE_SUFFIX))
+    if not found:
+        raise InputError(f"{place}: nothing matches this pattern")
+    return found
+
+
+def _weights(file: Path) -> int | None:
+    """About how many weights a block has, from the archive's table of contents; None where it cannot be told."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return max(1, (archive.getinfo("w.npy").file_size - 128) // 8)
+    except Exception:  # damaged bytes raise a dozen kinds; the reason is found when the block's turn comes
+        return None

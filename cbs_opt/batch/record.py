@@ -1,0 +1,44 @@
+"""From what a solver process said to what the store holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from cbs_opt.batch.plan import Combination
+from cbs_opt.batch.solver_process import Answer
+from cbs_opt.store.rows import DONE, Block, Record, Result, TracePoint
+
+_TAKEN = (
+    "status", "reason", "error", "solution_status", "termination_condition", "objective", "bound", "gap",
+    "selection_objective", "selection_bound", "selection_gap", "round_off", "seconds", "nodes", "n", "pruned",
+)  # fmt: skip
+
+
+def record_of(answer: Answer, block: Block, combination: Combination, environment: dict[str, str]) -> Record:
+    """The row of an answer."""
+    facts = json.loads(answer.facts)
+    found = facts["block"]
+    block = replace(block, n=found["n"], name=found["name"], unit=found["unit"]) if found else replace(block, n=None)
+    result = Result(
+        key=combination.key(block),
+        block=0,
+        method=combination.spec.name,
+        asked=str(combination.asked),
+        seed=combination.seed,
+        options=combination.all_options,
+        notes=tuple(facts.get("notes", ())),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **{name: facts.get(name) for name in _TAKEN},
+    )
+    size = ((result.n or 0) + 7) // 8
+    done = result.status == DONE
+    return Record(
+        block=block,
+        result=result,
+        mask=answer.arrays[:size] if done else None,
+        weights=answer.arrays[size:] if done else None,
+        trace=tuple(TracePoint(*point) for point in facts.get("trace", ())),
+        environment=environment,
+    )

@@ -1,0 +1,231 @@
+"""A solver process watched from outside: one that overruns its limits is ended, and a new one goes on.
+
+A limit kept by the code that is limited is none: compiled loops and external solvers do not look at a clock, and
+memory is taken where nobody counts. So the solves run in a process of their own, and what watches it only reads pipes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from cbs_opt.batch.frames import Frames, frame
+from cbs_opt.errors import SolverError
+from cbs_opt.store.rows import FAILED, MEMORY_LIMIT, TIME_LIMIT, WORKER_DIED
+
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+LOOK = 0.1
+"""Seconds between two looks at the memory of a process that does not answer."""
+
+GRACE, GRACE_SHARE = 2.0, 0.1
+"""Beyond the time limit a method gets so many seconds, or this share of it, to stop by itself with what it has."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one task: seconds, and bytes of its process; None: no limit."""
+
+    time: float | None = None
+    memory: int | None = None
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which the process is ended."""
+        return None if self.time is None else self.time + max(GRACE, GRACE_SHARE * self.time)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one task: its number, facts as JSON, mask and weights as bytes."""
+
+    task: int
+    facts: bytes
+    arrays: bytes = b""
+
+    @classmethod
+    def failed(cls, task: int, reason: str, error: str, seconds: float | None = None) -> Answer:
+        """A task without an answer."""
+        facts: dict[str, Any] = {"block": {}, "status": FAILED, "reason": reason, "error": error, "seconds": seconds}
+        return cls(task, json.dumps(facts).encode())
+
+
+@dataclass
+class _Ended(Exception):
+    """The process is gone; ``reason`` is None where nobody knows why."""
+
+    reason: str | None
+    error: str
+    ready: bool
+    seconds: float = 0.0
+
+
+@dataclass
+class SolverProcess:
+    """One solver process at a time; started when it is needed, replaced when it ended.
+
+    ``environment`` is what the answers were computed with; known with the first of them.
+    """
+
+    limits: Limits
+    parent: int | None = None
+    """The process whose child this one is, as long as there is anybody to work for; None: never mind."""
+    environment: dict[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+    _prepared: set[str] = field(default_factory=set)
+    _ahead: dict[str, Any] | None = None
+    _said: Any = None
+    _frames: Frames = field(default_factory=Frames)
+
+    def solve(self, task: dict[str, Any], ahead: dict[str, Any] | None = None) -> Answer:
+        """One task. If two processes die at it for no known reason, it has failed.
+
+        Parameters
+        ----------
+        ahead : dict, optional
+            The task that will be asked for next: sent at once, so that the process need not wait for it.
+
+        Raises
+        ------
+        SolverError
+            The solver process does not start.
+        """
+        deaths = false_starts = 0
+        while True:
+            try:
+                return self._solve(task, ahead)
+            except _Ended as ended:
+                self.end()
+                deaths, false_starts = deaths + ended.ready, false_starts + (not ended.ready)
+                if ended.reason is not None or deaths == 2:
+                    reason = ended.reason or WORKER_DIED
+                    return Answer.failed(task["task"], reason, ended.error, ended.seconds)
+                if false_starts == 3:
+                    raise SolverError(f"the solver process does not start: {ended.error}") from None
+
+    def _solve(self, task: dict[str, Any], ahead: dict[str, Any] | None) -> Answer:
+        process = self._running()
+        assert process.stdin is not None
+        sent, self._ahead = self._ahead, ahead
+        try:
+            for message in (None if task is sent else task, ahead):
+                if message is not None:
+                    process.stdin.write(frame(message))
+        except BrokenPipeError:  # it ended itself for want of work
+            raise _Ended(None, self._last_words(), ready=False) from None
+        if task["method"] not in self._prepared:
+            self.environment = json.loads(self._next(process, patience=None, ready=False)[0])["environment"]
+            self._prepared.add(task["method"])
+        return Answer(task["task"], *self._next(process, self.limits.patience, ready=True))
+
+    def _next(self, process: subprocess.Popen[bytes], patience: float | None, ready: bool) -> tuple[bytes, bytes]:
+        """The next message; ends the process when it takes too long or too much."""
+        assert process.stdout is not None
+        started, descriptor = time.monotonic(), process.stdout.fileno()
+        while (message := self._frames.take()) is None:
+            spent = time.monotonic() - started
+            if patience is not None and spent > patience:
+                process.kill()
+                raise _Ended(TIME_LIMIT, f"was ended after {spent:.1f} s; the time limit is {self.limits.time:g} s",
+                             ready, spent)
+            wait = LOOK if patience is None else min(LOOK, max(0.0, patience - spent) + 1e-3)
+            if select.select([descriptor], [], [], wait)[0]:
+                data = os.read(descriptor, 1 << 20)
+                if not data:
+                    raise self._death(process, ready, spent)
+                self._frames.feed(data)
+                continue
+            if self.parent is not None and os.getppid() != self.parent:
+                self.end()
+                os._exit(1)  # nobody wants the answer any more
+            if self.limits.memory is not None and (taken := resident(process.pid)) > self.limits.memory:
+                process.kill()
+                raise _Ended(MEMORY_LIMIT, f"was ended at {taken / 1e6:.0f} MB; the memory limit is "
+                             f"{self.limits.memory / 1e6:.0f} MB", ready, spent)
+        return message
+
+    def _death(self, process: subprocess.Popen[bytes], ready: bool, spent: float) -> _Ended:
+        code = process.wait()
+        words = self._last_words()
+        if self.limits.memory is not None and ("bad_alloc" in words or "MemoryError" in words):
+            return _Ended(MEMORY_LIMIT, f"memory ran out; the memory limit is {self.limits.memory / 1e6:.0f} MB",
+                          ready, spent)
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        text = f"the solver process ended {how}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        return _Ended(None, text + (f": {words}" if words else ""), ready, spent)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.end()
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end)
+            self._frames, self._prepared = Frames(), set()
+            self._process = subprocess.Popen(
+                # -P: a file called random.py in the user's folder is not ours to import.
+                [sys.executable, "-P", "-m", "cbs_opt.batch.child", str(self.limits.memory or 0)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0,
+                env={**os.environ, **ONE_THREAD},
+            )  # fmt: skip
+        return self._process
+
+    def _last_words(self) -> str:
+        """The last line the process wrote on stderr."""
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 2000))
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout, self._said):
+                if stream is not None:
+                    stream.close()
+            self._process = self._ahead = None
+
+
+def resident(process: int) -> int:
+    """Bytes of memory a process takes; 0 where the system does not tell (only Linux does here)."""
+    try:
+        with open(f"/proc/{process}/statm", "rb") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Pool:
+    """Idle solver processes of this worker: as many as it has threads, one as a rule."""
+
+    def __init__(self) -> None:
+        self._idle: list[SolverProcess] = []
+        self._lock = threading.Lock()
+
+    def take(self, limits: Limits, parent: int | None) -> SolverProcess:
+        """One with these limits, for one thread; give it back."""
+        with self._lock:
+            for solver in self._idle:
+                if (solver.limits, solver.parent) == (limits, parent):
+                    self._idle.remove(solver)
+                    return solver
+        return SolverProcess(limits, parent)
+
+    def give(self, solver: SolverProcess) -> None:
+        """Keep it for the next group."""
+        with self._lock:
+            self._idle.append(solver)
+
+    def clear(self) -> None:
+        """End them all."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().end()

@@ -1,0 +1,54 @@
+"""Counts of what became of the tasks, by method and pattern."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from cbs_opt.registry import MethodSpec
+
+
+@dataclass
+class Line:
+    """One method at one pattern. ``worst`` is the largest gap of an exact method's own answer; None: none known."""
+
+    method: str
+    asked: str
+    exact: bool
+    done: int = 0
+    proven: int = 0
+    failed: int = 0
+    worst: float | None = None
+
+
+@dataclass
+class Tally:
+    """Counts by method and pattern, and of the reasons of failures."""
+
+    lines: dict[tuple[str, str], Line] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self, spec: MethodSpec, asked: str, done: bool, proven: bool, gap: float | None, reason: str | None
+    ) -> None:
+        """Count one result."""
+        line = self.lines.setdefault((spec.name, asked), Line(spec.name, asked, spec.exact))
+        if not done:
+            line.failed += 1
+            self.reasons[reason or "error"] += 1
+            return
+        line.done += 1
+        line.proven += proven
+        if spec.exact and gap is not None:
+            line.worst = gap if line.worst is None else max(line.worst, gap)
+
+    def sums(self) -> tuple[int, int, int, int]:
+        """Answers, proven ones among them, unproven ones of exact methods, and failures."""
+        lines = self.lines.values()
+        done, proven, failed = (sum(getattr(line, name) for line in lines) for name in ("done", "proven", "failed"))
+        return done, proven, sum(line.done - line.proven for line in lines if line.exact), failed
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Plain data, line by line."""
+        return [dict(line.__dict__) for line in self.lines.values()]

@@ -1,0 +1,134 @@
+"""`cbs-opt assemble`: solved blocks back into the network they were cut from."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cbs_opt.cli.common import (
+    Json,
+    PatternOption,
+    Prune,
+    Sparsity,
+    check_outputs,
+    emit,
+    number,
+    percent,
+    require_one,
+    say,
+    table,
+    working,
+)
+from cbs_opt.cli.prune import DataFile, WeightsFile
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.assembly import Assembled
+    from cbs_opt.manifest import Manifest
+
+
+def assemble(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest of the blocks, or their folder.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The store of `cbs-opt batch`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the pruned network (.safetensors).")],
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks (.safetensors, 1 keeps).")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="N", help="Needed where the manifest names module:factory.")
+    ] = None,
+    weights: WeightsFile = None,
+    data: DataFile = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="M", help="Whose answers to take; default: the best of each block."),
+    ] = None,
+    sparsity: Sparsity = None,
+    prune: Prune = None,
+    pattern: PatternOption = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Leave blocks without an answer dense.")] = False,
+    json: Json = None,
+) -> None:
+    """Put solved blocks back: the pruned network under its own tensor names, and what is proven about the blocks.
+
+    Every block is checked against the manifest and the network. Weights are those the blocks were cut from; with data
+    the accuracy is measured, too.
+
+    Example: cbs-opt assemble blocks results.sqlite --out pruned.safetensors --masks masks.safetensors
+    """
+    from cbs_opt.assembly import assemble as run
+    from cbs_opt.manifest import NAME, load_manifest
+    from cbs_opt.network import digits_data, load_data, load_network
+    from cbs_opt.pruning.checkpoint import require_safetensors
+
+    file = manifest / NAME if manifest.is_dir() else manifest
+    check_outputs(out, masks, json, inputs=[weights, data, store, file])
+    for target in (out, masks):
+        if target is not None:
+            require_safetensors(target)
+    given = {"sparsity": sparsity, "prune": prune, "pattern": pattern}
+    asked = None
+    if any(value is not None for value in given.values()):
+        require_one(sparsity, prune, pattern)
+        ((kind, value),) = ((kind, value) for kind, value in given.items() if value is not None)
+        asked = f"{kind} {value}"
+    plan = load_manifest(manifest)
+    name = _network(plan, network, weights)
+    model = load_network(name, weights)
+    samples = load_data(data, name) if data is not None else digits_data() if name == "digits" else None
+    with working(f"assembling {name}") as tell:
+        assembled = run(
+            file, store, model, method=method, asked=asked, partial=partial, data=samples,
+            progress=lambda words: tell(f"{name}: {words}"),
+        )  # fmt: skip
+    assembled.save(out)
+    if masks is not None:
+        assembled.save_masks(masks)
+    emit(json, {"network": name, **assembled.to_dict()}, lambda: _show(name, assembled, out, masks))
+
+
+def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
+    """The network's name; a manifest alone never makes a module's code run."""
+    name = given or plan.network
+    if not name:
+        raise InputError(f"{plan.file}: names no network; say which with --network N")
+    if given is None and ":" in name:
+        raise InputError(f"{plan.file}: the network {name} runs the code of a module; if that is wanted, give it as "
+                         "--network")
+    wanted = plan.weights.get("file")
+    if weights is None and wanted:
+        raise InputError(f"{plan.file}: the blocks were cut from the weights file {wanted}; give it as --weights FILE")
+    return name
+
+
+def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None:
+    from cbs_opt.report.batch.names import shown
+
+    n, pruned = found.weights.n, found.weights.pruned
+    say(f"{network}: pruned {pruned:,} of {n:,} weights ({100 * pruned / n:.2f} %), {found.asked} of each of "
+        f"{found.blocks - found.missing:,} blocks")
+    columns = [("tensor", "left"), ("blocks", "right"), ("weights", "right"), ("pruned", "right"),
+               ("sparsity", "right"), ("objective", "right"), ("bound", "right")]
+    say(table(None, columns, [
+        [t.name, f"{t.blocks - t.missing:,}" + (f" of {t.blocks:,}" if t.missing else ""), f"{t.n:,}",
+         f"{t.pruned:,}", f"{100 * t.pruned / t.n:.1f} %", number(t.objective), number(t.bound)]
+        for t in found.tensors
+    ]))  # fmt: skip
+    say("  answers        " + ", ".join(f"{shown(method)} {count:,}" for method, count in found.methods.items()))
+    say(f"  objective      {number(found.objective)}")
+    of = f" of the {found.blocks - found.missing:,} blocks, not of the network" if found.missing else ""
+    say(f"  proven bound   {number(found.bound)}  (gap {percent(found.gap)}{of})")
+    if found.accuracy is not None and found.accuracy_dense is not None:
+        say(f"  accuracy       {100 * found.accuracy:.2f} %  (dense {100 * found.accuracy_dense:.2f} %)")
+    for note in found.notes:
+        say(f"  note: {note}")
+    for file, what in ((out, "network"), (masks, "masks")):
+        if file is not None:
+            say(f"wrote the {what} to {file}")
+    if math.isfinite(found.bound):
+        say("Objective and bound are sums over the blocks, each with what was asked of it, and leave out what couples "
+            "one block with another.")
+    say("The gap is about the quadratic model of the loss, not about accuracy.")

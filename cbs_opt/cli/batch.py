@@ -1,0 +1,188 @@
+"""`cbs-opt batch`: many blocks, many methods, in parallel, resumed by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cbs_opt.cli.common import Gap, Json, check_outputs, emit, percent, say, split_names, table, working
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.batch import BatchResult, Plan, Settings
+
+COLUMNS = [
+    ("method", "left"),
+    ("asked", "left"),
+    ("answers", "right"),
+    ("proven", "right"),
+    ("worst gap", "right"),
+    ("failed", "right"),
+]
+
+
+def batch(
+    blocks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BLOCKS...]", help="Block files, folders, patterns as 'blocks/*.npz', or manifests."),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="FILE", help="A study file (TOML); the other options override it.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods` (default bnb).")
+    ] = None,
+    sparsity: Annotated[
+        str | None, typer.Option("--sparsity", metavar="R,R", help="Prune at least these shares of each block.")
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option("--prune", metavar="K,K", help="Prune at least so many weights of each block.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", metavar="N:M,N:M", help="Keep at most N of every M consecutive weights.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N,N", help="For the methods that draw at random (default 0).")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="FILE", help="Where results are kept (default results.sqlite).")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Workers (default: as many as there are cores).")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME", help="loky (this machine), dask or ray.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of the Dask or Ray cluster.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each task; it is ended after that.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory for each task's process, as 4GB.")
+    ] = None,
+    gap: Gap = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed tasks again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the work, and do none of it.")] = False,
+    json: Json = None,
+) -> None:
+    """Solve many blocks with many methods, in parallel, and keep every result in a store.
+
+    The same command again does what is missing: nothing that was finished is solved twice. The exit code is 1 when a
+    task failed; the others go on.
+
+    Example: cbs-opt batch blocks/ --methods greedy-obs,bnb --sparsity 0.5,0.8 --store results.sqlite --jobs 8
+    """
+    settings = _settings(
+        study,
+        {
+            "blocks": blocks, "methods": split_names(methods, "--methods"),
+            "sparsity": split_names(sparsity, "--sparsity"), "prune": split_names(prune, "--prune"),
+            "pattern": split_names(pattern, "--pattern"), "seeds": _numbers(seeds), "store": store, "jobs": jobs,
+            "backend": backend, "scheduler": scheduler,
+            "time_limit": time_limit, "memory_limit": memory_limit, "gap": gap,
+        },
+    )  # fmt: skip
+    check_outputs(json)
+    if dry_run:
+        from cbs_opt.batch import plan_batch
+
+        with working("reading blocks"):
+            plan = plan_batch(settings, retry_failed=retry_failed)
+        emit(json, _counts(plan, settings), lambda: _show_plan(plan, settings))
+        return
+    from cbs_opt.batch import run_batch
+    from cbs_opt.batch.progress import shown
+
+    with shown() as watcher:
+        result = run_batch(settings, retry_failed=retry_failed, watcher=watcher)
+    emit(json, result.to_dict(), lambda: _show(result))
+    if result.interrupted:
+        typer.echo(f"{result.left} tasks are left; the same command goes on with them", err=True)
+    for text in result.broken:
+        typer.echo(f"error: {text}", err=True)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _settings(study: str | None, flags: Mapping[str, Any]) -> Settings:
+    """The study file's settings with what the command line says instead."""
+    from cbs_opt.batch import Settings, read_study
+    from cbs_opt.batch.asked import KINDS
+
+    settings = Settings() if study is None else read_study(study)
+    given = {key: value for key, value in flags.items() if value is not None}
+    if "backend" in given and "scheduler" not in given and given["backend"] == "loky":
+        settings = replace(settings, scheduler=None)
+    if not any(kind in given for kind in KINDS) and not settings.asked:
+        raise InputError("give --sparsity R, --prune K or --pattern N:M, or a --study that does")
+    return settings.with_values(given)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    parts = split_names(text, "--seeds")
+    if parts is None:
+        return None
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--seeds: is {text!r}; whole numbers of 0 or more, separated by commas, are needed")
+    return [int(part) for part in parts]
+
+
+def _counts(plan: Plan, settings: Settings) -> dict[str, Any]:
+    done, proven, _, failed = plan.tally.sums()
+    return {
+        "store": settings.store,
+        "blocks": len(plan.blocks),
+        "repeated": plan.repeated,
+        "combinations": [
+            {"method": c.spec.name, "asked": str(c.asked), "seed": c.seed, "options": c.all_options}
+            for c in plan.combinations
+        ],
+        "left_out": plan.left_out,
+        "asked": plan.tasks,
+        "done": done,
+        "proven": proven,
+        "failed": failed,
+        "again": plan.again,
+        "to_do": len(plan.pending),
+    }
+
+
+def _show_plan(plan: Plan, settings: Settings) -> None:
+    done, _, _, failed = plan.tally.sums()
+    methods = len({c.spec.name for c in plan.combinations})
+    say(f"{plan.tasks} tasks: {len(plan.blocks)} blocks, {methods} methods, {len(settings.asked)} patterns")
+    say(f"  done before     {done}", f"  failed before   {failed}")
+    say(f"  to do           {len(plan.pending)}" + (f", {plan.again} of them again" if plan.again else ""))
+    if plan.repeated:
+        say(f"  {plan.repeated} files hold what another file holds, too")
+    for reason in plan.left_out.values():
+        say(f"  left out: {reason}")
+
+
+def _show(result: BatchResult) -> None:
+    from cbs_opt.batch.progress import duration
+
+    rows = [
+        [line.method, line.asked, str(line.done), str(line.proven), percent(line.worst) if line.exact else "–",
+         str(line.failed)]
+        for line in result.tally.lines.values()
+    ]  # fmt: skip
+    if rows:
+        say(table(None, COLUMNS, rows))
+    failed = result.tally.sums()[3]
+    before = f", {result.before} before" if result.before else ""
+    left = f", {result.left} left" if result.left else ""
+    say(f"{result.asked} tasks: {result.solved} done now in {duration(result.seconds)}{before}{left}, {failed} failed; "
+        f"results in {result.store}")  # fmt: skip
+    for text in result.notices:
+        say(f"  note: {text}")
+    if failed:
+        say("  failed: " + ", ".join(f"{count} {reason}" for reason, count in sorted(result.tally.reasons.items())))
+        for failure in result.failures:
+            say(f"    {failure.file}, {failure.method}, {failure.asked}: {failure.reason}: {failure.error}")
+        say("  --retry-failed does them again")

@@ -1,0 +1,84 @@
+"""`cbs-opt extract`: a network and data in, block files and a manifest out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cbs_opt.cli.common import Json, check_outputs, emit, say, seconds, split_names, working
+from cbs_opt.cli.prune import Damping, DataFile, Device, Ignore, Network, Samples, Targets, WeightsFile
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.extraction import Extraction
+
+
+def extract(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder for the blocks.")],
+    network: Network = "digits",
+    weights: WeightsFile = None,
+    data: DataFile = None,
+    curvature: Annotated[str, typer.Option("--curvature", metavar="C", help="fisher or gram.")] = "fisher",
+    partition: Annotated[
+        str | None,
+        typer.Option("--partition", metavar="P", help="row, layer or weights a chunk (fisher: 32; gram: row)."),
+    ] = None,
+    samples: Samples = 1_000,
+    damping: Damping = None,
+    dampening_frac: Annotated[
+        float | None,
+        typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of a layer's mean diagonal."),
+    ] = None,
+    targets: Targets = None,
+    ignore: Ignore = None,
+    dense: Annotated[bool, typer.Option("--dense", help="Store the whole H in every block.")] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples.")] = 0,
+    device: Device = "cpu",
+    json: Json = None,
+) -> None:
+    """Cut a network into block files, with a manifest, for `cbs-opt batch` to solve and `cbs-opt assemble` to put back.
+
+    With no network given it cuts the embedded digits network.
+
+    Example: cbs-opt extract --network mlpnet --weights W.npz --data D.npz --partition 64 --out blocks
+    """
+    from cbs_opt.extraction import extract as run
+    from cbs_opt.network import digits_data, load_data, load_network
+
+    check_outputs(json, inputs=[weights, data])
+    if json is not None and json != "-" and os.path.realpath(json) == os.path.realpath(out):
+        raise InputError(f"{json}: is the folder of the blocks, too; write to another file")
+    if data is None and network != "digits":
+        raise InputError(f"network {network}: needs calibration samples; give --data FILE")
+    model = load_network(network, weights)
+    samples_of = digits_data() if data is None else load_data(data, network)
+    with working(f"extracting {network}") as tell:
+        extracted = run(
+            model, samples_of, out,
+            curvature=curvature,
+            partition=int(partition) if partition is not None and partition.isdecimal() else partition,
+            samples=samples, damping=damping, dampening_frac=dampening_frac,
+            targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
+            dense=dense, device=device, seed=seed, network=network, weights_file=weights, data_file=data,
+            progress=lambda words: tell(f"{network}: {words}"),
+        )  # fmt: skip
+    told = {**extracted.__dict__, "network": network}
+    emit(json, told, lambda: _show(network, extracted))
+
+
+def _show(network: str, extracted: Extraction) -> None:
+    say(f"{network}: {extracted.weights:,} weights of {extracted.layers} layers in {extracted.blocks:,} blocks, "
+        f"{_bytes(extracted.bytes)}, {seconds(extracted.seconds)}")
+    for note in extracted.notes:
+        say(f"  note: {note}")
+    say(f"wrote {extracted.manifest}")
+
+
+def _bytes(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size} bytes"

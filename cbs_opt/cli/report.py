@@ -1,0 +1,69 @@
+"""`cbs-opt report`: what a store holds, for the terminal, as files and as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cbs_opt.cli.common import Json, check_outputs, emit, say, working
+
+
+def report(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store of `cbs-opt batch`, finished or not.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page that needs nothing else.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FOLDER", help="Write every table as CSV into this folder.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FOLDER", help="The same as Parquet; needs pyarrow.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Report on a batch: gaps, proofs, times and failures by method, and the certified gap of the network.
+
+    A batch may be writing to the store all the while: the report is of what is finished. It ends with 1 where a
+    'proven' bound lies above an answer, which is a bug.
+
+    Example: cbs-opt report results.sqlite --html report.html
+    """
+    from cbs_opt.files import write_whole
+    from cbs_opt.report.batch.files import require_parquet, write_csv, write_parquet
+    from cbs_opt.report.batch.page import batch_page
+    from cbs_opt.report.batch.report import build_report
+    from cbs_opt.report.batch.terminal import report_tables
+    from cbs_opt.store import open_store
+    from cbs_opt.study.write import prepare_folder
+
+    if parquet is not None:
+        require_parquet()
+    check_outputs(html, json, inputs=[store])
+    for folder in (csv, parquet):
+        if folder is not None:
+            prepare_folder(folder)
+    with working("reading the store"), open_store(store) as opened:
+        found = build_report(opened)
+    written: list[str] = []
+    with working("writing"):
+        if csv is not None:
+            written.append(f"{len(write_csv(found, csv))} tables in {csv}")
+        if parquet is not None:
+            written.append(f"{len(write_parquet(found, parquet))} tables in {parquet}")
+        if html is not None:
+            page = batch_page(found).encode(errors="replace")
+            write_whole(html, lambda stream: stream.write(page))
+            written.append(str(html))
+
+    def show() -> None:
+        say(report_tables(found))
+        if written:
+            say("", "written: " + ", ".join(written))
+
+    emit(json, found.to_dict(), show)
+    if found.broken:
+        typer.echo(f"error: {len(found.broken):,} answers lie below a bound that is called proven; no proof on their "
+                   "blocks holds, please report them", err=True)  # fmt: skip
+        raise typer.Exit(found.exit_code)

@@ -1,0 +1,83 @@
+"""Performance profiles (E. D. Dolan & J. J. Moré, Mathematical Programming 91, 2002, 201–213).
+
+With t_{p,s} the cost of method s on problem p, the ratio to the best method is
+
+    r_{p,s} = t_{p,s} / min_s t_{p,s},        r_{p,s} = ∞ where s did not solve p,
+
+and the profile of s is the share of the problems it solves within a factor τ of the best:
+
+    ρ_s(τ) = |{p : r_{p,s} ≤ τ}| / |P|.
+
+ρ_s(1) is the share of problems on which s is (one of) the best, ρ_s(∞) the share it solves at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.validate import Vector
+
+MOST_STEPS = 160
+"""Steps of a curve; more could not be told apart on a screen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A step function: ``shares[i]`` of the problems have a ratio ≤ τ for τ in [``ratios[i]``, ``ratios[i + 1]``)."""
+
+    ratios: Vector
+    shares: Vector
+
+    def at(self, ratio: float) -> float:
+        """ρ(τ)."""
+        position = int(np.searchsorted(self.ratios, ratio, side="right")) - 1
+        return float(self.shares[position]) if position >= 0 else 0.0
+
+
+def cost_ratios(costs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """r of the costs t, both of shape (problems, methods); t > 0, ∞ where unsolved (then r is ∞ for everybody)."""
+    if costs.size == 0:
+        return np.empty(costs.shape)
+    best = costs.min(axis=1, keepdims=True)
+    return np.where(np.isfinite(costs), costs / np.where(np.isfinite(best), best, 1.0), np.inf)
+
+
+def excess_ratios(objectives: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The ratio of objectives f to the best f* as 1 + (f − f*)/|f*|, shape (problems, methods); NaN in, ∞ out.
+
+    That is f/f* where f* > 0, and keeps its meaning where a first-order term makes f* negative. Over an f* of 0
+    whatever is above it has the ratio ∞.
+    """
+    if objectives.size == 0:
+        return np.empty(objectives.shape)
+    known = np.where(np.isnan(objectives), np.inf, objectives)
+    best = known.min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        excess = (known - best) / np.abs(best)
+    return np.where(np.isfinite(known), 1.0 + np.where(known == best, 0.0, excess), np.inf)
+
+
+def profile(ratios: NDArray[np.floating[Any]], most: int = MOST_STEPS) -> Profile:
+    """The profile of one method from its ratios, shape (problems,).
+
+    With more than ``most`` different ratios, steps are left out: the curve then lies below the true one between
+    the points it has, never above it.
+    """
+    problems = len(ratios)
+    if problems == 0:
+        return Profile(np.array([1.0]), np.array([0.0]))
+    solved = np.sort(ratios[np.isfinite(ratios)])
+    steps, counts = np.unique(solved, return_counts=True)
+    shares = np.cumsum(counts) / problems
+    if len(steps) == 0 or steps[0] > 1.0:
+        steps, shares = np.concatenate([[1.0], steps]), np.concatenate([[0.0], shares])
+    if len(steps) > most:
+        # The first, the last, and those between them evenly spread over the shares.
+        levels = np.linspace(shares[0], shares[-1], most)
+        chosen = np.unique(np.clip(np.searchsorted(shares, levels - 1e-12), 0, len(steps) - 1))
+        steps, shares = steps[chosen], shares[chosen]
+    return Profile(steps, shares)

@@ -1,0 +1,55 @@
+"""Gap against block size: the blocks of a size together, for a picture that does not grow with their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cbs_opt.report.measures.bounds import Indices
+from cbs_opt.report.measures.quantiles import quantiles
+from cbs_opt.validate import Vector
+
+MOST_SIZES = 16
+"""Different sizes up to which each stands for itself; more are put together."""
+
+
+@dataclass(frozen=True)
+class SizeBin:
+    """Blocks of ``smallest`` to ``largest`` weights: how many, and the quantiles of their gaps (inf: no bound)."""
+
+    smallest: int
+    largest: int
+    blocks: int
+    low: float
+    median: float
+    high: float
+    worst: float
+    worst_at: int
+    """Position of the worst block among those given."""
+
+
+def size_edges(sizes: Indices) -> list[tuple[int, int]]:
+    """(smallest, largest) size of each bin: single sizes, or where there are many, equal steps of their logarithm.
+
+    One list for all methods, so that their bins are the same.
+    """
+    different = np.unique(sizes)
+    if len(different) <= MOST_SIZES:
+        return [(int(n), int(n)) for n in different]
+    cuts = np.geomspace(different[0], different[-1], MOST_SIZES + 1)
+    places = np.clip(np.searchsorted(cuts, different, side="right") - 1, 0, MOST_SIZES - 1)
+    groups = [different[places == place] for place in range(MOST_SIZES)]
+    return [(int(group[0]), int(group[-1])) for group in groups if len(group)]
+
+
+def by_size(sizes: Indices, gap: Vector, edges: list[tuple[int, int]]) -> list[SizeBin]:
+    """The bins that have blocks. ``gap`` without NaN, shape (k,) as ``sizes``."""
+    bins = []
+    for smallest, largest in edges:
+        inside = np.flatnonzero((sizes >= smallest) & (sizes <= largest))
+        if len(inside):
+            low, median, high = quantiles(gap[inside], (0.1, 0.5, 0.9))
+            worst = int(inside[np.argmax(gap[inside])])
+            bins.append(SizeBin(smallest, largest, len(inside), low, median, high, float(gap[worst]), worst))
+    return bins

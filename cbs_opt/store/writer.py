@@ -1,0 +1,197 @@
+"""Writing a store: one writer at a time, one transaction a group of results."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from cbs_opt.errors import StoreError
+from cbs_opt.files import require_writable
+from cbs_opt.store import schema
+from cbs_opt.store.database import connect, troubles
+from cbs_opt.store.lock import exclusive
+from cbs_opt.store.reader import ARRAYS, RESULT_COLUMNS
+from cbs_opt.store.rows import Block, Record
+
+_WRITTEN = (*(name for name in RESULT_COLUMNS if name not in ("id", "attempts")), *ARRAYS)
+_INSERT = (
+    f"INSERT INTO results ({', '.join(_WRITTEN)}, attempts) VALUES ({', '.join('?' for _ in _WRITTEN)}, 1) "
+    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _WRITTEN)}, attempts = attempts + 1 "
+    "RETURNING id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a store knows of a key: enough to decide whether it is solved again."""
+
+    done: bool
+    reason: str | None
+    proven: bool
+    termination: str | None
+    time_limit: float | None
+    gap: float | None
+
+
+class StoreWriter:
+    """A store, opened for writing; made where there is none. Use it in a ``with`` statement.
+
+    While it is open no other writer gets in; readers do. What was written survives the death of this process.
+
+    Raises
+    ------
+    StoreError
+        Not a store, another version of the schema, read-only, a full disk, or another writer at work.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._blocks: dict[str, int] = {}
+        self._environments: dict[str, int] = {}
+        require_writable(path)
+        with ExitStack() as stack:
+            stack.enter_context(exclusive(path))
+            if self.path.exists() and not os.access(path, os.W_OK):
+                raise StoreError(f"{path}: cannot be written to (read-only); change its permissions, or name another")
+            self._database = connect(path, "rwc")
+            stack.callback(self._database.close)
+            with troubles(path):
+                self._fresh = schema.is_empty(self._database)
+                if self._fresh:
+                    self._database.execute("PRAGMA journal_mode = WAL")
+                    schema.create(self._database)
+                self.facts = schema.check(self._database, str(path))
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")
+                self._database.execute("PRAGMA foreign_keys = ON")
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close; a store that was made for nothing is removed."""
+        if kind is not None and self._fresh:
+            self._stack.callback(self.path.unlink, missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, one plain file unless somebody reads it now, and let others write."""
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA busy_timeout = 0")
+            self._database.execute("PRAGMA journal_mode = DELETE")
+        self._stack.close()
+
+    def known(self, key: str) -> Known | None:
+        """What is stored under ``key``."""
+        return known_in(self._database, self.path, key)
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Add results, or replace those of the same keys: all of them, or none.
+
+        Raises
+        ------
+        StoreError
+            The disk is full, gone or read-only; what was written before is safe.
+        """
+        with troubles(self.path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for record in records:
+                    self._put(record)
+                self._database.execute("COMMIT")
+                self._fresh = False
+            except BaseException:
+                self._blocks.clear()
+                self._environments.clear()
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _put(self, record: Record) -> None:
+        result = record.result
+        values = {
+            **result.__dict__,
+            "block": self._block(record.block),
+            "options": json.dumps(dict(result.options), sort_keys=True, allow_nan=False),
+            "notes": json.dumps(list(result.notes), ensure_ascii=False),
+            "mask": record.mask,
+            "weights": record.weights,
+            "environment": self._environment(record.environment) if record.environment else None,
+        }
+        ((number,),) = self._database.execute(_INSERT, [values[name] for name in _WRITTEN]).fetchall()
+        self._database.execute("DELETE FROM traces WHERE result = ?", [number])
+        if record.trace:
+            self._database.executemany(
+                "INSERT INTO traces VALUES (?, ?, ?, ?)",
+                [(number, point.seconds, point.incumbent, point.bound) for point in record.trace],
+            )
+
+    def _block(self, block: Block) -> int:
+        """The id of a block; what was not known of it before is filled in."""
+        if block.content in self._blocks:
+            return self._blocks[block.content]
+        columns = ("content", "name", "file", "n", "tensor", "first", "manifest", "unit")
+        later = ("n", "tensor", "first", "manifest", "unit")
+        filled = ", ".join(f"{name} = coalesce({name}, excluded.{name})" for name in later)
+        ((number,),) = self._database.execute(
+            f"INSERT INTO blocks ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            # A block that could not be read was named after its file.
+            "ON CONFLICT (content) DO UPDATE SET "
+            f"name = CASE WHEN n IS NULL THEN excluded.name ELSE name END, {filled} RETURNING id",
+            [getattr(block, name) for name in columns],
+        ).fetchall()
+        if block.n is not None:
+            if len(self._blocks) >= 4096:
+                self._blocks.clear()
+            self._blocks[block.content] = number
+        return int(number)
+
+    def _environment(self, facts: Mapping[str, str]) -> int:
+        content = json.dumps(dict(facts), sort_keys=True)
+        if content not in self._environments:
+            self._database.execute("INSERT OR IGNORE INTO environments (content) VALUES (?)", [content])
+            (number,) = self._database.execute("SELECT id FROM environments WHERE content = ?", [content]).fetchone()
+            self._environments[content] = int(number)
+        return self._environments[content]
+
+
+class StoreLookup:
+    """What a store knows, without writing: for counting what is left to do. Empty where there is no store."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._database = None
+        if self.path.exists():
+            from cbs_opt.store.reader import open_store
+
+            open_store(path).close()
+            self._database = connect(path, "ro")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+
+    def known(self, key: str) -> Known | None:
+        """What is stored under ``key``."""
+        return None if self._database is None else known_in(self._database, self.path, key)
+
+
+def known_in(database: sqlite3.Connection, path: Path, key: str) -> Known | None:
+    """What the database has stored under ``key``."""
+    with troubles(path):
+        row = database.execute(
+            "SELECT status = 'done', reason, solution_status = 'optimal', termination_condition, "
+            "json_extract(options, '$.time_limit'), gap FROM results WHERE key = ?", [key]
+        ).fetchone()  # fmt: skip
+    if row is None:
+        return None
+    done, reason, proven, termination, time_limit, gap = row
+    return Known(bool(done), reason, bool(proven), termination, time_limit, gap)
