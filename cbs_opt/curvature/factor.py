@@ -15,8 +15,9 @@ from cbs_opt.curvature.dense import require_positive_definite
 from cbs_opt.errors import InputError
 from cbs_opt.validate import Matrix, Vector, as_array, as_nonnegative, frozen
 
-CHUNK_ENTRIES = 2**23
-"""Entries of a float32 factor, or of a gathered part of any factor, that are held in float64 at a time (64 MiB)."""
+CHUNK_ENTRIES = 2**20
+"""Entries of a float32 factor, or of a gathered part of any factor, that are held in float64 at a time (8 MiB: more
+would be mapped anew each time)."""
 
 REFINEMENTS = 5
 """Most refinements of a linear solve; one or two are enough unless λ is very small."""

@@ -71,6 +71,8 @@ class CenteredBlock:
         """
         left = value - 2.0 * self.drift * math.sqrt(value) if value >= self.drift**2 else -(self.drift**2)
         proven = self.base + self.scale * left - self.base_error
+        if self.base != 0 and left != 0:  # the sum was rounded, perhaps upwards
+            proven = math.nextafter(proven, -math.inf)
         return proven if math.isfinite(proven) else -math.inf
 
 

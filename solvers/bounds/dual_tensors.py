@@ -27,8 +27,9 @@ SMALL_ENTRIES = 2**21
 MOST_COPIED = 2**30
 """Entries of a float64 factor up to which a float32 copy is made (4 GiB)."""
 
-CHUNK_ENTRIES = 2**24
-"""Entries that are converted or gathered at a time."""
+CHUNK_ENTRIES = {"cpu": 2**20, "cuda": 2**24}
+"""Entries that are converted or gathered at a time: what stays in the cache and in memory already mapped; on a GPU,
+what keeps it busy."""
 
 SINGLE_RANGE = (1e-24, 1e24)
 """Squares ‖A_i‖² that float32 can work with (zero is fine)."""
@@ -155,7 +156,7 @@ class DualTensors:
             for (A, part, _), K_b in zip(self._blocks, K, strict=True):
                 index = wanted[part].nonzero()[:, 0]
                 root = (change[part][index].abs().sqrt() / self._root).to(self.dtype)
-                step = max(1, CHUNK_ENTRIES // len(A))
+                step = max(1, CHUNK_ENTRIES[self.device.type] // len(A))
                 for start in range(0, len(index), step):
                     some = slice(start, start + step)
                     gram = times_own_transpose(A[:, index[some]].to(self.dtype) * root[some]).double()
@@ -185,7 +186,7 @@ class DualTensors:
     def _columns(self, A: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
         """A in the working precision, at once where it is stored so, else some columns at a time."""
         n = A.shape[1]
-        step = n if A.dtype == self.dtype else max(1, CHUNK_ENTRIES // len(A))
+        step = n if A.dtype == self.dtype else max(1, CHUNK_ENTRIES[self.device.type] // len(A))
         for start in range(0, n, step):
             part = slice(start, min(start + step, n))
             yield A[:, part].to(self.dtype), part

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,6 +26,15 @@ def test_never_above_the_optimum(seed: int) -> None:
         return
     optimum, error = best_by_enumeration(problem)
     assert cbs_opt.lower_bound(problem).value <= optimum + error + 1e-12 * abs(optimum)
+
+
+def test_an_offset_is_not_rounded_upwards() -> None:
+    """f(0) = 1 + ½w̄²: half of these sums are rounded up, and a bound must not be."""
+    for w in np.linspace(1e-9, 1e-3, 40):
+        problem = cbs_opt.PruningProblem([w], np.ones((1, 1)), offset=1.0).pruning(1)
+        bound = cbs_opt.lower_bound(problem).value
+        assert Fraction(bound) <= 1 + Fraction(float(w)) ** 2 / 2
+        assert bound == pytest.approx(1 + w * w / 2, abs=1e-15)
 
 
 @settings(max_examples=100, deadline=None)
