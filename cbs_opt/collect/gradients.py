@@ -146,6 +146,7 @@ def gradient_factor(
     chunk: int | None = None,
     memory: float | None = None,
     folder: str | os.PathLike[str] | None = None,
+    numbers: NDArray[np.int64] | None = None,
 ) -> GradientFactor:
     """The factor of the empirical Fisher of whole tensors, in eval mode, on the model's device.
 
@@ -173,6 +174,8 @@ def gradient_factor(
         Most bytes the rows may take in memory (half of what is free, if left out); beyond it they lie in a file.
     folder : path, optional
         Where that file is made; the system's folder for temporary files if left out.
+    numbers : int array, shape (samples,), optional
+        What errors call the samples; their positions in ``x`` if left out.
 
     Raises
     ------
@@ -186,7 +189,7 @@ def gradient_factor(
         raise InputError(f"tensors: are {', '.join(names) or 'none'}; name each tensor to collect once")
     drawn = _draw(len(x), len(y), rows, average, seed)
     network = in_precision(copy.deepcopy(model), precision).eval()
-    source = RowGradients(network, x, y, drawn, names, loss, chunk)
+    source = RowGradients(network, x, y, drawn, names, loss, chunk, numbers)
     parameters = dict(network.named_parameters())
     columns, start = {}, 0
     for name in names:

@@ -45,6 +45,8 @@ class RowGradients:
         Cross-entropy at the labels if left out.
     chunk : int, optional
         Rows at once; as many as memory takes if left out.
+    numbers : int array, shape (samples,), optional
+        What errors call the samples; their positions in ``x`` if left out.
 
     Attributes
     ----------
@@ -61,6 +63,7 @@ class RowGradients:
         tensors: tuple[str, ...],
         loss: Loss | None,
         chunk: int | None,
+        numbers: NDArray[np.int64] | None = None,
     ) -> None:
         from torch.func import grad, vmap
         from torch.nn.functional import cross_entropy
@@ -69,6 +72,7 @@ class RowGradients:
             raise InputError(f"chunk: is {chunk}; at least 1 is needed")
         self.notes: list[str] = []
         self._network, self._x, self._y, self._samples, self._tensors = network, x, y, samples, tensors
+        self._numbers = np.arange(len(x)) if numbers is None else numbers
         self._loss: Loss = cross_entropy if loss is None else loss
         if loss is None:
             self._y = np.asarray(y).astype(np.int64)
@@ -169,7 +173,7 @@ class RowGradients:
     def _checked(self, name: str, rows: slice, gradient: torch.Tensor) -> torch.Tensor:
         bad = ~gradient.isfinite().all(dim=1)
         if bool(bad.any()):
-            chosen = self._samples[rows.start + int(bad.nonzero()[0, 0])]
+            chosen = self._numbers[self._samples[rows.start + int(bad.nonzero()[0, 0])]]
             which = f"sample {chosen[0]}" if len(chosen) == 1 else f"the mean of samples {', '.join(map(str, chosen))}"
             raise InputError(f"the gradient of {which} with respect to {name} is not finite; "
                              "look at this sample and at the network's weights")
@@ -183,7 +187,9 @@ class _OutOfMemory(Exception):
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)
+    # What torch's allocator says on the processor, of Windows and of other systems.
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def _free(device: torch.device) -> float:

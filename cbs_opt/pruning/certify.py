@@ -18,7 +18,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.pruning.fisher import fisher_problem
 from cbs_opt.pruning.run import calibration
 from cbs_opt.pruning.settings import Settings
-from cbs_opt.pruning.stage import drawn
+from cbs_opt.pruning.stage import draw
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import Target, find_targets
 from cbs_opt.validate import Mask, Vector
@@ -74,10 +74,12 @@ def certify_network(
     else:
         z = _flatten(chosen, masks, "the masks") != 0
     x, y = calibration(data)
-    x, y = drawn(x, y, samples, seed)
+    numbers = draw(len(x), samples, seed)
     if given is not None:
         _check_agree(weights, z, given)
-    factor = gradient_factor(dense, x, y, chosen, seed=seed, precision=settings.precision)
+    factor = gradient_factor(
+        dense, x[numbers], y[numbers], chosen, seed=seed, precision=settings.precision, numbers=numbers
+    )
     problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
     judged = certify_problem(problem, z, given)
     model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"

@@ -34,6 +34,7 @@ def fisher_stage(
     now: torch.nn.Module,
     x: NDArray[Any],
     y: NDArray[Any],
+    numbers: NDArray[np.int64],
     weights: Weights,
     prune: int,
     settings: Settings,
@@ -47,12 +48,14 @@ def fisher_stage(
         Holds ``weights``.
     x, y : arrays, shape (m, ...)
         Calibration samples and their labels.
+    numbers : int array, shape (m,)
+        What errors call them.
     """
     with clock.phase("curvature", "collecting per-sample gradients"):
         factor = gradient_factor(
             now, x, y, weights.targets,
             rows=len(x) // settings.average, average=settings.average, seed=settings.seed,
-            loss=settings.loss, precision=settings.precision,
+            loss=settings.loss, precision=settings.precision, numbers=numbers,
         )  # fmt: skip
         alive = np.ones(weights.n, dtype=np.bool_) if settings.revive else weights.mask
         problem = fisher_problem(factor, weights, alive, settings).within(

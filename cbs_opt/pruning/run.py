@@ -22,7 +22,7 @@ from cbs_opt.pruning.layers import layer_stage
 from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
 from cbs_opt.pruning.schedule import sparsities
 from cbs_opt.pruning.settings import LAYERWISE, Settings
-from cbs_opt.pruning.stage import Clock, Stage, check_samples, drawn
+from cbs_opt.pruning.stage import Clock, Stage, check_samples, draw, drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import find_targets
 
@@ -158,7 +158,10 @@ def prune(
         if newton is not None:
             stage = newton.stage(weights, k, clock)
         elif curvature == "fisher":
-            stage = fisher_stage(now, *drawn(x, y, samples, seed + number), weights, k, settings, clock)
+            chosen_samples = draw(len(x), samples, seed + number)
+            stage = fisher_stage(
+                now, x[chosen_samples], y[chosen_samples], chosen_samples, weights, k, settings, clock
+            )
         else:
             stage = layer_stage(dense, now, drawn(x, y, samples, seed + number)[0], weights, k, settings, clock)
         weights = stage.weights

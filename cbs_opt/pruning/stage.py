@@ -100,16 +100,21 @@ def check_samples(samples: int, there: int, average: int = 1) -> None:
         raise InputError(f"average: is {average}, but there are {samples} samples to average; give more samples")
 
 
-def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> tuple[NDArray[Any], Any]:
-    """``samples`` of the calibration samples, without replacement, in the order of the draw.
+def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
+    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw.
 
     Raises
     ------
     InputError
         More than there are.
     """
-    check_samples(samples, len(x))
-    chosen = np.random.default_rng(seed).permutation(len(x))[:samples]
+    check_samples(samples, there)
+    return np.random.default_rng(seed).permutation(there)[:samples]
+
+
+def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> tuple[NDArray[Any], Any]:
+    """Inputs and labels of the samples that ``draw`` draws."""
+    chosen = draw(len(x), samples, seed)
     return x[chosen], None if y is None else y[chosen]
 
 

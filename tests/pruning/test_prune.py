@@ -242,6 +242,31 @@ def test_bad_samples_and_weights_are_named(digits_network, digits):
         cbs_opt.prune(digits_network, (digits.train_x[:20], digits.train_y[:19]), 0.5, samples=10)
 
 
+def test_a_gradient_that_is_not_finite_names_the_sample_as_the_user_numbers_it(digits_network, digits):
+    before = state(digits_network)
+    x, y = digits.train_x[:50].copy(), digits.train_y[:50]
+    x[7] = 3e38
+    for samples in (50, 40):
+        with pytest.raises(CbsOptError, match=r"gradient of sample 7 with respect to fc\d\.weight is not finite"):
+            cbs_opt.prune(digits_network, (x, y), 0.5, samples=samples, seed=1)
+    assert all(np.array_equal(before[name], tensor) for name, tensor in digits_network.state_dict().items())
+
+
+def test_a_dead_layer_is_said_and_can_be_pruned(digits_network, digits):
+    import torch
+
+    dead = copy.deepcopy(digits_network)
+    with torch.no_grad():
+        dead.get_parameter("fc1.weight").zero_()
+        dead.get_parameter("fc1.bias").fill_(-1.0)
+    found = cbs_opt.prune(dead, digits, 0.9, method="relaxation", samples=50)
+    assert [note for note in found.notes if "dead layer" in note] == [
+        f"{name}.weight: all its gradients are zero on these samples (a dead layer)" for name in ("fc1", "fc2")
+    ]
+    assert found.weights.pruned == 2448
+    assert found.bound <= found.objective
+
+
 @pytest.mark.parametrize("curvature", ["fisher", "gauss-newton"])
 def test_labels_are_checked(digits_network, digits, curvature):
     x, y = digits.train_x[:50], digits.train_y[:50]
