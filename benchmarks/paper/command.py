@@ -50,7 +50,7 @@ def _choose(subject: Subject, log: Log, row: str, sparsity: float) -> dict[str, 
         key = {"network": subject.name, "row": row, "sparsity": sparsity, "chosen": candidate, "test": False}
         entry = log.find(**key)
         if entry is None:
-            entry = {**measure(subject, subject.validation(), row, sparsity, 0, candidate, bound=False), "test": False}
+            entry = {**measure(subject, subject.validation, row, sparsity, 0, candidate, bound=False), "test": False}
             log.add(entry)
             _say("validation", entry)
         scores.append(entry["accuracy"])

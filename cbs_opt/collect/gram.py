@@ -42,7 +42,7 @@ def layer_grams(
     damping, dampening_frac : float
         Exactly one: λ itself, or λ as a fraction of each layer's mean diagonal.
     precision : 'float32' or 'float64', optional
-        What the network computes in; its own if left out. Sums are float64 always.
+        What the network computes in; its own if left out. Sums over samples are float64 always.
     batch : int, optional
         Samples fed to the network at once.
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.collect import correlation
 from cbs_opt.collect.patches import check_input, patches, responses
 from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_ENTRIES = {"cpu": 2**19}
-"""Most entries of unfolded inputs held at once, by device: 4 MB in float64 stay in a processor's cache."""
+"""Most entries of unfolded inputs multiplied at once, by device: 2 MB in float32 stay in a processor's cache."""
 
 MOST_ENTRIES_ELSEWHERE = 2**26
 """0.5 GB in float64."""
@@ -59,7 +60,8 @@ class LayerModel:
     columns : int
         Samples times positions that the mean was taken over.
     precision : str
-        What the network computed in: 'float32' or 'float64'. Sums are float64 always.
+        What the network computed in: 'float32' or 'float64'. On a CPU the products of its inputs are computed in it
+        (at least in float32) and a few thousand of them added up; everything further is float64.
     notes : tuple of str
         What was altered or looks wrong.
     """
@@ -119,7 +121,7 @@ class LayerModel:
 
 
 class LayerSums:
-    """What a layer's model is made of, added up in float64, batch by batch.
+    """What a layer's model is made of, added up in float64, chunk by chunk (see ``LayerModel.precision``).
 
     Parameters
     ----------
@@ -138,6 +140,10 @@ class LayerSums:
         self.target, self.module = target, module
         self.matrix = target.matrix(weight.detach().double()).contiguous()
         self.precision = str(weight.dtype).removeprefix("torch.")
+        # On an accelerator float64: products in float32 may be rounded to ten bits there.
+        on_cpu = weight.device.type == "cpu"
+        self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
+        self._kernel = self.matrix.to(self._dtype)
         self.gram = zeros(target.groups, target.inputs, target.inputs)
         self.g, self.offset = zeros(target.outputs, target.inputs), zeros(target.outputs)
         self.columns = 0
@@ -159,18 +165,33 @@ class LayerSums:
             sample = first + int((~x.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0])
             raise InputError(f"layer {self.target.name}: its input for sample {sample} is not finite; look at this "
                              "sample and at the network's weights")
+        if correlation.is_plain(self.module):
+            self._add_plain(x, dense)
+            return
         step = self._step(x)
         for start in range(0, len(x), step):
-            part = x[start : start + step].double()
+            part = x[start : start + step].to(self._dtype)
             columns = patches(self.target, self.module, part)
             self.columns += columns.shape[2]
             for group, block in enumerate(columns):
                 _add_square(self.gram[group], block)
             if dense is not None:
-                change = responses(self.target, self.module, part - dense[start : start + step].double(), self.matrix)
+                other = dense[start : start + step].to(self._dtype)
+                change = responses(self.target, self.module, part - other, self._kernel)
                 self.offset += change.square().sum(dim=1)
                 rows = change.reshape(self.target.groups, -1, columns.shape[2])
                 self.g += (rows @ columns.transpose(1, 2)).reshape(self.g.shape)
+
+    def _add_plain(self, x: torch.Tensor, dense: torch.Tensor | None) -> None:
+        """The same for a 3×3 convolution of stride 1, without unfolding (see ``correlation``)."""
+        from torch.nn import functional
+
+        self.columns += len(x) * x.shape[2] * x.shape[3]
+        self.gram[0] += correlation.gram(x)
+        if dense is not None:
+            change = functional.conv2d(x - dense, self.target.weight(self._kernel), padding=1)
+            self.offset += change.double().square().sum(dim=(0, 2, 3))
+            self.g += correlation.cross(x, change)
 
     def model(self, damping: float | None, dampening_frac: float | None) -> LayerModel:
         """The layer's model; λ is ``damping`` or ``dampening_frac`` of the mean diagonal of the layer's Gram."""
@@ -211,7 +232,7 @@ class LayerSums:
 
 
 def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:
-    """Add PPᵀ of a matrix P (in, columns), in float64."""
+    """Add PPᵀ of a matrix P (in, columns) to a float64 total."""
     if block.device.type == "cpu":
         P = block.numpy()
         total.numpy()[...] += P @ P.T  # NumPy sees one array and its transpose: it computes one triangle, half the work

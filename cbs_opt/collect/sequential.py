@@ -182,7 +182,7 @@ def sequential_layers(
         What a layer's outputs shall stay close to: those of the dense layer on the dense network's inputs, X w̄
         (the default), or on the pruned network's, X̂ w̄ (then g = 0).
     precision : 'float32' or 'float64', optional
-        What the network computes in; its own if left out. Sums are float64 always.
+        What the network computes in; its own if left out. Sums over samples are float64 always.
     batch : int, optional
         Samples fed to the network at once.
     memory : float, optional

@@ -91,7 +91,7 @@ def test_validation_images_are_cut_from_the_training_images() -> None:
     from benchmarks.paper.runs import Subject
 
     subject = Subject.load("digits", None)
-    held = subject.validation()
+    held = subject.validation
     assert np.array_equal(np.concatenate([held.train_x, held.test_x]), subject.data.train_x)
     assert len(held.test_y) == round(len(subject.data.train_y) / 6)
 
