@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ TITLES = {
 
 
 def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) -> Path:
-    """One page for a network: accuracy, accuracy without the update, certified gaps, and what was chosen."""
+    """One page for a network: accuracy, what of it the update adds, certified gaps, and what was chosen."""
     mine = [entry for entry in entries if entry["network"] == network and entry.get("test")]
     dense = f"{100 * mine[0]['accuracy_dense']:.2f}" if mine else "–"
     lines = [
@@ -29,8 +29,11 @@ def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) 
         "Written by `python -m benchmarks.paper`; every single run is in the `.jsonl` file beside this page.", "",
         *_table(network, mine, "accuracy", quoted=True), "",
         "## The same masks without the update", "",
-        "The kept weights as trained: what the update adds is the difference to the table above.", "",
+        "The kept weights as trained. Where a row has several stages, the mask is that of the last.", "",
         *_table(network, mine, "accuracy_without_update"), "",
+        "## What the update adds, points", "",
+        "Accuracy with the update less that of the same mask without it, mean ± standard deviation over seeds.", "",
+        *_table(network, [_added(entry) for entry in mine], "added"), "",
     ]  # fmt: skip
     if any(entry["gap"] is not None for entry in mine):
         lines += [
@@ -38,12 +41,17 @@ def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) 
             "(objective − proven lower bound)/objective. It is about the model of the loss, not about accuracy.", "",
             *_table(network, mine, "gap"), "",
         ]  # fmt: skip
-    lines += ["## Chosen", "", "| row | " + _heads(network), *_rule(network)]
-    for row in ROWS[network]:
-        cells = [_chosen(_of(mine, row, s)) for s in SPARSITIES[network]]
-        if any(cell != "–" for cell in cells):
-            lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    lines += ["", f"![accuracy against sparsity]({network}.png)", ""]
+    there = [row for row in ROWS[network] if any(entry["row"] == row for entry in mine)]
+    if any(entry["chosen"] for entry in mine):
+        lines += ["## Chosen on validation images", "", "| row | " + _heads(network), *_rule(network)]
+        for row in there:
+            cells = [_chosen(_of(mine, row, s)) for s in SPARSITIES[network]]
+            if any(cell != "–" for cell in cells):
+                lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["## The rows", "", "What `cbs_opt.prune` is given beside the network, the sparsity and the seed:", ""]
+    lines += [f"- {row}: {_told(ROWS[network][row].arguments)}" for row in there]
+    lines += ["", f"![test error against sparsity]({network}.png)", ""]
     path = folder / f"{network}.md"
     write_whole(path, lambda stream: stream.write("\n".join(lines).encode()))
     _plot(network, mine, folder / f"{network}.png")
@@ -62,6 +70,10 @@ def _table(network: str, entries: Sequence[dict[str, Any]], field: str, quoted: 
     return lines
 
 
+def _added(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "added": entry["accuracy"] - entry["accuracy_without_update"]}
+
+
 def _heads(network: str) -> str:
     return " | ".join(f"{s:g}" for s in SPARSITIES[network]) + " |"
 
@@ -78,32 +90,41 @@ def _cell(values: Sequence[float | None]) -> str:
     known = [100 * value for value in values if value is not None]
     if not known:
         return "–"
-    digits = 2 if max(known) >= 1 else 3
+    digits = 2 if max(map(abs, known)) >= 1 else 3
     spread = f" ± {np.std(known, ddof=1):.2f}" if len(known) > 1 else ""
     return f"{np.mean(known):.{digits}f}{spread} ({len(known)})"
 
 
 def _chosen(entries: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in entries[0]["chosen"].items()) if (
-        entries and entries[0]["chosen"]) else "–"
+    return _told(entries[0]["chosen"]) if entries and entries[0]["chosen"] else "–"
+
+
+def _told(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in arguments.items())  # fmt: skip
 
 
 def _plot(network: str, entries: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for name, values in QUOTED[network].items():
-        axes.plot(SPARSITIES[network], values, "--", color="0.6", linewidth=1)
-        axes.annotate(name, (SPARSITIES[network][-1], values[-1]), fontsize=7, color="0.4", ha="right", va="bottom")
+    places = range(len(SPARSITIES[network]))
+    for (name, values), dash in zip(QUOTED[network].items(), ("--", ":", "-."), strict=False):
+        axes.plot(places, [100 - value for value in values], dash, color="0.4", label=name)
     for row in ROWS[network]:
-        found = [(s, [100 * e["accuracy"] for e in _of(entries, row, s)]) for s in SPARSITIES[network]]
-        found = [(s, values) for s, values in found if values]
+        errors = [[100 * (1 - e["accuracy"]) for e in _of(entries, row, s)] for s in SPARSITIES[network]]
+        found = [(place, values) for place, values in zip(places, errors, strict=True) if values]
         if found:
-            axes.errorbar([s for s, _ in found], [np.mean(v) for _, v in found],
+            axes.errorbar([place for place, _ in found], [np.mean(v) for _, v in found],
                           yerr=[np.std(v) for _, v in found], marker="o", markersize=3, capsize=2, label=row)
-    axes.set(xlabel="sparsity", ylabel="test accuracy, %", title=TITLES[network])
+    axes.set(xlabel="sparsity", ylabel="test error, % (100 − accuracy)", title=TITLES[network], yscale="log")
+    axes.set_xticks(places, [f"{s:g}" for s in SPARSITIES[network]])
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in (2, 3, 4, 5, 7, 10, 20, 30, 50, 70, 90) if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
-    if entries:
-        axes.legend(fontsize=8, loc="lower left")
+    if axes.lines:
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=150))

@@ -72,6 +72,7 @@ def test_tables_show_mean_spread_and_what_was_quoted(tmp_path: Path) -> None:
     spread = np.std([90, 94], ddof=1)
     assert f"| fisher relaxation | 92.00 ± {spread:.2f} (2) | – |" in page
     assert "| fisher relaxation | 50.00 ± 0.00 (2) | – |" in page
+    assert f"| fisher relaxation | 42.00 ± {spread:.2f} (2) | – |" in page  # what the update adds
     assert f"| fisher relaxation | 0.300 ± {np.std([0.2, 0.4], ddof=1):.2f} (2) | – |" in page
     assert "| fisher relaxation | damping 0.01 | – |" in page
 
