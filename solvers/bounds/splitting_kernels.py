@@ -18,7 +18,7 @@ STALL = 0.02
 PATIENT = 50
 """Who asks for this many rounds wants the best bound rather than a quick one, and gets them all."""
 
-LEAST_GAIN = 1e-2
+LEAST_GAIN = 4e-3
 """Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
 
 

@@ -26,7 +26,7 @@ from cbs_opt.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.compiling import announced
-from cbs_opt.solvers.heuristic import greedy_obs, swap
+from cbs_opt.solvers.heuristic import greedy_obs
 from cbs_opt.update import obs_update
 from cbs_opt.validate import EPS, Mask, Vector, as_nonnegative
 
@@ -40,10 +40,15 @@ NODE_WORK = 2e5
 """… this: about as much as two to five nodes."""
 MOST_DOUBT = 1e-3
 """Relative to the cutoff: beyond, too many leaves would have to be evaluated one by one."""
-ROOT_ROUNDS = 40
-"""Of splitting improvement at the root, at most;"""
+BEGINNINGS = {1: 4, 17: 40, 401: 300}
+"""At these nodes the tree begins (anew, from what the root has learnt), with so many rounds of splitting improvement at
+most: it takes about as long as the nodes before did (docs/decisions/0011)."""
+RECORDED_ROUNDS = 40
+"""Of the root where nodes are recorded: one tree, from one root;"""
 NODE_ROUNDS = 1
-"""at every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
+"""of every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
+LEAST_SHARE = 0.01
+"""A node's barrier is at least this: a splitting too close to the boundary leaves its children no way to improve it."""
 PASSES = 1
 """How often a node is reduced again once screening fixed something."""
 RESTARTS = (30, 300, 3000)
@@ -162,18 +167,19 @@ class _Search(tree.TreeSearch[_Node]):
         super().__init__(floor=0.0)
         self._record = record
         self._problem = problem
-        self._free = problem.Z.free
         self._gap = gap
         self._block = CenteredBlock.of(problem)
         self._weight = self._block.H.diagonal()
         self._rank = math.inf
         state, D, self._budget = root_state(problem, self._block)
+        self._given = state
         self._pull = self._block.H @ self._block.c
         self._size = float(self._block.c @ self._pull)
         self._doubt = self._doubt_of_leaves()
-        self.mask = greedy_obs.run(problem).mask
+        self._root = _Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)
+        self.mask = self._greedy()
         self.offer(self.mask)
-        self._heap.append(_Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0))
+        self._heap.append(self._root)
 
     def _doubt_of_leaves(self) -> float:
         """Above the round-off of every value that ``leaves_kernels`` computes; infinite where nothing can be said."""
@@ -195,13 +201,14 @@ class _Search(tree.TreeSearch[_Node]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF, PRUNED, process
 
+        node, rounds = self._rounds(node)
         if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, node.D, node.w, scored=False):
             return None
         scores = np.zeros(len(node.w))
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
         outcome, bound, tau, share, branch = process(
-            self._block.H, self._block.c, state, D, w, scores, node.tau, node.share, self._budget, self._cutoff,
-            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, 0 if self._record else PASSES,
+            self._block.H, self._block.c, state, D, w, scores, node.tau, max(node.share, LEAST_SHARE), self._budget,
+            self._cutoff, rounds, 0 if self._record else PASSES,
         )  # fmt: skip
         if self._record:
             self._record(
@@ -210,6 +217,8 @@ class _Search(tree.TreeSearch[_Node]):
                 )
             )
         bound = max(bound, node.bound)
+        if node is self._root:
+            self._root = _Node(bound, 0, -1, state, D, w, tau, share)
         if outcome == LEAF:
             self._close(state == KEPT, bound)
         if outcome != BRANCH:
@@ -221,13 +230,23 @@ class _Search(tree.TreeSearch[_Node]):
             generator = np.random.default_rng(self.nodes)
             for _ in range(SEARCHES):
                 blurred = w * np.exp(generator.normal(size=len(w)))
-                self.offer(swap.improve(self._block.H, self._block.c, self._rounded(node.state, blurred), self._free))
+                self.offer(self._exchanged(self._rounded(node.state, blurred)))
         kept, pruned = state.copy(), state.copy()
         kept[branch], pruned[branch] = KEPT, PRUNED
         return (
             _Node(bound, self.nodes, self.nodes - 1, kept, D, w, tau, share),
             _Node(bound, self.nodes, self.nodes - 1, pruned, D, w, tau, share),
         )
+
+    def _rounds(self, node: _Node) -> tuple[_Node, int]:
+        """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""
+        if self._record:
+            return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
+        if self.nodes not in BEGINNINGS:
+            return node, NODE_ROUNDS
+        self._dive = self._root  # before the others go: an interrupt finds one or the other open
+        self._heap.clear()
+        return self._root, BEGINNINGS[self.nodes]
 
     def _few_leaves(self, state: NDArray[np.int8], scores: Vector, bound: float) -> bool:
         """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
@@ -276,6 +295,21 @@ class _Search(tree.TreeSearch[_Node]):
         mask[free[order[:room]]] = True
         return mask
 
+    def _greedy(self) -> Mask:
+        """The mask of greedy OBS."""
+        from cbs_opt.solvers.exact.incumbent_kernels import greedy
+
+        ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._budget)
+        return mask if ok else greedy_obs.run(self._problem).mask
+
+    def _exchanged(self, mask: Mask) -> Mask:
+        """``mask`` after exchanges of pairs of the pattern's free weights, as long as one helps."""
+        from cbs_opt.solvers.exact.incumbent_kernels import exchange
+
+        improved = mask.copy()
+        exchange(self._block.H, self._block.c, improved, self._given)
+        return improved
+
     def _close(self, mask: Mask, bound: float) -> None:
         """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
         from cbs_opt.solvers.exact.bnb_kernels import support_value
@@ -292,7 +326,7 @@ class _Search(tree.TreeSearch[_Node]):
         doubt = self._block.base_error / self._block.scale
         if not support_value(H, c, mask)[0] < self._value + doubt:
             return
-        for candidate in (mask, swap.improve(H, c, mask, self._free)):
+        for candidate in (mask, self._exchanged(mask)):
             value, _ = support_value(H, c, candidate)
             # Around a far minimizer values that differ little look alike; there f itself decides.
             rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))

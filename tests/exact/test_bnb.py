@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cbs_opt
@@ -170,6 +170,23 @@ def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     assert solution.termination_condition is TerminationCondition.INTERRUPTED
     assert solution.solution_status is SolutionStatus.FEASIBLE
     assert solution.bound <= optimum <= solution.objective
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS)
+def test_a_tree_that_begins_anew_is_as_right(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Begun anew at nodes 2, 3 and 5, and stopped at any of the first eight, it claims no more than enumeration."""
+    monkeypatch.setattr(bnb, "BEGINNINGS", {1: 1, 2: 1, 3: 2, 5: 40})
+    monkeypatch.setattr(bnb, "DIRECT_ROOM", 0)
+    monkeypatch.setattr(bnb, "MOST_ROOM", 0)
+    problem = gram(11, int(np.random.default_rng(seed).integers(2, 20)), 1e-4, seed).pruning(7)
+    optimum, error = best_by_enumeration(problem)
+    for limit in (*range(1, 9), None):
+        solution = cbs_opt.solve(problem, "bnb", node_limit=limit)
+        assert solution.bound <= optimum + error
+        assert solution.objective >= optimum - error
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+    assert solution.objective <= optimum * (1 + 2e-6) + error
 
 
 def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
