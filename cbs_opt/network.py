@@ -146,7 +146,8 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
             names = [n for n in ("train_x", "train_y", "test_x", "test_y", "x", "y") if n in archive.files]
             arrays = {name: archive[name] for name in names}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{file}: cannot be read as data ({error}); write it with numpy.savez") from None
+        raise InputError(f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
+                         "arrays only; pickled objects are never loaded") from error
     needed = ("x", "y", "x", "y") if {"x", "y"} <= set(arrays) else ("train_x", "train_y", "test_x", "test_y")
     for name in needed:
         if name not in arrays:

@@ -86,6 +86,15 @@ def test_bad_input_is_one_sentence(cli, arguments, word):
     cli(*arguments).refused(word)
 
 
+def test_what_is_no_data_file_is_said_without_advice_to_unpickle(cli, tmp_path):
+    (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object), y=np.zeros(1, dtype=np.int64))
+    for name in ("text.npz", "objects.npz"):
+        run = cli("prune", "--sparsity", 0.5, "--data", tmp_path / name)
+        run.refused("cannot be read as data")
+        assert "allow_pickle" not in run.err
+
+
 def test_options_of_networks_are_refused_for_blocks(cli, tmp_path):
     np.savez(tmp_path / "b.npz", w=np.ones(3), H=np.eye(3))
     np.savez(tmp_path / "m.npz", mask=np.array([True, True, False]))
