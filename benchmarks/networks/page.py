@@ -58,8 +58,8 @@ def _gaps(rows: Sequence[Row]) -> list[str]:
 
 CHITA = """\
 MLPNet, m = {m}, λ = {damping:g}: objective / CPU s. CHITA's figures are those recorded with the instance: its own code,
-100 iterations of IHT, the objective recomputed; it was not run again here. The last column names the method with the
-lowest objective among those below CHITA's in at most a third of its processor time, and what share of it that is.
+100 iterations of IHT, not run again here. The last column names the method with the lowest objective among those below
+CHITA's in at most a third of its processor time, and what share of it that is.
 Ours: threads {threads}, median of {runs} runs."""
 
 THIRD = 1 / 3
@@ -125,7 +125,7 @@ SECTIONS = {"gaps": _gaps, "chita": _chita, "synthetic": _synthetic, "fuzz": _fu
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.3f} %"
+    return "" if share is None else f"{100 * share:.3g} %"
 
 
 def _gib(row: Row) -> str:
