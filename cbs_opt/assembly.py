@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbs_opt.batch.asked import Asked
-from cbs_opt.blockfile import content_of, load_block
+from cbs_opt.blockfile import load_block
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.extraction.run import state_digest
 from cbs_opt.manifest import Manifest, ManifestBlock, load_manifest
@@ -269,10 +269,7 @@ class _Pieces:
         start = self._starts[block.tensor] + block.first
         place = slice(start, start + block.n)
         answer, done, reason = self._answers.of(block)
-        if content_of(file) != block.content:
-            raise InputError(f"{file}: is not the file that the manifest describes (its content differs); extract the "
-                             "blocks again, and solve those that changed")
-        problem = load_block(file)
+        problem = load_block(file, block.content)
         if problem.n != block.n or not np.array_equal(problem.w_bar, self._dense.values[place]):
             raise InputError(f"{file}: its weights are not weights {block.first} to {block.first + block.n - 1} of "
                              f"{block.tensor}; manifest, block and network do not belong together")

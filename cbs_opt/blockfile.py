@@ -21,11 +21,13 @@ read once for all of them, and is no block itself: a folder of blocks leaves it 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +37,7 @@ import numpy as np
 from cbs_opt.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature
 from cbs_opt.errors import BlockFileError, CbsOptError
 from cbs_opt.files import write_whole
+from cbs_opt.npz import read_arrays
 from cbs_opt.problem import PruningProblem
 
 SOURCES = ("H", "G", "X", "curvature")
@@ -46,9 +49,17 @@ CURVATURE_SUFFIX = ".curvature.npz"
 MOST_BYTES = 2**29
 """Curvature files up to this size together stay in memory for the next blocks that name them; the last one always."""
 
+AT_ONCE = 2**24
+"""Files up to this size are read in one piece, and all that is said of them is said of these bytes."""
 
-def load_block(path: str | os.PathLike[str]) -> PruningProblem:
+
+def load_block(path: str | os.PathLike[str], content: str | None = None) -> PruningProblem:
     """Read a block file.
+
+    Parameters
+    ----------
+    content : str, optional
+        What ``content_of`` said of the file: if it has changed, it is not read.
 
     Raises
     ------
@@ -56,7 +67,11 @@ def load_block(path: str | os.PathLike[str]) -> PruningProblem:
         Naming the file, the field and the offending entry.
     """
     file = Path(path)
-    arrays = read_npz(file, FIELDS)
+    with _opened(file) as stream:
+        if content is not None and _content(stream, file) != content:
+            raise BlockFileError(f"{file}: is not what its manifest says, or not what it was when the batch began; "
+                                 "extract the blocks again, or run the batch again")
+        arrays = _arrays(stream, file, FIELDS)
     try:
         return _problem(arrays, file)
     except BlockFileError as error:
@@ -131,17 +146,58 @@ def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) 
         Naming the file and what to do.
     """
     file = Path(path)
-    if not file.exists():
-        raise BlockFileError(f"{file}: no such file")
-    if file.is_dir():
-        raise BlockFileError(f"{file}: is a folder; name a file in it")
+    with _opened(file) as stream:
+        return _arrays(stream, file, fields)
+
+
+def content_of(path: str | os.PathLike[str]) -> str:
+    """What a block is told apart by: the SHA-256, in hex, of its file, and of the curvature file it names.
+
+    One that is no readable block has its content, too.
+
+    Raises
+    ------
+    BlockFileError
+        There is no such file, or it cannot be opened.
+    """
+    return identify(path)[0]
+
+
+def identify(path: str | os.PathLike[str]) -> tuple[str, int | None]:
+    """``content_of`` a block, and how many weights it has by the archive's table of contents.
+
+    The number is a guess, None where it cannot be told: nothing is read as a block here.
+    """
+    file = Path(path)
+    with _opened(file) as stream:
+        content = _content(stream, file)
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return content, max(1, (archive.getinfo("w.npy").file_size - 128) // 8)
+        except Exception:  # damaged bytes raise a dozen kinds; the reason is found when the block's turn comes
+            return content, None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """A file for reading, as long as it is no larger than ``AT_ONCE`` a copy of it in memory."""
     try:
         with file.open("rb") as stream:
-            if not zipfile.is_zipfile(stream):
-                raise BlockFileError(f"{file}: not an npz archive, or cut short; write it again with numpy.savez")
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as archive:
-                return {field: archive[field] for field in archive.files if fields is None or field in fields}
+            small = os.fstat(stream.fileno()).st_size <= AT_ONCE
+            yield io.BytesIO(stream.read()) if small else stream
+    except FileNotFoundError:
+        raise BlockFileError(f"{file}: no such file") from None
+    except IsADirectoryError:
+        raise BlockFileError(f"{file}: is a folder; name a file in it") from None
+    except OSError as error:
+        raise BlockFileError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+def _arrays(stream: IO[bytes], file: Path, fields: Sequence[str] | None) -> dict[str, Any]:
+    try:
+        if not zipfile.is_zipfile(stream):
+            raise BlockFileError(f"{file}: not an npz archive, or cut short; write it again with numpy.savez")
+        return read_arrays(stream, fields)
     except BlockFileError:
         raise
     except ValueError as error:
@@ -152,23 +208,12 @@ def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) 
         raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
 
 
-def content_of(path: str | os.PathLike[str]) -> str:
-    """What a block is told apart by: the SHA-256, in hex, of its file, and of the curvature file it names.
-
-    The file is read as bytes, a little at a time; one that is no readable block has its content, too.
-
-    Raises
-    ------
-    BlockFileError
-        There is no such file, or it cannot be opened.
-    """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            own = hashlib.file_digest(stream, "sha256")
-            named = _named_curvature(stream)
-    except OSError as error:
-        raise BlockFileError(f"{file}: cannot be read ({error.strerror or error})") from None
+def _content(stream: IO[bytes], file: Path) -> str:
+    """``content_of`` the file whose bytes ``stream`` has; leaves the stream at its start."""
+    stream.seek(0)
+    own = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
+    named = _named_curvature(stream)
+    stream.seek(0)
     if named is None:
         return own.hexdigest()
     try:
@@ -281,13 +326,12 @@ def _digest(path: str, *identity: int) -> bytes:
 
 def _named_curvature(stream: IO[bytes]) -> str | None:
     """The curvature file named in a block; None where there is none, or where it cannot be told."""
+    if isinstance(stream, io.BytesIO) and b"curvature.npy" not in stream.getvalue():
+        return None
     try:
         stream.seek(0)
-        with zipfile.ZipFile(stream) as archive:
-            if "curvature.npy" not in archive.namelist():
-                return None
-            with archive.open("curvature.npy") as member:
-                return str(np.lib.format.read_array(member, allow_pickle=False))
+        named = read_arrays(stream, ("curvature",)).get("curvature")
+        return None if named is None else str(named)
     except Exception:  # damaged bytes raise a dozen kinds; the bytes themselves are counted already
         return None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 
 from cbs_opt.errors import MethodError, TooLargeError, UnavailableMethodError, UnknownMethodError, UnsupportedError
 from cbs_opt.patterns import Cardinality, Pattern
@@ -69,8 +70,7 @@ class MethodSpec:
     @property
     def options(self) -> dict[str, object]:
         """Options and their defaults, from the signature of ``run``."""
-        parameters = list(inspect.signature(self.run).parameters.values())[1:]
-        return {parameter.name: parameter.default for parameter in parameters}
+        return dict(_options(self.run))
 
     def unavailable_because(self) -> str | None:
         """Why the method cannot run here, or None when it can."""
@@ -107,6 +107,12 @@ class MethodSpec:
             if name not in self.options:
                 has = ", ".join(self.options) or "none"
                 raise UnsupportedError(f"method {self.name}: has no option {name}; it has {has}")
+
+
+@lru_cache(maxsize=256)  # a signature is looked at for every solve, and takes as long as a small block's bound
+def _options(run: Callable[..., Outcome]) -> dict[str, object]:
+    parameters = list(inspect.signature(run).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def index_methods(specs: tuple[MethodSpec, ...]) -> dict[str, MethodSpec]:

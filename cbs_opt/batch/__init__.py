@@ -1,9 +1,28 @@
 """Many blocks, many methods: solved in parallel, resumed after any interruption, kept in a store."""
 
-from cbs_opt.batch.asked import Asked
-from cbs_opt.batch.plan import Plan
-from cbs_opt.batch.run import BatchResult, Failure, Watcher, plan_batch, run_batch
-from cbs_opt.batch.settings import Settings, read_study
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cbs_opt.batch.asked import Asked
+    from cbs_opt.batch.plan import Plan
+    from cbs_opt.batch.run import BatchResult, Failure, Watcher, plan_batch, run_batch
+    from cbs_opt.batch.settings import Settings, read_study
+
+# Where each name lives; imported on first use, so that a worker, which needs none of them, starts in no time.
+_HOME = {
+    "Asked": "asked",
+    "BatchResult": "run",
+    "Failure": "run",
+    "Plan": "plan",
+    "Settings": "settings",
+    "Watcher": "run",
+    "plan_batch": "run",
+    "read_study": "settings",
+    "run_batch": "run",
+}
 
 __all__ = [
     "Asked",
@@ -16,3 +35,9 @@ __all__ = [
     "read_study",
     "run_batch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

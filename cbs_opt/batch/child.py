@@ -9,26 +9,30 @@ Run as ``python -P -m cbs_opt.batch.child MEMORY_LIMIT`` (bytes; 0: none).
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import queue
+import select
 import signal
 import sys
 import threading
 import time
+from functools import lru_cache
 from math import isfinite
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.batch.asked import Asked
-from cbs_opt.batch.frames import frame, read_frame
-from cbs_opt.blockfile import content_of
+from cbs_opt.batch.frames import Frames, frame
+from cbs_opt.blockfile import load_block
 from cbs_opt.environment import environment
-from cbs_opt.errors import BlockFileError, CbsOptError, InputError, MethodError, SolverError
+from cbs_opt.errors import CbsOptError, InputError, MethodError, SolverError
 from cbs_opt.problem import PruningProblem
 from cbs_opt.result import Solution, finite_or_none
 from cbs_opt.store.rows import BAD_INPUT, DONE, ERROR, FAILED, MEMORY_LIMIT, pack_mask, pack_weights
 
+TASKS = 0
+"""The descriptor that tasks come from."""
 IDLE = 60.0
 MOST_POINTS = 200
 """Points of a trace that are kept."""
@@ -40,14 +44,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a solver prints must not come between the answers
     _limit_memory(int(sys.argv[1]))
-    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
-    solver, prepared = Solver(), set[str]()
+    threading.Thread(target=_end_with_worker, daemon=True).start()
+    solver, prepared, frames = Solver(), set[str](), Frames()
     while True:
-        try:
-            task = tasks.get(timeout=IDLE)
-        except queue.Empty:
-            os._exit(0)
+        task = _next_task(frames)
         if task["method"] not in prepared:
             _prepare(task["method"])
             prepared.add(task["method"])
@@ -55,9 +55,22 @@ def main() -> None:
         answers.write(frame(*solver.answer(task)))
 
 
-def _listen(stream: IO[bytes], tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    while (task := read_frame(stream)) is not None:
-        tasks.put(task)
+def _next_task(frames: Frames) -> dict[str, Any]:
+    """The next task; the process ends when none comes."""
+    while (message := frames.take()) is None:
+        data = os.read(TASKS, 1 << 16) if select.select([TASKS], [], [], IDLE)[0] else b""
+        if not data:
+            os._exit(0)
+        frames.feed(data)
+    task: dict[str, Any] = json.loads(message[0])
+    return task
+
+
+def _end_with_worker() -> None:
+    """Wait until the worker is gone, whatever is being solved meanwhile; tasks are left for the main thread to read."""
+    watch = select.poll()
+    watch.register(TASKS, 0)  # only that the other end is closed
+    watch.poll()
     os._exit(0)
 
 
@@ -126,10 +139,7 @@ class Solver:
     def _block(self, file: str, content: str) -> tuple[PruningProblem, float]:
         if self._held is None or self._held[0] != content:
             self._held = None
-            if content_of(file) != content:
-                raise BlockFileError(f"{file}: is not what its manifest says, or not what it was when the batch began; "
-                                     "extract the blocks again, or run the batch again")
-            problem = PruningProblem.load(file)
+            problem = load_block(file, content)
             self._held = content, problem, problem.objective(np.zeros(problem.n))
         return self._held[1:]
 
@@ -143,7 +153,10 @@ def _solve(problem: PruningProblem, task: dict[str, Any], points: list[tuple[flo
         options["progress"] = lambda nodes, incumbent, bound: points.append(
             (time.perf_counter() - started, incumbent, bound)
         )
-    return solve(Asked.parse(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
+    return solve(_asked(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
+
+
+_asked = lru_cache(Asked.parse)
 
 
 def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import IO, Any
+from typing import Any
 
 _LENGTHS = struct.Struct("<IQ")
 
@@ -13,17 +13,6 @@ def frame(head: dict[str, Any], blob: bytes = b"") -> bytes:
     """One message as bytes."""
     text = json.dumps(head, allow_nan=False).encode()
     return _LENGTHS.pack(len(text), len(blob)) + text + blob
-
-
-def read_frame(stream: IO[bytes]) -> dict[str, Any] | None:
-    """The head of the next message of a blocking stream; None at its end."""
-    lengths = stream.read(_LENGTHS.size)
-    if len(lengths) < _LENGTHS.size:
-        return None
-    size, extra = _LENGTHS.unpack(lengths)
-    text = stream.read(size)
-    stream.read(extra)
-    return json.loads(text) if len(text) == size else None
 
 
 class Frames:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cbs_opt.blockfile import CURVATURE_SUFFIX, block_files, content_of
+from cbs_opt.blockfile import CURVATURE_SUFFIX, block_files, identify
 from cbs_opt.errors import BlockFileError, InputError
 from cbs_opt.manifest import is_manifest, load_manifest
 from cbs_opt.store.rows import Block
@@ -44,7 +43,8 @@ def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
             for file in block_files([path]):
                 if file.is_dir():
                     raise BlockFileError(f"{file}: is a folder; name a file in it")
-                yield Block(content_of(file), file.stem, os.path.abspath(file), _weights(file))
+                content, weights = identify(file)
+                yield Block(content, file.stem, os.path.abspath(file), weights)
 
 
 def _matches(place: str) -> list[str]:
@@ -55,12 +55,3 @@ def _matches(place: str) -> list[str]:
     if not found:
         raise InputError(f"{place}: nothing matches this pattern")
     return found
-
-
-def _weights(file: Path) -> int | None:
-    """About how many weights a block has, from the archive's table of contents; None where it cannot be told."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return max(1, (archive.getinfo("w.npy").file_size - 128) // 8)
-    except Exception:  # damaged bytes raise a dozen kinds; the reason is found when the block's turn comes
-        return None

@@ -23,7 +23,7 @@ _WRITTEN = (*(name for name in RESULT_COLUMNS if name not in ("id", "attempts"))
 _INSERT = (
     f"INSERT INTO results ({', '.join(_WRITTEN)}, attempts) VALUES ({', '.join('?' for _ in _WRITTEN)}, 1) "
     f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _WRITTEN)}, attempts = attempts + 1 "
-    "RETURNING id"
+    "RETURNING id, attempts"
 )
 
 
@@ -125,8 +125,9 @@ class StoreWriter:
             "weights": record.weights,
             "environment": self._environment(record.environment) if record.environment else None,
         }
-        ((number,),) = self._database.execute(_INSERT, [values[name] for name in _WRITTEN]).fetchall()
-        self._database.execute("DELETE FROM traces WHERE result = ?", [number])
+        ((number, attempts),) = self._database.execute(_INSERT, [values[name] for name in _WRITTEN]).fetchall()
+        if attempts > 1:
+            self._database.execute("DELETE FROM traces WHERE result = ?", [number])
         if record.trace:
             self._database.executemany(
                 "INSERT INTO traces VALUES (?, ?, ?, ?)",

@@ -30,7 +30,7 @@ def test_files_folders_and_patterns(folder: Path) -> None:
     assert (first.name, first.n, first.content) == ("row0", 6, content_of(whole[0]))
 
 
-@pytest.mark.parametrize(("place", "words"), [("*.nothing", "nothing matches"), ("missing.npz", "cannot be read")])
+@pytest.mark.parametrize(("place", "words"), [("*.nothing", "nothing matches"), ("missing.npz", "no such file")])
 def test_blocks_that_are_not_there(folder: Path, place: str, words: str) -> None:
     with pytest.raises(CbsOptError, match=words):
         list(find_blocks([folder / place]))

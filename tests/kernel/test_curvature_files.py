@@ -205,5 +205,5 @@ def test_every_file_has_its_content_whatever_is_in_it(tmp_path: Path) -> None:
         found.add(content_of(file))
     assert len(found) == 6
     for missing in (tmp_path / "no.npz", tmp_path):
-        with pytest.raises(BlockFileError, match="cannot be read"):
+        with pytest.raises(BlockFileError, match=r"no such file|is a folder"):
             content_of(missing)
