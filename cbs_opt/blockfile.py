@@ -204,6 +204,8 @@ def _arrays(stream: IO[bytes], file: Path, fields: Sequence[str] | None) -> dict
         if "allow_pickle" in str(error):
             raise BlockFileError(f"{file}: holds pickled objects, which are never loaded; save plain arrays") from None
         raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
+    except MemoryError as error:
+        raise BlockFileError(f"{file}: does not fit into memory ({error})") from error
     except Exception as error:  # zipfile, zlib and numpy.lib.format raise a dozen kinds on damaged bytes
         raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
 
