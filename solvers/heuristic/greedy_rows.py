@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from cbs_opt.problem import PruningProblem
 from cbs_opt.solvers.layer import Layer, inverse_on, to_mask
@@ -223,6 +222,8 @@ def _inverse_and_weights(
 
 def _convex(step: torch.Tensor, loss: torch.Tensor) -> Matrix:
     """Slopes (rows, d) of the convex minorant of each row's cumulative loss; inf for weights that are never pruned."""
+    from scipy.optimize import isotonic_regression
+
     steps, losses = step.cpu().numpy(), loss.cpu().numpy()
     slopes = np.full(losses.shape, np.inf)
     for slope, at, cost in zip(slopes, steps, losses, strict=True):

@@ -207,3 +207,14 @@ def test_every_file_has_its_content_whatever_is_in_it(tmp_path: Path) -> None:
     for missing in (tmp_path / "no.npz", tmp_path):
         with pytest.raises(BlockFileError, match=r"no such file|is a folder"):
             content_of(missing)
+
+
+def test_a_block_that_is_not_what_it_was_is_not_read(tmp_path: Path) -> None:
+    """Content and arrays come from the same bytes."""
+    file = tmp_path / "block.npz"
+    PruningProblem(np.ones(3), np.eye(3)).save(file)
+    content = content_of(file)
+    assert load_block(file, content).n == 3
+    PruningProblem(np.ones(3), 2 * np.eye(3)).save(file)
+    with pytest.raises(BlockFileError, match="not what it was when the batch began"):
+        load_block(file, content)
