@@ -20,6 +20,7 @@ KERNEL = {
     "cbs_opt.errors",
     "cbs_opt.files",
     "cbs_opt.judge",
+    "cbs_opt.npz",
     "cbs_opt.patterns",
     "cbs_opt.problem",
     "cbs_opt.registry",
