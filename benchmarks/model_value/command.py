@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     failed = 0
     if not asked.page_only:
         subject = Subject.load(asked.network, asked.data)
-        data = subject.validation()
+        data = subject.validation
         for seed in range(asked.seeds):
             for model, method, sparsity in points(asked.network):
                 failed += not _run(subject, data, log, model, method, sparsity, seed)
