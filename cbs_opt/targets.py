@@ -7,7 +7,8 @@ of one output: in = in_channels/groups · kernel height · kernel width for a co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, NotPositiveDefiniteError
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,15 @@ class Target:
     def numel(self) -> int:
         """Number of weights."""
         return prod(self.shape)
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Inside, a curvature that is not positive definite is said to be this layer's."""
+        try:
+            yield
+        except NotPositiveDefiniteError as error:
+            error.args = (f"layer {self.name}: {error}", *error.args[1:])
+            raise
 
     def group(self, row: int) -> int:
         """The group that output ``row`` belongs to."""

@@ -35,7 +35,7 @@ def measured(
     cpu = time.process_time() - started
     plain = found.to_dict()
     moved = found.weights.values - Weights.of(subject.model, found.weights.targets).values
-    own = drawn(data.train_x, data.train_y, told["samples"], seed)
+    own = drawn(data.train_x, data.train_y, told["samples"], seed)[:2]
     entry = {
         **key, "accuracy": found.accuracy, "accuracy_dense": found.accuracy_dense,
         "loss": cross_entropy(found.model, data.test_x, data.test_y),

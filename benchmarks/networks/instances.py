@@ -52,7 +52,7 @@ def network_instance(
         weights, images = FILES[name]
         network, samples_of = load_network(name, data / weights), load_data(data / images, name)
     x, y = samples_of.train_x, samples_of.train_y
-    x, y = drawn(x, y, samples, seed) if chosen is None else (x[chosen], y[chosen])
+    x, y = drawn(x, y, samples, seed)[:2] if chosen is None else (x[chosen], y[chosen])
     targets = find_targets(network, ignore=[ignore] if ignore else [])
     with timed() as collection:
         factor = gradient_factor(network, x, y, targets, precision="float32")

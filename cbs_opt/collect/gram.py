@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.layer import LayerModel, LayerSums
@@ -25,6 +26,7 @@ def layer_grams(
     dampening_frac: float | None = None,
     precision: Precision | None = None,
     batch: int | None = None,
+    numbers: NDArray[np.int64] | None = None,
 ) -> dict[str, LayerModel]:
     """The layer Gram model (g = 0) of each target, by module name, in eval mode.
 
@@ -45,6 +47,8 @@ def layer_grams(
         What the network computes in; its own if left out. Sums over samples are float64 always.
     batch : int, optional
         Samples fed to the network at once.
+    numbers : int array, shape (m,), optional
+        What errors call the samples; their positions in ``x`` if left out.
 
     Raises
     ------
@@ -55,11 +59,12 @@ def layer_grams(
 
     network = in_precision(copy.deepcopy(model), precision).eval()
     sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
-    first = 0
+    called = np.arange(len(x)) if numbers is None else numbers
+    fed = called[:0]
 
     def listen(sum_: LayerSums) -> Any:
         def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            sum_.add(args[0], first=first)
+            sum_.add(args[0], numbers=fed)
 
         return hook
 
@@ -67,6 +72,6 @@ def layer_grams(
         network.get_submodule(name).register_forward_pre_hook(listen(sum_))
     with torch.no_grad():
         for part in batches(network, x, batch):
-            first = part.start
+            fed = called[part]
             run(network, x[part])
     return {name: sum_.model(damping, dampening_frac) for name, sum_ in sums.items()}

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect import correlation
 from cbs_opt.collect.patches import check_input, patches, responses
+from cbs_opt.collect.samples import check_finite, of_row
 from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError
 from cbs_opt.problem import PruningProblem
@@ -37,6 +38,9 @@ MOST_ENTRIES = {"cpu": 2**19}
 
 MOST_ENTRIES_ELSEWHERE = 2**26
 """0.5 GB in float64."""
+
+FLOAT32 = (1e-12, 1e15)
+"""Between these, float32 holds the squares of inputs and responses, and the sum of many of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +147,11 @@ class LayerSums:
         # On an accelerator float64: products in float32 may be rounded to ten bits there.
         on_cpu = weight.device.type == "cpu"
         self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
-        self._kernel = self.matrix.to(self._dtype)
         self.gram = zeros(target.groups, target.inputs, target.inputs)
         self.g, self.offset = zeros(target.outputs, target.inputs), zeros(target.outputs)
         self.columns = 0
 
-    def add(self, x: torch.Tensor, dense: torch.Tensor | None = None, *, first: int = 0) -> None:
+    def add(self, x: torch.Tensor, dense: torch.Tensor | None = None, *, numbers: NDArray[np.int64]) -> None:
         """One batch of the layer's inputs.
 
         Parameters
@@ -157,27 +160,49 @@ class LayerSums:
             X̂, the input in the pruned network, batch first.
         dense : tensor, optional
             X, the input of the same samples in the dense network; left out it equals ``x``.
-        first : int
-            The number of the batch's first sample, for messages.
+        numbers : int array, shape (samples,)
+            What errors call the batch's samples.
         """
+        import torch
+
         check_input(self.target, x)
-        if not bool(x.isfinite().all()):
-            sample = first + int((~x.isfinite()).flatten(1).any(dim=1).nonzero()[0, 0])
-            raise InputError(f"layer {self.target.name}: its input for sample {sample} is not finite; look at this "
-                             "sample and at the network's weights")
-        if correlation.is_plain(self.module):
+        check_finite(x, numbers, f"layer {self.target.name}: its input")
+        if dense is not None:
+            check_finite(dense, numbers, f"layer {self.target.name}: its input in the dense network")
+        dtype = self._dtype if self._within_float32(x, dense) else torch.float64
+        if correlation.is_plain(self.module) and dtype == self._dtype:
             self._add_plain(x, dense)
-            return
+        else:
+            self._add_unfolded(x, dense, dtype)
+        sums = (self.gram, self.g, self.offset)
+        if not all(bool(part.isfinite().all()) for part in sums):
+            largest = x.flatten(1).abs().amax(dim=1)
+            worst = int(largest.argmax())
+            raise InputError(f"layer {self.target.name}: the squares of its inputs overflow float64; they are largest "
+                             f"for sample {of_row(worst, len(x), numbers)} ({float(largest[worst]):.2g}); look at this "
+                             "sample and at the network's weights")
+
+    def _within_float32(self, x: torch.Tensor, dense: torch.Tensor | None) -> bool:
+        """Whether products of these inputs neither overflow nor vanish in float32."""
+        import torch
+
+        largest = max(float(torch.linalg.vector_norm(part, torch.inf)) for part in (x, dense) if part is not None)
+        gain = max(1.0, self.target.inputs * float(torch.linalg.vector_norm(self.matrix, torch.inf)))
+        return largest == 0 or (largest >= FLOAT32[0] and largest * gain <= FLOAT32[1])
+
+    def _add_unfolded(self, x: torch.Tensor, dense: torch.Tensor | None, dtype: torch.dtype) -> None:
+        """Add the products of the inputs' ``patches``, computed in ``dtype``."""
+        kernel = self.matrix.to(dtype)
         step = self._step(x)
         for start in range(0, len(x), step):
-            part = x[start : start + step].to(self._dtype)
+            part = x[start : start + step].to(dtype)
             columns = patches(self.target, self.module, part)
             self.columns += columns.shape[2]
             for group, block in enumerate(columns):
                 _add_square(self.gram[group], block)
             if dense is not None:
-                other = dense[start : start + step].to(self._dtype)
-                change = responses(self.target, self.module, part - other, self._kernel)
+                other = dense[start : start + step].to(dtype)
+                change = responses(self.target, self.module, part - other, kernel)
                 self.offset += change.square().sum(dim=1)
                 rows = change.reshape(self.target.groups, -1, columns.shape[2])
                 self.g += (rows @ columns.transpose(1, 2)).reshape(self.g.shape)
@@ -189,7 +214,7 @@ class LayerSums:
         self.columns += len(x) * x.shape[2] * x.shape[3]
         self.gram[0] += correlation.gram(x)
         if dense is not None:
-            change = functional.conv2d(x - dense, self.target.weight(self._kernel), padding=1)
+            change = functional.conv2d(x - dense, self.target.weight(self.matrix.to(self._dtype)), padding=1)
             self.offset += change.double().square().sum(dim=(0, 2, 3))
             self.g += correlation.cross(x, change)
 
@@ -235,6 +260,8 @@ def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:
     """Add PPᵀ of a matrix P (in, columns) to a float64 total."""
     if block.device.type == "cpu":
         P = block.numpy()
-        total.numpy()[...] += P @ P.T  # NumPy sees one array and its transpose: it computes one triangle, half the work
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is seen, and said, by whoever adds a batch
+            # NumPy sees one array and its transpose: it computes one triangle, half the work.
+            total.numpy()[...] += P @ P.T
     else:
         total += block @ block.t()

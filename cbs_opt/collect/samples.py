@@ -54,6 +54,35 @@ def as_inputs(model: torch.nn.Module, x: NDArray[Any]) -> torch.Tensor:
     return inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
 
 
+def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) -> None:
+    """Raise unless the values of every sample are finite.
+
+    Parameters
+    ----------
+    values : tensor, shape (batch, ...)
+        As many rows as samples, or as many for each of them, one sample after the other.
+    numbers : int array, shape (samples,)
+        What the error calls the samples.
+    what : str
+        What the values are: 'layer fc1: its input'.
+
+    Raises
+    ------
+    InputError
+        Names the first bad sample.
+    """
+    bad = ~values.isfinite()
+    if bool(bad.any()):
+        row = int(bad.flatten(1).any(dim=1).nonzero()[0, 0])
+        raise InputError(f"{what} for sample {of_row(row, len(values), numbers)} is not finite; look at this sample "
+                         "and at the network's weights")
+
+
+def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:
+    """The number of the sample that a row belongs to, of as many rows for each sample, one sample after the other."""
+    return int(numbers[row * len(numbers) // rows])
+
+
 def run(model: torch.nn.Module, x: NDArray[Any]) -> Any:
     """The network's outputs for samples x.
 

@@ -56,6 +56,7 @@ class SequentialLayers:
         precision: Precision | None,
         batch: int | None,
         memory: float | None,
+        numbers: NDArray[np.int64] | None,
     ) -> None:
         import torch
 
@@ -63,6 +64,7 @@ class SequentialLayers:
             raise InputError(f"goal: is {goal!r}; there are dense and pruned")
         self._original, self._x, self._goal = model, x, goal
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
+        self._numbers = np.arange(len(x)) if numbers is None else numbers
         self._batches = list(batches(model, x, batch))
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
@@ -150,7 +152,7 @@ class SequentialLayers:
             dense = None
             if self._dense is not None:
                 dense = self._dense.to(target.name, inputs, number, finished, keep)
-            sums.add(x, dense, first=part.start)
+            sums.add(x, dense, numbers=self._numbers[part])
         return sums
 
 
@@ -165,6 +167,7 @@ def sequential_layers(
     precision: Precision | None = None,
     batch: int | None = None,
     memory: float | None = None,
+    numbers: NDArray[np.int64] | None = None,
 ) -> SequentialLayers:
     """The targets' layer models, in the order of execution, each on the network pruned so far.
 
@@ -188,6 +191,8 @@ def sequential_layers(
     memory : float, optional
         Most bytes of activations kept from one layer to the next (half of what is free, if left out). Where they do
         not fit, or for 0, the next layer's inputs are computed from scratch, with the same numbers; that is noted.
+    numbers : int array, shape (m,), optional
+        What errors call the samples; their positions in ``x`` if left out.
 
     Raises
     ------
@@ -204,6 +209,7 @@ def sequential_layers(
         precision=precision,
         batch=batch,
         memory=memory,
+        numbers=numbers,
     )
 
 

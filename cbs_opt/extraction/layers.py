@@ -5,9 +5,8 @@ Layers are collected some at a time, as memory allows; what one block needs is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from cbs_opt.collect import GradientFactor, LayerModel, gradient_factor, layer_grams
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature, resolve_damping
-from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.errors import InputError
 from cbs_opt.extraction.folder import BlockFolder
 from cbs_opt.extraction.settings import MOST_GRADIENTS, Settings, packs
 from cbs_opt.problem import PruningProblem
+from cbs_opt.pruning.stage import Drawn
 from cbs_opt.targets import Target
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ EVERY = 100
 
 def fisher_blocks(
     model: torch.nn.Module,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    samples: Drawn,
     targets: Sequence[Target],
     settings: Settings,
     folder: BlockFolder,
@@ -44,22 +43,25 @@ def fisher_blocks(
     H = AᵀA + λI of the block's columns of A = G/√m; λ as given, or as a share of the mean diagonal of the layer.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
-    size = len(x) * np.dtype(settings.precision).itemsize
+    size = len(samples.x) * np.dtype(settings.precision).itemsize
     notes: list[str] = []
     for pack in packs(targets, [size * target.numel for target in targets], most):
         tell(f"collecting the gradients of {_named(pack)}")
-        factor = gradient_factor(model, x, y, pack, precision=settings.precision, memory=most, folder=folder.partial)
+        factor = gradient_factor(
+            model, samples.x, samples.y, pack,
+            precision=settings.precision, memory=most, folder=folder.partial, numbers=samples.numbers,
+        )  # fmt: skip
         # A file that the gradients lay in is gone when the blocks are there.
         notes += [note for note in factor.notes if str(folder.partial) not in note]
         for target in pack:
-            with _naming(target):
+            with target.naming():
                 _fisher_layer(model, target, factor, settings, folder, tell)
     return notes
 
 
 def gram_blocks(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    samples: Drawn,
     targets: Sequence[Target],
     settings: Settings,
     folder: BlockFolder,
@@ -75,10 +77,11 @@ def gram_blocks(
     sizes = [3 * 8.0 * target.groups * target.inputs**2 for target in targets]
     for pack in packs(targets, sizes, most):
         tell(f"collecting the inputs of {_named(pack)}")
-        layers = layer_grams(model, x, pack, damping=settings.damping, dampening_frac=settings.dampening_frac)
+        layers = layer_grams(model, samples.x, pack, damping=settings.damping,
+                             dampening_frac=settings.dampening_frac, numbers=samples.numbers)
         for layer in layers.values():
             notes += layer.notes
-            with _naming(layer.target):
+            with layer.target.naming():
                 _gram_layer(layer, settings, folder, tell)
     return notes
 
@@ -156,16 +159,6 @@ def _name(target: Target, settings: Settings, first: int, n: int) -> str:
     if n == target.numel:
         return target.tensor
     return f"{target.tensor}[{first}:{first + n}]"
-
-
-@contextmanager
-def _naming(target: Target) -> Iterator[None]:
-    """Say in which layer a curvature is not positive definite."""
-    try:
-        yield
-    except NotPositiveDefiniteError as error:
-        error.args = (f"layer {target.name}: {error}", *error.args[1:])
-        raise
 
 
 def _named(pack: Sequence[Target]) -> str:

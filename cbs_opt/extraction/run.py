@@ -141,12 +141,12 @@ def extract(
         "data": Path(data_file).name if data_file else None,
         "targets": wanted, "ignore": left_out, **settings.facts(),
     }  # fmt: skip
-    x, y = drawn(x, y, samples, seed)
+    calibrating = drawn(x, y, samples, seed)
     with folder:
         if curvature == "fisher":
-            notes = fisher_blocks(dense_model, x, y, chosen, settings, folder, tell)
+            notes = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         else:
-            notes = gram_blocks(dense_model, x, chosen, settings, folder, tell)
+            notes = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         notes = list(dict.fromkeys(notes))
         tell("writing the manifest")
         described = {target.tensor: _described(target) for target in chosen}

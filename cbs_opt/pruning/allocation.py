@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from cbs_opt.collect import layer_grams
 from cbs_opt.patterns import Cardinality, prune_count
 from cbs_opt.pruning.layer_problems import group_problem, groups
 from cbs_opt.pruning.sensitivity import sensitivities
+from cbs_opt.pruning.stage import Drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.registry import unknown_name
 from cbs_opt.validate import Vector
@@ -36,7 +37,7 @@ Counts = NDArray[np.int64]
 def row_quotas(
     kind: str,
     model: torch.nn.Module,
-    x: NDArray[Any],
+    samples: Drawn,
     weights: Weights,
     prune: int,
     *,
@@ -50,8 +51,8 @@ def row_quotas(
     ----------
     model : torch.nn.Module
         Holds ``weights``.
-    x : array, shape (m, ...)
-        Samples for the Gram matrices and the sensitivities, of which the first ``MOST_SAMPLES`` are used.
+    samples : Drawn
+        For the Gram matrices and the sensitivities; the first ``MOST_SAMPLES`` are used.
     prune : int
         Zeros of the whole network, at least.
 
@@ -68,7 +69,7 @@ def row_quotas(
     if kind == "magnitude":
         costs = np.abs(weights.values)
     else:
-        costs = _trace_costs(model, x[:MOST_SAMPLES], weights, damping, dampening_frac, seed)
+        costs = _trace_costs(model, samples, weights, damping, dampening_frac, seed)
     zeros = np.zeros(weights.n, dtype=np.bool_)
     zeros[np.argsort(np.where(weights.mask, costs, -np.inf), kind="stable")[:prune]] = True
     return {t.name: zeros[part].reshape(t.outputs, t.inputs).sum(axis=1) for t, part in weights.parts()}
@@ -76,7 +77,7 @@ def row_quotas(
 
 def _trace_costs(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    samples: Drawn,
     weights: Weights,
     damping: float | None,
     dampening_frac: float | None,
@@ -85,17 +86,20 @@ def _trace_costs(
     """What each weight costs in its row's trace, times the row's sensitivity, shape (n,)."""
     from cbs_opt.solvers.heuristic.greedy_rows import trace_slopes
 
-    felt = sensitivities(model, x, weights.targets, seed=seed)
-    layers = layer_grams(model, x, weights.targets, damping=damping, dampening_frac=dampening_frac)
+    x, numbers = samples.x[:MOST_SAMPLES], samples.numbers[:MOST_SAMPLES]
+    # The inputs of layers first: they say more clearly which sample is a bad one.
+    layers = layer_grams(model, x, weights.targets, damping=damping, dampening_frac=dampening_frac, numbers=numbers)
+    felt = sensitivities(model, x, weights.targets, seed=seed, numbers=numbers)
     masks = weights.masks()
     costs = []
     for target in weights.targets:
         layer, mask = layers[target.name], masks[target.name]
         slopes = np.empty(mask.shape)
-        for group, rows in groups(target):
-            gone = np.flatnonzero(~mask[rows])
-            everything = Cardinality(mask[rows].size, mask[rows].size, forbid=gone)
-            slopes[rows] = trace_slopes(group_problem(layer, group, rows, everything))
+        with target.naming():
+            for group, rows in groups(target):
+                gone = np.flatnonzero(~mask[rows])
+                everything = Cardinality(mask[rows].size, mask[rows].size, forbid=gone)
+                slopes[rows] = trace_slopes(group_problem(layer, group, rows, everything))
         # What is pruned already has no slope, and costs nothing.
         costs.append((np.where(mask, slopes, 0.0) * felt[target.name][:, None]).ravel())
     return np.concatenate(costs)

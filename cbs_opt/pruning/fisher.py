@@ -8,7 +8,7 @@ entries between different layers, rows or chunks are dropped. The sparsity is al
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature
 from cbs_opt.errors import InputError
 from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
-from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.stage import Clock, Drawn, Stage
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.run import method as method_named
 from cbs_opt.run import solve
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 def fisher_stage(
     now: torch.nn.Module,
-    x: NDArray[Any],
-    y: NDArray[Any],
-    numbers: NDArray[np.int64],
+    samples: Drawn,
     weights: Weights,
     prune: int,
     settings: Settings,
@@ -46,16 +44,14 @@ def fisher_stage(
     ----------
     now : torch.nn.Module
         Holds ``weights``.
-    x, y : arrays, shape (m, ...)
-        Calibration samples and their labels.
-    numbers : int array, shape (m,)
-        What errors call them.
+    samples : Drawn
+        With their labels.
     """
     with clock.phase("curvature", "collecting per-sample gradients"):
         factor = gradient_factor(
-            now, x, y, weights.targets,
-            rows=len(x) // settings.average, average=settings.average, seed=settings.seed,
-            loss=settings.loss, precision=settings.precision, numbers=numbers,
+            now, samples.x, samples.y, weights.targets,
+            rows=len(samples.x) // settings.average, average=settings.average, seed=settings.seed,
+            loss=settings.loss, precision=settings.precision, numbers=samples.numbers,
         )  # fmt: skip
         alive = np.ones(weights.n, dtype=np.bool_) if settings.revive else weights.mask
         problem = fisher_problem(factor, weights, alive, settings).within(
@@ -75,7 +71,7 @@ def fisher_stage(
         bound=bound,
         round_off=found.round_off,
         damping=problem.curvature.damping,
-        notes=tuple(dict.fromkeys([*factor.notes, *left_out(len(x), settings.average), *found.notes])),
+        notes=tuple(dict.fromkeys([*factor.notes, *left_out(len(samples.x), settings.average), *found.notes])),
     )
 
 

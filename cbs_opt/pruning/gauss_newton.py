@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.samples import as_inputs, batches, run
 from cbs_opt.errors import InputError
-from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.stage import Clock, Drawn, Stage
 from cbs_opt.pruning.weights import Weights
 
 if TYPE_CHECKING:
@@ -50,14 +50,12 @@ class GaussNewtonStages:
     ----------
     model : torch.nn.Module
         The dense network.
-    x, y : arrays, shape (m, ...)
-        Calibration samples and their labels.
+    samples : Drawn
+        With their labels.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], weights: Weights, settings: Settings
-    ) -> None:
-        self._network = _Network(model, x, y, weights, settings.seed)
+    def __init__(self, model: torch.nn.Module, samples: Drawn, weights: Weights, settings: Settings) -> None:
+        self._network = _Network(model, samples, weights, settings.seed)
         self._settings = settings
         assert settings.damping is not None or settings.dampening_frac is not None, "settled by Settings"
         self._damping: float | None = settings.damping
@@ -179,16 +177,15 @@ def _minimize(
 class _Network:
     """Loss, gradient and Gauss–Newton products of a network as functions of the vector of its prunable weights."""
 
-    def __init__(
-        self, model: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], weights: Weights, seed: int
-    ) -> None:
+    def __init__(self, model: torch.nn.Module, samples: Drawn, weights: Weights, seed: int) -> None:
         import torch
 
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._x, self._y, self._weights = x, torch.from_numpy(np.asarray(y, dtype=np.int64)), weights
+        self._x, self._numbers, self._weights = samples.x, samples.numbers, weights
+        self._y = torch.from_numpy(np.asarray(samples.y, dtype=np.int64))
         self._check_outputs()
-        chosen = np.random.default_rng(seed).permutation(len(x))[:CURVATURE_SAMPLES]
-        self._x_curved = x[np.sort(chosen)]
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self._x))[:CURVATURE_SAMPLES])
+        self._x_curved, self._numbers_curved = self._x[chosen], self._numbers[chosen]
         self._generator = torch.Generator().manual_seed(seed)
         self._state = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
 
@@ -227,14 +224,20 @@ class _Network:
 
         total, g = 0.0, torch.zeros_like(w)
         for part in self._batches(self._x):
-            tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
-            logits = self._logits(tensors, self._x[part])
-            loss = torch.nn.functional.cross_entropy(logits, self._labels(part), reduction="sum")
-            g += self._join(dict(zip(tensors, torch.autograd.grad(loss, list(tensors.values())), strict=True)))
-            total += float(loss.detach())
-        if not bool(g.isfinite().all()):
-            raise InputError("the gradient of the loss is not finite; look at the samples and at the network's weights")
+            loss, found = self._gradient(w, part)
+            g += self._checked(found, lambda one: self._gradient(w, one)[1], part, self._numbers, "gradient")
+            total += loss
         return total / len(self._x), g / len(self._x)
+
+    def _gradient(self, w: torch.Tensor, part: slice) -> tuple[float, dict[str, torch.Tensor]]:
+        """Cross-entropy of some samples, added up, and its gradients."""
+        import torch
+
+        tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
+        logits = self._logits(tensors, self._x[part])
+        loss = torch.nn.functional.cross_entropy(logits, self._labels(part), reduction="sum")
+        found = torch.autograd.grad(loss, list(tensors.values()))
+        return float(loss.detach()), dict(zip(tensors, found, strict=True))
 
     def diagonal(self, w: torch.Tensor) -> torch.Tensor:
         """An estimate of the model's diagonal, shape (n,): squared gradients at labels drawn from the softmax.
@@ -265,19 +268,49 @@ class _Network:
 
         tensors = self._split(w)
 
+        def one(part: slice, direction: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            x = self._x_curved[part]
+            forward = jvp(lambda t: self._logits(t, x), (tensors,), (direction,))
+            p, image = forward[0].softmax(dim=1), forward[1]
+            weighted = p * (image - (p * image).sum(dim=1, keepdim=True))
+            found: dict[str, torch.Tensor] = vjp(lambda t: self._logits(t, x), tensors)[1](weighted)[0]
+            return found
+
         def times(u: torch.Tensor) -> torch.Tensor:
             total = torch.zeros_like(u)
             direction = self._split(u)
             for part in self._batches(self._x_curved):
-                x = self._x_curved[part]
-                forward = jvp(lambda t: self._logits(t, x), (tensors,), (direction,))  # noqa: B023
-                p, image = forward[0].softmax(dim=1), forward[1]
-                weighted = p * (image - (p * image).sum(dim=1, keepdim=True))
-                pull = vjp(lambda t: self._logits(t, x), tensors)[1]  # noqa: B023
-                total += self._join(pull(weighted)[0])
+                total += self._checked(one(part, direction), lambda part: one(part, direction), part,
+                                       self._numbers_curved, "curvature")
             return total / len(self._x_curved)
 
         return times
+
+    def _checked(
+        self,
+        found: dict[str, torch.Tensor],
+        again: Callable[[slice], dict[str, torch.Tensor]],
+        part: slice,
+        numbers: NDArray[np.int64],
+        what: str,
+    ) -> torch.Tensor:
+        """What was found for some samples, joined; where it is not finite, look for the sample that makes it so.
+
+        Raises
+        ------
+        InputError
+            Names the sample and the tensor.
+        """
+        joined = self._join(found)
+        if bool(joined.isfinite().all()):
+            return joined
+        for place in range(part.start, part.stop):
+            for name, tensor in again(slice(place, place + 1)).items():
+                if not bool(tensor.isfinite().all()):
+                    raise InputError(f"the {what} of sample {numbers[place]} with respect to {name} is not finite; "
+                                     "look at this sample and at the network's weights")
+        raise InputError(f"the {what} of the loss is not finite, though that of each sample is; look at the largest of "
+                         "the samples and at the network's weights")
 
     def _logits(self, tensors: dict[str, torch.Tensor], x: NDArray[Any]) -> torch.Tensor:
         from torch.func import functional_call

@@ -10,7 +10,7 @@ of the registry on the layer's own problem (``layer_problems``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from cbs_opt.patterns import Quotas
 from cbs_opt.problem import PruningProblem
 from cbs_opt.pruning.allocation import row_quotas
 from cbs_opt.pruning.layer_problems import group_problem, groups
-from cbs_opt.pruning.stage import Clock, LayerLoss, Stage, total_bound
+from cbs_opt.pruning.stage import Clock, Drawn, LayerLoss, Stage, total_bound
 from cbs_opt.pruning.weights import Weights, join
 from cbs_opt.result import Solution
 from cbs_opt.run import method as method_named
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def layer_stage(
     model: torch.nn.Module,
     now: torch.nn.Module,
-    x: NDArray[Any],
+    samples: Drawn,
     weights: Weights,
     prune: int,
     settings: Settings,
@@ -53,26 +53,26 @@ def layer_stage(
         The dense network: its outputs are the targets, its weights w̄.
     now : torch.nn.Module
         The network as the stage before left it: the rows' quotas are decided on it.
-    x : array, shape (m, ...)
-        Calibration samples.
+    samples : Drawn
+        Labels are not needed.
     weights : Weights
         Of ``now``.
     """
     with clock.phase("allocation", "deciding how many weights each row loses"):
-        quotas = row_quotas(settings.allocation, now, x, weights, prune, seed=settings.seed,
+        quotas = row_quotas(settings.allocation, now, samples, weights, prune, seed=settings.seed,
                             damping=settings.damping, dampening_frac=settings.dampening_frac)
     solver = _LayerSolver(quotas, weights.masks(), settings, clock)
     notes: list[str] = []
     if settings.curvature == "gram":
         with clock.phase("curvature", "collecting layer inputs"):
-            layers = layer_grams(model, x, weights.targets, damping=settings.damping,
-                                 dampening_frac=settings.dampening_frac)
+            layers = layer_grams(model, samples.x, weights.targets, damping=settings.damping,
+                                 dampening_frac=settings.dampening_frac, numbers=samples.numbers)
         for layer in layers.values():
             solver.solve(layer)
             notes += layer.notes
     else:
-        sequence = sequential_layers(model, x, weights.targets, damping=settings.damping,
-                                     dampening_frac=settings.dampening_frac)
+        sequence = sequential_layers(model, samples.x, weights.targets, damping=settings.damping,
+                                     dampening_frac=settings.dampening_frac, numbers=samples.numbers)
         remaining = iter(sequence)
         while True:
             with clock.phase("curvature", f"collecting the inputs of layer {len(solver.losses) + 1}"):
@@ -122,6 +122,10 @@ class _LayerSolver:
 
     def solve(self, layer: LayerModel) -> Matrix:
         """The new weights (out, in) of a layer."""
+        with layer.target.naming():
+            return self._solve(layer)
+
+    def _solve(self, layer: LayerModel) -> Matrix:
         quota, alive = self._quotas[layer.name], self._alive[layer.name]
         matrix, mask = np.empty(layer.w_bar.shape), np.empty(layer.w_bar.shape, dtype=np.bool_)
         objective, bounds = 0.0, []

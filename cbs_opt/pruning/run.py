@@ -22,7 +22,7 @@ from cbs_opt.pruning.layers import layer_stage
 from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
 from cbs_opt.pruning.schedule import sparsities
 from cbs_opt.pruning.settings import LAYERWISE, Settings
-from cbs_opt.pruning.stage import Clock, Stage, check_samples, draw, drawn
+from cbs_opt.pruning.stage import Clock, Stage, check_samples, drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import find_targets
 
@@ -146,8 +146,7 @@ def prune(
     now, reports, notes = dense, list[StageReport](), list[str]()
     newton: GaussNewtonStages | None = None
     if curvature == "gauss-newton":
-        x_all, y_all = drawn(x, y, samples, seed)
-        newton = GaussNewtonStages(dense, x_all, y_all, weights, settings)
+        newton = GaussNewtonStages(dense, drawn(x, y, samples, seed), weights, settings)
     stage: Stage | None = None
     for number, share in enumerate(wanted):
         if weights.pruned == weights.n and not revive:
@@ -158,12 +157,9 @@ def prune(
         if newton is not None:
             stage = newton.stage(weights, k, clock)
         elif curvature == "fisher":
-            chosen_samples = draw(len(x), samples, seed + number)
-            stage = fisher_stage(
-                now, x[chosen_samples], y[chosen_samples], chosen_samples, weights, k, settings, clock
-            )
+            stage = fisher_stage(now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
         else:
-            stage = layer_stage(dense, now, drawn(x, y, samples, seed + number)[0], weights, k, settings, clock)
+            stage = layer_stage(dense, now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
         weights = stage.weights
         now = weights.into(dense)
         notes += stage.notes
@@ -176,7 +172,7 @@ def prune(
     reached: float | None = None if reestimate_batchnorm or not reports else reports[-1].accuracy
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
-            count = reestimate(now, drawn(x, y, samples, seed)[0])
+            count = reestimate(now, drawn(x, y, samples, seed).x)
         notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
     notes += _emptied(weights)
     for note in dict.fromkeys(notes):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import batches, run
+from cbs_opt.collect.samples import batches, check_finite, run
 from cbs_opt.errors import InputError
 from cbs_opt.targets import Target
 from cbs_opt.validate import Vector
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 
 def sensitivities(
-    model: torch.nn.Module, x: NDArray[Any], targets: Iterable[Target], *, seed: int = 0
+    model: torch.nn.Module,
+    x: NDArray[Any],
+    targets: Iterable[Target],
+    *,
+    seed: int = 0,
+    numbers: NDArray[np.int64] | None = None,
 ) -> dict[str, Vector]:
     """S of each target, shape (out,), by module name, in eval mode; a layer that is called often adds up its calls.
 
@@ -41,16 +46,20 @@ def sensitivities(
         Samples; labels are not needed.
     seed : int
         Of the signs v.
+    numbers : int array, shape (m,), optional
+        What errors call the samples; their positions in ``x`` if left out.
 
     Raises
     ------
     InputError
-        Samples that the network cannot take, outputs that are no tensor, targets that are never called.
+        Samples that the network cannot take, outputs that are no tensor, targets that are never called,
+        derivatives that are not finite (names layer and sample).
     """
     import torch
 
     chosen = tuple(targets)
     network = copy.deepcopy(model).eval().requires_grad_(False)
+    called = np.arange(len(x)) if numbers is None else numbers
     totals = {target.name: np.zeros(target.outputs) for target in chosen}
     answers: list[tuple[Target, torch.Tensor]] = []
 
@@ -79,6 +88,7 @@ def sensitivities(
         found = torch.autograd.grad((signs * outputs).sum(), [answer for _, answer in answers], allow_unused=True)
         for (target, _), gradient in zip(answers, found, strict=True):
             if gradient is not None:
+                check_finite(gradient, called[part], f"the outputs' derivative with respect to layer {target.name}")
                 # Channels of a convolution are dimension 1, outputs of a linear layer the last.
                 axis = 1 if target.kind == "conv2d" else -1
                 square = gradient.double().square().movedim(axis, -1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,10 +112,26 @@ def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(there)[:samples]
 
 
-def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> tuple[NDArray[Any], Any]:
-    """Inputs and labels of the samples that ``draw`` draws."""
+class Drawn(NamedTuple):
+    """Calibration samples and what errors call them.
+
+    Parameters
+    ----------
+    x, y : arrays, shape (m, ...)
+        Inputs and labels; None without labels.
+    numbers : int array, shape (m,)
+        Their positions in the data they were drawn from.
+    """
+
+    x: NDArray[Any]
+    y: Any
+    numbers: NDArray[np.int64]
+
+
+def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> Drawn:
+    """The samples that ``draw`` draws."""
     chosen = draw(len(x), samples, seed)
-    return x[chosen], None if y is None else y[chosen]
+    return Drawn(x[chosen], None if y is None else y[chosen], chosen)
 
 
 def total_bound(bounds: list[float]) -> float:

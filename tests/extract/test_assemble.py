@@ -105,7 +105,7 @@ def test_from_network_to_blocks_and_back(solved: Solved, tmp_path: Path) -> None
 
 def test_the_sum_is_the_block_diagonal_model_of_prune(solved: Solved) -> None:
     found = solved.assemble()
-    x, y = drawn(solved.data.train_x, solved.data.train_y, M, 0)
+    x, y, _ = drawn(solved.data.train_x, solved.data.train_y, M, 0)
     weights = Weights.of(solved.network, find_targets(solved.network, ignore=["fc1"]))
     factor = gradient_factor(solved.network, x, y, weights.targets)
     settings = Settings(partition=16, damping=1e-2, method="magnitude")

@@ -60,7 +60,7 @@ def case(request: pytest.FixtureRequest, digits_network: Any, digits: Any, conv_
 
 def prune_blocks(case: Case, partition: Any) -> list[PruningProblem]:
     """The blocks of the block-diagonal Fisher problem that ``cbs_opt.prune`` solves."""
-    x, y = drawn(case.x, case.y, M, 0)
+    x, y, _ = drawn(case.x, case.y, M, 0)
     weights = Weights.of(case.model, find_targets(case.model))
     factor = gradient_factor(case.model, x, y, weights.targets)
     problem = fisher_problem(factor, weights, weights.mask, PruneSettings(partition=partition, method="magnitude"))
@@ -159,7 +159,7 @@ def test_the_manifest_says_where_every_weight_is(tmp_path: Path, case: Case, cur
 
 def test_targets_seeds_and_damping_are_those_asked_for(tmp_path: Path, digits_network: Any, digits: Any) -> None:
     plan = cut(digits_network, digits, tmp_path / "a", ignore=["fc1"], dampening_frac=0.5, seed=3, partition="row")
-    x, y = drawn(digits.train_x, digits.train_y, M, 3)
+    x, y, _ = drawn(digits.train_x, digits.train_y, M, 3)
     factor = gradient_factor(digits_network, x, y, ["fc2.weight", "fc3.weight"])
     assert list(plan.tensors) == ["fc2.weight", "fc3.weight"]
     assert (plan.facts["damping"], plan.facts["dampening_frac"], plan.facts["seed"]) == (None, 0.5, 3)
@@ -365,3 +365,20 @@ def test_a_gpu_gives_the_same_blocks(tmp_path: Path, case: Case, curvature: str)
         np.testing.assert_array_equal(there.w_bar, here.w_bar)
         H = here.curvature.dense()
         np.testing.assert_allclose(there.curvature.dense(), H, rtol=1e-2, atol=1e-3 * H.max())
+
+
+@pytest.mark.parametrize(
+    ("curvature", "words"),
+    [
+        ("fisher", r"the gradient of sample 7 with respect to fc\d\.weight is not finite"),
+        ("gram", "layer fc2: its input for sample 7 is not finite"),
+    ],
+)
+def test_a_bad_sample_is_named_as_the_user_numbers_it(
+    tmp_path: Path, digits_network: Any, digits: Any, curvature: str, words: str
+) -> None:
+    x, y = digits.train_x[: M + 10].copy(), digits.train_y[: M + 10]
+    x[7] = 3e38
+    with pytest.raises(InputError, match=words):
+        cut(digits_network, (x, y), tmp_path / "cut", curvature=curvature, seed=1)
+    assert not (tmp_path / "cut").exists()

@@ -140,6 +140,27 @@ def test_an_input_that_is_not_finite_names_layer_and_sample(skipping, images):
         layer_grams(skipping, images, find_targets(skipping), damping=1.0, batch=2)
 
 
+def test_a_bad_sample_is_called_by_the_number_given(skipping, images):
+    images[5, 0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="layer a: its input for sample 15 is not finite"):
+        layer_grams(skipping, images, find_targets(skipping), damping=1.0, batch=2, numbers=np.arange(10, 17))
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30])
+def test_what_float32_cannot_square_is_computed_in_float64(skipping, images, size):
+    targets = find_targets(skipping, ["a", "short"])
+    plain = layer_grams(skipping, images, targets, damping=1.0)
+    for name, found in layer_grams(skipping, images * np.float32(size), targets, damping=1.0).items():
+        np.testing.assert_allclose(found.gram / size**2, plain[name].gram, rtol=1e-4, atol=1e-5)
+
+
+def test_what_float64_cannot_square_is_an_error(skipping, images):
+    large = images.astype(np.float64)
+    large[4] *= 1e200
+    with pytest.raises(InputError, match=r"layer a: the squares of its inputs overflow float64; .* sample 4 "):
+        layer_grams(skipping, large, find_targets(skipping, ["a"]), damping=1.0, precision="float64")
+
+
 def test_a_layer_that_is_never_called(images):
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).eval()
     model.unused = nn.Module()

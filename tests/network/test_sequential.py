@@ -273,3 +273,27 @@ def test_walking_on_the_gpu(skipping, images):
     for layer, twin in zip(here, there, strict=True):
         np.testing.assert_allclose(twin.gram, layer.gram, rtol=1e-6, atol=1e-8)
         np.testing.assert_allclose(twin.g, layer.g, rtol=1e-6, atol=1e-8)
+
+
+def test_a_bad_sample_is_called_by_the_number_given(skipping, images):
+    images[5, 0, 0, 0] = np.inf
+    layers = sequential_layers(skipping, images, find_targets(skipping), damping=1.0, numbers=np.arange(10, 17))
+    with pytest.raises(InputError, match="layer a: its input for sample 15 is not finite"):
+        next(iter(layers))
+
+
+def test_changes_that_float32_cannot_square_are_computed_in_float64(skipping, images):
+    """The first-order term and the offset of the second layer grow as the square of the images."""
+    found = []
+    for size in (1.0, 1e25):
+        skipping.bn.running_mean.zero_()
+        for layer in (skipping.a, skipping.b, skipping.bn):
+            layer.bias.data.zero_()
+        layers = sequential_layers(skipping, images * np.float32(size), find_targets(skipping, ["a", "b"]), damping=1.0)
+        sequence = iter(layers)
+        first = next(sequence)
+        layers.replace(first, 0.5 * first.w_bar)
+        second = next(sequence)
+        found.append((second.g / size**2, second.offset / size**2))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 from cbs_opt.errors import CbsOptError
 from cbs_opt.pruning.allocation import ALLOCATIONS, row_quotas
 from cbs_opt.pruning.sensitivity import sensitivities
+from cbs_opt.pruning.stage import drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import find_targets
 
@@ -16,7 +17,7 @@ def test_prunes_as_many_as_asked_for(conv_network, kind, share):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
     k = int(share * weights.n)
-    found = row_quotas(kind, model, x, weights, k, damping=1e-3, dampening_frac=None)
+    found = row_quotas(kind, model, drawn(x, None, len(x), 0), weights, k, damping=1e-3, dampening_frac=None)
     total = sum(int(quota.sum()) for quota in found.values())
     assert total >= k if kind == "uniform" else total == k
     for target in weights.targets:
@@ -27,7 +28,7 @@ def test_prunes_as_many_as_asked_for(conv_network, kind, share):
 def test_magnitude_counts_the_smallest_weights(conv_network):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
-    found = row_quotas("magnitude", model, x, weights, 40, damping=1e-3, dampening_frac=None)
+    found = row_quotas("magnitude", model, drawn(x, None, len(x), 0), weights, 40, damping=1e-3, dampening_frac=None)
     threshold = np.sort(np.abs(weights.values))[39]
     for name, matrix in weights.matrices().items():
         assert np.array_equal(found[name], (np.abs(matrix) <= threshold).sum(axis=1))
@@ -39,7 +40,10 @@ def test_what_is_pruned_already_counts(conv_network, kind):
     weights = Weights.of(model, find_targets(model))
     mask = np.random.default_rng(0).random(weights.n) < 0.5
     weights = weights.with_values(np.where(mask, weights.values, 0.0), mask)
-    found = row_quotas(kind, weights.into(model), x, weights, weights.pruned + 10, damping=1e-3, dampening_frac=None)
+    found = row_quotas(
+        kind, weights.into(model), drawn(x, None, len(x), 0), weights, weights.pruned + 10,
+        damping=1e-3, dampening_frac=None,
+    )  # fmt: skip
     assert sum(int(quota.sum()) for quota in found.values()) == weights.pruned + 10
     for name, gone in weights.masks().items():
         assert (found[name] >= (~gone).sum(axis=1)).all()
@@ -52,7 +56,7 @@ def test_a_row_that_nobody_feels_is_pruned_first(conv_network):
     with torch.no_grad():
         model[7].weight[:, 2] = 0.0  # output 2 of the second convolution reaches nothing
     weights = Weights.of(model, find_targets(model, ignore=["7"]))
-    found = row_quotas("sensitivity", model, x, weights, 18, damping=1e-3, dampening_frac=None)
+    found = row_quotas("sensitivity", model, drawn(x, None, len(x), 0), weights, 18, damping=1e-3, dampening_frac=None)
     assert found["3"][2] == 18
     assert found["0"].sum() == 0
 
@@ -61,7 +65,7 @@ def test_unknown_allocation_is_named(conv_network):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
     with pytest.raises(CbsOptError, match="did you mean uniform"):
-        row_quotas("unifrom", model, x, weights, 3, damping=1e-3, dampening_frac=None)
+        row_quotas("unifrom", model, drawn(x, None, len(x), 0), weights, 3, damping=1e-3, dampening_frac=None)
 
 
 def test_sensitivities_are_the_squared_derivatives_of_the_outputs(conv_network):
@@ -80,3 +84,13 @@ def test_sensitivities_are_the_squared_derivatives_of_the_outputs(conv_network):
             jacobian = torch.autograd.functional.jacobian(lambda a: tail(a).sum(), answer)[0]  # noqa: B023
             expected = expected + jacobian.square().reshape(len(jacobian), -1).sum(dim=1)
         assert np.allclose(found[name], np.asarray(expected) / len(images), rtol=1e-9), name
+
+
+def test_a_derivative_that_is_not_finite_names_layer_and_sample(conv_network):
+    import torch
+
+    model, x, _ = conv_network
+    with torch.no_grad():
+        model[7].weight.fill_(3e38)
+    with pytest.raises(CbsOptError, match=r"with respect to layer [03] for sample 1\d\d is not finite"):
+        sensitivities(model, x, find_targets(model), numbers=np.arange(100, 112))

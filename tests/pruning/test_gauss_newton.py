@@ -6,6 +6,7 @@ import pytest
 import cbs_opt
 from cbs_opt.errors import CbsOptError
 from cbs_opt.pruning.gauss_newton import _Network
+from cbs_opt.pruning.stage import drawn
 from cbs_opt.pruning.weights import Weights
 from cbs_opt.targets import find_targets
 
@@ -17,7 +18,9 @@ def small(conv_network):
     model, x, y = conv_network
     model = model.double()
     weights = Weights.of(model, find_targets(model))
-    return model, x.astype(np.float64), y, weights, torch.from_numpy(weights.values), _Network(model, x, y, weights, 0)
+    return model, x.astype(np.float64), y, weights, torch.from_numpy(weights.values), _Network(
+        model, drawn(x, y, len(x), 0), weights, 0
+    )
 
 
 def test_product_equals_the_explicit_matrix(small):
@@ -58,7 +61,8 @@ def test_stages_prune_exactly_and_lower_the_loss(digits_network, digits, method)
     mask = pruned.weights.mask
     dense = Weights.of(digits_network, pruned.weights.targets).values
     masked = pruned.weights.with_values(np.where(mask, dense, 0.0), mask)
-    network = _Network(digits_network, digits.train_x, digits.train_y, pruned.weights, 0)
+    samples = drawn(digits.train_x, digits.train_y, len(digits.train_x), 0)
+    network = _Network(digits_network, samples, pruned.weights, 0)
     import torch
 
     assert network.loss(torch.from_numpy(pruned.weights.values)) < network.loss(torch.from_numpy(masked.values))
@@ -93,3 +97,14 @@ def test_pruning_everything_has_the_objective_of_no_weights(small):
 def test_refuses_methods_that_need_a_matrix(digits_network, digits):
     with pytest.raises(CbsOptError, match="magnitude or obd"):
         cbs_opt.prune(digits_network, digits, 0.5, curvature="gauss-newton", method="cbs")
+
+
+def test_a_curvature_that_overflows_names_the_sample_and_the_layer(digits_network, digits):
+    """Gradients of one sample that float32 holds, their squares not."""
+    import torch
+
+    x, y = digits.train_x[:20].copy(), digits.train_y[:20]
+    x[3] *= 1e30
+    y[3] = (digits_network(torch.from_numpy(x[3:4])).argmax() + 1) % 10
+    with pytest.raises(CbsOptError, match=r"the \w+ of sample 3 with respect to fc\d\.weight is not finite"):
+        cbs_opt.prune(digits_network, (x, y), 0.5, curvature="gauss-newton", samples=20, seed=1)

@@ -8,7 +8,7 @@ import pytest
 
 import cbs_opt
 from cbs_opt.collect import gradients
-from cbs_opt.errors import CbsOptError
+from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
 from cbs_opt.network import Data
 
 
@@ -242,14 +242,33 @@ def test_bad_samples_and_weights_are_named(digits_network, digits):
         cbs_opt.prune(digits_network, (digits.train_x[:20], digits.train_y[:19]), 0.5, samples=10)
 
 
-def test_a_gradient_that_is_not_finite_names_the_sample_as_the_user_numbers_it(digits_network, digits):
+@pytest.mark.parametrize(
+    ("curvature", "words"),
+    [
+        ("fisher", r"gradient of sample 7 with respect to fc\d\.weight is not finite"),
+        ("gauss-newton", r"gradient of sample 7 with respect to fc\d\.weight is not finite"),
+        ("gram", "layer fc2: its input for sample 7 is not finite"),
+        ("sequential", "layer fc2: its input for sample 7 is not finite"),
+    ],
+)
+def test_a_bad_sample_is_named_as_the_user_numbers_it(digits_network, digits, curvature, words):
     before = state(digits_network)
     x, y = digits.train_x[:50].copy(), digits.train_y[:50]
     x[7] = 3e38
     for samples in (50, 40):
-        with pytest.raises(CbsOptError, match=r"gradient of sample 7 with respect to fc\d\.weight is not finite"):
-            cbs_opt.prune(digits_network, (x, y), 0.5, samples=samples, seed=1)
+        with pytest.raises(CbsOptError, match=words):
+            cbs_opt.prune(digits_network, (x, y), 0.5, curvature=curvature, samples=samples, seed=1)
     assert all(np.array_equal(before[name], tensor) for name, tensor in digits_network.state_dict().items())
+
+
+@pytest.mark.parametrize("curvature", ["gram", "sequential"])
+@pytest.mark.parametrize("allocation", ["sensitivity", "uniform"])
+def test_a_damping_too_small_for_huge_inputs_names_the_layer(digits_network, digits, curvature, allocation):
+    """The squares of 1e30 are no float32, but float64 takes them."""
+    x = digits.train_x[:50].copy()
+    x[7] *= 1e30
+    with pytest.raises(NotPositiveDefiniteError, match=r"layer fc1: H: not positive definite with the damping 0.001"):
+        cbs_opt.prune(digits_network, x, 0.5, curvature=curvature, allocation=allocation, samples=50)
 
 
 def test_a_dead_layer_is_said_and_can_be_pruned(digits_network, digits):
