@@ -84,17 +84,18 @@ def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float
         found = climb(tensors, problem.Z, tolerance, found)
         evaluations += found.evaluations
         trial = tensors.alpha_of_problem(found.alpha)
-        value, _ = _evaluate(problem, pieces, trial)
+        value, slip, _ = _evaluate(problem, pieces, trial)
         if value > best:
             best, alpha = value, trial
         short = tensors.value_of_problem(found.upper) - best
-        if short <= WORTH_FLOAT64 * tolerance * tensors.value_of_problem(found.scale, 0.0):
+        # Where the best of its kind is about zero, the margin for round-off is all there is between.
+        if short <= max(WORTH_FLOAT64 * tolerance * tensors.value_of_problem(found.scale, 0.0), 2.0 * slip):
             break
     else:
         notes = (f"the dual bound stopped up to {short:.2g} below the best of its kind",) if np.isfinite(short) else ()
     assert found is not None
     if best == -np.inf:
-        best, _ = _evaluate(problem, pieces, alpha)
+        best = _evaluate(problem, pieces, alpha)[0]
     if problem.g is None:
         best = max(best, problem.offset)  # f − offset is a sum of squares
     scores = _scores(problem, pieces, alpha)
@@ -104,14 +105,14 @@ def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float
 def dual_value(problem: PruningProblem, alpha: Vector) -> tuple[float, Vector]:
     """d(α) with its round-off margin subtracted, and a supergradient (m,)."""
     pieces = pieces_of(problem.curvature)
-    value, step = _evaluate(problem, pieces, alpha)
+    value, _, step = _evaluate(problem, pieces, alpha)
     parts = _parts_of(pieces, alpha)
     images = [np.zeros(0) if p.factor is None else p.factor.image(step[p.part]) - a for p, a in parts]
     return value, np.concatenate(images)
 
 
-def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[float, Vector]:
-    """d(α) less its round-off, and d = w − w̄ at which it is attained, shape (n,)."""
+def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[float, float, Vector]:
+    """d(α) less its round-off, that round-off, and d = w − w̄ at which d(α) is attained, shape (n,)."""
     lam, w_bar = _damping(pieces), problem.w_bar
     y, error = _shifted_image(problem, pieces, alpha)
     scores = (y - lam * w_bar) ** 2 / (2.0 * lam)
@@ -125,7 +126,7 @@ def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -
     sums = half_square * max(len(alpha), 1) + float(np.abs(costs).sum()) + float(scores[z].sum()) + abs(problem.offset)
     sums += float((0.5 * lam * w_bar * w_bar).sum())
     slip += float(np.sqrt(problem.n) + 8.0) * EPS * sums
-    return value - slip, np.where(z, -y / lam, -w_bar)
+    return value - slip, slip, np.where(z, -y / lam, -w_bar)
 
 
 def _scores(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> Vector:

@@ -207,3 +207,14 @@ def test_a_search_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_swap, "MOST_ROUNDS", 1)
     outcome = methods()["block-swap"].run(make_problem(5, 3000, 40).at_sparsity(0.9))
     assert outcome.notes == ("block-swap stopped after 1 rounds",)
+
+
+@pytest.mark.parametrize(("kept", "sparsity"), [(40, 0.0), (0, 0.5), (10, 0.5)])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_a_loss_of_nothing_is_no_reason_for_a_note(kept: int, sparsity: float, offset: float) -> None:
+    """Nothing to prune, or enough zeros to prune for free: the bound is the optimum, up to round-off."""
+    problem = make_problem(0, 40, 20)
+    w = np.where(np.arange(40) < kept, problem.w_bar, 0.0)
+    found = solve(replace(problem, w_bar=w, offset=offset).at_sparsity(sparsity), "relaxation")
+    assert found.objective == found.bound == offset
+    assert found.notes == ()
