@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.collect.samples import batches, run
 from cbs_opt.digits import digits_parts
 from cbs_opt.errors import InputError
 from cbs_opt.networks import NETWORKS
@@ -169,38 +170,24 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         raise InputError(f"{file}: {error}") from None
 
 
-MOST_INPUTS = 2**21
-"""Most numbers fed to a network at once, where only its outputs are wanted: 682 CIFAR images."""
-
-
 def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int | None = None) -> float:
     """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode.
 
-    The network computes in its own precision, on its own device, ``batch`` samples at a time.
+    The network computes in its own precision, on its own device, ``batch`` samples at a time (left out: as many as suit
+    the device; on a processor those whose activations about fit its cache).
     """
     import torch
 
     model.eval()
-    weight = next(model.parameters())
-    size = batch or max(1, MOST_INPUTS // max(1, int(np.prod(x.shape[1:]))))
     correct = 0
     with torch.inference_mode():
-        for start in range(0, len(y), size):
-            inputs = torch.from_numpy(x[start : start + size]).to(weight.device)
-            inputs = inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
-            outputs = _outputs(model, inputs)
-            correct += int((outputs.argmax(dim=1).cpu().numpy() == y[start : start + size]).sum())
+        for part in batches(model, x, batch):
+            outputs = run(model, x[part])
+            if outputs.ndim != 2:
+                shape = tuple(outputs.shape)
+                raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed")
+            correct += int((outputs.argmax(dim=1).cpu().numpy() == y[part]).sum())
     return correct / len(y)
-
-
-def _outputs(model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    try:
-        outputs: torch.Tensor = model(inputs)
-    except RuntimeError as error:
-        raise InputError(f"x: the network cannot take samples of shape {tuple(inputs.shape[1:])} ({error})") from None
-    if outputs.ndim != 2:
-        raise InputError(f"the network's output has shape {tuple(outputs.shape)}; class scores (m, classes) are needed")
-    return outputs
 
 
 def _from_factory(name: str) -> torch.nn.Module:

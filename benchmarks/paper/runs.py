@@ -19,8 +19,6 @@ from cbs_opt.network import Data, accuracy, digits_data, load_data, load_network
 from cbs_opt.pruning.weights import Weights
 
 FILES = {"mlpnet": ("mlpnet_mnist.npz", "mnist.npz"), "resnet20": ("resnet20_cifar10.npz", "cifar10.npz")}
-BATCH = 100
-"""Images whose accuracy is measured at once: their activations stay in a processor's cache."""
 VALIDATION_SHARE = 1 / 6
 """Of the training images, cut off at their end, where hyper-parameters are chosen."""
 
@@ -110,4 +108,4 @@ def _dense_accuracy(subject: Subject, data: Data) -> float:
 
 
 def _accuracy(model: Any, data: Data) -> float:
-    return accuracy(model, data.test_x, data.test_y, batch=BATCH)
+    return accuracy(model, data.test_x, data.test_y)

@@ -36,7 +36,7 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
 def batches(model: torch.nn.Module, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
     """Slices of the samples, ``size`` at a time; left out, what suits the model's device."""
     if not len(x):
-        raise InputError("x: holds no samples; curvature needs at least one")
+        raise InputError("x: holds no samples; at least one is needed")
     if size is not None and size < 1:
         raise InputError(f"batch: is {size}; at least 1 is needed")
     most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
