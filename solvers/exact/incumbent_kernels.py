@@ -121,7 +121,7 @@ def greedy(H, c, state, budget):
             fresh[p] = B[p, p]
         sound = True
         while count > budget and sound:
-            cheapest = -1
+            cheapest = np.int64(-1)  # a literal is a type of its own, for which prune_one would be compiled again
             least = np.inf
             for p in range(k):
                 if there[p] and state[order[p]] != KEPT:
