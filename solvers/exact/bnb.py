@@ -25,7 +25,7 @@ from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree
-from cbs_opt.solvers.exact.compiling import announced
+from cbs_opt.solvers.exact.compiling import announced, compiled_beside
 from cbs_opt.solvers.heuristic import greedy_obs
 from cbs_opt.update import obs_update
 from cbs_opt.validate import EPS, Mask, Vector, as_nonnegative
@@ -112,18 +112,31 @@ def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[n
 @cache
 def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first."""
-    from cbs_opt.solvers.exact.bnb_kernels import process
+    from cbs_opt.solvers.bounds.perspective import perspective_bound
+    from cbs_opt.solvers.exact.bnb_kernels import process, support_value
 
-    announced(process, _load)
+    problem = _example()
+    with announced(process) as cold:
+        if cold:
+            block = CenteredBlock.of(problem)
+            support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
+            with compiled_beside(compile_leaves):
+                perspective_bound(problem)
+        run(problem, record=lambda _: None)
+        compile_leaves()
 
 
-def _load() -> None:
-    problem = PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2))
-    run(problem, record=lambda _: None)
+def compile_leaves() -> None:
+    """Load or compile the kernels of incumbents and leaves: about half of all, none of which ``process`` needs."""
+    problem = _example()
     search = _Search(problem, GAP_TOLERANCE, None)
     root = search._heap[0]
     search._few_leaves(root.state, np.zeros(problem.n), 0.0)
     search._tried(root.state, root.D, root.w, scored=True)
+
+
+def _example() -> PruningProblem:
+    return PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

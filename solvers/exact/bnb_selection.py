@@ -77,7 +77,8 @@ def prepare() -> None:
     from cbs_opt.solvers.exact.bnb_selection_kernels import process
 
     problem = PruningProblem(np.arange(1.0, 7.0), np.eye(6) + 0.9, pattern=Cardinality(6, 3))
-    announced(process, lambda: run(problem))
+    with announced(process):
+        run(problem)
 
 
 @dataclass(frozen=True, eq=False)

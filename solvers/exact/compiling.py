@@ -1,10 +1,13 @@
-"""Say so where the kernels of an engine are compiled first."""
+"""The first call of an engine: what is compiled is announced, and takes no longer than it has to."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +15,26 @@ from typing import Any
 
 log = logging.getLogger("cbs_opt")
 
+PATIENCE = 120.0
+"""Seconds to wait for the second process; after that what it has not compiled is compiled here."""
 
-def announced(kernel: Any, first_run: Callable[[], object]) -> None:
-    """Call ``first_run``, which loads or compiles ``kernel``; where the latter, say so."""
+SECOND_PROCESS = """
+import sys
+sys.path[:] = {path!r}
+import gc, os, threading
+gc.disable()
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()  # the first process is gone
+from {module} import {function}
+{function}()
+"""
+
+
+@contextlib.contextmanager
+def announced(kernel: Any) -> Iterator[bool]:
+    """Around the first call of ``kernel``, which loads or compiles it; where the latter, say so.
+
+    Gives whether nothing of it is in the cache yet, so that what is compiled now gets there.
+    """
     notice = "compiling the branch-and-bound kernels, once per installation …"
     module = kernel.py_func.__module__.rsplit(".", 1)[-1]
     cache_path = kernel.stats.cache_path  # None where there is no folder to keep compiled code in
@@ -26,9 +46,53 @@ def announced(kernel: Any, first_run: Callable[[], object]) -> None:
     timer.start()
     try:
         with _uncollected():
-            first_run()
+            yield cache_path is not None and not compiled
     finally:
         timer.cancel()
+
+
+@contextlib.contextmanager
+def compiled_beside(function: Callable[[], object]) -> Iterator[None]:
+    """While the body runs, a second process calls ``function`` and so puts the kernels it needs into the cache.
+
+    Only a help: where there is one core, or no Python to start, or the second process fails, nothing is lost but time.
+    It ends with this process, however that ends.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, without parameters. A kernel of several signatures that both need has to be compiled before: two
+        processes that write different ones at once spoil numba's index.
+    """
+    with contextlib.ExitStack() as stack:
+        process = _second_process(function) if _cores() > 1 else None
+        if process is not None:
+            stack.callback(_end, process)
+        yield
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+
+
+def _second_process(function: Callable[[], object]) -> subprocess.Popen[bytes] | None:
+    if not sys.executable or getattr(sys, "frozen", False):  # embedded, or packed into one program
+        return None
+    code = SECOND_PROCESS.format(path=sys.path, module=function.__module__, function=function.__name__)
+    nowhere = subprocess.DEVNULL
+    with contextlib.suppress(OSError):
+        return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere)
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    with process:  # closes its input, waits
+        pass
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

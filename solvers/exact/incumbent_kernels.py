@@ -121,7 +121,7 @@ def greedy(H, c, state, budget):
             fresh[p] = B[p, p]
         sound = True
         while count > budget and sound:
-            cheapest = np.int64(-1)  # a literal is a type of its own, for which prune_one would be compiled again
+            cheapest = -1
             least = np.inf
             for p in range(k):
                 if there[p] and state[order[p]] != KEPT:
@@ -134,7 +134,8 @@ def greedy(H, c, state, budget):
             there[cheapest] = False
             mask[order[cheapest]] = False
             count -= 1
-            prune_one(B, w, there, cheapest, column)
+            # The literal −1 is a type of its own, for which it would be compiled again.
+            prune_one(B, w, there, np.int64(cheapest), column)
             for p in range(k):
                 if there[p] and not B[p, p] >= SHRUNK * fresh[p]:
                     sound = False
