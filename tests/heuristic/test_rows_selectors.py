@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, Pattern, PruningProblem, Quotas, RowsCurvature, obs_update, solve
 from cbs_opt.errors import InputError
 from cbs_opt.solvers.heuristic import greedy_obs
-from cbs_opt.solvers.heuristic.row_swap import improve_rows
+from cbs_opt.solvers.heuristic.row_swap import _chunks, improve_rows
+from cbs_opt.solvers.layer import Layer
 
 SELECTORS = ["magnitude", "obd", "woodfisher", "greedy-obs", "swap", "sparsegpt", "admm"]
 KINDS = ["layer", "rows", "uneven", "n:m", "forced"]
@@ -122,6 +124,21 @@ def test_order_of_rows_and_units_do_not_matter(name: str) -> None:
     assert (solve(scaled, name).mask.reshape(5, 12) == mask).all()
 
 
+def test_rows_that_keep_few_and_many_weights_are_searched_as_each_alone() -> None:
+    """All pruned and none pruned beside each other, as quotas of a dead layer have it: they are not padded alike."""
+    rows, d, kept = 5, 100, np.array([0, 100, 4, 60, 90])
+    problem = make_layer(rows, d, 3).within(Quotas(np.full(rows, d), d - kept))
+    z = problem.Z.argmax(problem.w_bar**2)
+    layer = Layer.of(problem)
+    parts = [part.tolist() for part in _chunks(layer, torch.from_numpy(z.reshape(rows, d)), torch.arange(rows))]
+    assert parts == [[0, 2], [3, 4, 1]]
+    together = improve_rows(problem, z).reshape(rows, d)
+    assert isinstance(problem.curvature, RowsCurvature)
+    for row, w in enumerate(problem.w_bar.reshape(rows, d)):
+        alone = PruningProblem(w, RowsCurvature(problem.curvature.H, 1)).pruning(int(d - kept[row]))
+        assert (improve_rows(alone, z.reshape(rows, d)[row]) == together[row]).all()
+
+
 def test_rows_relaxation_proves_a_bound_and_its_mask_is_good() -> None:
     problem = make_layer(4, 16, 1).at_sparsity(0.75)
     found = solve(problem, "rows-relaxation")
@@ -151,8 +168,6 @@ def test_options_out_of_range_are_refused() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["greedy-obs", "swap", "sparsegpt", "admm"])
 def test_the_device_does_not_change_the_mask(name: str) -> None:
-    import torch
-
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     problem = make_layer(6, 40, 7).at_sparsity(0.8)
