@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import batches, run
+from cbs_opt.collect.samples import batches, class_scores, run
 from cbs_opt.digits import digits_parts
 from cbs_opt.errors import InputError
 from cbs_opt.networks import NETWORKS
@@ -182,10 +182,7 @@ def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int |
     correct = 0
     with torch.inference_mode():
         for part in batches(model, x, batch):
-            outputs = run(model, x[part])
-            if outputs.ndim != 2:
-                shape = tuple(outputs.shape)
-                raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed")
+            outputs = class_scores(run(model, x[part]))
             correct += int((outputs.argmax(dim=1).cpu().numpy() == y[part]).sum())
     return correct / len(y)
 

@@ -1,16 +1,21 @@
-"""Where the shared data lies, and what is skipped without it."""
+"""Where the shared data lies, and what is skipped without it; the command line in this process; small networks."""
 
 from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from commandline import Cli, Run
 from hypothesis import settings
 
 import cbs_opt
+
+if TYPE_CHECKING:
+    from cbs_opt.network import Data
 
 # Where CI decides, the draws are the same every time; elsewhere each run explores new ones.
 settings.register_profile("ci", derandomize=True)
@@ -53,3 +58,46 @@ def stored(shared_block_file: Path) -> list[tuple[int, float]]:
     """Its proven optima: (number of zeros, value)."""
     with np.load(shared_block_file, allow_pickle=False) as arrays:
         return list(zip(arrays["prune"].tolist(), arrays["optimum"].tolist(), strict=True))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run ``cbs-opt`` with these words."""
+    from cbs_opt.cli import main
+
+    def run(*words: object) -> Run:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return Run(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    from cbs_opt.network import digits_data
+
+    return digits_data()
+
+
+@pytest.fixture
+def digits_network() -> Any:
+    from cbs_opt.network import load_network
+
+    return load_network("digits")
+
+
+@pytest.fixture
+def conv_network() -> tuple[Any, Any, Any]:
+    """conv(1→4) – BN – ReLU – grouped conv(4→4, 2 groups) – ReLU – mean – linear(4→3), and 60 images 6×6."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(4, 4, 3, stride=2, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+    ).eval()  # fmt: skip
+    rng = np.random.default_rng(5)
+    return model, rng.normal(size=(60, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, 60)

@@ -27,13 +27,12 @@ from benchmarks.networks import fuzz
 from benchmarks.networks.instances import FILES, network_instance, synthetic
 from benchmarks.networks.page import write_page
 from benchmarks.networks.timing import peak_bytes, setting, timed
+from benchmarks.recording import Row, replace_rows
 from cbs_opt import FactorCurvature, PruningProblem, lower_bound, solve
 from cbs_opt.environment import environment
 from cbs_opt.errors import UnavailableMethodError
 from cbs_opt.result import Solution, finite_or_none
 from cbs_opt.solvers.device import device_named
-
-Row = dict[str, Any]
 
 KEY = ("part", "instance", "m", "damping", "sparsity", "method", "device")
 """What two rows share of which the later replaces the earlier."""
@@ -165,12 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in PARTS[asked.part](asked):
             fresh.append({"part": asked.part, "cbs-opt": environment()["cbs-opt"], **setting(), **row})
             print(json.dumps(fresh[-1]), file=sys.stderr, flush=True)  # noqa: T201
-    asked.out.mkdir(parents=True, exist_ok=True)
-    log = asked.out / "networks.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    replaced = {_key(row) for row in fresh}
-    rows = [row for row in map(json.loads, lines) if _key(row) not in replaced] + fresh
-    log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = replace_rows(asked.out / "networks.jsonl", fresh, _key)
     print(f"wrote {write_page(rows, asked.out)}")  # noqa: T201
     return 0
 

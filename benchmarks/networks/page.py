@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks import recording
 from benchmarks.exact.summary import short, table
-from cbs_opt.files import write_whole
-
-Row = dict[str, Any]
+from benchmarks.recording import Row
 
 INTRODUCTION = """\
 # Whole networks: what was measured
@@ -22,14 +20,7 @@ gap is about the quadratic model of the loss, not about accuracy."""
 
 def write_page(rows: Sequence[Row], folder: Path) -> Path:
     """Write ``networks.md``; return where."""
-    lines = [INTRODUCTION]
-    for part, section in SECTIONS.items():
-        mine = [row for row in rows if row["part"] == part]
-        if mine:
-            lines += ["", *section(mine)]
-    path = folder / "networks.md"
-    write_whole(path, lambda stream: stream.write(("\n".join(lines) + "\n").encode()))
-    return path
+    return recording.write_page(folder / "networks.md", INTRODUCTION, SECTIONS, rows)
 
 
 def _gaps(rows: Sequence[Row]) -> list[str]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import signal
-import threading
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +14,7 @@ from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Limits
 from cbs_opt.batch.worker import Returned, work
 from cbs_opt.errors import InputError
+from cbs_opt.interrupts import interrupts_ignored
 
 Groups = Iterator[tuple[int, list[dict[str, Any]]]]
 
@@ -151,8 +149,9 @@ def _results(
     """The groups as they come back; ``ahead`` of them are out at a time."""
     from joblib import Parallel, delayed, parallel_config
 
+    watched = contextlib.nullcontext if parent is None else interrupts_ignored
     calls = (delayed(work)(group, tasks, limits, parent) for group, tasks in groups)
-    with _interrupts_ignored(parent is not None), parallel_config(n_jobs=jobs, **backend):
+    with watched(), parallel_config(n_jobs=jobs, **backend):
         streams = Parallel()._backend.supports_return_generator
         way = "generator_unordered" if streams else "list"
         parallel = Parallel(return_as=way, batch_size=1, pre_dispatch=ahead)
@@ -163,31 +162,10 @@ def _results(
                 while part := list(islice(calls, ahead)):
                     yield from parallel(part)
             return
-        with _interrupts_ignored(parent is not None):
+        with watched():
             results = parallel(calls)
         yield from results
     except Exception as error:
         if type(error).__name__ in DEATHS:
             raise WorkersDied from error
         raise
-
-
-@contextlib.contextmanager
-def _interrupts_ignored(wanted: bool) -> Iterator[None]:
-    """Processes started in here ignore Ctrl-C, which reaches all of a terminal: the batch itself ends them."""
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-@contextlib.contextmanager
-def quiet_cancellation() -> Iterator[None]:
-    """Without joblib's remark that tasks were cancelled: after Ctrl-C, or an error told otherwise, that is meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*tasks which were still being processed", category=UserWarning)
-        yield

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cbs_opt.batch.backends import Backend, WorkersDied, backend_of, quiet_cancellation
+from cbs_opt.batch.backends import Backend, WorkersDied, backend_of
 from cbs_opt.batch.plan import Plan
 from cbs_opt.batch.record import record_of
 from cbs_opt.batch.settings import Settings
@@ -19,6 +19,7 @@ from cbs_opt.batch.solver_process import Answer, Limits
 from cbs_opt.batch.tally import Tally
 from cbs_opt.batch.task_queue import TaskQueue
 from cbs_opt.batch.worker import POOL, Returned, work
+from cbs_opt.interrupts import quiet_cancellation
 from cbs_opt.store.reader import open_store
 from cbs_opt.store.rows import FAILED, Record
 from cbs_opt.store.writer import StoreLookup, StoreWriter

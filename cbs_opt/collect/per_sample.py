@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.samples import run
+from cbs_opt.collect.samples import class_scores, run
 from cbs_opt.errors import InputError, TooLargeError
 
 if TYPE_CHECKING:
@@ -216,11 +216,5 @@ def _check_outputs(network: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], c
         for hook in hooks:
             hook.remove()
     if classes:
-        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-            shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-            raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed, or a loss "
-                             "of your own")
-        if y.min() < 0 or y.max() >= outputs.shape[1]:
-            raise InputError(f"y: holds labels from {y.min()} to {y.max()}, but the network has {outputs.shape[1]} "
-                             "outputs")
+        class_scores(outputs, y, otherwise=", or a loss of your own")
     return seen

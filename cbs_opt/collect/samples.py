@@ -54,6 +54,25 @@ def as_inputs(model: torch.nn.Module, x: NDArray[Any]) -> torch.Tensor:
     return inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
 
 
+def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise: str = "") -> torch.Tensor:
+    """A network's outputs, which must be class scores (m, classes), one for each of the labels where they are given.
+
+    Raises
+    ------
+    InputError
+        They are not; ``otherwise`` says what else would do.
+    """
+    import torch
+
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed{otherwise}")
+    if labels is not None and (labels.min() < 0 or labels.max() >= outputs.shape[1]):
+        raise InputError(f"y: holds labels from {labels.min()} to {labels.max()}, but the network has "
+                         f"{outputs.shape[1]} outputs")
+    return outputs
+
+
 def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) -> None:
     """Raise unless the values of every sample are finite.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import as_inputs, batches, run
+from cbs_opt.collect.samples import as_inputs, batches, class_scores, run
 from cbs_opt.errors import InputError
 from cbs_opt.pruning.stage import Clock, Drawn, Stage
 from cbs_opt.pruning.weights import Weights
@@ -183,7 +183,8 @@ class _Network:
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self._x, self._numbers, self._weights = samples.x, samples.numbers, weights
         self._y = torch.from_numpy(np.asarray(samples.y, dtype=np.int64))
-        self._check_outputs()
+        with torch.no_grad():
+            class_scores(run(self._model, self._x[:1]), self._y.numpy())
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self._x))[:CURVATURE_SAMPLES])
         self._x_curved, self._numbers_curved = self._x[chosen], self._numbers[chosen]
         self._generator = torch.Generator().manual_seed(seed)
@@ -193,19 +194,6 @@ class _Network:
     def precision(self) -> str:
         """What the network computes in: 'float32', …"""
         return str(next(self._model.parameters()).dtype).removeprefix("torch.")
-
-    def _check_outputs(self) -> None:
-        """Raise unless the network gives class scores, one for every label."""
-        import torch
-
-        with torch.no_grad():
-            outputs = run(self._model, self._x[:1])
-        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-            shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-            raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed")
-        least, most = int(self._y.min()), int(self._y.max())
-        if least < 0 or most >= outputs.shape[1]:
-            raise InputError(f"y: holds labels from {least} to {most}, but the network has {outputs.shape[1]} outputs")
 
     def loss(self, w: torch.Tensor) -> float:
         """Mean cross-entropy over all samples."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ import numpy as np
 from cbs_opt.comparator import Comparison, compare
 from cbs_opt.environment import environment
 from cbs_opt.errors import CbsOptError, InputError, UnavailableMethodError
+from cbs_opt.interrupts import interrupts_ignored, quiet_cancellation
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec
 from cbs_opt.run import method as find_method
@@ -102,7 +101,7 @@ def run_study(
         for spec in specs:
             if spec.prepare is not None:
                 spec.prepare()  # compiled once here, not once in every worker
-        with _quiet_cancellation(), contextlib.closing(_answers(tasks, options, jobs)) as results:
+        with quiet_cancellation(), contextlib.closing(_answers(tasks, options, jobs)) as results:
             for done, (position, answer) in enumerate(results, 1):
                 task = tasks[position]
                 if isinstance(answer, str):
@@ -202,7 +201,7 @@ def _answers(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     finished = False
-    with _interrupts_ignored(), parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+    with interrupts_ignored(), parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
         results = parallel(delayed(_in_worker)(position, task, options) for position, task in enumerate(tasks))
     try:
@@ -276,24 +275,3 @@ def _accuracies(
         as_trained = [np.where(s.mask, place.problem.w_bar, 0.0) for s, place in zip(found, places, strict=True)]
         test = subject.data.test_x, subject.data.test_y
         yield spec.name, Accuracy(*(accuracy(apply(subject.network, places, w), *test) for w in (updated, as_trained)))
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started in here ignore Ctrl-C, which reaches all of a terminal: the study itself ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-@contextlib.contextmanager
-def _quiet_cancellation() -> Iterator[None]:
-    """Without joblib's remark that tasks were cancelled: after Ctrl-C that is what was asked for."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*tasks which were still being processed", category=UserWarning)
-        yield

@@ -8,28 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from commandline import Cli, Run, make_block
+from commandline import Cli, make_block
 
-from cbs_opt.cli import main
 from cbs_opt.store import open_store
 
 COMMAND = [sys.executable, "-P", "-c", "import sys; from cbs_opt.cli import main; sys.exit(main())", "batch"]
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(cli: Cli) -> Cli:
     """Run ``cbs-opt batch`` with these words."""
-
-    def run(*words: object) -> Run:
-        capsys.readouterr()
-        code = main(["batch", *map(str, words)])
-        printed = capsys.readouterr()
-        return Run(code, printed.out, printed.err)
-
-    return run
+    return partial(cli, "batch")
 
 
 @pytest.fixture

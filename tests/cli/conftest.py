@@ -1,26 +1,11 @@
-"""The command line in this process, and blocks to feed it."""
+"""Blocks to feed the commands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from commandline import Cli, Run, make_block
-
-from cbs_opt.cli import main
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run ``cbs-opt`` with these words."""
-
-    def run(*words: object) -> Run:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return Run(code, printed.out, printed.err)
-
-    return run
+from commandline import make_block
 
 
 @pytest.fixture

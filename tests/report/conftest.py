@@ -1,4 +1,4 @@
-"""The command line in this process, and one browser for all tests that look at a page."""
+"""One browser for all tests that look at a page."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from browser import Chromium, find_chromium
-from commandline import Cli, Run
-
-from cbs_opt.cli import main
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run ``cbs-opt`` with these words."""
-
-    def run(*words: object) -> Run:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return Run(code, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

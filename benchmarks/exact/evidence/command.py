@@ -20,7 +20,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,13 +29,12 @@ from benchmarks.exact.command import of_folder
 from benchmarks.exact.evidence.page import write_page
 from benchmarks.exact.families import FAMILIES, Instance, instances
 from benchmarks.exact.measure import Engine, first_calls, measure, processor_time
+from benchmarks.recording import Row, replace_rows
 from cbs_opt import solve
 from cbs_opt.environment import environment
 from tests.instances import random_problem
 
 GAP = 1e-4
-Row = dict[str, Any]
-
 
 def run_fuzz(asked: argparse.Namespace) -> Iterator[Row]:
     """One row per engine."""
@@ -160,11 +158,6 @@ def main(arguments: list[str] | None = None) -> int:
         for row in PARTS[asked.part](asked):
             fresh.append(shared | row)
             print(json.dumps(row), file=sys.stderr, flush=True)  # noqa: T201
-    asked.out.mkdir(parents=True, exist_ok=True)
-    log = asked.out / "exact.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    replaced = {(row["part"], row.get("n")) for row in fresh}
-    rows = [row for row in map(json.loads, lines) if (row["part"], row.get("n")) not in replaced] + fresh
-    log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = replace_rows(asked.out / "exact.jsonl", fresh, lambda row: (row["part"], row.get("n")))
     print(f"wrote {write_page(rows, asked.out)}")  # noqa: T201
     return 0

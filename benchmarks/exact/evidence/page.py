@@ -6,13 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from benchmarks import recording
 from benchmarks.exact.measure import Record
 from benchmarks.exact.summary import geometric_mean, ratios, short, table
-from cbs_opt.files import write_whole
-
-Row = dict[str, Any]
+from benchmarks.recording import Row
 
 INTRODUCTION = """\
 # Exact engines: what was measured
@@ -27,14 +25,7 @@ SAME = 2e-4
 
 def write_page(rows: Sequence[Row], folder: Path) -> Path:
     """Write ``exact.md``; return where."""
-    lines = [INTRODUCTION]
-    for part, section in SECTIONS.items():
-        mine = [row for row in rows if row["part"] == part]
-        if mine:
-            lines += ["", *section(mine)]
-    path = folder / "exact.md"
-    write_whole(path, lambda stream: stream.write(("\n".join(lines) + "\n").encode()))
-    return path
+    return recording.write_page(folder / "exact.md", INTRODUCTION, SECTIONS, rows)
 
 
 def _fuzz(rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,30 @@
+"""Ctrl-C where joblib's workers do the work: the process that started them ends them, and nobody else takes notice."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Processes started in here ignore Ctrl-C, which reaches all of a terminal: whoever started them ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def quiet_cancellation() -> Iterator[None]:
+    """Without joblib's remark that tasks were cancelled: after Ctrl-C, or an error told otherwise, that is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tasks which were still being processed", category=UserWarning)
+        yield
