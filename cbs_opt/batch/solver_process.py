@@ -93,7 +93,7 @@ class SolverProcess:
         Parameters
         ----------
         ahead : dict, optional
-            The task that will be asked for next: sent at once, so that the process need not wait for it.
+            The task that will be asked for next: sent at once if it is short, so that the process need not wait for it.
 
         Raises
         ------
@@ -115,12 +115,16 @@ class SolverProcess:
 
     def _solve(self, task: dict[str, Any], ahead: dict[str, Any] | None) -> Answer:
         process = self._running()
-        assert process.stdin is not None
-        sent, self._ahead = self._ahead, ahead
+        sent, self._ahead = self._ahead, None
+        following = b"" if ahead is None else frame(ahead)
         try:
-            for message in (None if task is sent else task, ahead):
-                if message is not None:
-                    process.stdin.write(frame(message))
+            if task is not sent:
+                _send(process, frame(task))
+            if 0 < len(following) <= select.PIPE_BUF:
+                # The pipe takes it whole. A longer one would keep us from watching until the process reads on, and it
+                # might wait for us to read its answer.
+                _send(process, following)
+                self._ahead = ahead
         except BrokenPipeError:  # it ended itself for want of work
             raise _Ended(None, self._last_words(), ready=False) from None
         if task["method"] not in self._prepared:
@@ -192,6 +196,14 @@ class SolverProcess:
                 if stream is not None:
                     stream.close()
             self._process = self._ahead = None
+
+
+def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
+    """Write it all, however little the pipe takes at a time."""
+    assert process.stdin is not None
+    rest = memoryview(message)
+    while rest:
+        rest = rest[process.stdin.write(rest) :]
 
 
 def resident(process: int) -> int:

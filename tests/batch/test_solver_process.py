@@ -76,6 +76,20 @@ def test_it_answers_as_solve_does(solver: SolverProcess, small: Path) -> None:
     assert solver.environment["threads"] == "1"
 
 
+def test_long_messages_both_ways_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Tasks and answers that no pipe holds: sent ahead, each side would wait for the other to read."""
+    wide, n = tmp_path / "wide.npz", 20_000
+    rng = np.random.default_rng(0)
+    PruningProblem.from_gradients(rng.normal(size=n), rng.normal(size=(2, n)), damping=1.0).save(wide)
+    tasks = [{**task(wide, "magnitude", f"prune {k}"), "padding": "x" * 300_000} for k in (4, 5, 6)]
+    solver = SolverProcess(Limits())
+    for this, following in zip(tasks, [*tasks[1:], None], strict=True):
+        answer = solver.solve(this, following)
+        assert json.loads(answer.facts)["pruned"] == int(this["asked"].split()[1])
+        assert len(answer.arrays) == n // 8 + 8 * n
+    solver.end()
+
+
 def test_a_task_that_overruns_is_ended_and_the_next_goes_on(solver: SolverProcess, small: Path, long: Path) -> None:
     facts = json.loads(solver.solve(task(long, "enumeration", "prune 10")).facts)
     assert (facts["status"], facts["reason"]) == ("failed", "time limit")
