@@ -70,8 +70,10 @@ def extract(
 
 
 def _show(network: str, extracted: Extraction) -> None:
-    say(f"{network}: {extracted.weights:,} weights of {extracted.layers} layers in {extracted.blocks:,} blocks, "
-        f"{_bytes(extracted.bytes)}, {seconds(extracted.seconds)}")
+    of = f"{extracted.layers} layer{'s' if extracted.layers > 1 else ''}"
+    into = f"{extracted.blocks:,} block{'s' if extracted.blocks > 1 else ''}"
+    say(f"{network}: {extracted.weights:,} weights of {of} in {into}, {_bytes(extracted.bytes)}, "
+        f"{seconds(extracted.seconds)}")
     for note in extracted.notes:
         say(f"  note: {note}")
     say(f"wrote {extracted.manifest}")

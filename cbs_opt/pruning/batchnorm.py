@@ -17,12 +17,18 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
 
     The weights stay as they are, and the model is left in eval mode. Each statistic is the mean over batches,
     weighted by their samples; nothing else that behaves differently in training (dropout) is switched on.
+
+    Raises
+    ------
+    InputError
+        Statistics that are not finite (names the layer).
     """
     import torch
 
     from cbs_opt.collect.samples import as_inputs, batches
 
-    norms = _norms(model)
+    named = _norms(model)
+    norms = list(named.values())
     model.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -35,6 +41,10 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
             model(as_inputs(model, x[part]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    for name, norm in named.items():
+        if not all(bool(value.isfinite().all()) for value in norm.buffers()):
+            raise InputError(f"layer {name}: its batch-normalization statistics over these samples are not finite; "
+                             "look for samples with huge values, or leave reestimate_batchnorm out")
     model.eval()
     return len(norms)
 
@@ -54,11 +64,15 @@ def check_reestimate(model: torch.nn.Module, samples: int) -> None:
         raise InputError("reestimate_batchnorm: a variance needs at least 2 samples; give more of them")
 
 
-def _norms(model: torch.nn.Module) -> list[torch.nn.modules.batchnorm._BatchNorm]:
+def _norms(model: torch.nn.Module) -> dict[str, torch.nn.modules.batchnorm._BatchNorm]:
     import torch
 
     kind = torch.nn.modules.batchnorm._BatchNorm
-    return [module for module in model.modules() if isinstance(module, kind) and module.track_running_stats]
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, kind) and module.track_running_stats
+    }
 
 
 def _without_singles(parts: list[slice]) -> list[slice]:

@@ -19,7 +19,7 @@ def blocks(cli: Cli, tmp_path: Path) -> Path:
     """The last layer of the digits network as 10 rows of 16 weights."""
     run = cli("extract", "--targets", "fc3", "--curvature", "gram", "--samples", 100, "--out", tmp_path / "blocks")
     assert run.code == 0
-    assert "digits: 160 weights of 1 layers in 10 blocks" in run.out
+    assert "digits: 160 weights of 1 layer in 10 blocks" in run.out
     return tmp_path / "blocks"
 
 

@@ -5,6 +5,7 @@ import pytest
 
 import cbs_opt
 from cbs_opt.collect import gradients
+from cbs_opt.errors import InputError
 from cbs_opt.pruning.schedule import sparsities
 
 
@@ -105,3 +106,12 @@ def test_on_the_gpu(digits_network, digits, curvature):
     assert there.bound <= there.objective
     assert there.objective == pytest.approx(here.objective, rel=0.05)
     assert next(digits_network.parameters()).device.type == "cpu"
+
+
+def test_statistics_that_overflow_name_their_layer(conv_network):
+    from cbs_opt.pruning.batchnorm import reestimate
+
+    model, x, _ = conv_network
+    x[3] *= 1e30
+    with pytest.raises(InputError, match=r"layer 1: its batch-normalization statistics .* are not finite"):
+        reestimate(model, x)
