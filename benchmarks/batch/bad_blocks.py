@@ -34,13 +34,14 @@ def bad_blocks(folder: Path, blocks: Path, jobs: int, sparsity: float) -> dict[s
         counts = opened.counts()
         files = {block.id: Path(block.file).name for block in opened.blocks()}
         failed = {
-            files[result.block]: f"{result.reason}: {result.error}" for result in opened.results(status="failed")
+            files[result.block]: f"{result.reason}: {result.error}".replace(f"{place}{os.sep}", "")
+            for result in opened.results(status="failed")
         }
     return {
         "counts": counts,
         "failed": failed,
         "exit_code": run.code,
-        "summary": run.out.splitlines(),
+        "summary": run.out.replace(f"{folder}{os.sep}", "").splitlines(),
         "holds": counts == {"done": len(good), "failed": 5} and run.code == 1 and "5 failed" in run.out,
     }
 

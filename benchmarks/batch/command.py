@@ -1,4 +1,5 @@
-"""The command line of the benchmark: one experiment at a time, its facts as JSON on stdout."""
+"""The command line of the benchmark: one experiment at a time, its facts as JSON on stdout, in DIR/batch.jsonl, and on
+the page DIR/batch.md."""
 
 from __future__ import annotations
 
@@ -11,13 +12,17 @@ from pathlib import Path
 from benchmarks.batch.bad_blocks import bad_blocks
 from benchmarks.batch.blocks import make_blocks
 from benchmarks.batch.killed import killed
+from benchmarks.batch.page import write_page
 from benchmarks.batch.throughput import throughput
+from benchmarks.recording import Row, replace_rows
+from cbs_opt.environment import environment
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one experiment; 1 where it does not show what it should."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
-    parser.add_argument("experiment", choices=("throughput", "killed", "bad"))
+    parser.add_argument("experiment", choices=("throughput", "killed", "bad", "page"))
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("docs/results"))
     parser.add_argument("--blocks", type=int, default=10_000, help="good blocks (default 10000)")
     parser.add_argument("--jobs", type=int, default=2, help="workers (default 2)")
     parser.add_argument("--sparsity", type=float, default=0.8)
@@ -26,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep blocks and stores here (default: a temporary folder)")
     asked = parser.parse_args(arguments)
+    log = asked.out / "batch.jsonl"
+    if asked.experiment == "page":
+        print(f"wrote {write_page(replace_rows(log, [], _part), asked.out)}")  # noqa: T201
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         blocks = folder / f"blocks-{asked.blocks}-{asked.seed}"
@@ -39,4 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             facts = bad_blocks(folder, blocks, asked.jobs, asked.sparsity)
     print(json.dumps(facts, indent=1))  # noqa: T201
+    shared = {"part": asked.experiment, "cbs-opt": environment()["cbs-opt"], "cores": environment()["cores"]}
+    page = write_page(replace_rows(log, [shared | facts], _part), asked.out)
+    print(f"wrote {page}", file=sys.stderr)  # noqa: T201
     return 0 if facts["holds"] else 1
+
+
+def _part(row: Row) -> str:
+    return str(row["part"])

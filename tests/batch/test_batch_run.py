@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -241,10 +242,14 @@ def test_a_batch_killed_again_and_again(tmp_path: Path) -> None:
 
 
 def test_five_bad_blocks_among_good_ones(tmp_path: Path) -> None:
-    from benchmarks.batch.bad_blocks import bad_blocks
+    from benchmarks.batch.command import main
 
-    facts = bad_blocks(tmp_path, small_blocks(tmp_path, 10), jobs=2, sparsity=0.5)
+    small_blocks(tmp_path, 10).rename(tmp_path / "blocks-10-0")
+    assert main(["bad", "--blocks", "10", "--folder", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    (facts,) = map(json.loads, (tmp_path / "out" / "batch.jsonl").read_text(encoding="utf-8").splitlines())
     assert facts["holds"], facts
+    assert str(tmp_path) not in json.dumps(facts)
+    assert "| nan.npz | bad input: nan.npz" in (tmp_path / "out" / "batch.md").read_text(encoding="utf-8")
     assert {name: reason.split(":")[0] for name, reason in facts["failed"].items()} == {
         "corrupt.npz": "bad input", "nan.npz": "bad input", "indefinite.npz": "bad input",
         "zero-bytes.npz": "bad input", "enormous.npz": "memory limit",
