@@ -70,7 +70,7 @@ def _bad(rows: Sequence[Row]) -> list[str]:
         counts, failed = row["counts"], sorted(row["failed"].items())
         lines += [
             "",
-            f"{counts['done']:,} blocks solved; {counts['failed']} failed, with these reasons; exit code {row['exit_code']}.",
+            f"{counts['done']:,} blocks solved; {counts['failed']} failed, as follows; exit code {row['exit_code']}.",
             "",
             *table(["block", "reason"], [[name, why.replace("|", "\\|")] for name, why in failed]),
         ]
