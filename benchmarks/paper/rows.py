@@ -113,6 +113,9 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "layers greedy-obs": Row(
             {"curvature": "sequential", "method": "greedy-obs", "samples": 4_000, "dampening_frac": 1e-3}
         ),
+        "layers greedy-obs 2 stages": Row(
+            {"curvature": "sequential", "method": "greedy-obs", "samples": 4_000, "dampening_frac": 1e-3, "stages": 2}
+        ),
         "layers swap": Row(
             {"curvature": "sequential", "method": "swap", "samples": 4_000, "dampening_frac": 1e-3}
         ),
