@@ -42,6 +42,9 @@ def solve(
     method: Annotated[str, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`.")] = "bnb",
     time_limit: TimeLimit = None,
     gap: Gap = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", help="Threads that search one tree (bnb); 1.")
+    ] = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -67,6 +70,8 @@ def solve(
 
     spec = find_method(method)
     options = limits(time_limit, gap)
+    if threads is not None:
+        options["threads"] = threads
     spec.check_options(options)
     check_outputs(out, certificate, json, inputs=[block])
     if out is not None:

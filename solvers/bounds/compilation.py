@@ -20,13 +20,15 @@ REASSOCIATE = {"reassoc", "contract"}
 
 
 def kernel(*, fast: bool = False) -> Callable[[Any], Any]:
-    """Compile a function with numba, cached on disk; division by zero gives infinity or NaN as in NumPy."""
+    """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy."""
 
     def compile_lazily(function: Any) -> Any:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_folder())
         try:
-            return numba.njit(cache=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(function)
+            return numba.njit(
+                cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False
+            )(function)
         finally:
             numba.config.CACHE_DIR = before
 
@@ -36,7 +38,7 @@ def kernel(*, fast: bool = False) -> Callable[[Any], Any]:
 @cache
 def cache_folder() -> Path:
     """Where compiled kernels of exactly these sources lie: below NUMBA_CACHE_DIR if set, else the user's cache."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(Path(__file__).read_bytes())
     for file in sorted(Path(__file__).parents[1].rglob("*_kernels.py")):
         digest.update(file.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -154,8 +154,8 @@ def newton(R, D, b, w, tau, K, work, L):
 def evaluate(R, D, c, w, K, scores):
     """Bound (B) at w, from below, with its scores s_i = (r_i)²/(2D_i); everything relative to f = 0 at c.
 
-    Returns the bound with the round-off margin of this evaluation subtracted, and the K-th and
-    (K+1)-th largest score (0 ≤ K < m).
+    Returns the bound with the round-off margin of this evaluation subtracted, the K-th and
+    (K+1)-th largest score (0 ≤ K < m), and (w−c)ᵀR(w−c).
 
     Written around c so that nothing cancels: with d = w − c, q = Rd a pruned weight costs
     D_i c_i²/2 − q_i c_i, a kept one −q_i²/(2D_i), and s_i is the difference, (D_i c_i − q_i)²/(2D_i).
@@ -205,24 +205,24 @@ def evaluate(R, D, c, w, K, scores):
             margin += 0.5 * D[i] * c[i] * c[i] + abs(q[i] * c[i])
         slack += error * abs(w[i] - c[i])
         value += cost
-    return value - slack - 4.0 * m * EPS * margin, kth, next_score
+    return value - slack - 4.0 * m * EPS * margin, kth, next_score, quadratic
 
 
 @kernel(fast=True)
-def primal_value(R, D, c, w, K):
-    """The relaxation's objective at w: an upper bound on its optimum, to see how far (B) still is."""
+def primal_value(quadratic, D, c, w, K):
+    """The relaxation's objective at w: an upper bound on its optimum, to see how far (B) still is.
+
+    ``quadratic`` is (w−c)ᵀR(w−c).
+    """
     m = w.shape[0]
     tau = budget_tau(w, D, K)
-    value = 0.0
+    value = 0.5 * quadratic
     for i in range(m):
         d = w[i] - c[i]
-        total = 0.0
-        for j in range(m):
-            total += R[i, j] * (w[j] - c[j])
         z = 1.0
         if tau > 0.0:
             z = min(1.0, abs(w[i]) * np.sqrt(D[i]) / tau)
-        value += 0.5 * d * total + 0.5 * D[i] * d * d
+        value += 0.5 * D[i] * d * d
         if z > 0.0:
             value += 0.5 * D[i] * w[i] * w[i] * (1.0 / z - 1.0)
     return value
@@ -370,9 +370,9 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
     beta = np.empty(m)
     if not tau > 0.0:
         tau = budget_tau(c, D, K)
-    best, best_kth, best_next = evaluate(R, D, c, w, K, best_scores)
+    best, best_kth, best_next, quadratic = evaluate(R, D, c, w, K, best_scores)
     best_tau = tau
-    primal = primal_value(R, D, c, w, K)
+    primal = primal_value(quadratic, D, c, w, K)
     mu = 0.0
     apart = np.inf
     quick = QUICK
@@ -397,12 +397,12 @@ def relax(R, D, b, c, K, w, tau, target, tolerance, rounds, scores, work, L):
                 break
             tau = np.sqrt(2.0 * mu)
         round_number += 1
-        bound, kth, next_score = evaluate(R, D, c, w, K, scores)
+        bound, kth, next_score, quadratic = evaluate(R, D, c, w, K, scores)
         if bound > best:
             best, best_kth, best_next, best_tau = bound, kth, next_score, tau
             assign(best_w, w)
             assign(best_scores, scores)
-        value = primal_value(R, D, c, w, K)
+        value = primal_value(quadratic, D, c, w, K)
         if quick > 0 and not value - bound < SETTLING * apart:
             quick = 0
         apart = value - bound

@@ -27,8 +27,9 @@ def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
     """One coordinate sweep on max gainᵀD + barrier·log det(H − D); D is updated, H − D stays positive definite.
 
     The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i; R⁻¹ follows by a rank-one update, from the last
-    weight to the first so that only its leading part has to. D never
-    falls below ``floor``. Returns False (D untouched) where H − D is not positive definite to begin with.
+    weight to the first so that only its leading part has to, and four updates at a time (until then x holds the rows
+    that they need). D never falls below ``floor``. Returns False (D untouched) where H − D is not positive definite to
+    begin with.
     """
     m = D.shape[0]
     for i in range(m):
@@ -38,19 +39,30 @@ def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
     if not cholesky(work, L):
         return False
     cholesky_inverse(L, inverse)
-    column = np.empty(m)
-    for i in range(m - 1, -1, -1):
-        step = max(1.0 / inverse[i, i] - barrier / gain[i], floor[i] - D[i])
-        shrink = 1.0 - step * inverse[i, i]
-        if step == 0.0 or shrink <= 1e-12:
-            continue
-        for j in range(i):
-            column[j] = inverse[i, j]
-        for j in range(i):
-            factor = step / shrink * column[j]
+    x = np.empty((4, m))
+    taken = np.zeros(4)
+    for top in range(m - 1, -1, -4):
+        low = max(top - 3, 0)
+        for p in range(top - low + 1):
+            i = top - p
+            for j in range(i + 1):
+                x[p, j] = inverse[i, j]
+            for q in range(p):
+                factor = taken[q] * x[q, i]
+                for j in range(i + 1):
+                    x[p, j] += factor * x[q, j]
+            step = max(1.0 / x[p, i] - barrier / gain[i], floor[i] - D[i])
+            shrink = 1.0 - step * x[p, i]
+            taken[p] = 0.0
+            if step != 0.0 and shrink > 1e-12:
+                taken[p] = step / shrink
+                D[i] += step
+        if low == 0:
+            break
+        for j in range(low):
+            f0, f1, f2, f3 = taken[0] * x[0, j], taken[1] * x[1, j], taken[2] * x[2, j], taken[3] * x[3, j]
             for k in range(j + 1):
-                inverse[j, k] += factor * column[k]
-        D[i] += step
+                inverse[j, k] += f0 * x[0, k] + f1 * x[1, k] + f2 * x[2, k] + f3 * x[3, k]
     return True
 
 

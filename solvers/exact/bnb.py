@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.errors import InputError
 from cbs_opt.patterns import Cardinality
 from cbs_opt.problem import PruningProblem
 from cbs_opt.registry import MethodSpec, Objective
@@ -67,6 +68,7 @@ def run(
     memory_limit: float = 2e9,
     start: Any = None,
     progress: tree.Progress | None = None,
+    threads: int = 1,
     record: Callable[[NodeRecord], None] | None = None,
 ) -> Outcome:
     """Search until the gap is closed or a limit is reached.
@@ -84,15 +86,27 @@ def run(
         A mask in Z to begin with, beside the one of greedy OBS.
     progress : callable, optional
         ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+    threads : int
+        That search a tree together once it has grown to some hundred nodes. Another number may take another path to
+        an equally good mask; the same number takes the same.
     record : callable, optional
         Called with every processed node. Screened nodes are then not reduced a second time at once, so
         that each record stands for one bound.
+
+    Raises
+    ------
+    InputError
+        A limit or a number of threads that is none; records of more than one thread.
     """
+    threads = tree.checked_threads(threads)
+    if record is not None and threads > 1:
+        raise InputError(f"threads: is {threads}; nodes are recorded by one thread only, leave out threads or record")
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(
         _Search(problem, gap, record), problem, bytes_per_weight=BYTES_PER_WEIGHT, time_limit=time_limit,
         node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
+        threads=threads,
     )  # fmt: skip
 
 
@@ -172,9 +186,14 @@ class _Node(NamedTuple):
     tau: float
     share: float
 
+    def __lt__(self, other: Any, /) -> bool:
+        return (self.bound, self.age) < (other.bound, other.age)  # brothers are as old as one another
+
 
 class _Search(tree.TreeSearch[_Node]):
     """The tree of one problem. Values are in the block's units."""
+
+    shared_from = max(BEGINNINGS)
 
     def __init__(self, problem: PruningProblem, gap: float, record: Callable[[NodeRecord], None] | None) -> None:
         super().__init__(floor=0.0)
@@ -250,6 +269,11 @@ class _Search(tree.TreeSearch[_Node]):
             _Node(bound, self.nodes, self.nodes - 1, kept, D, w, tau, share),
             _Node(bound, self.nodes, self.nodes - 1, pruned, D, w, tau, share),
         )
+
+    def _learn(self, one: _Search) -> None:
+        mask = one.mask if one._rank < self._rank else self.mask
+        super()._learn(one)
+        self.mask, self._rank = mask, min(self._rank, one._rank)
 
     def _rounds(self, node: _Node) -> tuple[_Node, int]:
         """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""

@@ -340,7 +340,7 @@ def try_leaves(H, c, pull, size, state, D, w, scored, budget, cutoff, doubt):
         factor = np.empty((m, m))
         if certify_splitting(HF, DF, splitting_shift(H, HF), R, work, factor) < 0:
             return False, 0.0, base
-        own, _, _ = evaluate(R, DF, cF, wF, K, scores)
+        own, _, _, _ = evaluate(R, DF, cF, wF, K, scores)
         own += value - node_margin(H, d, order, kept, wF, cF)
         slack = cutoff - own + 2.0 * doubt_of_scores(R, DF, wF, cF, scores)
     rank = ascending(scores)

@@ -2,20 +2,24 @@
 
 The tree is searched by dives (the child an engine prefers) and, where a dive ends, from the node with the lowest
 bound. Whenever the search stops, the incumbent is feasible and the lowest bound of the open nodes is valid.
+Several threads may search a tree together (``team``).
 """
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from cbs_opt.errors import PatternError
+from cbs_opt.errors import InputError, PatternError
 from cbs_opt.problem import PruningProblem
 from cbs_opt.result import Outcome, TerminationCondition
+from cbs_opt.solvers.exact.team import ROUND, Team, team
 from cbs_opt.validate import Mask, as_mask, as_nonnegative
 
 OPEN_NODE = 500
@@ -49,12 +53,15 @@ class TreeSearch(ABC, Generic[Node]):
     """
 
     mask: Mask
+    shared_from = 1
+    """After so many nodes several threads may take part."""
 
     def __init__(self, floor: float) -> None:
         self._floor = floor
         self._value = self._cutoff = self._closed = math.inf
         self._heap: list[Node] = []
         self._dive: Node | None = None
+        self._lent: list[Node] = []
         self.nodes = 0
 
     @abstractmethod
@@ -79,6 +86,8 @@ class TreeSearch(ABC, Generic[Node]):
             lowest = min(lowest, self._heap[0].bound)
         if self._dive is not None:
             lowest = min(lowest, self._dive.bound)
+        for node in self._lent:
+            lowest = min(lowest, node.bound)
         return self.in_units_of_f(max(lowest, self._floor))
 
     @property
@@ -87,24 +96,73 @@ class TreeSearch(ABC, Generic[Node]):
         return len(self._heap)
 
     def explore(
-        self, time_limit: float | None, node_limit: int | None, most_open: int, progress: Progress | None
+        self,
+        time_limit: float | None,
+        node_limit: int | None,
+        most_open: int,
+        progress: Progress | None,
+        threads: int = 1,
     ) -> TerminationCondition:
         """Process nodes until none can beat the incumbent, or a limit or Ctrl-C ends it."""
         started = reported = time.perf_counter()
+        deadline = math.inf if time_limit is None else started + time_limit
         try:
-            while self._select():
-                now = time.perf_counter()
-                if time_limit is not None and now - started >= time_limit:
-                    return TerminationCondition.TIME_LIMIT
-                if (node_limit is not None and self.nodes >= node_limit) or len(self._heap) >= most_open:
-                    return TerminationCondition.ITERATION_LIMIT
-                if progress is not None and now - reported >= REPORT_EVERY:
-                    progress(self.nodes, self.in_units_of_f(self._value), self.bound())
-                    reported = now
-                self._process()
+            with team(threads) as several:
+                while self._select():
+                    now = time.perf_counter()
+                    if now >= deadline:
+                        return TerminationCondition.TIME_LIMIT
+                    if (node_limit is not None and self.nodes >= node_limit) or len(self._heap) >= most_open:
+                        return TerminationCondition.ITERATION_LIMIT
+                    if progress is not None and now - reported >= REPORT_EVERY:
+                        progress(self.nodes, self.in_units_of_f(self._value), self.bound())
+                        reported = now
+                    if several is None or self.nodes < self.shared_from or not self._heap:
+                        self._process()
+                    else:
+                        self._share(several, deadline, node_limit)
         except KeyboardInterrupt:
             return TerminationCondition.INTERRUPTED
         return TerminationCondition.CONVERGED
+
+    def _share(self, several: Team, deadline: float, node_limit: int | None) -> None:
+        """One round: the node of the dive and the next of the heap are lent to searches of their own."""
+        left = math.inf if node_limit is None else node_limit - self.nodes
+        each = int(max(1, min(ROUND, left // several.threads)))
+        # Entered before they leave: an interrupt in between must not lose one.
+        assert self._dive is not None, "selected before"
+        self._lent.append(self._dive)
+        self._dive = None
+        while self._heap and len(self._lent) < min(several.threads, left):
+            self._lent.append(self._heap[0])
+            heapq.heappop(self._heap)
+        searches = [self._of(node, self.nodes + place * each) for place, node in enumerate(self._lent)]
+
+        def work(one: TreeSearch[Node], stop: threading.Event) -> None:
+            last = one.nodes + each
+            while one.nodes < last and not stop.is_set() and time.perf_counter() < deadline and one._select():
+                one._process()
+
+        before = self.nodes
+        several.round(work, searches)
+        for place, one in enumerate(searches):
+            for node in one._heap if one._dive is None else [*one._heap, one._dive]:
+                heapq.heappush(self._heap, node)
+            self.nodes += one.nodes - (before + place * each)
+            self._learn(one)
+        self._lent = []
+
+    def _of(self, node: Node, nodes: int) -> TreeSearch[Node]:
+        """A search of the subtree of ``node`` with what is known here, its nodes counted from ``nodes``."""
+        one = copy.copy(self)
+        one._heap, one._lent, one._dive, one.nodes = [], [], node, nodes
+        return one
+
+    def _learn(self, one: Any) -> None:
+        """Take over what the search ``one`` of a subtree has found: a better incumbent, closed leaves."""
+        if one._value < self._value:
+            self.mask, self._value, self._cutoff = one.mask, one._value, one._cutoff
+        self._closed = min(self._closed, one._closed)
 
     def _select(self) -> bool:
         """Have a node to work on: the dive goes on, or starts anew at the lowest bound. False: the tree is done."""
@@ -139,6 +197,13 @@ def checked_time_limit(time_limit: float | None) -> float | None:
     return as_nonnegative(time_limit, "time_limit")
 
 
+def checked_threads(threads: int) -> int:
+    """``threads``, a whole number of at least 1."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads: is {threads!r}; a whole number of at least 1 is needed")
+    return threads
+
+
 def search(
     tree: TreeSearch[Any],
     problem: PruningProblem,
@@ -149,6 +214,7 @@ def search(
     memory_limit: float,
     start: Any,
     progress: Progress | None,
+    threads: int = 1,
 ) -> Outcome:
     """Offer the mask ``start``, explore ``tree`` within the limits, and say how it ended.
 
@@ -163,7 +229,7 @@ def search(
             raise PatternError(f"start: keeps {int(mask.sum())} weights and is outside the pattern ({problem.Z})")
         tree.offer(mask)
     most_open = int(memory_limit / (OPEN_NODE + bytes_per_weight * problem.n))
-    termination = tree.explore(time_limit, node_limit, most_open, progress)
+    termination = tree.explore(time_limit, node_limit, most_open, progress, threads)
     notes: tuple[str, ...] = ()
     if termination is TerminationCondition.ITERATION_LIMIT and tree.open_nodes >= most_open:
         notes = (f"stopped at {tree.open_nodes:,} open nodes, the memory limit of {memory_limit:.3g} bytes",)

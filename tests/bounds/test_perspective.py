@@ -99,7 +99,7 @@ def test_any_point_certifies(seed: int, n: int) -> None:
     R = H - np.diag(D)
     K = int(rng.integers(1, n))
     scores = np.empty(n)
-    bound, kth, following = relaxation.evaluate(R, D, c, w, K, scores)
+    bound, kth, following, _ = relaxation.evaluate(R, D, c, w, K, scores)
     b, v = H @ c, R @ w
     s = (b - v) ** 2 / (2 * D)
     top = np.sort(s)[::-1]

@@ -1,0 +1,52 @@
+"""Threads that search one tree together, in rounds.
+
+In a round each takes an open node and searches its subtree for ``ROUND`` nodes as if it were alone; all wait for the
+last. What comes out depends on how many threads there are, never on which of them was faster. The kernels run without
+Python's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+ROUND = 16
+"""Nodes of a thread between two meetings: on average none then waits long for the others."""
+
+Member = TypeVar("Member")
+Work = Callable[[Member, threading.Event], object]
+
+
+class Team:
+    """``threads`` threads; ``stop`` tells them to leave their round early."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cbs-opt")
+
+    def round(self, work: Work[Member], members: list[Member]) -> None:
+        """``work(member, stop)`` for all members at once; waits for the last."""
+        for done in [self._pool.submit(work, member, self._stop) for member in members]:
+            done.result()
+
+    def leave(self) -> None:
+        """Have the threads end: at most one node each from now."""
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def team(threads: int) -> Iterator[Team | None]:
+    """A team of several threads; None for one, which needs none."""
+    if threads == 1:
+        yield None
+        return
+    several = Team(threads)
+    try:
+        yield several
+    finally:
+        several.leave()
