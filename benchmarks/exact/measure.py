@@ -50,7 +50,8 @@ class Engine:
         head, *rest = text.split(":")
         if head == "pyomo" and rest:
             head = f"pyomo:{rest.pop(0)}"
-        return cls(text, head, dict(option.split("=", 1) for option in rest))
+        options = (option.split("=", 1) for option in rest)
+        return cls(text, head, {name: int(value) if value.isdecimal() else value for name, value in options})
 
     def told(self, time_limit: float, gap: float) -> dict[str, Any]:
         """Its options, with the limits where it has such options."""

@@ -1,8 +1,8 @@
 """Threads that search one tree together, in rounds.
 
-In a round each takes an open node and searches its subtree for ``ROUND`` nodes as if it were alone; all wait for the
-last. What comes out depends on how many threads there are, never on which of them was faster. The kernels run without
-Python's lock.
+In a round each takes ``HAND`` open nodes and searches their subtrees for ``ROUND`` nodes as if it were alone; all wait
+for the last. What comes out depends on how many threads there are, never on which of them was faster. The kernels
+run without Python's lock.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-ROUND = 16
+ROUND = 32
 """Nodes of a thread between two meetings: on average none then waits long for the others."""
+HAND = 4
+"""Open nodes that a thread takes: the subtree of one may be done early."""
 
 Member = TypeVar("Member")
 Work = Callable[[Member, threading.Event], object]

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from cbs_opt.errors import InputError, PatternError
 from cbs_opt.problem import PruningProblem
 from cbs_opt.result import Outcome, TerminationCondition
-from cbs_opt.solvers.exact.team import ROUND, Team, team
+from cbs_opt.solvers.exact.team import HAND, ROUND, Team, team
 from cbs_opt.validate import Mask, as_mask, as_nonnegative
 
 OPEN_NODE = 500
@@ -126,17 +126,18 @@ class TreeSearch(ABC, Generic[Node]):
         return TerminationCondition.CONVERGED
 
     def _share(self, several: Team, deadline: float, node_limit: int | None) -> None:
-        """One round: the node of the dive and the next of the heap are lent to searches of their own."""
+        """One round: the node of the dive and the next of the heap are lent to searches of their own, dealt in turn."""
         left = math.inf if node_limit is None else node_limit - self.nodes
         each = int(max(1, min(ROUND, left // several.threads)))
         # Entered before they leave: an interrupt in between must not lose one.
         assert self._dive is not None, "selected before"
         self._lent.append(self._dive)
         self._dive = None
-        while self._heap and len(self._lent) < min(several.threads, left):
+        members = int(min(several.threads, left, 1 + len(self._heap)))
+        while self._heap and len(self._lent) < HAND * members:
             self._lent.append(self._heap[0])
             heapq.heappop(self._heap)
-        searches = [self._of(node, self.nodes + place * each) for place, node in enumerate(self._lent)]
+        searches = [self._of(self._lent[place::members], self.nodes + place * each) for place in range(members)]
 
         def work(one: TreeSearch[Node], stop: threading.Event) -> None:
             last = one.nodes + each
@@ -152,10 +153,12 @@ class TreeSearch(ABC, Generic[Node]):
             self._learn(one)
         self._lent = []
 
-    def _of(self, node: Node, nodes: int) -> TreeSearch[Node]:
-        """A search of the subtree of ``node`` with what is known here, its nodes counted from ``nodes``."""
+    def _of(self, open_nodes: list[Node], nodes: int) -> TreeSearch[Node]:
+        """A search of the subtrees of ``open_nodes`` with what is known here, its nodes counted from ``nodes``."""
         one = copy.copy(self)
-        one._heap, one._lent, one._dive, one.nodes = [], [], node, nodes
+        one._dive, *one._heap = open_nodes
+        heapq.heapify(one._heap)
+        one._lent, one.nodes = [], nodes
         return one
 
     def _learn(self, one: Any) -> None:

@@ -36,6 +36,7 @@ from tests.instances import random_problem
 
 GAP = 1e-4
 
+
 def run_fuzz(asked: argparse.Namespace) -> Iterator[Row]:
     """One row per engine."""
     for engine in ("bnb", "bnb-selection"):
@@ -76,11 +77,11 @@ def run_families(asked: argparse.Namespace) -> Iterator[Row]:
 
 
 def run_chunks(asked: argparse.Namespace) -> Iterator[Row]:
-    """One of each layer, at three sparsities."""
+    """One of each layer, at three sparsities, on one thread and on two."""
     for n in (100, 128):
         for sparsity in (0.5, 0.8, 0.9):
             for instance in chunks(asked.data, n, 1e-3, sparsity, asked.seed):
-                yield from _timed(instance, ("bnb",), asked.time_limit)
+                yield from _timed(instance, ("bnb", "bnb:threads=2"), asked.time_limit)
 
 
 def run_cold(asked: argparse.Namespace) -> Iterator[Row]:

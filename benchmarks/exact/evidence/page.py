@@ -146,6 +146,7 @@ def _median_cpu(records: Sequence[Record]) -> str:
 
 
 def _chunks(rows: Sequence[Row]) -> list[str]:
+    keys = ("seconds", "cpu", "nodes", "gap")
     return [
         "## Fisher blocks of 100–128 weights, damping 1e-3",
         "",
@@ -153,10 +154,9 @@ def _chunks(rows: Sequence[Row]) -> list[str]:
         f"{rows[0]['time_limit']:g} wall seconds.",
         "",
         *table(
-            ["chunk", "s", "CPU s", "nodes", "gap", "status"],
+            ["chunk", "engine", "s", "CPU s", "nodes", "gap", "status"],
             [
-                [r["instance"], short(r["seconds"]), short(r["cpu"]), r["nodes"], short(r["gap"]), r["status"]]
-                for r in rows
+                [row["instance"], row["engine"], *(short(row[key]) for key in keys), row["status"]] for row in rows
             ],
         ),
     ]
