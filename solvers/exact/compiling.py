@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 log = logging.getLogger("cbs_opt")
 
 PATIENCE = 120.0
-"""Seconds to wait for the second process; after that what it has not compiled is compiled here."""
+"""Seconds to wait for another process; after that what it has not compiled is compiled here."""
 
 SECOND_PROCESS = """
 import sys
@@ -33,22 +34,57 @@ from {module} import {function}
 def announced(kernel: Any) -> Iterator[bool]:
     """Around the first call of ``kernel``, which loads or compiles it; where the latter, say so.
 
-    Gives whether nothing of it is in the cache yet, so that what is compiled now gets there.
+    Of several processes that have to compile, as the workers of a batch, one does and the others wait for it. Gives
+    whether nothing of it is in the cache yet, so that what is compiled now gets there.
     """
     notice = "compiling the branch-and-bound kernels, once per installation …"
     module = kernel.py_func.__module__.rsplit(".", 1)[-1]
     cache_path = kernel.stats.cache_path  # None where there is no folder to keep compiled code in
     pattern = f"{module}.{kernel.py_func.__name__}-*.nbi"
-    compiled = cache_path is not None and any(Path(cache_path).glob(pattern))
+
+    def compiled() -> bool:
+        return cache_path is not None and any(Path(cache_path).glob(pattern))
+
     # An index that is there may still be of an older version: then the notice comes when it takes long.
-    timer = threading.Timer(5.0 if compiled else 0.0, log.warning, [notice])
+    timer = threading.Timer(5.0 if compiled() else 0.0, log.warning, [notice])
     timer.daemon = True
     timer.start()
     try:
-        with _uncollected():
-            yield cache_path is not None and not compiled
+        with contextlib.ExitStack() as stack:
+            if cache_path is not None and not compiled():
+                stack.enter_context(_one_at_a_time(Path(cache_path)))
+            stack.enter_context(_uncollected())
+            yield cache_path is not None and not compiled()
     finally:
         timer.cancel()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for processes that compile into ``folder``, for ``PATIENCE`` at most; meanwhile no other one begins.
+
+    Only a help: where files cannot be locked several processes compile the same.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file = stack.enter_context((folder / "compiling.lock").open("w"))
+            deadline = time.monotonic() + PATIENCE
+            while not _locked(file) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock of ``file``, which ends when it is closed; False where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -151,3 +151,41 @@ def test_what_is_in_the_cache_is_not_compiled_by_two(tmp_path: Path, index: str,
         kernel = SimpleNamespace(py_func=process, stats=SimpleNamespace(cache_path=folder))
         with compiling.announced(kernel) as found:
             assert found is expected
+
+
+def test_of_several_processes_one_compiles_and_the_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def process() -> None: ...
+
+    process.__module__ = "cbs_opt.solvers.exact.bnb_kernels"
+    kernel = SimpleNamespace(py_func=process, stats=SimpleNamespace(cache_path=str(tmp_path)))
+    waited = []
+    with (tmp_path / "compiling.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def ready(seconds: float) -> None:  # the other process is done while this one waits
+            waited.append(seconds)
+            (tmp_path / "bnb_kernels.process-1.py311.nbi").touch()
+            fcntl.flock(other, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(compiling.time, "sleep", ready)
+        with compiling.announced(kernel) as cold:
+            assert not cold
+            assert len(waited) == 1
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this one holds it now
+    with (tmp_path / "compiling.lock").open("w") as free:
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_process_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process() -> None: ...
+
+    process.__module__ = "cbs_opt.solvers.exact.bnb_kernels"
+    kernel = SimpleNamespace(py_func=process, stats=SimpleNamespace(cache_path=str(tmp_path)))
+    monkeypatch.setattr(compiling, "PATIENCE", 0.0)
+    with (tmp_path / "compiling.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with compiling.announced(kernel) as cold:
+            assert cold
