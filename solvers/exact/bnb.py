@@ -100,7 +100,7 @@ def run(
     """
     threads = tree.checked_threads(threads)
     if record is not None and threads > 1:
-        raise InputError(f"threads: is {threads}; nodes are recorded by one thread only, leave out threads or record")
+        raise InputError(f"threads: is {threads}; nodes are recorded, as for a certificate, by one thread only: give 1")
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(

@@ -110,5 +110,5 @@ def test_a_number_of_threads_that_is_none(threads: object) -> None:
 
 
 def test_records_are_of_one_thread() -> None:
-    with pytest.raises(InputError, match="recorded by one thread only"):
+    with pytest.raises(InputError, match="by one thread only"):
         cbs_opt.solve(gram(8, 20, 1e-2).pruning(4), "bnb", threads=2, record=lambda _: None)
