@@ -19,7 +19,8 @@ def interrupts_ignored() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if handler is not None:  # not one of Python's
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager

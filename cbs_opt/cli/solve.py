@@ -43,7 +43,7 @@ def solve(
     time_limit: TimeLimit = None,
     gap: Gap = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", help="Threads that search one tree (bnb); 1.")
+        int | None, typer.Option("--threads", metavar="N", help="Threads that search one tree (bnb; default 1).")
     ] = None,
     seed: Seed = 0,
     out: Annotated[

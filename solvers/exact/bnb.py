@@ -53,7 +53,8 @@ LEAST_SHARE = 0.01
 PASSES = 1
 """How often a node is reduced again once screening fixed something."""
 RESTARTS = (30, 300, 3000)
-"""After so many nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points."""
+"""At these nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points. (Several threads
+leave out node numbers, and with them some of these.)"""
 SEARCHES = 10
 BYTES_PER_WEIGHT = 17
 """Of an open node: state, splitting, warm start."""
@@ -370,7 +371,10 @@ class _Search(tree.TreeSearch[_Node]):
             if rank < self._rank:
                 self._rank, self.mask = rank, candidate
             self._value = min(self._value, value)
-        self._cutoff = self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
+        # Never above an earlier one, which discarded nodes: with a gap above 1 it might rise as the value falls.
+        self._cutoff = min(
+            self._cutoff, self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
+        )
 
 
 SPEC = MethodSpec(

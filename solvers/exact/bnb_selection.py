@@ -199,7 +199,8 @@ class _Search(tree.TreeSearch[_Node]):
         if value < self._value:
             self._value, self.mask = value, ~pruned
             change = self.in_units_of_f(value)
-            self._cutoff = value - 0.9 * self._gap * abs(change) / self._block.scale
+            # Never above an earlier one, as in bnb.
+            self._cutoff = min(self._cutoff, value - 0.9 * self._gap * abs(change) / self._block.scale)
 
 
 def first_splitting(block: SelectionBlock) -> Vector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,15 +28,25 @@ class Team:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._stop = threading.Event()
+        self._working: list[Future[object]] = []
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cbs-opt")
 
     def round(self, work: Work[Member], members: list[Member]) -> None:
         """``work(member, stop)`` for all members at once; waits for the last."""
-        for done in [self._pool.submit(work, member, self._stop) for member in members]:
+        self._working.clear()
+        for member in members:
+            self._working.append(self._pool.submit(work, member, self._stop))
+        for done in self._working:
             done.result()
 
+    def rest(self) -> None:
+        """Have nobody at work any more: where a round was broken off, at most one node each from now."""
+        if any(not one.done() for one in self._working):
+            self._stop.set()
+            wait(self._working)
+
     def leave(self) -> None:
-        """Have the threads end: at most one node each from now."""
+        """Have the threads end."""
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -26,6 +26,7 @@ OPEN_NODE = 500
 """Bytes of an open node beside its arrays."""
 REPORT_EVERY = 0.25
 """Seconds between two calls of the progress callback."""
+MOST_THREADS = 256
 
 Progress = Callable[[int, float, float], None]
 
@@ -145,12 +146,17 @@ class TreeSearch(ABC, Generic[Node]):
                 one._process()
 
         before = self.nodes
-        several.round(work, searches)
-        for place, one in enumerate(searches):
+        try:
+            several.round(work, searches)
+        finally:
+            several.rest()
+            for place, one in enumerate(searches):
+                self.nodes += one.nodes - (before + place * each)
+                self._learn(one)
+        # Where the round was interrupted, what was lent stays open, its subtrees are left as they were.
+        for one in searches:
             for node in one._heap if one._dive is None else [*one._heap, one._dive]:
                 heapq.heappush(self._heap, node)
-            self.nodes += one.nodes - (before + place * each)
-            self._learn(one)
         self._lent = []
 
     def _of(self, open_nodes: list[Node], nodes: int) -> TreeSearch[Node]:
@@ -164,7 +170,8 @@ class TreeSearch(ABC, Generic[Node]):
     def _learn(self, one: Any) -> None:
         """Take over what the search ``one`` of a subtree has found: a better incumbent, closed leaves."""
         if one._value < self._value:
-            self.mask, self._value, self._cutoff = one.mask, one._value, one._cutoff
+            self.mask, self._value = one.mask, one._value
+        self._cutoff = min(self._cutoff, one._cutoff)
         self._closed = min(self._closed, one._closed)
 
     def _select(self) -> bool:
@@ -201,9 +208,9 @@ def checked_time_limit(time_limit: float | None) -> float | None:
 
 
 def checked_threads(threads: int) -> int:
-    """``threads``, a whole number of at least 1."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads: is {threads!r}; a whole number of at least 1 is needed")
+    """``threads``, a whole number from 1 to ``MOST_THREADS``."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads: is {threads!r}; a whole number from 1 to {MOST_THREADS} is needed")
     return threads
 
 

@@ -73,15 +73,16 @@ def test_an_interrupt_within_a_round_loses_no_node(shared_at_once: None, monkeyp
 
     def interrupted(self: team.Team, work: object, members: list[object]) -> None:
         rounds.append(len(members))
+        whole(self, work, members)  # type: ignore[arg-type]
         if len(rounds) == 5:
             raise KeyboardInterrupt
-        whole(self, work, members)  # type: ignore[arg-type]
 
     whole = team.Team.round
     monkeypatch.setattr(team.Team, "round", interrupted)
     stopped = cbs_opt.solve(problem, "bnb", threads=2)
     assert stopped.termination_condition is TerminationCondition.INTERRUPTED
     assert max(rounds) == 2
+    assert stopped.nodes > len(rounds)
     assert stopped.bound <= optimum <= stopped.objective * (1 + 1e-12)
 
 
@@ -103,9 +104,9 @@ def test_without_shared_nodes_before_the_tree_has_grown() -> None:
     assert bnb._Search.shared_from >= max(bnb.BEGINNINGS)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 257, 1.5, True, "2"])
 def test_a_number_of_threads_that_is_none(threads: object) -> None:
-    with pytest.raises(InputError, match=r"threads: is .*; a whole number of at least 1 is needed"):
+    with pytest.raises(InputError, match=r"threads: is .*; a whole number from 1 to 256 is needed"):
         cbs_opt.solve(gram(8, 20, 1e-2).pruning(4), "bnb", threads=threads)
 
 
