@@ -58,7 +58,7 @@ def _choose(subject: Subject, log: Log, row: str, sparsity: float) -> dict[str, 
 
 
 def _run(subject: Subject, log: Log, row: str, sparsity: float, seed: int, chosen: dict[str, Any]) -> None:
-    if log.find(network=subject.name, row=row, sparsity=sparsity, seed=seed, test=True):
+    if log.find(network=subject.name, row=row, sparsity=sparsity, seed=seed, chosen=chosen, test=True):
         return
     bound = ROWS[subject.name][row].bound
     entry = {**measure(subject, subject.data, row, sparsity, seed, chosen, bound), "test": True}

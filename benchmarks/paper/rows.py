@@ -79,11 +79,11 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "layers greedy-obs": Row({"curvature": "sequential", "method": "greedy-obs", "samples": 200, "damping": 1e-2}),
     },
     "mlpnet": {
-        "fisher magnitude": _fisher("magnitude", (1e-3, 1e-2)),
-        "fisher woodfisher": _fisher("woodfisher", (1e-3, 1e-2)),
-        "fisher cbs": _fisher("cbs", (1e-3, 1e-2)),
-        "fisher iht": _fisher("iht", (1e-3, 1e-2)),
-        "fisher relaxation": _fisher("relaxation", (1e-4, 3e-4, 1e-3, 1e-2), bound=True),
+        "fisher magnitude": _fisher("magnitude", (1e-3, 1e-2, 1e-1)),
+        "fisher woodfisher": _fisher("woodfisher", (1e-3, 1e-2, 1e-1)),
+        "fisher cbs": _fisher("cbs", (1e-3, 1e-2, 1e-1)),
+        "fisher iht": _fisher("iht", (1e-3, 1e-2, 1e-1)),
+        "fisher relaxation": _fisher("relaxation", (1e-4, 3e-4, 1e-3, 1e-2, 1e-1), bound=True),
         "fisher relaxation softened": Row(
             {**AVERAGED, "method": "relaxation", "loss": Softened(4.0)},
             {"dampening_frac": (3.0, 10.0, 30.0)},
