@@ -80,6 +80,13 @@ def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: 
         return None
 
 
+def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
+    """A layer Gram block of correlated inputs; nothing is asked to be pruned yet."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
+    return PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
+
+
 def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
     """The joint optimum over all supports, and what its evaluation may be wrong by."""
     pattern = problem.Z

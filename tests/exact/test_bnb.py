@@ -14,15 +14,9 @@ import cbs_opt
 import cbs_opt.errors
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb, tree
-from instances import best_by_enumeration, random_problem
+from instances import best_by_enumeration, gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def gram(n: int, samples: int, damping: float, seed: int = 0) -> cbs_opt.PruningProblem:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
-    return cbs_opt.PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,16 +13,10 @@ import cbs_opt
 import cbs_opt.errors
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_selection, tree
-from instances import random_problem
+from instances import gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHOD = "bnb-selection"
-
-
-def gram(n: int, samples: int, damping: float, seed: int = 0) -> cbs_opt.PruningProblem:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
-    return cbs_opt.PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
 HARD = gram(48, 20, 1e-3).pruning(20)

@@ -11,13 +11,7 @@ import cbs_opt
 from cbs_opt.errors import InputError
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb, team, tree
-from instances import best_by_enumeration, random_problem
-
-
-def gram(n: int, samples: int, damping: float, seed: int = 0) -> cbs_opt.PruningProblem:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
-    return cbs_opt.PruningProblem.from_activations(rng.normal(size=n), X, damping=damping)
+from instances import best_by_enumeration, gram, random_problem
 
 
 @pytest.fixture

@@ -15,16 +15,10 @@ from cbs_opt.models.outer_approximation import build
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
-from instances import KINDS, best_by_enumeration, random_problem
+from instances import KINDS, best_by_enumeration, gram, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
 highs_root = importlib.import_module("cbs_opt.solvers.exact.highs_root")
-
-
-def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
-    return PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
 HARD = gram(24, 60, 1e-2, 1).pruning(19)

@@ -20,16 +20,10 @@ from cbs_opt.errors import (
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import miqp
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, profile
-from instances import best_by_enumeration, random_problem
+from instances import best_by_enumeration, gram, random_problem
 
 FORMULATIONS = ("joint-bigm", "joint-perspective")
 both = pytest.mark.parametrize("formulation", FORMULATIONS)
-
-
-def gram(n: int, samples: int, damping: float, seed: int = 0) -> cbs_opt.PruningProblem:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
-    return cbs_opt.PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
 @pytest.fixture(params=["scip", "gurobi"])
