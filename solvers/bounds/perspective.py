@@ -24,7 +24,7 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     block = CenteredBlock.of(problem)
     state, D, budget = root_state(problem, block)
     w = block.c.copy()
-    outcome, value, _, _, _ = process(block.H, block.c, state, D, w, w.copy(), -1.0, 1.0, budget, np.inf, ROUNDS, 0)
+    outcome, value, *_ = process(block.H, block.c, state, D, w, w.copy(), -1.0, 1.0, budget, np.inf, ROUNDS, 0)
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)
         # Where it cannot be factorized nothing better than f at the minimizer is known.

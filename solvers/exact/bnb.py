@@ -147,7 +147,7 @@ def compile_leaves() -> None:
     search = _Search(problem, GAP_TOLERANCE, None)
     root = search._heap[0]
     search._few_leaves(root.state, np.zeros(problem.n), 0.0)
-    search._tried(root.state, root.D, root.w, scored=True)
+    search._tried(root.state, np.zeros(problem.n), 0.0)
 
 
 def _example() -> PruningProblem:
@@ -235,11 +235,11 @@ class _Search(tree.TreeSearch[_Node]):
         from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF, PRUNED, process
 
         node, rounds = self._rounds(node)
-        if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, node.D, node.w, scored=False):
+        if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, np.zeros(len(node.w)), -math.inf):
             return None
         scores = np.zeros(len(node.w))
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
-        outcome, bound, tau, share, branch = process(
+        outcome, bound, tau, share, branch, baseline = process(
             self._block.H, self._block.c, state, D, w, scores, node.tau, max(node.share, LEAST_SHARE), self._budget,
             self._cutoff, rounds, 0 if self._record else PASSES,
         )  # fmt: skip
@@ -256,7 +256,7 @@ class _Search(tree.TreeSearch[_Node]):
             self._close(state == KEPT, bound)
         if outcome != BRANCH:
             return None
-        if self._few_leaves(state, scores, bound) and self._tried(state, D, w, scored=True):
+        if self._few_leaves(state, scores, baseline) and self._tried(state, scores, baseline):
             return None
         self.offer(self._rounded(state, w))
         if self.nodes in RESTARTS:
@@ -286,7 +286,7 @@ class _Search(tree.TreeSearch[_Node]):
         self._heap.clear()
         return self._root, BEGINNINGS[self.nodes]
 
-    def _few_leaves(self, state: NDArray[np.int8], scores: Vector, bound: float) -> bool:
+    def _few_leaves(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
         """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
         from cbs_opt.solvers.exact.bnb_kernels import FREE
         from cbs_opt.solvers.exact.leaves_kernels import work_of_leaves
@@ -294,7 +294,7 @@ class _Search(tree.TreeSearch[_Node]):
         if not self._may_try(state, MOST_ROOM):
             return False
         most = NODE_WORK + NODE_CUBES * float(np.count_nonzero(state == FREE)) ** 3
-        return bool(work_of_leaves(state, scores, self._budget, self._cutoff - bound, most) <= most)
+        return bool(work_of_leaves(state, scores, self._budget, baseline - self._cutoff, most) <= most)
 
     def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
         """Whether the leaves of a node can be tried, and at most ``most_room`` weights more may be kept."""
@@ -308,14 +308,14 @@ class _Search(tree.TreeSearch[_Node]):
             and self._doubt <= MOST_DOUBT * self._cutoff
         )
 
-    def _tried(self, state: NDArray[np.int8], D: Vector, w: Vector, *, scored: bool) -> bool:
-        """Try all leaves of a node, those that its bound leaves where ``scored``; False where round-off forbids it."""
+    def _tried(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
+        """Try all leaves that a node's bound leaves (``baseline`` −inf: all); False where round-off forbids it."""
         from cbs_opt.solvers.exact.leaves_kernels import try_leaves
 
-        H, c = self._block.H, self._block.c
         done, proven, best = try_leaves(
-            H, c, self._pull, self._size, state, D, w, scored, self._budget, self._cutoff, self._doubt
-        )
+            self._block.H, self._block.c, self._pull, self._size, state, scores, baseline - self._cutoff, self._budget,
+            self._cutoff, self._doubt,
+        )  # fmt: skip
         if done:
             self._closed = min(self._closed, proven)
             if np.count_nonzero(best) == self._budget:

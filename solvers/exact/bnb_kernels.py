@@ -199,6 +199,40 @@ def screen(state, order, kept, scores, kth, next_score, own, cutoff):
 
 
 @kernel()
+def doubt_of_scores(R, D, w, c, scores):
+    """What round-off may have changed in all scores of (B) together."""
+    m = w.shape[0]
+    largest = 0.0
+    for p in range(m):
+        total = 0.0
+        for q in range(m):
+            total += abs(R[p, q] * (w[q] - c[q]))
+        largest = max(largest, total)
+    error = (m + 2) * EPS * largest
+    doubt = 0.0
+    for p in range(m):
+        doubt += error * np.sqrt(2.0 * scores[p] / D[p]) + error * error / D[p] + m * EPS * scores[p]
+    return doubt
+
+
+@kernel()
+def keeping_none(state, order, kept, scores, kth, K, own):
+    """``own`` plus the K largest scores, less those of weights that were fixed as kept since.
+
+    A mask of the node that keeps the set T of its free weights has at least this minus Σ_{i∈T} s_i.
+    """
+    total = own
+    above = 0
+    for p in range(scores.shape[0]):
+        if scores[p] > kth:
+            total += scores[p]
+            above += 1
+        if state[order[kept + p]] == KEPT:
+            total -= scores[p]
+    return total + (K - above) * kth
+
+
+@kernel()
 def heaviest(state, order, kept, HF, L, w):
     """The free weight to branch on: the largest w_i²√(H_ii/(H⁻¹)_ii).
 
@@ -258,9 +292,12 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
         Warm starts for the children.
     branch : int
         The weight to branch on.
+    baseline : float
+        For BRANCH: no mask of the node, T the free weights that it keeps, is below baseline − Σ_{i∈T} scores_i.
     """
     n = c.shape[0]
     best = 0.0
+    baseline = -np.inf
     round_number = -1
     while True:
         round_number += 1
@@ -272,23 +309,23 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
             for i in range(n):
                 if state[i] == FREE:
                     state[i] = final
-            return LEAF, best, tau, share, -1
+            return LEAF, best, tau, share, -1, baseline
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))
         d = np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
-            return BRANCH, best, tau, share, order[kept]
+            return BRANCH, best, tau, share, order[kept], baseline
         best = max(best, value - margin)
         if best >= cutoff:
-            return FATHOMED, best, tau, share, -1
+            return FATHOMED, best, tau, share, -1, baseline
         HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
         shift = splitting_shift(H, HF)
         R = np.empty((free, free))
         work = np.empty((free, free))
         L = np.empty((free, free))
         if certify_splitting(HF, DF, shift, R, work, L) < 0:
-            return BRANCH, best, tau, share, order[kept]
+            return BRANCH, best, tau, share, order[kept], baseline
         bF = np.empty(free)
         times(HF, cF, bF)
         sF = np.empty(free)
@@ -308,7 +345,9 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
         own = value + bound - node_margin(H, d, order, kept, wF, cF)
         best = max(best, own)
         if best >= cutoff:
-            return FATHOMED, best, tau, share, -1
+            return FATHOMED, best, tau, share, -1, baseline
         fixed = screen(state, order, kept, sF, kth, next_score, own, cutoff)
         if fixed < free and (fixed == 0 or round_number >= passes):
-            return BRANCH, best, tau, share, heaviest(state, order, kept, HF, LA, wF)
+            doubt = doubt_of_scores(R, DF, wF, cF, sF)
+            baseline = keeping_none(state, order, kept, sF, kth, K, own - 2.0 * doubt)
+            return BRANCH, best, tau, share, heaviest(state, order, kept, HF, LA, wF), baseline

@@ -6,8 +6,8 @@ of H and g each) and tries the last two at once, by the sign of
 
     (g_i²H_jj − 2g_ig_jH_ij + g_j²H_ii) − 2(f − limit)(H_iiH_jj − H_ij²)   >  0   ⇔   f − gain(i, j) < limit.
 
-Bound (B) is additive: with ``own`` the node's bound and ``top`` the sum of its K largest scores no mask that keeps T
-has less than own + top − Σ_{i∈T} s_i, so that the walk, in the order of the scores, leaves out most of them.
+Bound (B) is additive: no mask that keeps T has less than ``baseline`` − Σ_{i∈T} s_i (``bnb_kernels.keeping_none``). So
+only sets whose scores sum to more than threshold = baseline − cutoff are tried; the walk goes in their order.
 
 Round-off. All this is a Cholesky factorization of M = [[H, Hc], [cᵀH, cᵀHc]] of the root: what is computed for T is
 exact for some M + E with |E_ij| ≤ γ√(M_ii M_jj), γ a multiple of n·eps (Higham, *Accuracy and Stability of Numerical
@@ -21,16 +21,11 @@ from __future__ import annotations
 import numpy as np
 
 from cbs_opt.solvers.bounds.compilation import kernel
-from cbs_opt.solvers.bounds.dense_kernels import EPS
-from cbs_opt.solvers.bounds.relaxation_kernels import evaluate
-from cbs_opt.solvers.bounds.splitting_kernels import certify_splitting
 from cbs_opt.solvers.exact.bnb_kernels import (
     KEPT,
     active,
     eliminate,
-    free_part,
-    node_margin,
-    splitting_shift,
+    schur_complement,
     support_value,
 )
 
@@ -95,15 +90,15 @@ def advance(pick, total, level, K, s, before, threshold):
 
 
 @kernel()
-def work_of_leaves(state, scores, budget, slack, most):
+def work_of_leaves(state, scores, budget, threshold, most):
     """About how many multiply-adds it takes to try all leaves of a node; counts no further than ``most``.
 
     Parameters
     ----------
     scores : array (n,)
         Of the node's bound (B), on its free weights.
-    slack : float
-        Cutoff minus bound.
+    threshold : float
+        Sets whose scores do not sum to more are left out.
     """
     order, kept = active(state)
     m = order.shape[0] - kept
@@ -116,7 +111,6 @@ def work_of_leaves(state, scores, budget, slack, most):
     for p in range(m):
         s[p] = sF[rank[p]]
     before = sums(s)
-    threshold = before[m] - before[m - K] - slack
     depth = max(K - 2, 0)
     pick = np.full(depth + 1, m)
     total = np.zeros(depth + 1)
@@ -269,24 +263,7 @@ def eliminate_gradient(order, kept, L, pull, size):
 
 
 @kernel()
-def doubt_of_scores(R, D, w, c, scores):
-    """What round-off may have changed in all scores together."""
-    m = w.shape[0]
-    largest = 0.0
-    for p in range(m):
-        total = 0.0
-        for q in range(m):
-            total += abs(R[p, q] * (w[q] - c[q]))
-        largest = max(largest, total)
-    error = (m + 2) * EPS * largest
-    doubt = 0.0
-    for p in range(m):
-        doubt += error * np.sqrt(2.0 * scores[p] / D[p]) + error * error / D[p] + m * EPS * scores[p]
-    return doubt
-
-
-@kernel()
-def try_leaves(H, c, pull, size, state, D, w, scored, budget, cutoff, doubt):
+def try_leaves(H, c, pull, size, state, scores, threshold, budget, cutoff, doubt):
     """Try all leaves of a node that has more free weights than may be kept.
 
     Parameters
@@ -297,10 +274,10 @@ def try_leaves(H, c, pull, size, state, D, w, scored, budget, cutoff, doubt):
         Hc and cᵀHc.
     state : int8 array (n,)
         FREE, KEPT or PRUNED.
-    D, w : arrays (n,)
-        Splitting and point of the node's bound (B), which tells what need not be tried.
-    scored : bool
-        Whether there is such a bound; else all are tried.
+    scores : array (n,)
+        Of the node's bound (B), on its free weights.
+    threshold : float
+        Sets whose scores do not sum to more are left out; −inf: all are tried.
     budget : int
         How many weights may be kept in all.
     cutoff : float
@@ -327,23 +304,16 @@ def try_leaves(H, c, pull, size, state, D, w, scored, budget, cutoff, doubt):
     W = np.empty((kept + m, kept + m))
     L = np.empty((kept + m, kept + m))
     d = np.empty(n)
-    ok, value, _ = eliminate(H, c, state, order, W, L, d)
+    ok, _, _ = eliminate(H, c, state, order, W, L, d)
     if not ok:
         return False, 0.0, base
-    HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, L)
+    HF = np.empty((m, m))
+    schur_complement(W, L, kept, HF)
     g, f = eliminate_gradient(order, kept, L, pull, size)
-    scores = np.zeros(m)
-    slack = np.inf
-    if scored:
-        R = np.empty((m, m))
-        work = np.empty((m, m))
-        factor = np.empty((m, m))
-        if certify_splitting(HF, DF, splitting_shift(H, HF), R, work, factor) < 0:
-            return False, 0.0, base
-        own, _, _, _ = evaluate(R, DF, cF, wF, K, scores)
-        own += value - node_margin(H, d, order, kept, wF, cF)
-        slack = cutoff - own + 2.0 * doubt_of_scores(R, DF, wF, cF, scores)
-    rank = ascending(scores)
+    sF = np.empty(m)
+    for p in range(m):
+        sF[p] = scores[order[kept + p]]
+    rank = ascending(sF)
     names = np.empty(m, np.int64)
     S = np.empty((m, m))
     gs = np.empty(m)
@@ -351,9 +321,8 @@ def try_leaves(H, c, pull, size, state, D, w, scored, budget, cutoff, doubt):
     for p in range(m):
         names[p] = order[kept + rank[p]]
         gs[p] = g[rank[p]]
-        s[p] = scores[rank[p]]
+        s[p] = sF[rank[p]]
         for q in range(p + 1):
             S[p, q] = HF[rank[p], rank[q]]
-    before = sums(s)
-    proven, best = walk(H, c, base, names, S, gs, f, K, s, before[m] - before[m - K] - slack, cutoff, doubt)
+    proven, best = walk(H, c, base, names, S, gs, f, K, s, threshold, cutoff, doubt)
     return True, proven, best

@@ -47,11 +47,18 @@ def node(seed: int) -> tuple[bnb._Search, np.ndarray, list[np.ndarray], np.ndarr
 def test_no_leaf_below_is_missed(seed: int, scored: bool, place: float) -> None:
     search, state, masks, values = node(seed)
     H, c = search._block.H, search._block.c
-    D, w = search._heap[0].D, c * np.random.default_rng(seed).uniform(0.3, 1.0, len(c))
     cutoff = place * float(values.min())
     assume(search._doubt <= bnb.MOST_DOUBT * cutoff)
+    scores, threshold = np.zeros(len(c)), -np.inf
+    if scored:
+        D, w = search._heap[0].D.copy(), c * np.random.default_rng(seed).uniform(0.3, 1.0, len(c))
+        budget = search._budget
+        *_, baseline = kernels.process(H, c, state.copy(), D, w, scores, -1.0, 1.0, budget, np.inf, 0, 0)
+        threshold = baseline - cutoff
+        for mask, value in zip(masks, values, strict=True):
+            assert baseline - scores[mask & (state == kernels.FREE)].sum() <= value
     done, proven, best = try_leaves(
-        H, c, search._pull, search._size, state, D, w, scored, search._budget, cutoff, search._doubt
+        H, c, search._pull, search._size, state, scores, threshold, search._budget, cutoff, search._doubt
     )
     assume(done)
     assert proven <= min(cutoff, float(values.min()))
@@ -67,8 +74,8 @@ def test_work_counts_every_leaf_where_the_bound_leaves_all() -> None:
     m = 9
     state, scores = np.zeros(m, dtype=np.int8), np.ones(m)
     expected = sum(0.5 * i * i + (i * i - 1) for i in range(2, m))
-    assert work_of_leaves(state, scores, 3, 1e9, np.inf) == pytest.approx(expected)
-    assert work_of_leaves(state, scores, 3, -1e9, np.inf) == 0.0
+    assert work_of_leaves(state, scores, 3, -1e9, np.inf) == pytest.approx(expected)
+    assert work_of_leaves(state, scores, 3, 1e9, np.inf) == 0.0
 
 
 @settings(max_examples=20, deadline=None)
