@@ -1,0 +1,291 @@
+"""Newton's method along the barrier path of ``pieces``: inside the relaxed mask z, outside the splitting (D, q)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import blas, lapack
+
+from cbs_opt.validate import EPS, Matrix, Vector
+
+WIDTH = 8
+"""Weights of a piece at the most."""
+
+SMOOTH = 4e-4
+"""ζ(s) = ½(1 + s − √((1 − s)² + SMOOTH))."""
+
+PULL_D, PULL_Q = 0.3, 0.1
+"""Barriers of D and q in units of μ."""
+
+
+class Problem(NamedTuple):
+    """Units: H_ii = 1, value = 1."""
+
+    H: Matrix
+    b: Vector
+    K: int
+    const: float  # ½bᵀc
+    least: float  # an eigenvalue of H: the smallest
+
+
+class Sets(NamedTuple):
+    """Pieces, with what the sums over them need."""
+
+    places: NDArray[np.int64]  # (E, WIDTH), 0 where there is no member
+    inside: Matrix  # (E, WIDTH), 1 at members
+    u: Matrix  # (E, WIDTH)
+    flat: NDArray[np.int64]  # positions of the pairs of members in an (m, m) matrix
+    U: Matrix  # (m, E), the columns u_e
+    S: Matrix  # (m, E), indicators
+    m: int
+
+    @classmethod
+    def of(cls, index: NDArray[np.int64], inside: Matrix, u: Matrix, m: int) -> Sets:
+        U, S = np.zeros((m, len(u)), order="F"), np.zeros((m, len(u)), order="F")
+        e, p = np.nonzero(inside)
+        U[index[e, p], e], S[index[e, p], e] = u[e, p], 1.0
+        flat = index[:, :, None] * m + index[:, None, :]
+        return cls(index, inside, u, flat.ravel(), U, S, m)
+
+    def gram(self, left: Matrix, factors: Vector, right: Matrix) -> Matrix:
+        """Σ_e factors_e·left_e right_eᵀ for vectors given at the members, shape (m, m)."""
+        values = (left * factors[:, None])[:, :, None] * right[:, None, :]
+        m = self.m
+        return np.bincount(self.flat, values.ravel(), minlength=m * m).reshape(m, m).astype(float, copy=False)
+
+    def total(self, z: Vector) -> Vector:
+        """z(S_e), shape (E,)."""
+        return (z[self.places] * self.inside).sum(1)
+
+    def along(self, w: Vector) -> Vector:
+        """u_eᵀw, shape (E,)."""
+        return (self.u * w[self.places]).sum(1)
+
+    def spread(self, values: Vector) -> Vector:
+        """Σ over the sets of each weight, shape (m,)."""
+        spread = np.bincount(self.places.ravel(), (self.inside * values[:, None]).ravel(), minlength=self.m)
+        return spread.astype(float, copy=False)
+
+    def keep(self, chosen: NDArray[np.bool_]) -> Sets:
+        return Sets.of(self.places[chosen], self.inside[chosen], self.u[chosen], self.m)
+
+    def join(self, index: NDArray[np.int64], inside: Matrix, u: Matrix) -> Sets:
+        stacked = np.vstack([self.places, index])
+        return Sets.of(stacked, np.vstack([self.inside, inside]), np.vstack([self.u, u]), self.m)
+
+
+class Inner(NamedTuple):
+    """The relaxed mask for a splitting and a barrier, and the factors that its sensitivity needs."""
+
+    value: float  # φ with its barriers, without ½bᵀc
+    w: Vector
+    z: Vector
+    L: Matrix  # of M = R + diag(D/z) + Σ q_e/ζ_e u_e u_eᵀ
+    Y: Matrix  # L⁻¹∂²/∂w∂z
+    F: Matrix  # factor of the Hessian in z
+
+
+class Point(NamedTuple):
+    sets: Sets
+    D: Vector
+    q: Vector
+    R: Matrix
+    inner: Inner
+    mu: float
+    height: float  # of the outer objective
+
+
+def factor(A: Matrix) -> Matrix | None:
+    L, info = lapack.dpotrf(A.T, lower=1, clean=1)
+    return L if info == 0 and np.isfinite(L[-1, -1]) else None
+
+
+def inverse_of(A: Matrix) -> Matrix | None:
+    L = factor(A)
+    return None if L is None else back(L, np.eye(len(A)))
+
+
+def forward(L: Matrix, B: Matrix) -> Matrix:
+    """L⁻¹B."""
+    return blas.dtrsm(1.0, L, B, lower=1)
+
+
+def back(L: Matrix, x: Vector) -> Vector:
+    """(LLᵀ)⁻¹x."""
+    return lapack.dpotrs(L, x, lower=1)[0]
+
+
+def _gram(A: Matrix) -> Matrix:
+    """AᵀA; only its lower triangle is filled."""
+    return blas.dsyrk(1.0, A, trans=1, lower=1)
+
+
+def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
+    """ζ ≤ min(1, s) with its two derivatives."""
+    root = np.sqrt((1 - s) ** 2 + SMOOTH)
+    return 0.5 * (1 + s - root), 0.5 * (1 + (1 - s) / root), -0.5 * SMOOTH / root**3
+
+
+def room(x: Vector, dx: Vector, most: float) -> float:
+    """The longest step ≤ 1 that takes no more than ``most`` of any x > 0."""
+    falling = dx < 0
+    return min(1.0, most * float((x[falling] / -dx[falling]).min())) if falling.any() else 1.0
+
+
+def problem_of(H: Matrix, b: Vector, K: int) -> Problem | None:
+    if not (np.isfinite(H).all() and np.isfinite(b).all()):
+        return None
+    L = factor(H)
+    if L is None:
+        return None
+    c = back(L, b)
+    least = float(lapack.dsyevr(H, compute_v=0, range="I", il=1, iu=1)[0][0])
+    # bᵀc − ½cᵀHc is exact to second order in the error of c.
+    return Problem(H, b, K, float(b @ c - 0.5 * c @ (H @ c)), least) if least > len(b) * EPS else None
+
+
+def start(problem: Problem) -> Point | None:
+    m = len(problem.b)
+    none = np.zeros((0, WIDTH))
+    sets = Sets.of(none.astype(np.int64), none, none, m)
+    D, z = np.full(m, 0.5 * problem.least), np.full(m, problem.K / m)
+    L = factor(problem.H + np.diag(D * (1 / z - 1)))
+    if L is None:
+        return None
+    w = back(L, problem.b)
+    mu = max(float(np.mean(0.5 * w**2 * (1 / z - 1) * D)), 0.1 / m)
+    return point_at(problem, sets, D, np.zeros(0), z, mu)
+
+
+def point_at(problem: Problem, sets: Sets, D: Vector, q: Vector, z: Vector, mu: float) -> Point | None:
+    """The point of the path's inner problem at (D, q); None where R is not positive definite."""
+    R = problem.H - sets.gram(sets.u, q, sets.u)
+    R[np.diag_indices(len(D))] -= D
+    L = factor(R)
+    inner = None if L is None else _relax(problem, sets, D, q, R, z, mu)
+    if L is None or inner is None:
+        return None
+    logs = 2 * np.log(L.diagonal()).sum() + PULL_D * np.log(D).sum() + PULL_Q * np.log(q).sum()
+    return Point(sets, D, q, R, inner, mu, inner.value + mu * float(logs))
+
+
+def _relaxed(
+    problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float
+) -> tuple[float, Matrix, Vector] | None:
+    """φ with the barriers of z, the factor of M and the minimizing w."""
+    if not (z.min() > 0 and z.max() < 1):
+        return None
+    zeta = smooth(sets.total(z))[0]
+    M = R + sets.gram(sets.u, q / zeta, sets.u)
+    M[np.diag_indices(len(D))] += D / z
+    L = factor(M)
+    if L is None:
+        return None
+    w = back(L, problem.b)
+    return -0.5 * float(problem.b @ w) - mu * float(np.log(z).sum() + np.log1p(-z).sum()), L, w
+
+
+def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float) -> Inner | None:
+    """Primal-dual Newton in z from ``z`` until the decrement is small against μ."""
+    found = _relaxed(problem, sets, D, q, R, z, mu)
+    if found is None:
+        return None
+    value, L, w = found
+    upper, lower = mu / (1 - z), mu / z
+    m = len(z)
+    diagonal = np.diag_indices(m)
+    for _ in range(60):
+        zeta, slope, bend = smooth(sets.total(z))
+        t = sets.along(w)
+        pull = 0.5 * q * (t / zeta) ** 2
+        gradient = -0.5 * D * (w / z) ** 2 + mu / (1 - z) - mu / z - sets.spread(slope * pull)
+        cross = sets.gram(sets.u, -q * t / zeta**2 * slope, sets.inside)
+        cross[diagonal] -= D * w / z**2
+        Y = forward(L, cross)
+        hessian = sets.gram(sets.inside, pull * (2 * slope**2 / zeta - bend), sets.inside) - _gram(Y).T
+        hessian[diagonal] += D * w**2 / z**3 + upper / (1 - z) + lower / z
+        F, info = lapack.dpotrf(hessian.T, lower=1, clean=1)
+        if info:
+            return None
+        X = back(F, np.column_stack([gradient, np.ones(m)]))
+        nu = (z.sum() - problem.K - X[:, 0].sum()) / X[:, 1].sum()
+        d = -X[:, 0] - nu * X[:, 1]
+        if not -(gradient + nu) @ d >= 0.02 * mu:
+            return Inner(value, w, z, L, Y, F)
+        step = min(room(z, d, 0.9), room(1 - z, -d, 0.9))
+        d_upper, d_lower = mu / (1 - z) - upper + upper * d / (1 - z), mu / z - lower - lower * d / z
+        dual = min(room(upper, d_upper, 0.9), room(lower, d_lower, 0.9))
+        while True:
+            found = _relaxed(problem, sets, D, q, R, z + step * d, mu)
+            if found is not None and found[0] <= value + 1e-13 * abs(value):
+                break
+            step *= 0.5
+            if step < 1e-6:
+                return Inner(value, w, z, L, Y, F)
+        z = z + step * d
+        value, L, w = found
+        upper = np.clip(upper + dual * d_upper, 0.1 * mu / (1 - z), 10 * mu / (1 - z))
+        lower = np.clip(lower + dual * d_lower, 0.1 * mu / z, 10 * mu / z)
+    return Inner(value, w, z, L, Y, F)
+
+
+def _direction(point: Point) -> tuple[Vector, float] | None:
+    """Newton's direction in (D, q), and the rise that it promises."""
+    sets, D, q, R, inner, mu, _ = point
+    w, z = inner.w, inner.z
+    m = len(D)
+    zeta, slope, _ = smooth(sets.total(z))
+    t = sets.along(w)
+    L = factor(R)
+    if L is None:
+        return None
+    G = _gram(forward(L, np.hstack([np.eye(m), sets.U])))
+    weights, pulls = np.append(D, q), np.append(np.full(m, PULL_D), np.full(len(q), PULL_Q))
+    gains = np.append(0.5 * w**2 * (1 / z - 1), 0.5 * t**2 * (1 / zeta - 1))
+    gradient = gains + mu * (pulls / weights - G.diagonal())
+    by_w = forward(inner.L, np.hstack([np.diag(w * (1 / z - 1)), sets.U * (t * (1 / zeta - 1))]))
+    by_z = np.hstack([np.diag(-0.5 * (w / z) ** 2), -sets.S * (0.5 * slope * (t / zeta) ** 2)])
+    solved = forward(inner.F, np.column_stack([by_z - inner.Y.T @ by_w, np.ones(m)]))
+    X, one = solved[:, :-1], solved[:, -1]
+    along = X.T @ one
+    hessian = _gram(np.vstack([by_w, X])) - np.outer(along, along / (one @ one)) + mu * G * G
+    hessian[np.diag_indices(len(weights))] += mu * pulls / weights**2
+    F, info = lapack.dpotrf(hessian, lower=1)
+    if info:
+        return None
+    d = back(F, gradient)
+    rise = float(gradient @ d)
+    return (d, rise) if np.isfinite(rise) else None
+
+
+def ascend(problem: Problem, point: Point) -> tuple[Point, bool]:
+    """One damped Newton step in (D, q); whether the point is then central enough to go on to the next μ."""
+    found = _direction(point)
+    if found is None:
+        return point, True
+    d, rise = found
+    m, mu = len(point.D), point.mu
+    step = min(room(point.D, d[:m], 0.95), room(point.q, d[m:], 0.95))
+    while step > 1e-3:
+        D, q = point.D + step * d[:m], point.q + step * d[m:]
+        moved = point_at(problem, point.sets, D, q, point.inner.z, mu)
+        if moved is not None and moved.height >= point.height + 1e-4 * step * rise - 1e-12 * abs(point.height):
+            return moved, rise < 2 * mu or (step == 1.0 and rise < 0.3 * mu * m)
+        step *= 0.5
+    return point, True
+
+
+def bound_at(problem: Problem, point: Point) -> float:
+    """(B) with θ = ζ'."""
+    sets, D, q, _, inner, _, _ = point
+    w = inner.w
+    zeta, slope, _ = smooth(sets.total(inner.z))
+    tension = q * sets.along(w) / zeta
+    v = problem.H @ w - D * w - sets.U @ (q * sets.along(w))
+    rho = problem.b - v - sets.U @ tension
+    P = 0.5 * tension**2 / q
+    scores = rho**2 / (2 * D) + sets.spread(slope * P)
+    top = np.partition(scores, len(D) - problem.K)[len(D) - problem.K :].sum()
+    return float(problem.const - 0.5 * w @ v - ((1 - slope) * P).sum() - top)
