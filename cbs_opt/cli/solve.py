@@ -31,7 +31,7 @@ from cbs_opt.errors import CbsOptError
 if TYPE_CHECKING:
     from cbs_opt.problem import PruningProblem
     from cbs_opt.result import Solution
-    from cbs_opt.solvers.exact.bnb import NodeRecord
+    from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 
 def solve(

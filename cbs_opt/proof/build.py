@@ -24,7 +24,7 @@ from cbs_opt.update import obs_update
 from cbs_opt.validate import Mask, Vector
 
 if TYPE_CHECKING:
-    from cbs_opt.solvers.exact.bnb import NodeRecord
+    from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 SEARCHABLE = 1_000
 """Most weights a search is run on for a certificate."""
@@ -184,7 +184,8 @@ def _best_alpha(problem: PruningProblem) -> Vector:
 def _root(problem: PruningProblem) -> NodeRecord:
     """The node that a search leaves out when its first incumbent is the unconstrained minimizer."""
     from cbs_opt.solvers.bounds.centered import CenteredBlock
-    from cbs_opt.solvers.exact.bnb import NodeRecord, root_state
+    from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
+    from cbs_opt.solvers.exact.bnb_search import root_state
 
     block = CenteredBlock.of(problem)
     state, D, _ = root_state(problem, block)

@@ -27,7 +27,7 @@ from cbs_opt.proof.region import FREE, KEPT, PRUNED, Choice, State, choice_at, s
 from cbs_opt.validate import Mask, Vector
 
 if TYPE_CHECKING:
-    from cbs_opt.solvers.exact.bnb import NodeRecord
+    from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 LEAST_SHRINKING = 1e-13
 """The smallest δ that is tried; from node to node the last one that went through is the guide."""

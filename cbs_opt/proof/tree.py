@@ -20,7 +20,7 @@ from cbs_opt.update import obs_update
 from cbs_opt.validate import EPS, Mask
 
 if TYPE_CHECKING:
-    from cbs_opt.solvers.exact.bnb import NodeRecord
+    from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 
 class TreeMaker:

@@ -18,8 +18,8 @@ ROUNDS = 60
 
 def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     """A proven lower bound on the joint problem under a cardinality pattern, and the rounds allowed for it."""
-    from cbs_opt.solvers.exact.bnb import root_state
     from cbs_opt.solvers.exact.bnb_kernels import LEAF, process, support_value
+    from cbs_opt.solvers.exact.bnb_search import root_state
 
     block = CenteredBlock.of(problem)
     state, D, budget = root_state(problem, block)

@@ -36,6 +36,7 @@ from cbs_opt.registry import MethodSpec, Objective
 from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact.bnb_search import root_state
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
 from cbs_opt.solvers.exact.highs_root import KEPT, Reduced, probe_root
 from cbs_opt.solvers.heuristic import greedy_obs, swap
@@ -108,7 +109,7 @@ class _Search:
     def again(self) -> bool:
         """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
         cutoff = self.value - 0.99 * self.allowed
-        state, D, budget = bnb.root_state(self._problem, self._block)
+        state, D, budget = root_state(self._problem, self._block)
         try:
             reduced = probe_root(self._block, state, D, budget, cutoff, self._deadline)
             self.raise_bound(reduced.bound, cutoff)

@@ -82,6 +82,9 @@ class TreeSearch(ABC, Generic[Node]):
 
     def bound(self) -> float:
         """A valid lower bound, in the units of f, at any moment (between two nodes or within one)."""
+        return self.in_units_of_f(self._proven())
+
+    def _proven(self) -> float:
         lowest = min(self._cutoff, self._value, self._closed)
         if self._heap:
             lowest = min(lowest, self._heap[0].bound)
@@ -89,7 +92,13 @@ class TreeSearch(ABC, Generic[Node]):
             lowest = min(lowest, self._dive.bound)
         for node in self._lent:
             lowest = min(lowest, node.bound)
-        return self.in_units_of_f(max(lowest, self._floor))
+        return max(lowest, self._floor)
+
+    def begin_anew(self, root: Node) -> None:
+        """Leave all open nodes for ``root``, whose subtree holds them; what they have proven counts on."""
+        self._floor = self._proven()
+        self._dive = root  # before the others go: an interrupt finds one or the other open
+        self._heap.clear()
 
     @property
     def open_nodes(self) -> int:

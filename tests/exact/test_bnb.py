@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cbs_opt
 import cbs_opt.errors
 from cbs_opt.result import SolutionStatus, TerminationCondition
-from cbs_opt.solvers.exact import bnb, tree
+from cbs_opt.solvers.exact import bnb_search, tree
 from instances import best_by_enumeration, gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -150,16 +150,16 @@ def test_a_start_is_taken() -> None:
 def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = gram(40, 60, 1e-4).pruning(30)
     optimum = cbs_opt.solve(problem, "bnb").objective
-    process, calls = bnb._Search._process, 0
+    process, calls = bnb_search.Search._process, 0
 
-    def interrupted(search: bnb._Search) -> None:
+    def interrupted(search: bnb_search.Search) -> None:
         nonlocal calls
         calls += 1
         if calls == 17:
             raise KeyboardInterrupt
         process(search)
 
-    monkeypatch.setattr(bnb._Search, "_process", interrupted)
+    monkeypatch.setattr(bnb_search.Search, "_process", interrupted)
     solution = cbs_opt.solve(problem, "bnb")
     assert solution.termination_condition is TerminationCondition.INTERRUPTED
     assert solution.solution_status is SolutionStatus.FEASIBLE
@@ -170,9 +170,9 @@ def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(seed=SEEDS)
 def test_a_tree_that_begins_anew_is_as_right(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Begun anew at nodes 2, 3 and 5, and stopped at any of the first eight, it claims no more than enumeration."""
-    monkeypatch.setattr(bnb, "BEGINNINGS", {1: 1, 2: 1, 3: 2, 5: 40})
-    monkeypatch.setattr(bnb, "DIRECT_ROOM", 0)
-    monkeypatch.setattr(bnb, "MOST_ROOM", 0)
+    monkeypatch.setattr(bnb_search, "BEGINNINGS", {1: 1, 2: 1, 3: 2, 5: 40})
+    monkeypatch.setattr(bnb_search, "DIRECT_ROOM", 0)
+    monkeypatch.setattr(bnb_search, "MOST_ROOM", 0)
     problem = gram(11, int(np.random.default_rng(seed).integers(2, 20)), 1e-4, seed).pruning(7)
     optimum, error = best_by_enumeration(problem)
     for limit in (*range(1, 9), None):

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 import cbs_opt
 from cbs_opt.errors import InputError
 from cbs_opt.result import SolutionStatus, TerminationCondition
-from cbs_opt.solvers.exact import bnb, team, tree
+from cbs_opt.solvers.exact import bnb_search, team, tree
+from cbs_opt.solvers.exact.bnb_nodes import Node, PieceNode
 from instances import best_by_enumeration, gram, random_problem
 
 
 @pytest.fixture
 def shared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees that begin but once, in rounds from the first node on, and end in branching alone."""
-    monkeypatch.setattr(bnb, "BEGINNINGS", {1: 1})
-    monkeypatch.setattr(bnb, "DIRECT_ROOM", 0)
-    monkeypatch.setattr(bnb, "MOST_ROOM", 0)
-    monkeypatch.setattr(bnb._Search, "shared_from", 1)
+    monkeypatch.setattr(bnb_search, "BEGINNINGS", {1: 1})
+    monkeypatch.setattr(bnb_search, "DIRECT_ROOM", 0)
+    monkeypatch.setattr(bnb_search, "MOST_ROOM", 0)
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", -1)
+    monkeypatch.setattr(bnb_search.Search, "shared_from", 1)
     monkeypatch.setattr(tree, "ROUND", 3)
 
 
@@ -81,21 +83,21 @@ def test_an_interrupt_within_a_round_loses_no_node(shared_at_once: None, monkeyp
 
 
 def test_an_error_in_a_thread_is_told(shared_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = bnb._Search.branch
+    whole = bnb_search.Search.branch
 
-    def fails(self: bnb._Search, node: bnb._Node) -> object:
+    def fails(self: bnb_search.Search, node: Node | PieceNode) -> object:
         if self.nodes > 20:
             raise MemoryError("no room for another node")
         return whole(self, node)
 
-    monkeypatch.setattr(bnb._Search, "branch", fails)
+    monkeypatch.setattr(bnb_search.Search, "branch", fails)
     with pytest.raises(MemoryError, match="no room for another node"):
         cbs_opt.solve(gram(32, 24, 1e-3).pruning(24), "bnb", threads=2)
 
 
 def test_without_shared_nodes_before_the_tree_has_grown() -> None:
     """Clones of a search never stand at a node where the tree begins anew: that would drop what was lent."""
-    assert bnb._Search.shared_from >= max(bnb.BEGINNINGS)
+    assert bnb_search.Search.shared_from >= max(*bnb_search.BEGINNINGS, bnb_search.PIECES_FROM)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 257, 1.5, True, "2"])

@@ -14,7 +14,7 @@ from cbs_opt.errors import InputError, TooLargeError
 from cbs_opt.models.outer_approximation import build
 from cbs_opt.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact.bnb_search import root_state
 from instances import KINDS, best_by_enumeration, gram, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
@@ -188,7 +188,7 @@ def test_what_the_root_fixes_is_so_in_the_optimum() -> None:
         optimum, _ = best_by_enumeration(problem)
         best = cbs_opt.solve(problem, "bnb").mask
         block = CenteredBlock.of(problem)
-        state, D, budget = bnb.root_state(problem, block)
+        state, D, budget = root_state(problem, block)
         cutoff = 1.001 * optimum / block.scale
         reduced = highs_root.probe_root(block, state, D, budget, cutoff)
         assert block.bound(min(reduced.bound, cutoff)) <= optimum * 1.001

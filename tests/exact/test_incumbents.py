@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.solvers.exact.bnb import root_state
 from cbs_opt.solvers.exact.bnb_kernels import support_value
+from cbs_opt.solvers.exact.bnb_search import root_state
 from cbs_opt.solvers.exact.incumbent_kernels import exchange, greedy
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 

@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 
 import cbs_opt
 from cbs_opt.result import GAP_TOLERANCE
-from cbs_opt.solvers.exact import bnb
 from cbs_opt.solvers.exact import bnb_kernels as kernels
+from cbs_opt.solvers.exact import bnb_search
+from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 from cbs_opt.solvers.exact.leaves_kernels import try_leaves, work_of_leaves
 from instances import random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def node(seed: int) -> tuple[bnb._Search, np.ndarray, list[np.ndarray], np.ndarray]:
+def node(seed: int) -> tuple[bnb_search.Search, np.ndarray, list[np.ndarray], np.ndarray]:
     """A random node of a random problem, its leaves' masks and their values in the block's units."""
     problem = random_problem(seed, max_n=10)
     assume(problem is not None)
     assert problem is not None
-    search = bnb._Search(problem, GAP_TOLERANCE, None)
+    search = bnb_search.Search(problem, GAP_TOLERANCE, None)
     state = search._heap[0].state.copy()
     rng = np.random.default_rng(seed)
     for i in np.flatnonzero(state == kernels.FREE):
@@ -48,7 +49,7 @@ def test_no_leaf_below_is_missed(seed: int, scored: bool, place: float) -> None:
     search, state, masks, values = node(seed)
     H, c = search._block.H, search._block.c
     cutoff = place * float(values.min())
-    assume(search._doubt <= bnb.MOST_DOUBT * cutoff)
+    assume(search._doubt <= bnb_search.MOST_DOUBT * cutoff)
     scores, threshold = np.zeros(len(c)), -np.inf
     if scored:
         D, w = search._heap[0].D.copy(), c * np.random.default_rng(seed).uniform(0.3, 1.0, len(c))
@@ -85,7 +86,7 @@ def test_a_recorded_search_branches_to_the_same_optimum(seed: int) -> None:
     rng = np.random.default_rng(seed)
     G = rng.normal(size=(10, 18))
     problem = cbs_opt.PruningProblem.from_gradients(rng.normal(size=18), G, damping=1e-2).pruning(12)
-    records: list[bnb.NodeRecord] = []
+    records: list[NodeRecord] = []
     branched, tried = cbs_opt.solve(problem, "bnb", record=records.append), cbs_opt.solve(problem, "bnb")
     assert len(records) == branched.nodes >= tried.nodes
     assert branched.objective == pytest.approx(tried.objective, rel=2e-6)

@@ -1,0 +1,82 @@
+"""What a tree of ``bnb`` needs to go on with rank-one pieces: the splitting that its nodes inherit."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
+from cbs_opt.solvers.exact.compiling import announced
+from cbs_opt.validate import Vector
+
+
+class PieceRoot(NamedTuple):
+    """The pieces of a tree, by the weights of its root problem, and the splitting and z (0 where fixed) at its root."""
+
+    pieces: Pieces
+    D: Vector
+    q: Vector
+    z: Vector
+
+
+def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value: float) -> PieceRoot | None:
+    """Choose pieces for the problem that ``state`` leaves; None where its arithmetic fails.
+
+    Parameters
+    ----------
+    budget : int
+        How many weights may be kept in all.
+    value : float
+        Of the incumbent, in the block's units.
+    """
+    from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT, PRUNED
+
+    H, c = block.H, block.c
+    free, kept, pruned = (np.flatnonzero(state == what) for what in (FREE, KEPT, PRUNED))
+    room = budget - len(kept)
+    if not 1 <= room < len(free):
+        return None
+    active = np.concatenate([kept, free])
+    step = np.zeros(len(c))
+    step[pruned] = -c[pruned]
+    HF = H[np.ix_(free, free)]
+    try:
+        if len(pruned):
+            step[active] = cho_solve(cho_factor(H[np.ix_(active, active)]), H[np.ix_(active, pruned)] @ c[pruned])
+        if len(kept):
+            HF = HF - H[np.ix_(free, kept)] @ cho_solve(cho_factor(H[np.ix_(kept, kept)]), H[np.ix_(kept, free)])
+    except np.linalg.LinAlgError:
+        return None
+    base = 0.5 * float(step @ H @ step)
+    found = choose(HF, HF @ (c + step)[free], room, value - base)
+    if found is None:
+        return None
+    D, z = np.zeros(len(c)), np.zeros(len(c))
+    D[free], z[free] = found.D, found.z
+    members = np.where(found.pieces.members >= 0, free[found.pieces.members], -1)
+    return PieceRoot(Pieces(members, found.pieces.u), D, found.q, z)
+
+
+@cache
+def prepare_pieces() -> None:
+    """Load the compiled kernel; where that was never done, say that it is compiled first."""
+    from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+
+    with announced(process_pieces):
+        compile_pieces()
+
+
+def compile_pieces() -> None:
+    """Load or compile the kernel of nodes with pieces."""
+    from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+
+    H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)
+    members, u = np.full((1, WIDTH), -1, dtype=np.int64), np.zeros((1, WIDTH))
+    members[0, :2], u[0, :2] = (0, 1), 1.0
+    arrays = np.full(4, 0.1), np.full(1, 0.01), c.copy(), np.full(4, 0.5), np.zeros(4)
+    process_pieces(H, c, members, u, np.zeros(4), np.zeros(4, dtype=np.int8), *arrays, 0.0, 2, 10.0, 1)

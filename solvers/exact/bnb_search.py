@@ -1,0 +1,302 @@
+"""The tree of ``bnb``: how its nodes are bounded and branched, where it begins anew, where its incumbents come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.patterns import Cardinality
+from cbs_opt.problem import PruningProblem
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.exact import tree
+from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode
+from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_pieces
+from cbs_opt.solvers.heuristic import greedy_obs
+from cbs_opt.update import obs_update
+from cbs_opt.validate import EPS, Mask, Vector
+
+DIRECT_ROOM = 3
+"""Where no more weights than this may still be kept, all leaves are tried at once."""
+MOST_ROOM = 14
+"""Where no more than this, those that the node's bound leaves are tried if that takes no more multiply-adds than"""
+NODE_CUBES = 10.0
+"""… this times the cube of the free weights, and"""
+NODE_WORK = 2e5
+"""… this: about as much as two to five nodes."""
+MOST_DOUBT = 1e-3
+"""Relative to the cutoff: beyond, too many leaves would have to be evaluated one by one."""
+BEGINNINGS = {1: 4, 17: 40, 401: 300}
+"""At these nodes the tree begins (anew, from what the root has learnt), with so many rounds of splitting improvement at
+most: it takes about as long as the nodes before did (docs/decisions/0011)."""
+PIECES_FROM = 1001
+"""From this node on the tree works with rank-one pieces: their root takes about as long as the nodes before did."""
+MOST_FREE = 256
+"""With more free weights at the root it does not: the Newton systems of that root would take too long."""
+LEAST_D = 0.8
+"""D does not fall below this part of what it is at that root (docs/decisions/0013)."""
+RECORDED_ROUNDS = 40
+"""Of the root where nodes are recorded: one tree, from one root;"""
+NODE_ROUNDS = 1
+"""of every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
+LEAST_SHARE = 0.01
+"""A node's barrier is at least this: a splitting too close to the boundary leaves its children no way to improve it."""
+PASSES = 1
+"""How often a node is reduced again once screening fixed something."""
+RESTARTS = (30, 300, 3000)
+"""At these nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points. (Several threads
+leave out node numbers, and with them some of these.)"""
+SEARCHES = 10
+
+
+def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
+    """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
+    from cbs_opt.solvers.exact.bnb_kernels import KEPT, PRUNED
+
+    pattern = problem.Z
+    assert isinstance(pattern, Cardinality), "checked by the method's spec"
+    state = np.zeros(problem.n, dtype=np.int8)
+    state[pattern.keep] = KEPT
+    state[pattern.forbid] = PRUNED
+    smallest = float(np.linalg.eigvalsh(block.H)[0])
+    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), problem.n - pattern.prune
+
+
+def _fixed(state: NDArray[np.int8], branch: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """``state`` with the weight kept, and with it pruned."""
+    from cbs_opt.solvers.exact.bnb_kernels import KEPT, PRUNED
+
+    kept, pruned = state.copy(), state.copy()
+    kept[branch], pruned[branch] = KEPT, PRUNED
+    return kept, pruned
+
+
+class Search(tree.TreeSearch[Node | PieceNode]):
+    """The tree of one problem. Values are in the block's units."""
+
+    shared_from = PIECES_FROM
+
+    def __init__(self, problem: PruningProblem, gap: float, record: Callable[[NodeRecord], None] | None) -> None:
+        super().__init__(floor=0.0)
+        self._record = record
+        self._problem = problem
+        self._gap = gap
+        self._block = CenteredBlock.of(problem)
+        self._weight = self._block.H.diagonal()
+        self._rank = math.inf
+        self._piece_root: PieceRoot | None = None
+        state, D, self._budget = root_state(problem, self._block)
+        self._given = state
+        self._pull = self._block.H @ self._block.c
+        self._size = float(self._block.c @ self._pull)
+        self._doubt = self._doubt_of_leaves()
+        self._root = Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)
+        self.mask = self._greedy()
+        self.offer(self.mask)
+        self._heap.append(self._root)
+
+    def _doubt_of_leaves(self) -> float:
+        """Above the round-off of every value that ``leaves_kernels`` computes; infinite where nothing can be said."""
+        n, H = len(self._weight), self._block.H
+        smallest = float(np.linalg.eigvalsh(H)[0]) - n * EPS * float(self._weight.sum())
+        if not smallest > 0:
+            return math.inf
+        gamma = 4.0 * (n + 10) * EPS
+        kappa = float(self._weight.max()) / smallest
+        if n * gamma * kappa > 0.1:  # H + E might be singular
+            return math.inf
+        reach = math.sqrt(n * kappa * self._size) + float(np.abs(self._block.c) @ np.sqrt(self._weight))
+        return 2.0 * gamma * reach**2
+
+    def in_units_of_f(self, value: float) -> float:
+        return self._block.bound(value)
+
+    def branch(self, node: Node | PieceNode) -> tuple[Node | PieceNode, Node | PieceNode] | None:
+        """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
+        from cbs_opt.solvers.exact.bnb_kernels import process
+
+        if self.nodes == PIECES_FROM and self._record is None and self._with_pieces() and self._dive is not None:
+            node = self._dive
+        if isinstance(node, PieceNode):
+            return self._branch_with_pieces(node)
+        node, rounds = self._rounds(node)
+        if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, np.zeros(len(node.w)), -math.inf):
+            return None
+        scores = np.zeros(len(node.w))
+        state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
+        outcome, bound, tau, share, branch, baseline = process(
+            self._block.H, self._block.c, state, D, w, scores, node.tau, max(node.share, LEAST_SHARE), self._budget,
+            self._cutoff, rounds, 0 if self._record else PASSES,
+        )  # fmt: skip
+        if self._record:
+            self._record(
+                NodeRecord(self.nodes - 1, node.parent, node.state, state, D, w, bound, self._cutoff, outcome, branch)
+            )
+        bound = max(bound, node.bound)
+        if node is self._root:
+            self._root = Node(bound, 0, -1, state, D, w, tau, share)
+        if self._done(outcome, state, w, scores, bound, baseline):
+            return None
+        kept, pruned = _fixed(state, branch)
+        return (
+            Node(bound, self.nodes, self.nodes - 1, kept, D, w, tau, share),
+            Node(bound, self.nodes, self.nodes - 1, pruned, D, w, tau, share),
+        )
+
+    def _branch_with_pieces(self, node: PieceNode) -> tuple[PieceNode, PieceNode] | None:
+        from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+
+        n, root = len(node.D), self._piece_root
+        assert root is not None, "it made the node"
+        if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, np.zeros(n), -math.inf):
+            return None
+        state, D, q, z = node.state.copy(), node.D.copy(), node.q.copy(), node.z.copy()
+        w, scores = self._block.c.copy(), np.zeros(n)
+        outcome, bound, branch, baseline = process_pieces(
+            self._block.H, self._block.c, *root.pieces, LEAST_D * root.D, state, D, q, w, z, scores, node.bound,
+            self._budget, self._cutoff, PASSES,
+        )  # fmt: skip
+        bound = max(bound, node.bound)
+        if self._done(outcome, state, w, scores, bound, baseline):
+            return None
+        kept, pruned = _fixed(state, branch)
+        return PieceNode(bound, self.nodes, kept, D, q, z), PieceNode(bound, self.nodes, pruned, D, q, z)
+
+    def _with_pieces(self) -> bool:
+        """Have the tree begin for the last time, with pieces; False where it has to go on as it is."""
+        root = self._root
+        if np.count_nonzero(root.state == 0) > MOST_FREE:
+            return False
+        found = piece_root(self._block, root.state, self._budget, self._value)
+        if found is None:
+            return False
+        prepare_pieces()
+        self._piece_root = found
+        self.begin_anew(PieceNode(root.bound, 0, root.state, found.D, found.q, found.z))
+        return True
+
+    def _done(
+        self, outcome: int, state: NDArray[np.int8], w: Vector, scores: Vector, bound: float, baseline: float
+    ) -> bool:
+        """Close a bounded node that needs no children, as a leaf or by trying its leaves; else look for incumbents."""
+        from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF
+
+        if outcome == LEAF:
+            self._close(state == KEPT, bound)
+        if outcome != BRANCH:
+            return True
+        if self._few_leaves(state, scores, baseline) and self._tried(state, scores, baseline):
+            return True
+        self.offer(self._rounded(state, w))
+        if self.nodes in RESTARTS:
+            generator = np.random.default_rng(self.nodes)
+            for _ in range(SEARCHES):
+                blurred = w * np.exp(generator.normal(size=len(w)))
+                self.offer(self._exchanged(self._rounded(state, blurred)))
+        return False
+
+    def _learn(self, one: Search) -> None:
+        mask = one.mask if one._rank < self._rank else self.mask
+        super()._learn(one)
+        self.mask, self._rank = mask, min(self._rank, one._rank)
+
+    def _rounds(self, node: Node) -> tuple[Node, int]:
+        """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""
+        if self._record:
+            return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
+        if self.nodes not in BEGINNINGS:
+            return node, NODE_ROUNDS
+        self.begin_anew(self._root)
+        return self._root, BEGINNINGS[self.nodes]
+
+    def _few_leaves(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
+        """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE
+        from cbs_opt.solvers.exact.leaves_kernels import work_of_leaves
+
+        if not self._may_try(state, MOST_ROOM):
+            return False
+        most = NODE_WORK + NODE_CUBES * float(np.count_nonzero(state == FREE)) ** 3
+        return bool(work_of_leaves(state, scores, self._budget, baseline - self._cutoff, most) <= most)
+
+    def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
+        """Whether the leaves of a node can be tried, and at most ``most_room`` weights more may be kept."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+
+        room = self._budget - int(np.count_nonzero(state == KEPT))
+        return (
+            self._record is None
+            and 1 <= room <= most_room
+            and room < int(np.count_nonzero(state == FREE))
+            and self._doubt <= MOST_DOUBT * self._cutoff
+        )
+
+    def _tried(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
+        """Try all leaves that a node's bound leaves (``baseline`` −inf: all); False where round-off forbids it."""
+        from cbs_opt.solvers.exact.leaves_kernels import try_leaves
+
+        done, proven, best = try_leaves(
+            self._block.H, self._block.c, self._pull, self._size, state, scores, baseline - self._cutoff, self._budget,
+            self._cutoff, self._doubt,
+        )  # fmt: skip
+        if done:
+            self._closed = min(self._closed, proven)
+            if np.count_nonzero(best) == self._budget:
+                self.offer(best)
+        return bool(done)
+
+    def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
+        """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+
+        mask: Mask = state == KEPT
+        free = np.flatnonzero(state == FREE)
+        room = self._budget - int(mask.sum())
+        order = np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")
+        mask[free[order[:room]]] = True
+        return mask
+
+    def _greedy(self) -> Mask:
+        """The mask of greedy OBS."""
+        from cbs_opt.solvers.exact.incumbent_kernels import greedy
+
+        ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._budget)
+        return mask if ok else greedy_obs.run(self._problem).mask
+
+    def _exchanged(self, mask: Mask) -> Mask:
+        """``mask`` after exchanges of pairs of the pattern's free weights, as long as one helps."""
+        from cbs_opt.solvers.exact.incumbent_kernels import exchange
+
+        improved = mask.copy()
+        exchange(self._block.H, self._block.c, improved, self._given)
+        return improved
+
+    def _close(self, mask: Mask, bound: float) -> None:
+        """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
+        from cbs_opt.solvers.exact.bnb_kernels import support_value
+
+        value, margin = support_value(self._block.H, self._block.c, mask)
+        proven = value - margin if math.isfinite(value) else 0.0
+        self._closed = min(self._closed, max(proven, bound))
+        self.offer(mask)
+
+    def offer(self, mask: Mask) -> None:
+        from cbs_opt.solvers.exact.bnb_kernels import support_value
+
+        H, c = self._block.H, self._block.c
+        doubt = self._block.base_error / self._block.scale
+        if not support_value(H, c, mask)[0] < self._value + doubt:
+            return
+        for candidate in (mask, self._exchanged(mask)):
+            value, _ = support_value(H, c, candidate)
+            # Around a far minimizer values that differ little look alike; there f itself decides.
+            rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
+            if rank < self._rank:
+                self._rank, self.mask = rank, candidate
+            self._value = min(self._value, value)
+        # Never above an earlier one, which discarded nodes: with a gap above 1 it might rise as the value falls.
+        self._cutoff = min(
+            self._cutoff, self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
+        )
