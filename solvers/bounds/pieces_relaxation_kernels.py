@@ -21,14 +21,12 @@ ROUNDING = 1e-4
 """How far ζ² stays from the kink of min(1, ·): at z(S) = 1 it is 1 − √ROUNDING."""
 LONGEST = 0.9
 """Part of the way to the boundary that a step may go."""
-CENTRED = 0.1
+CENTRED = 1.0
 """A Newton decrement below this, in units of the barrier, is the end."""
 SHORTEST = 1e-3
 """Steps that have to be shorter are the end, too."""
 WANDER = 10.0
 """α and β stay within this factor of their central values."""
-ROUNDS = 20
-"""At most; what is valid then is valid."""
 LEAST = 1e-3
 """No z starts below this part of K/m, or closer to 1 than this."""
 
@@ -112,10 +110,10 @@ def start_inside(z, K):
 
 
 @kernel()
-def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, scores):
+def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds, scores):
     """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K.
 
-    z is a warm start. Stops at ``target``, when centred, or after ``ROUNDS`` evaluations.
+    z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
     w, z and scores hold the point of the best bound on return.
     Returns bound, K-th and next score, the doubt of the scores.
     """
@@ -137,7 +135,7 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, scores)
     best, best_kth, best_next, best_doubt = -np.inf, np.inf, 0.0, np.inf
     value = np.inf
     length = 0.0
-    for round_number in range(ROUNDS):
+    for round_number in range(rounds):
         for i in range(m):
             for j in range(i + 1):
                 M[i, j] = R[i, j]
@@ -172,7 +170,7 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, scores)
             assign(w, trial_w)
             assign(z, trial_z)
             assign(scores, trial_scores)
-        if best >= target or round_number == ROUNDS - 1:
+        if best >= target or round_number == rounds - 1:
             break
         for i in range(m):
             for j in range(i + 1):

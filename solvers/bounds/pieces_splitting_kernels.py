@@ -14,6 +14,11 @@ from cbs_opt.solvers.bounds.pieces_kernels import along, certify_pieces, held, r
 from cbs_opt.solvers.bounds.pieces_relaxation_kernels import relax_pieces, share_of
 from cbs_opt.solvers.bounds.splitting_kernels import LEAST_GAIN
 
+ROUNDS = 20
+"""Evaluations of a relaxation at most, and"""
+FIRST_ROUNDS = 2
+"""… of the one that only shows where D and q have to grow: the parent's z and a Newton step."""
+
 
 @kernel(fast=True)
 def raise_one(inverse, x, factor, count):
@@ -113,8 +118,9 @@ def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, tar
     D, q, w, z, scores and R hold the better of the two. Without ``improve``: relax at the barrier ``second`` only.
     Returns bound, K-th and next score, the doubt of the scores.
     """
+    rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
     bound, kth, next_score, doubt = relax_pieces(
-        R, H, D, members, u, q, b, c, K, w, z, first if improve else second, target, scores
+        R, H, D, members, u, q, b, c, K, w, z, first if improve else second, target, rounds, scores
     )
     if not improve or bound >= target or not bound > -np.inf:
         return bound, kth, next_score, doubt
@@ -126,7 +132,7 @@ def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, tar
     ascend_pieces(M, new_D, members, u, new_q, gain_D, gain_q, second, floor)
     if certify_pieces(H, new_D, members, u, new_q, shift, R, M, L):
         new, new_kth, new_next, new_doubt = relax_pieces(
-            R, H, new_D, members, u, new_q, b, c, K, new_w, new_z, second, target, new_scores
+            R, H, new_D, members, u, new_q, b, c, K, new_w, new_z, second, target, np.int64(ROUNDS), new_scores
         )
         if new > bound:
             assign(D, new_D)
