@@ -182,6 +182,8 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
         scores[i] = (D[i] * c[i] + rho[i]) ** 2 / (2.0 * D[i]) + bonus[i]
         error = terms * (root[i] * reach + pushed[i])
         doubt += error * (np.sqrt(2.0 * scores[i] / D[i]) + error / D[i]) + terms * scores[i]
+    if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
+        return -np.inf, np.inf, 0.0, np.inf
     order = scores.copy()
     sort_descending(order)
     kth = order[K - 1] if K > 0 else np.inf

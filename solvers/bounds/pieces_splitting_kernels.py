@@ -90,7 +90,7 @@ def ascend_pieces(inverse, D, members, u, q, gain_D, gain_q, barrier, floor):
             for j in range(i):
                 x[j] = inverse[i, j]
             raise_one(inverse, x, step / shrink, i)
-            D[i] += step
+            D[i] = max(D[i] + step, floor[i])  # where D is much larger the sum may be 0
 
 
 @kernel()

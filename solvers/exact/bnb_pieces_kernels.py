@@ -141,7 +141,7 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
             place[order[kept + p]] = p
         own_members, own_u, own_q, names = pieces_of_node(members, u, q, state, place, D)
         HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
-        zF, sF, bF, floor = np.empty(free), np.empty(free), np.empty(free), np.empty(free)
+        zF, sF, bF, floor = np.empty(free), np.zeros(free), np.empty(free), np.empty(free)
         for p in range(free):
             zF[p] = z[order[kept + p]]
             floor[p] = least[order[kept + p]]

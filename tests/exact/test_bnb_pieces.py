@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import cbs_opt
 from cbs_opt.errors import InputError
 from cbs_opt.result import SolutionStatus
+from cbs_opt.solvers.bounds.pieces_kernels import evaluate_pieces
+from cbs_opt.solvers.bounds.pieces_splitting_kernels import ascend_pieces
 from cbs_opt.solvers.exact import bnb_kernels as kernels
 from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.solvers.exact.bnb_pieces import piece_root, prepare_pieces
@@ -102,6 +104,23 @@ def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
             assert bound <= value
             assert baseline - scores[mask & (state == kernels.FREE)].sum() <= value
     assert np.all(state[before != kernels.FREE] == before[before != kernels.FREE])
+
+
+def test_a_score_of_zero_over_zero_leaves_no_bound() -> None:
+    """D_i = 0 and ρ_i = 0: as NaN in the order of the scores it made the bound 1.25 where a mask has the value 1."""
+    H, c, D, none = np.eye(3), np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.5, 0.5]), np.zeros(0)
+    members, u = np.zeros((0, 8), dtype=np.int64), np.zeros((0, 8))
+    bound, *_ = evaluate_pieces(H - np.diag(D), H, D, members, u, none, c, c, none, none, 1, np.zeros(3))
+    assert bound <= 1.0
+
+
+def test_an_ascent_leaves_d_above_its_floor() -> None:
+    """Also where D + (floor − D) is 0 in floating point."""
+    D, floor, none = np.full(2, 0.5), np.full(2, 1e-20), np.zeros(0)
+    members, u = np.zeros((0, 8), dtype=np.int64), np.zeros((0, 8))
+    ascend_pieces(np.diag([2.0, 2.0]), D, members, u, none, np.array([1e-9, 1e3]), none, 1.0, floor)
+    assert D[0] == 1e-20
+    assert D[1] > 0.9
 
 
 @pytest.mark.parametrize("threads", [1, 2])
