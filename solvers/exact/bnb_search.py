@@ -31,8 +31,8 @@ MOST_DOUBT = 1e-3
 BEGINNINGS = {1: 4, 17: 40, 401: 300}
 """At these nodes the tree begins (anew, from what the root has learnt), with so many rounds of splitting improvement at
 most: it takes about as long as the nodes before did (docs/decisions/0011)."""
-PIECES_FROM = 1001
-"""From this node on the tree works with rank-one pieces: their root takes about as long as the nodes before did."""
+PIECES_FROM = 401
+"""Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
 MOST_FREE = 256
 """With more free weights at the root it does not: the Newton systems of that root would take too long."""
 LEAST_D = 0.8
