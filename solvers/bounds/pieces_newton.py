@@ -13,8 +13,8 @@ from cbs_opt.validate import EPS, Matrix, Vector
 WIDTH = 8
 """Weights of a piece at the most."""
 
-SMOOTH = 4e-4
-"""ζ(s) = ½(1 + s − √((1 − s)² + SMOOTH))."""
+ROUNDING = 1e-4
+"""ζ(s) = ½(1 + s − √((1 − s)² + 4·ROUNDING)): 1 − √ROUNDING at s = 1, positive from s = ROUNDING on."""
 
 PULL_D, PULL_Q = 0.3, 0.1
 """Barriers of D and q in units of μ."""
@@ -124,8 +124,8 @@ def _gram(A: Matrix) -> Matrix:
 
 def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
     """ζ ≤ min(1, s) with its two derivatives."""
-    root = np.sqrt((1 - s) ** 2 + SMOOTH)
-    return 0.5 * (1 + s - root), 0.5 * (1 + (1 - s) / root), -0.5 * SMOOTH / root**3
+    root = np.sqrt((1 - s) ** 2 + 4 * ROUNDING)
+    return 0.5 * (1 + s - root), 0.5 * (1 + (1 - s) / root), -2 * ROUNDING / root**3
 
 
 def room(x: Vector, dx: Vector, most: float) -> float:

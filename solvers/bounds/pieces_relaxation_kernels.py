@@ -2,11 +2,11 @@
 
     V(z) = min_w ½wᵀRw − bᵀw + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ(z(S_e))      (``pieces_kernels`` says why)
 
-is a smooth convex function of z: ζ is min(1, ·) with its kink rounded off, concave and never above it. Newton's method
-minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K, with primal-dual second derivatives of the barrier: from
-the parent's z, three to six steps of two Cholesky factorizations each. The barrier stays as it is: a node need not be
-bounded more exactly than its gap is wide, and a centred point is the better place for the ascent of D and q
-(docs/decisions/0013). Bound (B) is evaluated at every step and valid at each.
+is a smooth convex function of z: ζ is min(1, ·) with its kink rounded off (``pieces_newton.ROUNDING``), concave and
+never above it. Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K, with primal-dual second
+derivatives of the barrier: from the parent's z, three to six steps of two Cholesky factorizations each. The barrier
+stays as it is: a node need not be bounded more exactly than its gap is wide, and a centred point is the better place
+for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step and valid at each.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 from cbs_opt.solvers.bounds.compilation import kernel
 from cbs_opt.solvers.bounds.dense_kernels import assign, cholesky, cholesky_inverse, cholesky_solve
 from cbs_opt.solvers.bounds.pieces_kernels import add_pieces, along, evaluate_pieces, held
+from cbs_opt.solvers.bounds.pieces_newton import ROUNDING
 
-ROUNDING = 1e-4
-"""How far ζ² stays from the kink of min(1, ·): at z(S) = 1 it is 1 − √ROUNDING."""
 LONGEST = 0.9
 """Part of the way to the boundary that a step may go."""
 CENTRED = 1.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from cbs_opt.solvers.bounds.compilation import kernel
 from cbs_opt.solvers.bounds.dense_kernels import assign, cholesky, cholesky_inverse
-from cbs_opt.solvers.bounds.pieces_kernels import along, certify_pieces, held, remainder
+from cbs_opt.solvers.bounds.pieces_kernels import along, certify_pieces, held
 from cbs_opt.solvers.bounds.pieces_relaxation_kernels import relax_pieces, share_of
 from cbs_opt.solvers.bounds.splitting_kernels import LEAST_GAIN
 
@@ -115,7 +115,7 @@ def gains_of_pieces(members, u, w, z):
 def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, target, shift, improve, scores, R, M, L):
     """Relax at the barrier ``first``, ascend the splitting once and relax at the barrier ``second``.
 
-    D, q, w, z, scores and R hold the better of the two. Without ``improve``: relax at the barrier ``second`` only.
+    D, q, w, z and scores hold the better of the two; R is overwritten. Without ``improve``: relax at ``second`` only.
     Returns bound, K-th and next score, the doubt of the scores.
     """
     rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
@@ -141,5 +141,4 @@ def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, tar
             assign(z, new_z)
             assign(scores, new_scores)
             return new, new_kth, new_next, new_doubt
-    remainder(H, D, members, u, q, R)
     return bound, kth, next_score, doubt

@@ -31,7 +31,9 @@ from cbs_opt.solvers.exact.compiling import announced, compiled_beside
 from cbs_opt.validate import as_nonnegative
 
 BYTES_PER_WEIGHT = 17
-"""Of an open node: state, D, and w or z (two brothers share these, so there is room for q)."""
+"""Of an open node: state, D, and w or z."""
+BYTES_OF_PIECES = 1400
+"""Its q, as an array."""
 
 
 def run(
@@ -53,7 +55,7 @@ def run(
     gap : float
         Relative gap at which the search ends.
     time_limit : float, optional
-        Seconds.
+        Seconds. One node may go beyond: the last beginning takes a second or two where some 200 weights are free.
     node_limit : int, optional
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
@@ -79,7 +81,7 @@ def run(
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(
-        Search(problem, gap, record), problem, bytes_per_weight=BYTES_PER_WEIGHT,
+        Search(problem, gap, record), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES,
         time_limit=time_limit,
         node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress, threads=threads,
     )  # fmt: skip

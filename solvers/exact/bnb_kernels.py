@@ -229,7 +229,8 @@ def keeping_none(state, order, kept, scores, kth, K, own):
             above += 1
         if state[order[kept + p]] == KEPT:
             total -= scores[p]
-    return total + (K - above) * kth
+    total += (K - above) * kth
+    return total if total > -np.inf else -np.inf  # NaN says nothing either
 
 
 @kernel()

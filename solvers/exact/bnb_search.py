@@ -34,7 +34,7 @@ most: it takes about as long as the nodes before did (docs/decisions/0011)."""
 PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
 MOST_FREE = 256
-"""With more free weights at the root it does not: the Newton systems of that root would take too long."""
+"""With more free weights at the root it is not: the Newton systems of that root would take too long."""
 LEAST_D = 0.8
 """D does not fall below this part of what it is at that root (docs/decisions/0013)."""
 RECORDED_ROUNDS = 40
@@ -117,8 +117,8 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.exact.bnb_kernels import process
 
-        if self.nodes == PIECES_FROM and self._record is None and self._with_pieces() and self._dive is not None:
-            node = self._dive
+        if self.nodes == PIECES_FROM and self._record is None:
+            node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
         node, rounds = self._rounds(node)
@@ -164,18 +164,21 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         kept, pruned = _fixed(state, branch)
         return PieceNode(bound, self.nodes, kept, D, q, z), PieceNode(bound, self.nodes, pruned, D, q, z)
 
-    def _with_pieces(self) -> bool:
-        """Have the tree begin for the last time, with pieces; False where it has to go on as it is."""
+    def _with_pieces(self) -> PieceNode | None:
+        """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
+        from cbs_opt.solvers.exact.bnb_kernels import FREE
+
         root = self._root
-        if np.count_nonzero(root.state == 0) > MOST_FREE:
-            return False
+        if np.count_nonzero(root.state == FREE) > MOST_FREE:
+            return None
         found = piece_root(self._block, root.state, self._budget, self._value)
         if found is None:
-            return False
+            return None
         prepare_pieces()
         self._piece_root = found
-        self.begin_anew(PieceNode(root.bound, 0, root.state, found.D, found.q, found.z))
-        return True
+        anew = PieceNode(root.bound, 0, root.state, found.D, found.q, found.z)
+        self.begin_anew(anew)
+        return anew
 
     def _done(
         self, outcome: int, state: NDArray[np.int8], w: Vector, scores: Vector, bound: float, baseline: float

@@ -66,7 +66,7 @@ def run(
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(
-        _Search(problem, gap), problem, bytes_per_weight=BYTES_PER_WEIGHT, time_limit=time_limit,
+        _Search(problem, gap), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n, time_limit=time_limit,
         node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
     )  # fmt: skip
 

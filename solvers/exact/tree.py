@@ -227,7 +227,7 @@ def search(
     tree: TreeSearch[Any],
     problem: PruningProblem,
     *,
-    bytes_per_weight: int,
+    bytes_per_node: int,
     time_limit: float | None,
     node_limit: int | None,
     memory_limit: float,
@@ -239,15 +239,15 @@ def search(
 
     Parameters
     ----------
-    bytes_per_weight : int
-        Size of the arrays of an open node, over n.
+    bytes_per_node : int
+        Size of the arrays of an open node.
     """
     if start is not None:
         mask = as_mask(start, "start", problem.n)
         if not problem.Z.contains(mask):
             raise PatternError(f"start: keeps {int(mask.sum())} weights and is outside the pattern ({problem.Z})")
         tree.offer(mask)
-    most_open = int(memory_limit / (OPEN_NODE + bytes_per_weight * problem.n))
+    most_open = int(memory_limit / (OPEN_NODE + bytes_per_node))
     termination = tree.explore(time_limit, node_limit, most_open, progress, threads)
     notes: tuple[str, ...] = ()
     if termination is TerminationCondition.ITERATION_LIMIT and tree.open_nodes >= most_open:

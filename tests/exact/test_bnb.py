@@ -130,9 +130,9 @@ def test_a_mask_that_round_off_hides_is_not_proven_away(sign: float) -> None:
 def test_a_memory_limit_is_kept_and_said() -> None:
     problem = gram(40, 60, 1e-4).pruning(30)
     optimum = cbs_opt.solve(problem, "bnb").objective
-    stopped = cbs_opt.solve(problem, "bnb", memory_limit=20 * (500 + 17 * 40))
+    stopped = cbs_opt.solve(problem, "bnb", memory_limit=20 * (500 + 17 * 40 + 1400))
     assert stopped.termination_condition is TerminationCondition.ITERATION_LIMIT
-    assert stopped.notes == ("stopped at 20 open nodes, the memory limit of 2.36e+04 bytes",)
+    assert stopped.notes == ("stopped at 20 open nodes, the memory limit of 5.16e+04 bytes",)
     assert stopped.bound <= optimum <= stopped.objective
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import cbs_opt
@@ -43,7 +43,7 @@ def node(seed: int) -> tuple[bnb_search.Search, np.ndarray, list[np.ndarray], np
     return search, state, masks, values
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(seed=SEEDS, scored=st.booleans(), place=st.sampled_from([0.5, 1.0, 1.001, 3.0]))
 def test_no_leaf_below_is_missed(seed: int, scored: bool, place: float) -> None:
     search, state, masks, values = node(seed)
