@@ -27,7 +27,7 @@ from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 from cbs_opt.solvers.exact.bnb_pieces import compile_pieces
 from cbs_opt.solvers.exact.bnb_search import Search
-from cbs_opt.solvers.exact.compiling import announced, compiled_beside
+from cbs_opt.solvers.exact.compiling import announced, compile_behind, compiled_beside
 from cbs_opt.validate import as_nonnegative
 
 BYTES_PER_WEIGHT = 17
@@ -89,7 +89,10 @@ def run(
 
 @cache
 def prepare() -> None:
-    """Load the compiled kernels; where that was never done, say that they are compiled first."""
+    """Load the compiled kernels; where that was never done, say that they are compiled first.
+
+    Those of pieces, which only larger trees need, are then compiled by a second process while this one goes on.
+    """
     from cbs_opt.solvers.bounds.perspective import perspective_bound
     from cbs_opt.solvers.exact.bnb_kernels import process, support_value
 
@@ -98,20 +101,16 @@ def prepare() -> None:
         if cold:
             block = CenteredBlock.of(problem)
             support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
-            with compiled_beside(compile_others):
+            with compiled_beside(compile_leaves):
                 perspective_bound(problem)
         run(problem, record=lambda _: None)
         compile_leaves()
-
-
-def compile_others() -> None:
-    """Compile what ``process`` does not need. Pieces are else loaded, or compiled, where a tree first needs them."""
-    compile_pieces()
-    compile_leaves()
+    if cold:
+        compile_behind(compile_pieces)
 
 
 def compile_leaves() -> None:
-    """Load or compile the kernels of incumbents and leaves."""
+    """Load or compile the kernels of incumbents and leaves: about half of all, none of which ``process`` needs."""
     problem = _example()
     search = Search(problem, GAP_TOLERANCE, None)
     root = search._heap[0]

@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
-from cbs_opt.solvers.exact.compiling import announced
+from cbs_opt.solvers.exact.compiling import announced, caught_up
 from cbs_opt.validate import Vector
 
 
@@ -68,6 +68,7 @@ def prepare_pieces() -> None:
     from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
 
     with announced(process_pieces):
+        caught_up()
         compile_pieces()
 
 

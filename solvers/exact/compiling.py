@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import logging
@@ -18,6 +19,8 @@ log = logging.getLogger("cbs_opt")
 
 PATIENCE = 120.0
 """Seconds to wait for another process; after that what it has not compiled is compiled here."""
+
+_behind: list[subprocess.Popen[bytes]] = []
 
 SECOND_PROCESS = """
 import sys
@@ -108,6 +111,21 @@ def compiled_beside(function: Callable[[], object]) -> Iterator[None]:
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
+
+
+def compile_behind(function: Callable[[], object]) -> None:
+    """Have a second process call ``function`` while this one goes on; it ends with this one (see ``caught_up``)."""
+    process = _second_process(function) if _cores() > 1 else None
+    if process is not None:
+        _behind.append(process)
+        atexit.register(_end, process)
+
+
+def caught_up() -> None:
+    """Wait until what ``compile_behind`` has started is done, for ``PATIENCE`` at most."""
+    while _behind:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _behind.pop().wait(PATIENCE)
 
 
 def _second_process(function: Callable[[], object]) -> subprocess.Popen[bytes] | None:

@@ -75,6 +75,31 @@ def test_a_second_process_works_beside_and_may_fail(helper: Path, name: str) -> 
     assert (helper / "out").read_text() == f"{helper} here\n"
 
 
+@pytest.mark.parametrize("name", ["work", "fail"])
+def test_a_second_process_goes_on_behind_until_it_is_waited_for(helper: Path, name: str) -> None:
+    import helping
+
+    compiling.compile_behind(getattr(helping, name))
+    compiling.caught_up()
+    assert (helper / "out").read_text() == f"{helper} here\n"
+
+
+def test_what_goes_on_behind_ends_with_the_process(helper: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(helper)!r})
+import helping
+from cbs_opt.solvers.exact import compiling
+compiling._cores = lambda: 2
+compiling.compile_behind(helping.stay)
+open({str(helper / "ready")!r}).read()
+"""
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
+    with (helper / "out").open("r+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it would hold the lock
+        assert file.read() == "here\n"
+
+
 def test_with_one_core_there_is_no_second_process(helper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import helping
 
@@ -153,9 +178,7 @@ def test_what_is_in_the_cache_is_not_compiled_by_two(tmp_path: Path, index: str,
             assert found is expected
 
 
-def test_of_several_processes_one_compiles_and_the_others_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_several_processes_one_compiles_and_the_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def process() -> None: ...
 
     process.__module__ = "cbs_opt.solvers.exact.bnb_kernels"
