@@ -33,7 +33,8 @@ from cbs_opt.solvers.exact.bnb_kernels import (
 FIRST_BARRIER = 1.0
 """Of the relaxation that shows where D and q have to grow, and"""
 BARRIER = 0.3
-"""… of their ascent and the relaxation after it: in units of the node's gap over its free weights."""
+"""… of their ascent and the relaxation after it: in units of the node's gap, or of its bound where that is
+less, over its free weights."""
 LEAST_GAP = 1e-3
 """Part of the cutoff that a gap counts for at least."""
 
@@ -150,7 +151,8 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         if not certify_pieces(HF, DF, own_members, own_u, own_q, shift, R, M, L):
             return BRANCH, best, order[kept], -np.inf
         times(HF, cF, bF)
-        barrier = max(cutoff - max(known, best), LEAST_GAP * cutoff) / free
+        proven = max(known, best)
+        barrier = max(min(cutoff - proven, proven), LEAST_GAP * cutoff) / free
         bound, kth, next_score, doubt = improve_pieces(
             HF, DF, own_members, own_u, own_q, floor, bF, cF, K, wF, zF, FIRST_BARRIER * barrier, BARRIER * barrier,
             cutoff - value + margin, shift, round_number == 0, sF, R, M, L,
