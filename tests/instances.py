@@ -6,8 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
-from cbs_opt import Cardinality, PruningProblem, obs_update
+from cbs_opt import Cardinality, PruningProblem, obs_update, solve
 from cbs_opt.errors import NotPositiveDefiniteError
+from cbs_opt.result import SolutionStatus
 
 KINDS = ("gram", "spectrum", "duplicates", "identity", "integer", "equicorrelated", "units")
 
@@ -101,3 +102,13 @@ def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
         if value < best:
             best, error = value, problem.round_off(weights)
     return best, error
+
+
+def assert_equals_enumeration(problem: PruningProblem, method: str, **options: object) -> None:
+    """What ``method`` proves is what enumeration finds; where round-off hides f, it claims no more."""
+    optimum, error = best_by_enumeration(problem)
+    solution = solve(problem, method, **options)
+    assert solution.bound <= optimum + error + 1e-12 * abs(optimum)
+    if problem.g is None and solution.round_off <= 1e-9 * solution.objective:
+        assert solution.solution_status is SolutionStatus.OPTIMAL
+        assert solution.objective <= optimum * (1 + 2e-6) + error

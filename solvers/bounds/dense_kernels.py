@@ -33,6 +33,25 @@ def sort_descending(a):
             a[j] = value
 
 
+@kernel()
+def choose_best(scores, K, chosen):
+    """chosen ← the K largest scores, of ties the first. Returns the K-th (∞ for K = 0) and the next; 0 ≤ K < m."""
+    m = scores.shape[0]
+    order = scores.copy()
+    sort_descending(order)
+    kth = order[K - 1] if K > 0 else np.inf
+    ties = K
+    for i in range(m):
+        if scores[i] > kth:
+            ties -= 1
+    for i in range(m):
+        chosen[i] = scores[i] > kth
+        if K > 0 and scores[i] == kth and ties > 0:
+            chosen[i] = True
+            ties -= 1
+    return kth, order[K]
+
+
 @kernel(fast=True)
 def times(R, w, out):
     """out ← Rw."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from cbs_opt.solvers.bounds.compilation import kernel
-from cbs_opt.solvers.bounds.dense_kernels import EPS, cholesky, sort_descending
+from cbs_opt.solvers.bounds.dense_kernels import EPS, cholesky, choose_best
 
 
 @kernel()
@@ -184,22 +184,11 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
         doubt += error * (np.sqrt(2.0 * scores[i] / D[i]) + error / D[i]) + terms * scores[i]
     if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
         return -np.inf, np.inf, 0.0, np.inf
-    order = scores.copy()
-    sort_descending(order)
-    kth = order[K - 1] if K > 0 else np.inf
-    next_score = order[K]
-    above = 0
+    kept = np.empty(m, np.bool_)
+    kth, next_score = choose_best(scores, K, kept)
     for i in range(m):
-        if scores[i] > kth:
-            above += 1
-    ties = K - above
-    for i in range(m):
-        keep = K > 0 and scores[i] > kth
-        if K > 0 and scores[i] == kth and ties > 0:
-            keep = True
-            ties -= 1
         error = terms * (root[i] * reach + pushed[i])
-        if keep:
+        if kept[i]:
             cost = -rho[i] * rho[i] / (2.0 * D[i]) - bonus[i]
             slack += error * (abs(rho[i]) + error) / D[i]
             margin += abs(cost) + 2.0 * bonus[i]

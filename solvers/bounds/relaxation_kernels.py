@@ -26,6 +26,7 @@ from cbs_opt.solvers.bounds.dense_kernels import (
     assign,
     cholesky,
     cholesky_solve,
+    choose_best,
     residual,
     sort_descending,
 )
@@ -176,26 +177,14 @@ def evaluate(R, D, c, w, K, scores):
         quadratic += total * (w[i] - c[i])
     for i in range(m):
         scores[i] = (D[i] * c[i] - q[i]) ** 2 / (2.0 * D[i])
-    order = scores.copy()
-    sort_descending(order)
-    kth = order[K - 1] if K > 0 else np.inf
-    next_score = order[K]
-    # Kept: everything above the K-th score, then ties until K are kept.
-    above = 0
-    for i in range(m):
-        if scores[i] > kth:
-            above += 1
-    ties = K - above
+    kept = np.empty(m, np.bool_)
+    kth, next_score = choose_best(scores, K, kept)
     value = -0.5 * quadratic
     error = m * EPS * spread  # of each q_i
     margin = abs(quadratic)
     slack = 0.0
     for i in range(m):
-        keep = K > 0 and scores[i] > kth
-        if K > 0 and scores[i] == kth and ties > 0:
-            keep = True
-            ties -= 1
-        if keep:
+        if kept[i]:
             cost = -q[i] * q[i] / (2.0 * D[i])
             slack += error * (abs(q[i]) + error) / D[i]
             margin += abs(cost)

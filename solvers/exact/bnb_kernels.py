@@ -135,6 +135,14 @@ def active(state):
 
 
 @kernel()
+def settle(state, K):
+    """Fix what is free in a node without a choice: keep it, or prune it where no weight more may be kept (K ≤ 0)."""
+    for i in range(state.shape[0]):
+        if state[i] == FREE:
+            state[i] = KEPT if K > 0 else PRUNED
+
+
+@kernel()
 def free_part(c, d, D, w, order, kept, W, L):
     """H_F, c_F (the free part of the node's minimizer), D and w of an eliminated node."""
     free = order.shape[0] - kept
@@ -306,10 +314,7 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
         free = order.shape[0] - kept
         K = budget - kept
         if K <= 0 or free <= K:
-            final = KEPT if K > 0 else PRUNED
-            for i in range(n):
-                if state[i] == FREE:
-                    state[i] = final
+            settle(state, K)
             return LEAF, best, tau, share, -1, baseline
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))

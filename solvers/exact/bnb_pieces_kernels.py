@@ -19,7 +19,6 @@ from cbs_opt.solvers.exact.bnb_kernels import (
     FREE,
     KEPT,
     LEAF,
-    PRUNED,
     active,
     eliminate,
     free_part,
@@ -27,6 +26,7 @@ from cbs_opt.solvers.exact.bnb_kernels import (
     keeping_none,
     node_margin,
     screen,
+    settle,
     splitting_shift,
 )
 
@@ -124,10 +124,7 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         free = order.shape[0] - kept
         K = budget - kept
         if K <= 0 or free <= K:
-            final = KEPT if K > 0 else PRUNED
-            for i in range(n):
-                if state[i] == FREE:
-                    state[i] = final
+            settle(state, K)
             return LEAF, best, -1, -np.inf
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))
