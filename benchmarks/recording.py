@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 Row = dict[str, Any]
 Section = Callable[[Sequence[Row]], list[str]]

@@ -6,10 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cbs_opt.assembly import assemble
-    from cbs_opt.bound import LowerBound, lower_bound
-    from cbs_opt.comparator import Comparison, compare
-    from cbs_opt.curvature import (
+    from cbs_opt.blocks import extract
+    from cbs_opt.blocks.assemble import assemble
+    from cbs_opt.evaluation.catalogue import methods, register
+    from cbs_opt.evaluation.comparator import Comparison, compare
+    from cbs_opt.evaluation.lower_bound import LowerBound, lower_bound
+    from cbs_opt.evaluation.solve import solve
+    from cbs_opt.kernel.curvature import (
         BlockDiagonalCurvature,
         Curvature,
         DenseCurvature,
@@ -17,46 +20,42 @@ if TYPE_CHECKING:
         FactorCurvature,
         RowsCurvature,
     )
-    from cbs_opt.extraction import extract
-    from cbs_opt.patterns import Cardinality, Pattern, Quotas
-    from cbs_opt.problem import PruningProblem
+    from cbs_opt.kernel.method import MethodSpec
+    from cbs_opt.kernel.patterns import Cardinality, Pattern, Quotas
+    from cbs_opt.kernel.problem import PruningProblem
+    from cbs_opt.kernel.result import Solution
+    from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
-    from cbs_opt.registry import MethodSpec
-    from cbs_opt.result import Solution
-    from cbs_opt.run import methods, register, solve
-    from cbs_opt.update import obs_update
-
-__version__ = "0.1.0"
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
 _HOME = {
-    "BlockDiagonalCurvature": "curvature",
-    "Cardinality": "patterns",
-    "Comparison": "comparator",
-    "Curvature": "curvature",
-    "DenseCurvature": "curvature",
-    "DiagonalCurvature": "curvature",
-    "FactorCurvature": "curvature",
-    "LowerBound": "bound",
-    "MethodSpec": "registry",
-    "Pattern": "patterns",
+    "BlockDiagonalCurvature": "kernel.curvature",
+    "Cardinality": "kernel.patterns",
+    "Comparison": "evaluation.comparator",
+    "Curvature": "kernel.curvature",
+    "DenseCurvature": "kernel.curvature",
+    "DiagonalCurvature": "kernel.curvature",
+    "FactorCurvature": "kernel.curvature",
+    "LowerBound": "evaluation.lower_bound",
+    "MethodSpec": "kernel.method",
+    "Pattern": "kernel.patterns",
     "Proof": "proof",
     "Pruned": "pruning",
-    "PruningProblem": "problem",
-    "Quotas": "patterns",
-    "RowsCurvature": "curvature",
-    "Solution": "result",
+    "PruningProblem": "kernel.problem",
+    "Quotas": "kernel.patterns",
+    "RowsCurvature": "kernel.curvature",
+    "Solution": "kernel.result",
     "Verification": "proof",
-    "assemble": "assembly",
-    "compare": "comparator",
-    "extract": "extraction",
-    "lower_bound": "bound",
-    "methods": "run",
-    "obs_update": "update",
+    "assemble": "blocks.assemble",
+    "compare": "evaluation.comparator",
+    "extract": "blocks",
+    "lower_bound": "evaluation.lower_bound",
+    "methods": "evaluation.catalogue",
+    "obs_update": "kernel.update",
     "prove": "proof",
     "prune": "pruning",
-    "register": "run",
-    "solve": "run",
+    "register": "evaluation.catalogue",
+    "solve": "evaluation.solve",
     "verify": "proof",
 }
 

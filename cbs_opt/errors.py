@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 
 class CbsOptError(Exception):
     """Base of every error this package raises on purpose."""
@@ -78,3 +80,10 @@ class SolverError(CbsOptError):
 
 class BoundViolationError(CbsOptError):
     """A 'proven' lower bound lies above a feasible value: a bug in a bound."""
+
+
+def unknown_name(what: str, name: str, known: list[str]) -> UnknownMethodError:
+    """The error for a name nobody has, with the nearest one that somebody has."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UnknownMethodError(f"{what} {name!r}: unknown; {hint}there are {', '.join(known)}")

@@ -5,6 +5,7 @@ Pyomo itself is imported when a model is built, not with this package.
 
 from __future__ import annotations
 
+from cbs_opt.errors import unknown_name
 from cbs_opt.models import (
     joint_bigm,
     joint_indicator,
@@ -16,7 +17,6 @@ from cbs_opt.models import (
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.solution import solution_of
 from cbs_opt.models.write import write_model
-from cbs_opt.registry import unknown_name
 
 FORMULATIONS: dict[str, Formulation] = {
     spec.name: spec

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Matrix, Vector
+from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.kernel.problem import PruningProblem
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.linalg import eigvalsh
 
 from cbs_opt.errors import InputError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.update import obs_update
-from cbs_opt.validate import EPS, Mask, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.update import obs_update
 
 RELATIVE_MARGIN = 1e-6
 """What the box is widened by beyond its round-off, so that a solver's tolerances do not touch its sides."""

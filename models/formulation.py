@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.validate import Mask
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -22,12 +22,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import UnsupportedError
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -31,13 +31,14 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigvalsh
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.arrays.validate import as_array
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.validate import EPS, Matrix, Vector, as_array
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

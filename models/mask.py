@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbs_opt.errors import SolverError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Mask
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.problem import PruningProblem
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

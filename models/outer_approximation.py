@@ -41,10 +41,10 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import masked_model
 from cbs_opt.models.box import incumbent_box
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Mask, Matrix, Vector
 
 NEGLIGIBLE = 1e-9
 """Part of V that the eigenvectors which are left out may cost together."""

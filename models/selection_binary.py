@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import half_square, inner, masked_model
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.validate import Matrix, Vector
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import inner, masked_model
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
 from cbs_opt.models.selection_binary import selection_costs
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import UnsupportedError
-from cbs_opt.judge import judge
+from cbs_opt.kernel.judge import judge
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome, Solution, TerminationCondition
 from cbs_opt.models.formulation import Formulation
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome, Solution, TerminationCondition
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, half_square, inner
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import as_mask
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

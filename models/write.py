@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError, UnsupportedError
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

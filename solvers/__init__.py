@@ -1,6 +1,6 @@
 """All methods: exact, heuristic, and the bounds they share. A problem goes in, a mask and a bound come out."""
 
-from cbs_opt.registry import MethodSpec
+from cbs_opt.kernel.method import MethodSpec
 from cbs_opt.solvers.exact import bnb, bnb_selection, enumeration, highs_oa, highs_selection, miqp
 from cbs_opt.solvers.heuristic import (
     admm,

@@ -15,7 +15,9 @@ from hypothesis import settings
 import cbs_opt
 
 if TYPE_CHECKING:
-    from cbs_opt.network import Data
+    from cbs_opt.network.data import Data
+
+pytest_plugins = ["awkward_networks"]
 
 # Where CI decides, the draws are the same every time; elsewhere each run explores new ones.
 settings.register_profile("ci", derandomize=True)
@@ -76,14 +78,14 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture(scope="session")
 def digits() -> Data:
-    from cbs_opt.network import digits_data
+    from cbs_opt.network.data import digits_data
 
     return digits_data()
 
 
 @pytest.fixture
 def digits_network() -> Any:
-    from cbs_opt.network import load_network
+    from cbs_opt.network.load import load_network
 
     return load_network("digits")
 
@@ -98,6 +100,6 @@ def conv_network() -> tuple[Any, Any, Any]:
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
         nn.Conv2d(4, 4, 3, stride=2, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
-    ).eval()  # fmt: skip
+    ).eval()
     rng = np.random.default_rng(5)
     return model, rng.normal(size=(60, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, 60)

@@ -1,4 +1,4 @@
-"""The house rules that a reader cannot see in any one file: import directions, light imports, packages, size."""
+"""The house rules that a reader cannot see in any one file: floors, light imports, packages, names, size."""
 
 from __future__ import annotations
 
@@ -12,31 +12,48 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"cbs_opt": "cbs_opt", "models": "cbs_opt.models", "solvers": "cbs_opt.solvers"}
 
-KERNEL = {
-    "cbs_opt",
-    "cbs_opt.blockfile",
-    "cbs_opt.curvature",
-    "cbs_opt.environment",
-    "cbs_opt.errors",
-    "cbs_opt.files",
-    "cbs_opt.judge",
-    "cbs_opt.npz",
-    "cbs_opt.patterns",
-    "cbs_opt.problem",
-    "cbs_opt.registry",
-    "cbs_opt.result",
-    "cbs_opt.update",
-    "cbs_opt.validate",
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "version"),
+    ("kernel.arrays",),
+    ("kernel.curvature", "kernel.patterns"),
+    ("kernel",),
+    ("models", "network.reference", "solvers.forms"),
+    ("solvers.compiled", "network"),
+    ("solvers.bounds", "collect"),
+    ("solvers.heuristic",),
+    ("solvers.exact",),
+    ("solvers",),
+    ("evaluation",),
+    ("store", "proof.certificate"),
+    ("proof.check", "blocks"),
+    ("proof.make", "report.measures"),
+    ("proof", "pruning", "batch", "report"),
+    ("study",),
+    ("cli",),
+)
+"""The rooms, from the ground up. A file imports from its own room and from floors below, never across or upwards; the
+files of a folder are one room, and a folder inside it is another. docs/architecture.md says what each room is for."""
+
+APART = {
+    "network": ("models", "solvers", "evaluation"),
+    "network.reference": ("models", "solvers", "evaluation"),
+    "collect": ("models", "solvers", "evaluation"),
+    "proof.check": ("models", "solvers", "evaluation", "network", "collect", "store"),
+    "proof.certificate": ("models", "solvers", "evaluation", "network", "collect", "store"),
 }
-"""Everybody may import these (and what lies below the packages among them)."""
+"""Rooms that know nothing of these, though they lie below: networks know nothing of solvers, and what verifies a
+certificate shares nothing with the search that made it."""
 
 HEAVY = {"torch", "pyomo", "numba", "matplotlib", "sklearn", "joblib", "highspy", "rich", "safetensors"}
 """Imported only inside the functions that need them."""
 
-COMPILED = ("_kernels.py", "compilation.py")
-"""Modules of compiled loops are themselves imported lazily, and may import numba at their top."""
+COMPILED = "cbs_opt.solvers.compiled"
+"""The room of compiled loops: its files are imported lazily, and may import numba at their top."""
 
 MOST_LINES = 420
+
+MOST_LOOSE = 4
+"""Files beside the rooms in ``cbs_opt/``, ``__init__`` included."""
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -49,6 +66,10 @@ def sources() -> Iterator[tuple[str, Path]]:
 
 SOURCES = dict(sources())
 parametrized = pytest.mark.parametrize("module", SOURCES)
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -83,46 +104,73 @@ def at_import_time(tree: ast.Module) -> ast.Module:
     return stripped
 
 
-def within(module: str, homes: set[str]) -> bool:
-    """Whether ``module`` is one of ``homes`` or lies below one; the root package stands for itself only."""
-    return any(module == home or (home != "cbs_opt" and module.startswith(f"{home}.")) for home in homes)
+def room_of(module: str) -> str:
+    """The folder a module stands in, as in ``FLOORS``; a loose file is its own room."""
+    package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return module.removeprefix("cbs_opt.") if package == "cbs_opt" else package.removeprefix("cbs_opt.")
 
 
-def allowed(module: str) -> set[str] | None:
-    """The homes a module may import from; None: anything."""
-    if within(module, KERNEL):
-        return KERNEL
-    if within(module, {"cbs_opt.models"}):
-        return KERNEL | {"cbs_opt.models"}
-    if within(module, {"cbs_opt.solvers"}):
-        return KERNEL | {"cbs_opt.models", "cbs_opt.solvers"}
-    return None
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
 @parametrized
-def test_imports_point_towards_the_kernel(module: str) -> None:
-    homes = allowed(module)
-    if homes is None or module == "cbs_opt":
-        return  # those who conduct import all; the root package only names where its public names live
-    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
-    ours = {name for name in imports(tree) if name.split(".")[0] == "cbs_opt"}
-    assert {name for name in ours if not within(name, homes)} == set()
+def test_imports_run_downwards(module: str) -> None:
+    if module == "cbs_opt":
+        return  # it only names where the public names live
+    room = room_of(module)
+    others = {room_of(name) for name in imports(tree_of(module)) if name in SOURCES and name != "cbs_opt"} - {room}
+    assert {other for other in others if FLOOR_OF[other] >= FLOOR_OF[room]} == set()
+    assert {other for other in others for name in APART.get(room, ()) if (other + ".").startswith(name + ".")} == set()
+
+
+def test_the_floors_are_the_folders() -> None:
+    assert set(FLOOR_OF) == {room_of(module) for module in SOURCES if module != "cbs_opt"}
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    """Circles between the files of one room, which the floors do not see."""
+    arrows = {
+        module: {name for name in imports(tree_of(module)) if name in SOURCES} - {module, "cbs_opt"}
+        for module, file in SOURCES.items()
+        if file.name != "__init__.py"
+    }
+    while True:
+        free = {module for module, targets in arrows.items() if not targets & set(arrows)}
+        if not free:
+            break
+        arrows = {module: targets for module, targets in arrows.items() if module not in free}
+    assert arrows == {}
+
+
+def test_few_files_are_loose_and_none_is_called_like_a_public_function() -> None:
+    import cbs_opt
+
+    loose = list((ROOT / "cbs_opt").glob("*.py"))
+    assert len(loose) <= MOST_LOOSE
+    children = {path.stem for path in (ROOT / "cbs_opt").iterdir() if path.suffix in ("", ".py")}
+    assert children & set(cbs_opt.__all__) == set()
+
+
+@parametrized
+def test_a_file_is_called_after_what_it_does(module: str) -> None:
+    assert SOURCES[module].stem not in ("run", "common", "utils", "util", "misc", "helpers")
 
 
 @parametrized
 def test_nothing_heavy_is_imported_with_a_module(module: str) -> None:
-    file = SOURCES[module]
-    if file.name.endswith(COMPILED):
+    if module.startswith(COMPILED):
         return
-    tree = at_import_time(ast.parse(file.read_text(encoding="utf-8")))
-    assert {name.split(".")[0] for name in imports(tree)} & HEAVY == set()
+    assert {name.split(".")[0] for name in imports(at_import_time(tree_of(module)))} & HEAVY == set()
 
 
 @parametrized
-def test_compiled_loops_are_imported_lazily(module: str) -> None:
-    tree = at_import_time(ast.parse(SOURCES[module].read_text(encoding="utf-8")))
-    compiled = {name for name in imports(tree) if name.endswith(("_kernels", ".compilation"))}
-    assert compiled == set() or SOURCES[module].name.endswith(COMPILED)
+def test_compiled_loops_stand_in_one_room_and_are_imported_lazily(module: str) -> None:
+    tree = tree_of(module)
+    if module.startswith(COMPILED):
+        return
+    assert {name for name in imports(at_import_time(tree)) if name.startswith(COMPILED)} == set()
+    numba = [name for name in imports(tree) if name.split(".")[0] == "numba"]
+    assert numba == []
 
 
 @parametrized
@@ -133,7 +181,7 @@ def test_no_file_outgrows_its_idea(module: str) -> None:
 
 @parametrized
 def test_every_module_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(ast.parse(SOURCES[module].read_text(encoding="utf-8")))
+    assert ast.get_docstring(tree_of(module))
 
 
 def test_the_packages_of_the_wheel_are_the_folders() -> None:
@@ -149,11 +197,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
         assert (file.parent / "__init__.py").exists()
 
 
-def test_the_kernel_list_is_up_to_date() -> None:
-    assert set(SOURCES) >= KERNEL
-
-
 def test_test_modules_have_names_of_their_own() -> None:
-    """Folders of tests are no packages, so two modules of one name would hide each other."""
+    """A name that stands twice makes a failure hard to find."""
     names = [file.name for file in (ROOT / "tests").rglob("*.py") if file.name != "conftest.py"]
     assert len(names) == len(set(names))

@@ -8,8 +8,8 @@ import numpy as np
 
 from cbs_opt import PruningProblem
 from cbs_opt.collect.gradients import gradients
-from cbs_opt.digits import digits_parts
-from cbs_opt.network import load_network
+from cbs_opt.network.load import load_network
+from cbs_opt.network.reference.digits import digits_parts
 
 N = 32
 SAMPLES = 500
@@ -36,7 +36,7 @@ def make_blocks(folder: Path, count: int, seed: int = 0) -> list[Path]:
         problem = PruningProblem.from_gradients(
             weights[name][piece], collected[name].rows[chosen, piece],
             damping=DAMPENING_FRAC * collected[name].mean_square, name=f"{name}[{start}:{start + N}] {number}",
-        )  # fmt: skip
+        )
         files.append(folder / f"b{number:05}.npz")
         problem.save(files[-1])
     return files

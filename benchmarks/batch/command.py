@@ -15,7 +15,7 @@ from benchmarks.batch.killed import killed
 from benchmarks.batch.page import write_page
 from benchmarks.batch.throughput import throughput
 from benchmarks.recording import Row, replace_rows
-from cbs_opt.environment import environment
+from cbs_opt.kernel.environment import environment
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -107,7 +107,7 @@ def _answer(result: Result) -> Row:
     return (
         result.method, result.asked, result.seed, result.status, result.solution_status, result.objective, result.bound,
         result.selection_objective, result.nodes, result.pruned, result.mask.tobytes(), result.weights.tobytes(),
-    )  # fmt: skip
+    )
 
 
 def _solved_twice(store: Path) -> int:

@@ -41,7 +41,7 @@ def _throughput(rows: Sequence[Row]) -> list[str]:
                 for row in rows
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _killed(rows: Sequence[Row]) -> list[str]:
@@ -61,7 +61,7 @@ def _killed(rows: Sequence[Row]) -> list[str]:
                 for row in rows
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _bad(rows: Sequence[Row]) -> list[str]:

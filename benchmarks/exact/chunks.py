@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.exact.families import Instance
 from cbs_opt import PruningProblem
-from cbs_opt.validate import Matrix
+from cbs_opt.kernel.arrays.types import Matrix
 
 MEAN, DEVIATION = 0.1307, 0.3081
 """Of MNIST's pixels, as the network was trained."""

@@ -16,8 +16,8 @@ from benchmarks.exact.families import FAMILIES, Instance, instances
 from benchmarks.exact.measure import Engine, Record, first_calls, measure
 from benchmarks.exact.summary import write
 from cbs_opt import PruningProblem, methods
-from cbs_opt.environment import environment
-from cbs_opt.patterns import prune_count
+from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.patterns import prune_count
 
 ENGINES = ("bnb", "highs-oa", "scip", "gurobi")
 """Those of them that are available here run by default."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbs_opt import PruningProblem
-from cbs_opt.validate import Matrix, Vector
+from cbs_opt.kernel.arrays.types import Matrix, Vector
 
 SIZES = (32, 48, 64, 96, 128)
 DAMPINGS = (1e-2, 1e-3, 1e-4, 1e-6)

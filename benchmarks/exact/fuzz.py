@@ -11,9 +11,9 @@ import argparse
 import sys
 
 import numpy as np
+from tests.instances import best_by_enumeration, random_problem
 
 from cbs_opt import PruningProblem, solve
-from tests.instances import best_by_enumeration, random_problem
 
 TOLERANCE = 1e-6
 """Relative to the optimum, beside the round-off of the two evaluations."""

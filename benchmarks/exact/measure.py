@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.exact.families import Instance
 from cbs_opt import solve
 from cbs_opt.errors import BoundViolationError, CbsOptError
-from cbs_opt.result import Solution, finite_or_none
-from cbs_opt.run import method
+from cbs_opt.evaluation.catalogue import method
+from cbs_opt.kernel.result import Solution, finite_or_none
 
 FAST = 5.0
 """Seconds below which a solve is repeated."""
@@ -154,7 +154,7 @@ def _record(
     common["engine"] = engine.name
     if not done:
         return Record(**common, pruned=0, seconds=None, cpu=None, nodes=0, objective=None, bound=None, gap=None,
-                      status=f"failed: {failure}", repetitions=0)  # fmt: skip
+                      status=f"failed: {failure}", repetitions=0)
     solution = done[0]
     status = "optimal" if solution.gap <= gap else "unproven"
     if status != "optimal" and solution.termination_condition == "maxTimeLimit":
@@ -212,5 +212,5 @@ def first_calls(instance: Instance, engine: Engine, time_limit: float, gap: floa
         {"import": warm[0][clock], "first ever": ever[1][clock], "first in a process": warm[1][clock],
          "second": warm[2][clock]}
         for clock in (0, 1)
-    )  # fmt: skip
+    )
     return {"engine": engine.name, "instance": instance.name, **wall, "cpu": cpu}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.exact.measure import Record
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 
 def ratios(records: Sequence[Record], engine: str, reference: str) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def ratios(records: Sequence[Record], engine: str, reference: str) -> list[dict[
         if mine.proven or other.proven:
             sign = "" if mine.proven and other.proven else ("≥" if mine.proven else "≤")
             rows.append({"instance": mine.instance, "family": mine.family, "seconds": mine.cpu,
-                         "reference": other.cpu, "ratio": other.cpu / mine.cpu, "sign": sign})  # fmt: skip
+                         "reference": other.cpu, "ratio": other.cpu / mine.cpu, "sign": sign})
     return sorted(rows, key=lambda row: float(row["ratio"]))
 
 
@@ -101,7 +101,7 @@ def markdown(
              t["worst_instance"] or ""]
             for t in totals
         ],
-    )  # fmt: skip
+    )
     for engine in (t["engine"] for t in totals if t["engine"] != reference):
         slower = [row for row in ratios(records, engine, reference) if row["ratio"] < 1]
         if slower:
@@ -110,7 +110,7 @@ def markdown(
                 ["instance", "CPU s", f"{reference} CPU s", "ratio"],
                 [[r["instance"], short(r["seconds"]), short(r["reference"]), r["sign"] + short(r["ratio"])]
                  for r in slower],
-            )  # fmt: skip
+            )
     if cold:
         lines += ["", "## First calls, in seconds", ""]
         keys = ["engine", "import", "first ever", "first in a process", "second", "failed"]
@@ -120,7 +120,7 @@ def markdown(
         ["instance", "engine", "s", "CPU s", "nodes", "gap", "status", "objective"],
         [[r.instance, r.engine, short(r.seconds), short(r.cpu), r.nodes, short(r.gap), r.status, short(r.objective, 9)]
          for r in records],
-    )  # fmt: skip
+    )
     return "\n".join(lines) + "\n"
 
 

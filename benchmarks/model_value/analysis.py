@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.model_value.grid import NOTHING, family, model_name
-from cbs_opt.result import relative_gap
+from cbs_opt.kernel.result import relative_gap
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def points_of(network: str, entries: Iterable[dict[str, Any]]) -> list[Point]:
             _damping_share(entry),
         )
         for entry in mine if entry["method"] != NOTHING
-    ]  # fmt: skip
+    ]
 
 
 def _model(entry: dict[str, Any]) -> str:

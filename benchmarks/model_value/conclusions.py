@@ -91,7 +91,7 @@ def _within_one_model(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str
         "sparsities": _list(f"{s:g}" for s in sparsities), "spread": f"{100 * spread[0]:.2f}",
         "lower": f"{100 * (1 - best.objective / first.objective):.1f}", "best_gap": _percent(best.gap),
         "first_gap": _percent(first.gap), "best": _accuracy(best), "first": _accuracy(first),
-    }  # fmt: skip
+    }
 
 
 def _exception(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -101,7 +101,7 @@ def _exception(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     return worst is cbs and cbs.accuracy > magnitude.accuracy + 0.05, {
         "cbs": _accuracy(cbs), "cbs_gap": _percent(cbs.gap),
         "magnitude": _accuracy(magnitude), "magnitude_gap": _percent(magnitude.gap),
-    }  # fmt: skip
+    }
 
 
 def _across_models(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -137,7 +137,7 @@ def _samples(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
         "changes": _list(f"{_accuracy(a)} → {_accuracy(b)}" for a, b in zip(few[:2], many[:2], strict=True)),
         "few": _accuracy(few[2]), "many": _accuracy(many[2]),
         "selector": _list(f"{100 * (b.accuracy - a.accuracy):.2f}" for a, b in zip(magnitude, few, strict=True)),
-    }  # fmt: skip
+    }
 
 
 def _why(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -149,7 +149,7 @@ def _why(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     return min(shares) > 0.95 and at.increase > at.own_increase > 100 * at.data_term, {
         "least": f"{100 * min(shares):.1f}", "most": f"{100 * max(shares):.1f}", "data": f"{at.data_term:.5f}",
         "own": f"{at.own_increase:.3f}", "increase": f"{at.increase:.3f}",
-    }  # fmt: skip
+    }
 
 
 def _sequential(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -162,7 +162,7 @@ def _sequential(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
         "layers": _list(map(_accuracy, layers)), "layer_gaps": _list(_percent(p.gap) for p in layers),
         "dense": _list(map(_accuracy, dense)), "fisher": _list(map(_accuracy, fisher)),
         "fisher_gaps": _list(_percent(p.gap) for p in fisher),
-    }  # fmt: skip
+    }
 
 
 def _resnet20(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -171,7 +171,7 @@ def _resnet20(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     return fisher.gap < 0.01 and layers.accuracy > fisher.accuracy + 0.2, {
         "fisher": _accuracy(fisher), "fisher_gap": _percent(fisher.gap), "layers": _accuracy(layers),
         "dense": f"{100 * fisher.accuracy_dense:.2f}{PER_CENT}",
-    }  # fmt: skip
+    }
 
 
 def _advice(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
@@ -182,7 +182,7 @@ def _advice(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
 CLAIMS: Mapping[str, Claim] = {
     "within_one_model": _within_one_model, "exception": _exception, "across_models": _across_models,
     "samples": _samples, "why": _why, "sequential": _sequential, "resnet20": _resnet20, "advice": _advice,
-}  # fmt: skip
+}
 
 
 def _accuracy(point: Point) -> str:

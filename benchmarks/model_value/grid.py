@@ -15,7 +15,7 @@ SPARSITIES: Mapping[str, tuple[float, ...]] = {
 FAMILIES = (
     "Fisher, whole network", "Fisher by layer", "Fisher by chunks of 500", "Fisher by row",
     "layer Gram", "sequential layer Gram",
-)  # fmt: skip
+)
 """The kinds of curvature, in the order of the plots' colours."""
 
 SELECTORS = ("magnitude", "woodfisher", "cbs", "iht", "relaxation", "greedy-obs", "swap", "rows-relaxation")
@@ -87,7 +87,7 @@ GRID: Mapping[str, tuple[Model, ...]] = {
         _fisher(1000, 1e-3, *ENDS),
         _fisher(1000, 1e-3, *ENDS, partition=500),
     ),
-}  # fmt: skip
+}
 
 
 def points(network: str) -> Iterator[tuple[Model, str, float]]:
@@ -114,5 +114,5 @@ def model_name(arguments: Mapping[str, Any]) -> str:
     damping = (
         f"λ = {arguments['damping']:g}" if "damping" in arguments
         else f"λ = {arguments['dampening_frac']:g} · mean diagonal"
-    )  # fmt: skip
+    )
     return f"{family(arguments)}, m = {arguments['samples']:,}, {damping}"

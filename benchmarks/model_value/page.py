@@ -12,7 +12,7 @@ from benchmarks.model_value.conclusions import conclusions
 from benchmarks.model_value.grid import FAMILIES, GRID, SELECTORS
 from benchmarks.model_value.plots import accuracy_plot, loss_plot
 from benchmarks.paper.table import TITLES
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 PAGE = "model-value"
 
@@ -85,7 +85,7 @@ def _network(network: str, points: Sequence[Point], entries: Sequence[dict[str, 
         "### What the Fisher models promise, and what happens", "",
         PROMISES, "", *_promises(points), "",
         f"![promised against true increase of the loss]({plots[2]})", "",
-    ]  # fmt: skip
+    ]
 
 
 def _accuracies(points: Sequence[Point]) -> list[str]:
@@ -110,7 +110,7 @@ def _accuracy(points: Sequence[Point]) -> str:
 
 def _within(points: Sequence[Point]) -> list[str]:
     lines = ["| model | sparsity | selectors | objective, worst/best | accuracy, worst … best | ρ | pairs |",
-             "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+             "|---|---:|---:|---:|---:|---:|---:|"]
     for model in models_of(points):
         for sparsity in _sparsities(points):
             mine = [p for p in points if p.model == model and p.sparsity == sparsity]
@@ -124,7 +124,7 @@ def _within(points: Sequence[Point]) -> list[str]:
 
 def _across(points: Sequence[Point]) -> list[str]:
     lines = ["| sparsity | networks | gap, % | accuracy, worst … best | ρ, gap | pairs | ρ, relative obj. | pairs |",
-             "|---:|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+             "|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for sparsity in _sparsities(points):
         mine = [p for p in points if p.sparsity == sparsity]
         gaps = [p.gap for p in mine if math.isfinite(p.gap)]
@@ -137,7 +137,7 @@ def _across(points: Sequence[Point]) -> list[str]:
 def _promises(points: Sequence[Point]) -> list[str]:
     fisher = [p for p in points if p.family.startswith("Fisher")]
     lines = ["| model | sparsity | f | of it damping, % | data term | happens, own samples | happens, validation |",
-             "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+             "|---|---:|---:|---:|---:|---:|---:|"]
     for model in models_of(fisher):
         for sparsity in _sparsities(fisher):
             mine = [p for p in fisher if p.model == model and p.sparsity == sparsity]

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.model_value.analysis import Point
 from benchmarks.model_value.grid import FAMILIES, SELECTORS
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 MARKERS = dict(zip(SELECTORS, "osv^DPX*", strict=True))
 LEAST_GAP = 1e-6
@@ -31,13 +31,13 @@ def loss_plot(points: Sequence[Point], path: Path) -> None:
     _panels(
         fisher, lambda p: p.objective, lambda p: p.increase if p.increase > 0 else math.nan,
         "f, its damping term included", "increase of the loss, validation images", path, diagonal=True,
-    )  # fmt: skip
+    )
 
 
 def _panels(
     points: Sequence[Point], across: Callable[[Point], float], up: Callable[[Point], float], x_label: str, y_label: str,
     path: Path, diagonal: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -65,7 +65,7 @@ def _panels(
     ] + [
         Line2D([], [], marker=MARKERS[name], linestyle="", color="0.35", label=name)
         for name in SELECTORS if any(p.method == name for p in drawn)
-    ]  # fmt: skip
+    ]
     if keys:
         figure.legend(handles=keys, loc="outside lower center", ncols=5, fontsize=8)
     write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=140))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 import cbs_opt
 from benchmarks.model_value.grid import NOTHING
 from benchmarks.paper.runs import Log, Subject
-from cbs_opt.environment import environment
-from cbs_opt.network import Data
-from cbs_opt.pruning.stage import drawn
-from cbs_opt.pruning.weights import Weights
+from cbs_opt.kernel.environment import environment
+from cbs_opt.network.data import Data
+from cbs_opt.network.samples import drawn
+from cbs_opt.network.weights import Weights
 
 
 def measured(
@@ -46,7 +46,7 @@ def measured(
         "validation": len(data.test_y), "damping": plain["damping"],
         "seconds": sum(found.seconds.values()), "cpu_seconds": cpu,
         "notes": plain["notes"], "environment": environment(),
-    }  # fmt: skip
+    }
     log.add(entry)
     return entry
 

@@ -29,10 +29,10 @@ from benchmarks.networks.page import write_page
 from benchmarks.networks.timing import peak_bytes, setting, timed
 from benchmarks.recording import Row, replace_rows
 from cbs_opt import FactorCurvature, PruningProblem, lower_bound, solve
-from cbs_opt.environment import environment
 from cbs_opt.errors import UnavailableMethodError
-from cbs_opt.result import Solution, finite_or_none
-from cbs_opt.solvers.device import device_named
+from cbs_opt.kernel.device import device_named
+from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.result import Solution, finite_or_none
 
 KEY = ("part", "instance", "m", "damping", "sparsity", "method", "device")
 """What two rows share of which the later replaces the earlier."""
@@ -49,7 +49,7 @@ def run_gaps(asked: argparse.Namespace) -> Iterator[Row]:
             problem = instance.problem(damping, sparsity)
             row = _measured(problem, "relaxation", asked.device, 1)
             yield {"m": len(instance.A), "damping": damping, "sparsity": sparsity, "seed": asked.seed,
-                   "collection": instance.collection, **row}  # fmt: skip
+                   "collection": instance.collection, **row}
 
 
 def run_chita(asked: argparse.Namespace) -> Iterator[Row]:
@@ -65,7 +65,7 @@ def run_chita(asked: argparse.Namespace) -> Iterator[Row]:
         for method in RIVALS:
             yield {"m": len(instance.A), "damping": damping, "sparsity": float(sparsity),
                    "chita_objective": float(objective), "chita_cpu": float(cpu),
-                   **_measured(problem, method, asked.device, asked.repeat)}  # fmt: skip
+                   **_measured(problem, method, asked.device, asked.repeat)}
 
 
 def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
     yield {"instance": "synthetic", "n": problem.n, "m": len(A), "damping": curvature.damping,
            "dampening_frac": asked.dampening_frac, "sparsity": asked.sparsities[0], "method": "lower_bound",
            "device": asked.device, "bound": bound.value, "evaluations": bound.iterations, **spent, "peak_bytes": peak,
-           "magnitude_objective": magnitude.objective}  # fmt: skip
+           "magnitude_objective": magnitude.objective}
 
 
 def run_fuzz(asked: argparse.Namespace) -> Iterator[Row]:
@@ -116,7 +116,7 @@ def _measured(problem: PruningProblem, method: str, device: str, repeat: int) ->
     return {"instance": problem.name, "n": problem.n, "method": method, "device": device,
             "objective": found.objective, "bound": finite_or_none(found.bound), "gap": finite_or_none(found.gap),
             **{clock: statistics.median(spent[clock] for spent in times) for clock in ("cpu", "seconds")},
-            "repeat": repeat, "peak_bytes": peak_bytes(), "notes": list(found.notes)}  # fmt: skip
+            "repeat": repeat, "peak_bytes": peak_bytes(), "notes": list(found.notes)}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.networks", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("part", choices=[*PARTS, "page"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--data", type=Path, help="folder with weights, images and the reference instance")

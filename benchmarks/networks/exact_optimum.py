@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 
 from cbs_opt import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature, PruningProblem
-from cbs_opt.curvature import Curvature
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.curvature import Curvature
 
 Number = Fraction
 Table = list[list[Number]]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
+from tests.instances import KINDS, random_curvature
 
 from benchmarks.networks.exact_optimum import exact_optimum
 from cbs_opt import (
@@ -25,12 +26,11 @@ from cbs_opt import (
     lower_bound,
     solve,
 )
-from cbs_opt.curvature import Curvature
 from cbs_opt.errors import InputError
-from cbs_opt.patterns import Pattern
+from cbs_opt.kernel.curvature import Curvature
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds import dual_tensors
 from cbs_opt.solvers.bounds.dual import dual_bound
-from tests.instances import KINDS, random_curvature
 
 MOST_WEIGHTS = 7
 
@@ -101,7 +101,7 @@ def problem(seed: int) -> PruningProblem | None:
         return PruningProblem(
             w, curvature, pattern(rng, n), g=g if rng.random() < 0.3 else None,
             offset=float(rng.choice([0.0, 0.0, 1.0, -3.0])), name=f"seed {seed}",
-        )  # fmt: skip
+        )
     except InputError:
         return None
 

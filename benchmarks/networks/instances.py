@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from benchmarks.networks.timing import timed
 from cbs_opt import FactorCurvature, PruningProblem
 from cbs_opt.collect import gradient_factor
-from cbs_opt.network import digits_data, load_data, load_network
-from cbs_opt.pruning.stage import drawn
-from cbs_opt.targets import find_targets
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.network.data import digits_data, load_data
+from cbs_opt.network.load import load_network
+from cbs_opt.network.samples import drawn
+from cbs_opt.network.targets import find_targets
 
 FILES = {"mlpnet": ("mlpnet_mnist.npz", "mnist.npz"), "resnet20": ("resnet20_cifar10.npz", "cifar10.npz")}
 """Weights and data by network."""

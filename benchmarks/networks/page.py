@@ -43,7 +43,7 @@ def _gaps(rows: Sequence[Row]) -> list[str]:
                     for row in mine
                 ],
             ),
-        ]  # fmt: skip
+        ]
     return [*lines, "", "The peak is that of the whole process so far, images and gradients included."]
 
 
@@ -93,7 +93,7 @@ def _synthetic(rows: Sequence[Row]) -> list[str]:
                 for row in rows
             ],
         ),
-    ]  # fmt: skip
+    ]
     if not any(str(row["device"]).startswith("cuda") for row in rows):
         lines += ["", "Not measured on a CUDA device: there was none."]
     return lines

@@ -120,4 +120,4 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
             {"curvature": "sequential", "method": "swap", "samples": 4_000, "dampening_frac": 1e-3}
         ),
     },
-}  # fmt: skip
+}

@@ -14,9 +14,11 @@ import numpy as np
 
 import cbs_opt
 from benchmarks.paper.rows import ROWS
-from cbs_opt.environment import environment
-from cbs_opt.network import Data, accuracy, digits_data, load_data, load_network
-from cbs_opt.pruning.weights import Weights
+from cbs_opt.kernel.environment import environment
+from cbs_opt.network.data import Data, digits_data, load_data
+from cbs_opt.network.load import load_network
+from cbs_opt.network.samples import accuracy
+from cbs_opt.network.weights import Weights
 
 FILES = {"mlpnet": ("mlpnet_mnist.npz", "mnist.npz"), "resnet20": ("resnet20_cifar10.npz", "cifar10.npz")}
 VALIDATION_SHARE = 1 / 6
@@ -99,7 +101,7 @@ def measure(
         "accuracy_dense": _dense_accuracy(subject, data), "pruned": found.weights.pruned, "n": found.weights.n,
         "objective": told["objective"], "bound": told["bound"], "gap": told["gap"],
         "seconds": sum(found.seconds.values()), "environment": environment(),
-    }  # fmt: skip
+    }
 
 
 @cache

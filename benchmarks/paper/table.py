@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper.rows import QUOTED, ROWS, SPARSITIES
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import write_whole
 
 TITLES = {
     "digits": "The embedded network on 8×8 digits, 2,720 weights",
@@ -37,13 +37,13 @@ def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) 
         "## What the update adds, points", "",
         "Accuracy with the update less that of the same mask without it, mean ± standard deviation over seeds.", "",
         *_table(network, [_added(entry) for entry in mine], "added"), "",
-    ]  # fmt: skip
+    ]
     if any(entry["gap"] is not None for entry in mine):
         lines += [
             "## Certified gap of the quadratic model, %", "",
             "(objective − proven lower bound)/objective. It is about the model of the loss, not about accuracy.", "",
             *_table(network, mine, "gap"), "",
-        ]  # fmt: skip
+        ]
     there = [row for row in ROWS[network] if any(entry["row"] == row for entry in mine)]
     if any(entry["chosen"] for entry in mine):
         lines += ["## Chosen on validation images", "", "| row | " + _heads(network), *_rule(network)]
@@ -104,7 +104,7 @@ def _chosen(entries: Sequence[dict[str, Any]]) -> str:
 
 def _told(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in arguments.items())  # fmt: skip
+                     for name, value in arguments.items())
 
 
 def _plot(network: str, entries: Sequence[dict[str, Any]], path: Path) -> None:

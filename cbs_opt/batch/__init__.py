@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cbs_opt.batch.asked import Asked
     from cbs_opt.batch.plan import Plan
-    from cbs_opt.batch.run import BatchResult, Failure, Watcher, plan_batch, run_batch
+    from cbs_opt.batch.runner import BatchResult, Failure, Watcher, plan_batch, run_batch
     from cbs_opt.batch.settings import Settings, read_study
+    from cbs_opt.kernel.asked import Asked
 
 # Where each name lives; imported on first use, so that a worker, which needs none of them, starts in no time.
 _HOME = {
-    "Asked": "asked",
-    "BatchResult": "run",
-    "Failure": "run",
-    "Plan": "plan",
-    "Settings": "settings",
-    "Watcher": "run",
-    "plan_batch": "run",
-    "read_study": "settings",
-    "run_batch": "run",
+    "Asked": "cbs_opt.kernel.asked",
+    "BatchResult": "cbs_opt.batch.runner",
+    "Failure": "cbs_opt.batch.runner",
+    "Plan": "cbs_opt.batch.plan",
+    "Settings": "cbs_opt.batch.settings",
+    "Watcher": "cbs_opt.batch.runner",
+    "plan_batch": "cbs_opt.batch.runner",
+    "read_study": "cbs_opt.batch.settings",
+    "run_batch": "cbs_opt.batch.runner",
 }
 
 __all__ = [
@@ -40,4 +40,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME[name]), name)

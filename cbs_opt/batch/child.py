@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.batch.asked import Asked
 from cbs_opt.batch.frames import Frames, frame
-from cbs_opt.blockfile import load_block
-from cbs_opt.environment import environment
 from cbs_opt.errors import CbsOptError, InputError, MethodError, SolverError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.result import Solution, finite_or_none
+from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.block_file import load_block
+from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Solution, finite_or_none
 from cbs_opt.store.rows import BAD_INPUT, DONE, ERROR, FAILED, MEMORY_LIMIT, pack_mask, pack_weights
 
 TASKS = 0
@@ -84,7 +84,7 @@ def _limit_memory(limit: int) -> None:
 
 def _prepare(name: str) -> None:
     """Load what a method needs before the first task's time runs; troubles show up in the task."""
-    from cbs_opt.run import method
+    from cbs_opt.evaluation.catalogue import method
 
     with contextlib.suppress(Exception):
         spec = method(name)
@@ -145,7 +145,8 @@ class Solver:
 
 
 def _solve(problem: PruningProblem, task: dict[str, Any], points: list[tuple[float, float, float]]) -> Solution:
-    from cbs_opt.run import method, solve
+    from cbs_opt.evaluation.catalogue import method
+    from cbs_opt.evaluation.solve import solve
 
     name, options = task["method"], dict(task["options"])
     if "progress" in method(name).options:

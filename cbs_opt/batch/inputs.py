@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cbs_opt.blockfile import CURVATURE_SUFFIX, block_files, identify
+from cbs_opt.blocks.manifest import is_manifest, load_manifest
 from cbs_opt.errors import BlockFileError, InputError
-from cbs_opt.manifest import is_manifest, load_manifest
+from cbs_opt.kernel.block_file import CURVATURE_SUFFIX, block_files, identify
 from cbs_opt.store.rows import Block
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cbs_opt.registry import MethodSpec
+from cbs_opt.kernel.method import MethodSpec
 
 TARGET = 0.3
 """Seconds of work that are handed to a worker at once: far more than handing them over costs, and soon lost."""

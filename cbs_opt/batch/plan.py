@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.batch.asked import Asked
 from cbs_opt.batch.inputs import find_blocks
 from cbs_opt.batch.pace import guess
 from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.tally import Tally
 from cbs_opt.errors import InputError
-from cbs_opt.registry import MethodSpec
-from cbs_opt.result import TerminationCondition
-from cbs_opt.run import method as find_method
+from cbs_opt.evaluation.catalogue import method as find_method
+from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.method import MethodSpec
+from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.store.key import result_key
 from cbs_opt.store.rows import TIME_LIMIT, Block
 from cbs_opt.store.writer import Known
@@ -137,7 +137,7 @@ class Plan:
             stored = known(combination.key(block))
             if stored is not None and not _again(stored, time_limit, retry_failed):
                 self.tally.add(combination.spec, str(combination.asked), stored.done, stored.proven, stored.gap,
-                               stored.reason)  # fmt: skip
+                               stored.reason)
                 continue
             self.again += stored is not None
             numbers.append(number)

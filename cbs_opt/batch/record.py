@@ -13,7 +13,7 @@ from cbs_opt.store.rows import DONE, Block, Record, Result, TracePoint
 _TAKEN = (
     "status", "reason", "error", "solution_status", "termination_condition", "objective", "bound", "gap",
     "selection_objective", "selection_bound", "selection_gap", "round_off", "seconds", "nodes", "n", "pruned",
-)  # fmt: skip
+)
 
 
 def record_of(answer: Answer, block: Block, combination: Combination, environment: dict[str, str]) -> Record:

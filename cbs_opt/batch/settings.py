@@ -12,9 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cbs_opt.batch.asked import KINDS, Asked
 from cbs_opt.errors import InputError
-from cbs_opt.registry import MethodSpec
+from cbs_opt.kernel.asked import KINDS, Asked
+from cbs_opt.kernel.method import MethodSpec
 
 BACKENDS = ("loky", "dask", "ray")
 LEAST_MEMORY = 500_000_000
@@ -150,7 +150,7 @@ def _words(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _methods(key: str, value: Any) -> tuple[str, ...]:
-    from cbs_opt.run import method
+    from cbs_opt.evaluation.catalogue import method
 
     names = _words(key, value)
     for name in names:
@@ -203,7 +203,7 @@ def _gap(key: str, value: Any) -> float:
 
 
 def _options(key: str, value: Any) -> dict[str, dict[str, Any]]:
-    from cbs_opt.run import method
+    from cbs_opt.evaluation.catalogue import method
 
     if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
         raise InputError(f"{key}: is {value!r}; give a table for each method, as [options.cbs]")
@@ -222,4 +222,4 @@ def _options(key: str, value: Any) -> dict[str, dict[str, Any]]:
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "blocks": _words, "methods": _methods, "seeds": _seeds, "store": _word, "jobs": _whole, "backend": _backend,
     "scheduler": _word, "time_limit": _seconds, "memory_limit": _memory, "gap": _gap, "options": _options,
-}  # fmt: skip
+}

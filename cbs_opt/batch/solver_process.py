@@ -178,7 +178,7 @@ class SolverProcess:
                 [sys.executable, "-P", "-m", "cbs_opt.batch.child", str(self.limits.memory or 0)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0,
                 env={**os.environ, **ONE_THREAD},
-            )  # fmt: skip
+            )
         return self._process
 
     def _last_words(self) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from cbs_opt.registry import MethodSpec
+from cbs_opt.kernel.method import MethodSpec
 
 
 @dataclass

@@ -83,5 +83,3 @@ class TaskQueue:
             seconds += self.pace.of(self._plan.kind(number))
             self._next += 1
         return numbers
-
-

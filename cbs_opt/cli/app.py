@@ -16,8 +16,20 @@ from typing import Annotated
 
 import typer
 
-from cbs_opt.cli import assemble, batch, certify, compare, export, extract, methods, prune, report, solve, study
-from cbs_opt.cli.common import sentence
+from cbs_opt.cli import (
+    assemble,
+    batch,
+    certify,
+    compare,
+    export,
+    extract,
+    methods,
+    prune,
+    report,
+    solve,
+    study,
+)
+from cbs_opt.cli.output import sentence
 from cbs_opt.errors import CbsOptError
 
 BAD_INPUT = 2
@@ -44,13 +56,13 @@ app = typer.Typer(
 for command in (
     study.study, prune.prune, extract.extract, batch.batch, report.report, assemble.assemble,
     solve.solve, compare.compare, certify.certify, export.export, methods.methods
-):  # fmt: skip
+):
     app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from cbs_opt import __version__
+        from cbs_opt.version import __version__
 
         typer.echo(f"cbs-opt {__version__}")
         raise typer.Exit()

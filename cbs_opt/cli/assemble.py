@@ -8,26 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.common import (
-    Json,
-    PatternOption,
-    Prune,
-    Sparsity,
-    check_outputs,
-    emit,
-    number,
-    percent,
-    require_one,
-    say,
-    table,
-    working,
-)
-from cbs_opt.cli.prune import DataFile, WeightsFile
+from cbs_opt.cli.network_options import DataFile, WeightsFile
+from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity, check_outputs, require_one
+from cbs_opt.cli.output import emit, number, percent, say, table, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
-    from cbs_opt.assembly import Assembled
-    from cbs_opt.manifest import Manifest
+    from cbs_opt.blocks.assemble import Assembled
+    from cbs_opt.blocks.manifest import Manifest
 
 
 def assemble(
@@ -59,10 +47,11 @@ def assemble(
 
     Example: cbs-opt assemble blocks results.sqlite --out pruned.safetensors --masks masks.safetensors
     """
-    from cbs_opt.assembly import assemble as run
-    from cbs_opt.manifest import NAME, load_manifest
-    from cbs_opt.network import digits_data, load_data, load_network
-    from cbs_opt.pruning.checkpoint import require_safetensors
+    from cbs_opt.blocks.assemble import assemble as run
+    from cbs_opt.blocks.manifest import NAME, load_manifest
+    from cbs_opt.network.checkpoint import require_safetensors
+    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.load import load_network
 
     file = manifest / NAME if manifest.is_dir() else manifest
     check_outputs(out, masks, json, inputs=[weights, data, store, file])
@@ -83,7 +72,7 @@ def assemble(
         assembled = run(
             file, store, model, method=method, asked=asked, partial=partial, data=samples,
             progress=lambda words: tell(f"{name}: {words}"),
-        )  # fmt: skip
+        )
     assembled.save(out)
     if masks is not None:
         assembled.save_masks(masks)
@@ -105,7 +94,7 @@ def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
 
 
 def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None:
-    from cbs_opt.report.batch.names import shown
+    from cbs_opt.report.words import shown
 
     n, pruned = found.weights.n, found.weights.pruned
     say(f"{network}: pruned {pruned:,} of {n:,} weights ({100 * pruned / n:.2f} %), {found.asked} of each of "
@@ -116,7 +105,7 @@ def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None
         [t.name, f"{t.blocks - t.missing:,}" + (f" of {t.blocks:,}" if t.missing else ""), f"{t.n:,}",
          f"{t.pruned:,}", f"{100 * t.pruned / t.n:.1f} %", number(t.objective), number(t.bound)]
         for t in found.tensors
-    ]))  # fmt: skip
+    ]))
     say("  answers        " + ", ".join(f"{shown(method)} {count:,}" for method, count in found.methods.items()))
     say(f"  objective      {number(found.objective)}")
     of = f" of the {found.blocks - found.missing:,} blocks, not of the network" if found.missing else ""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import Gap, Json, check_outputs, emit, percent, say, split_names, table, working
+from cbs_opt.cli.options import Gap, Json, check_outputs, split_names
+from cbs_opt.cli.output import emit, percent, say, table, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def batch(
             "backend": backend, "scheduler": scheduler,
             "time_limit": time_limit, "memory_limit": memory_limit, "gap": gap,
         },
-    )  # fmt: skip
+    )
     check_outputs(json)
     if dry_run:
         from cbs_opt.batch import plan_batch
@@ -96,7 +97,7 @@ def batch(
         emit(json, _counts(plan, settings), lambda: _show_plan(plan, settings))
         return
     from cbs_opt.batch import run_batch
-    from cbs_opt.batch.progress import shown
+    from cbs_opt.cli.batch_progress import shown
 
     with shown() as watcher:
         result = run_batch(settings, retry_failed=retry_failed, watcher=watcher)
@@ -112,7 +113,7 @@ def batch(
 def _settings(study: str | None, flags: Mapping[str, Any]) -> Settings:
     """The study file's settings with what the command line says instead."""
     from cbs_opt.batch import Settings, read_study
-    from cbs_opt.batch.asked import KINDS
+    from cbs_opt.kernel.asked import KINDS
 
     settings = Settings() if study is None else read_study(study)
     given = {key: value for key, value in flags.items() if value is not None}
@@ -165,20 +166,20 @@ def _show_plan(plan: Plan, settings: Settings) -> None:
 
 
 def _show(result: BatchResult) -> None:
-    from cbs_opt.batch.progress import duration
+    from cbs_opt.cli.batch_progress import duration
 
     rows = [
         [line.method, line.asked, str(line.done), str(line.proven), percent(line.worst) if line.exact else "–",
          str(line.failed)]
         for line in result.tally.lines.values()
-    ]  # fmt: skip
+    ]
     if rows:
         say(table(None, COLUMNS, rows))
     failed = result.tally.sums()[3]
     before = f", {result.before} before" if result.before else ""
     left = f", {result.left} left" if result.left else ""
     say(f"{result.asked} tasks: {result.solved} done now in {duration(result.seconds)}{before}{left}, {failed} failed; "
-        f"results in {result.store}")  # fmt: skip
+        f"results in {result.store}")
     for text in result.notices:
         say(f"  note: {text}")
     if failed:

@@ -7,24 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import (
-    Json,
-    PatternOption,
-    check_outputs,
-    emit,
-    n_of_m,
-    number,
-    percent,
-    say,
-    seconds,
-    split_names,
-    working,
-)
-from cbs_opt.cli.prune import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
+from cbs_opt.cli.network_options import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
+from cbs_opt.cli.options import Json, PatternOption, check_outputs, n_of_m, split_names
+from cbs_opt.cli.output import emit, number, percent, say, seconds, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
-    from cbs_opt.certify import Certificate
+    from cbs_opt.evaluation.certify import Judgement
     from cbs_opt.proof import Verification
 
 
@@ -101,9 +90,9 @@ def certify(
         _verify(block, certificate, json)
         return
     assert mask is not None, "one of the two is given"
-    from cbs_opt.certify import certify as run
-    from cbs_opt.certify import load_mask, load_weights
-    from cbs_opt.problem import PruningProblem
+    from cbs_opt.evaluation.certify import certify as run
+    from cbs_opt.evaluation.mask_file import load_mask, load_weights
+    from cbs_opt.kernel.problem import PruningProblem
 
     problem = PruningProblem.load(block)
     chosen = load_mask(mask, problem.n)
@@ -112,12 +101,12 @@ def certify(
         judged = run(
             problem, chosen, given, time_limit=10.0 if time_limit is None else time_limit,
             pattern=None if pattern is None else n_of_m(pattern, problem.n),
-        )  # fmt: skip
+        )
     emit(json, judged.to_dict(), lambda: _show(judged))
 
 
 def _is_network(block: Path) -> bool:
-    from cbs_opt.networks import NETWORKS
+    from cbs_opt.network.reference import NETWORKS
 
     return not block.exists() and (str(block) in NETWORKS or ":" in str(block))
 
@@ -125,8 +114,9 @@ def _is_network(block: Path) -> bool:
 def _network(
     name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None
 ) -> None:
-    from cbs_opt.network import digits_data, load_data, load_network, load_tensors
-    from cbs_opt.pruning.certify import certify_network, load_masks
+    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.load import load_network, load_tensors
+    from cbs_opt.pruning.certify_network import certify_network, load_masks
 
     if mask is None and pruned is None:
         raise InputError("give --mask FILE, --pruned FILE, or both")
@@ -143,12 +133,12 @@ def _network(
             dampening_frac=options["--dampening-frac"],
             targets=split_names(options["--targets"], "--targets") or ("*",),
             ignore=split_names(options["--ignore"], "--ignore") or (), seed=options["--seed"] or 0, name=name,
-        )  # fmt: skip
+        )
     emit(json, judged.to_dict(), lambda: _show(judged))
 
 
 def _verify(block: Path, file: Path, json: str | None) -> None:
-    from cbs_opt.problem import PruningProblem
+    from cbs_opt.kernel.problem import PruningProblem
     from cbs_opt.proof import NotVerifiedError, Proof, verify
 
     problem = PruningProblem.load(block)
@@ -174,7 +164,7 @@ def _show_verified(v: Verification) -> None:
     say("The loss is the quadratic model's, of the float64 numbers in the block.")
 
 
-def _show(certificate: Certificate) -> None:
+def _show(certificate: Judgement) -> None:
     c = certificate
     say(f"{c.name}: a mask that prunes {c.pruned} of {c.n} weights")
     say(f"  loss, weights as trained  {number(c.selection_objective)}")

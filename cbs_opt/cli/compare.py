@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import (
+from cbs_opt.cli.options import (
     Gap,
     Json,
     PatternOption,
@@ -20,24 +20,17 @@ from cbs_opt.cli.common import (
     Sparsity,
     TimeLimit,
     check_outputs,
-    emit,
     limits,
     load_problem,
-    number,
-    percent,
     require_one,
-    say,
-    seconds,
-    sentence,
     split_names,
-    table,
-    working,
 )
+from cbs_opt.cli.output import emit, number, percent, say, seconds, sentence, table, working
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
 
 if TYPE_CHECKING:
-    from cbs_opt.comparator import Comparison
-    from cbs_opt.problem import PruningProblem
+    from cbs_opt.evaluation.comparator import Comparison
+    from cbs_opt.kernel.problem import PruningProblem
 
 log = logging.getLogger("cbs_opt")
 
@@ -76,9 +69,9 @@ def compare(
 
     Example: cbs-opt compare blocks/ --sparsity 0.8 --methods magnitude,greedy-obs,bnb
     """
-    from cbs_opt.blockfile import block_files
-    from cbs_opt.comparator import compare as run
-    from cbs_opt.run import method as find_method
+    from cbs_opt.evaluation.catalogue import method as find_method
+    from cbs_opt.evaluation.comparator import compare as run
+    from cbs_opt.kernel.block_file import block_files
 
     require_one(sparsity, prune, pattern)
     names = split_names(methods, "--methods")
@@ -192,8 +185,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _answer(row: dict[str, Any]) -> str:
-    from cbs_opt.registry import Objective
-    from cbs_opt.run import method as find_method
+    from cbs_opt.evaluation.catalogue import method as find_method
+    from cbs_opt.kernel.method import Objective
 
     if not row["proven"]:
         return "feasible"

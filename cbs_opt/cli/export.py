@@ -8,18 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cbs_opt.cli.common import (
-    Block,
-    Json,
-    PatternOption,
-    Prune,
-    Sparsity,
-    check_outputs,
-    emit,
-    load_problem,
-    say,
-    working,
-)
+from cbs_opt.cli.options import Block, Json, PatternOption, Prune, Sparsity, check_outputs, load_problem
+from cbs_opt.cli.output import emit, say, working
 from cbs_opt.errors import InputError, TooLargeError, UnsupportedError
 
 SUFFIXES = (".lp", ".mps", ".nl")
@@ -73,8 +63,8 @@ def export(
             raise InputError(
                 f"formulation {formulation}: prunes what --mask prunes; leave out --sparsity, --prune and --pattern"
             )
-        from cbs_opt.certify import load_mask
-        from cbs_opt.problem import PruningProblem
+        from cbs_opt.evaluation.mask_file import load_mask
+        from cbs_opt.kernel.problem import PruningProblem
 
         problem = PruningProblem.load(block)
         options["mask"] = load_mask(mask, problem.n)

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.common import Json, check_outputs, emit, say, seconds, split_names, working
-from cbs_opt.cli.prune import Damping, DataFile, Device, Ignore, Network, Samples, Targets, WeightsFile
+from cbs_opt.cli.network_options import (
+    Damping,
+    DataFile,
+    Device,
+    Ignore,
+    Network,
+    Samples,
+    Targets,
+    WeightsFile,
+)
+from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.output import emit, say, seconds, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
-    from cbs_opt.extraction import Extraction
+    from cbs_opt.blocks import Extraction
 
 
 def extract(
@@ -45,8 +55,9 @@ def extract(
 
     Example: cbs-opt extract --network mlpnet --weights W.npz --data D.npz --partition 64 --out blocks
     """
-    from cbs_opt.extraction import extract as run
-    from cbs_opt.network import digits_data, load_data, load_network
+    from cbs_opt.blocks import extract as run
+    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.load import load_network
 
     check_outputs(json, inputs=[weights, data])
     if json is not None and json != "-" and os.path.realpath(json) == os.path.realpath(out):
@@ -64,7 +75,7 @@ def extract(
             targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
             dense=dense, device=device, seed=seed, network=network, weights_file=weights, data_file=data,
             progress=lambda words: tell(f"{network}: {words}"),
-        )  # fmt: skip
+        )
     told = {**extracted.__dict__, "network": network}
     emit(json, told, lambda: _show(network, extracted))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cbs_opt.cli.common import Json, emit, say, table
+from cbs_opt.cli.options import Json
+from cbs_opt.cli.output import emit, say, table
 
 if TYPE_CHECKING:
-    from cbs_opt.registry import MethodSpec
+    from cbs_opt.kernel.method import MethodSpec
 
 OFFERED = ("time_limit", "gap", "seed")
 
@@ -17,8 +18,8 @@ def methods(json: Json = None) -> None:
 
     Example: cbs-opt methods
     """
+    from cbs_opt.evaluation.catalogue import methods as all_methods
     from cbs_opt.models import FORMULATIONS
-    from cbs_opt.run import methods as all_methods
 
     rows: list[dict[str, Any]] = []
     for spec in all_methods().values():

@@ -8,52 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.common import (
-    Json,
-    check_outputs,
-    emit,
-    number,
-    percent,
-    say,
-    seconds,
-    split_names,
-    table,
-    working,
+from cbs_opt.cli.network_options import (
+    DampeningFrac,
+    Damping,
+    DataFile,
+    Device,
+    Ignore,
+    Network,
+    Samples,
+    Seed,
+    Targets,
+    WeightsFile,
 )
+from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
     from cbs_opt.pruning import Pruned
-
-Network = Annotated[
-    str,
-    typer.Option(
-        "--network", metavar="N", help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50 or module:factory."
-    ),
-]
-WeightsFile = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights (.safetensors, .npz or .pt).")
-]
-DataFile = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
-]
-Damping = Annotated[
-    float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")
-]
-DampeningFrac = Annotated[
-    float | None, typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of the mean diagonal.")
-]
-Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]
-Targets = Annotated[
-    str | None, typer.Option("--targets", metavar="P,P", help="Layers to prune, by name patterns ('layer1.*,fc').")
-]
-Ignore = Annotated[str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, likewise.")]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples, and of methods that draw at random.")
-]
-Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]
-
 
 def prune(
     sparsity: Annotated[
@@ -108,8 +80,9 @@ def prune(
 
     Example: cbs-opt prune --network mlpnet --weights W.npz --data D.npz --sparsity 0.9 --out P.safetensors
     """
-    from cbs_opt.network import digits_data, load_data, load_network
-    from cbs_opt.networks import NETWORKS
+    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.load import load_network
+    from cbs_opt.network.reference import NETWORKS
     from cbs_opt.pruning import prune as run
 
     check_outputs(out, masks, json, inputs=[weights, data])
@@ -129,7 +102,7 @@ def prune(
             first_order=first_order, stages=stages, schedule=schedule, settle=settle, revive=revive,
             reestimate_batchnorm=batchnorm, bound=bound, seed=seed, device=device,
             progress=lambda words: tell(f"{network}: {words}"),
-        )  # fmt: skip
+        )
     if out is not None:
         pruned.save(out)
     if masks is not None:
@@ -156,7 +129,7 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
         [layer.name, f"{layer.n:,}", f"{layer.pruned:,}", f"{100 * layer.sparsity:.1f} %"]
         + ([number(layer.objective), number(layer.bound)] if own else [])
         for layer in pruned.layers
-    ]))  # fmt: skip
+    ]))
     say(f"  objective      {number(pruned.objective)}")
     say(f"  proven bound   {number(pruned.bound)}  (gap {percent(pruned.gap)})")
     if pruned.accuracy is not None:

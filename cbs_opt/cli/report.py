@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cbs_opt.cli.common import Json, check_outputs, emit, say, working
+from cbs_opt.cli.options import Json, check_outputs
+from cbs_opt.cli.output import emit, say, working
 
 
 def report(
@@ -30,13 +31,12 @@ def report(
 
     Example: cbs-opt report results.sqlite --html report.html
     """
-    from cbs_opt.files import write_whole
-    from cbs_opt.report.batch.files import require_parquet, write_csv, write_parquet
-    from cbs_opt.report.batch.page import batch_page
-    from cbs_opt.report.batch.report import build_report
-    from cbs_opt.report.batch.terminal import report_tables
+    from cbs_opt.cli.report_tables import report_tables
+    from cbs_opt.kernel.files import prepare_folder, write_whole
+    from cbs_opt.report.build import build_report
+    from cbs_opt.report.files import require_parquet, write_csv, write_parquet
+    from cbs_opt.report.page import batch_page
     from cbs_opt.store import open_store
-    from cbs_opt.study.write import prepare_folder
 
     if parquet is not None:
         require_parquet()
@@ -65,5 +65,5 @@ def report(
     emit(json, found.to_dict(), show)
     if found.broken:
         typer.echo(f"error: {len(found.broken):,} answers lie below a bound that is called proven; no proof on their "
-                   "blocks holds, please report them", err=True)  # fmt: skip
+                   "blocks holds, please report them", err=True)
         raise typer.Exit(found.exit_code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.common import (
+from cbs_opt.cli.options import (
     Block,
     Gap,
     Json,
@@ -17,20 +17,15 @@ from cbs_opt.cli.common import (
     Sparsity,
     TimeLimit,
     check_outputs,
-    emit,
     limits,
     load_problem,
-    number,
-    percent,
-    say,
-    seconds,
-    working,
 )
+from cbs_opt.cli.output import emit, number, percent, say, seconds, working
 from cbs_opt.errors import CbsOptError
 
 if TYPE_CHECKING:
-    from cbs_opt.problem import PruningProblem
-    from cbs_opt.result import Solution
+    from cbs_opt.kernel.problem import PruningProblem
+    from cbs_opt.kernel.result import Solution
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 
@@ -64,9 +59,9 @@ def solve(
 
     Example: cbs-opt solve block.npz --sparsity 0.8 --method bnb --time-limit 60 --out pruned.npz
     """
-    from cbs_opt.certify import save_mask, suffix_of
-    from cbs_opt.run import method as find_method
-    from cbs_opt.run import solve as run
+    from cbs_opt.evaluation.catalogue import method as find_method
+    from cbs_opt.evaluation.mask_file import save_mask, suffix_of
+    from cbs_opt.evaluation.solve import solve as run
 
     spec = find_method(method)
     options = limits(time_limit, gap)
@@ -119,7 +114,7 @@ def _certify(
             proof = from_records(
                 problem, solution, records,
                 progress=lambda done, nodes: tell(f"certificate of {problem.name}: {done:,} of {nodes:,} nodes"),
-            )  # fmt: skip
+            )
         else:
             proof = from_point(problem, solution.mask)
         proof.save(file)

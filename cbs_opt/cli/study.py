@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.common import Json, check_outputs, emit, say, split_names, working
+from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.output import emit, say, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,15 +91,17 @@ def study(
 
     Example: cbs-opt study --blocks blocks/ --sparsities 0.5,0.9 --methods magnitude,greedy-obs,bnb
     """
-    from cbs_opt.run import method as find_method
-    from cbs_opt.study import progress_bar, run_study, study_table, write_study
-    from cbs_opt.study.write import prepare_folder
+    from cbs_opt.cli.progress import progress_bar
+    from cbs_opt.cli.study_tables import study_table
+    from cbs_opt.evaluation.catalogue import method as find_method
+    from cbs_opt.kernel.files import prepare_folder
+    from cbs_opt.study import run_study, write_study
 
     files = [*(blocks or ()), *(more or ())]
     if files and network is not None:
         raise InputError("give either block files or --network, not both")
     of_a_network = {"--weights": weights, "--data": data, "--curvature": curvature, "--targets": targets,
-                    "--block-size": block_size, "--max-blocks": max_blocks}  # fmt: skip
+                    "--block-size": block_size, "--max-blocks": max_blocks}
     if network is None:
         _refuse(of_a_network, "belongs to a network; give --network, too, or leave it out")
     if files:
@@ -151,8 +154,8 @@ def _subject(
     dampening: float | None,
     seed: int,
 ) -> Subject:
+    from cbs_opt.kernel.arrays.validate import as_nonnegative
     from cbs_opt.study import digits_subject, files_subject, network_subject
-    from cbs_opt.validate import as_nonnegative
 
     frac = as_nonnegative(1e-2 if dampening is None else dampening, "dampening_frac")
     samples = 1_000 if samples is None else samples
@@ -179,7 +182,7 @@ def _subject(
 
 def _shares(text: str) -> list[float]:
     """'0.5, 0.9' → [0.5, 0.9], each in [0, 1]."""
-    from cbs_opt.patterns import prune_count
+    from cbs_opt.kernel.patterns import prune_count
 
     shares = []
     for part in split_names(text, "--sparsities") or ():

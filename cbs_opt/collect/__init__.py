@@ -2,7 +2,7 @@
 
 from cbs_opt.collect.gradients import GradientFactor, Gradients, gradient_factor, gradients
 from cbs_opt.collect.gram import layer_grams
-from cbs_opt.collect.layer import LayerModel
+from cbs_opt.collect.layer_model import LayerModel
 from cbs_opt.collect.sequential import SequentialLayers, sequential_layers
 
 __all__ = [

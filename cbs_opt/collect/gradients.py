@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.per_sample import Loss, RowGradients
-from cbs_opt.collect.samples import Precision, in_precision
-from cbs_opt.curvature import FactorCurvature, resolve_damping
 from cbs_opt.errors import InputError, TooLargeError
-from cbs_opt.targets import Target
-from cbs_opt.validate import Matrix
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.curvature import FactorCurvature, resolve_damping
+from cbs_opt.network.samples import Precision, in_precision
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import os

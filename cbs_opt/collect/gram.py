@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.layer import LayerModel, LayerSums
-from cbs_opt.collect.samples import Precision, batches, in_precision, run
-from cbs_opt.targets import Target
+from cbs_opt.collect.layer_model import LayerModel, LayerSums
+from cbs_opt.network.samples import Precision, batches, in_precision, run
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
-from cbs_opt.targets import Target
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.samples import class_scores, run
 from cbs_opt.errors import InputError, TooLargeError
+from cbs_opt.network.samples import class_scores, run
 
 if TYPE_CHECKING:
     import torch

@@ -1,5 +1,5 @@
 """Layer by layer: each layer is fitted to the dense layer's outputs, on the inputs that the network pruned so far
-gives it (see ``cbs_opt.collect.layer`` for the model).
+gives it (see ``cbs_opt.collect.layer_model`` for the model).
 
     layers = sequential_layers(model, x, find_targets(model), dampening_frac=1e-3)
     for layer in layers:                       # in the order of execution
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.layer import LayerModel, LayerSums
+from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.replay import Plan, Replay
-from cbs_opt.collect.samples import Precision, as_inputs, batches, in_precision, run
 from cbs_opt.errors import InputError
-from cbs_opt.targets import Target
-from cbs_opt.validate import Matrix
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.network.samples import Precision, as_inputs, batches, in_precision, run
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect import layer_grams
-from cbs_opt.patterns import Cardinality, prune_count
-from cbs_opt.pruning.layer_problems import group_problem, groups
+from cbs_opt.collect.layer_model import group_problem, groups
+from cbs_opt.errors import unknown_name
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.patterns import Cardinality, prune_count
+from cbs_opt.network.samples import Drawn
+from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.sensitivity import sensitivities
-from cbs_opt.pruning.stage import Drawn
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.registry import unknown_name
-from cbs_opt.validate import Vector
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,7 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
     """
     import torch
 
-    from cbs_opt.collect.samples import as_inputs, batches
+    from cbs_opt.network.samples import as_inputs, batches
 
     named = _norms(model)
     norms = list(named.values())

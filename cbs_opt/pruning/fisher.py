@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.bound import lower_bound
 from cbs_opt.collect import GradientFactor, gradient_factor
-from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature, resolve_damping
 from cbs_opt.errors import InputError
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.pruning.stage import Clock, Drawn, Stage
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.run import method as method_named
-from cbs_opt.run import solve
+from cbs_opt.evaluation.catalogue import method as method_named
+from cbs_opt.evaluation.lower_bound import lower_bound
+from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature, resolve_damping
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.network.samples import Drawn
+from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.stage import Clock, Stage
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ def fisher_stage(
             now, samples.x, samples.y, weights.targets,
             rows=len(samples.x) // settings.average, average=settings.average, seed=settings.seed,
             loss=settings.loss, precision=settings.precision, numbers=samples.numbers,
-        )  # fmt: skip
+        )
         alive = np.ones(weights.n, dtype=np.bool_) if settings.revive else weights.mask
         problem = fisher_problem(factor, weights, alive, settings).within(
             Cardinality(int(alive.sum()), max(0, prune - int((~alive).sum())))

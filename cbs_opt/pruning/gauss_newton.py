@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import as_inputs, batches, class_scores, run
 from cbs_opt.errors import InputError
-from cbs_opt.pruning.stage import Clock, Drawn, Stage
-from cbs_opt.pruning.weights import Weights
+from cbs_opt.network.samples import Drawn, as_inputs, batches, class_scores, run
+from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.stage import Clock, Stage
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbs_opt.pruning.checkpoint import save_masks, save_network, tensor_masks
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.result import finite_or_none
-from cbs_opt.validate import Mask
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.network.checkpoint import save_masks, save_network, tensor_masks
+from cbs_opt.network.weights import Weights
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +151,7 @@ class Pruned:
             "seconds": dict(self.seconds),
             "settings": dict(self.settings),
             "notes": list(self.notes),
-        }  # fmt: skip
+        }
 
 
 def _plain(damping: float | Mapping[str, float]) -> float | dict[str, float]:

@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cbs_opt.errors import InputError
-from cbs_opt.registry import unknown_name
+from cbs_opt.errors import InputError, unknown_name
 
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "linear": lambda r, u: r * u,

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.samples import batches, check_finite, run
 from cbs_opt.errors import InputError
-from cbs_opt.targets import Target
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.network.samples import batches, check_finite, run
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch

@@ -8,21 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.collect.samples import Precision
-from cbs_opt.curvature import resolve_damping
-from cbs_opt.errors import InputError, UnsupportedError
+from cbs_opt.errors import InputError, UnsupportedError, unknown_name
+from cbs_opt.evaluation.catalogue import method as method_named
+from cbs_opt.kernel.curvature import resolve_damping
+from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
+from cbs_opt.network.samples import PRECISIONS, Precision
 from cbs_opt.pruning.allocation import ALLOCATIONS
-from cbs_opt.registry import unknown_name
-from cbs_opt.run import method as method_named
 
 CURVATURES = ("fisher", "gram", "sequential", "gauss-newton")
 DEFAULT_METHOD = {"fisher": "relaxation", "gram": "swap", "sequential": "swap", "gauss-newton": "magnitude"}
-DEFAULT_DAMPING = 1e-3
 PARTITIONS = ("network", "layer", "row")
 LAYERWISE = ("gram", "sequential")
-PRECISIONS = ("float32", "float64")
-
-
 @dataclass(frozen=True)
 class Settings:
     """See ``cbs_opt.prune`` for what each of these means."""

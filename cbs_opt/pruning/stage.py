@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cbs_opt.errors import InputError
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.result import relative_gap
+from cbs_opt.kernel.result import relative_gap
+from cbs_opt.network.weights import Weights
 
 Report = Callable[[str], None]
 
@@ -85,55 +79,3 @@ class Clock:
         """Say what is going on."""
         if self._report is not None:
             self._report(f"{self.stage}: {words}" if self.stage else words)
-
-
-def check_samples(samples: int, there: int, average: int = 1) -> None:
-    """Raise where ``samples`` cannot be drawn from as many as ``there`` are, or make not even one row of ``average``.
-
-    Raises
-    ------
-    InputError
-    """
-    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or not 1 <= samples <= there:
-        raise InputError(f"samples: is {samples!r}; a whole number between 1 and the {there} there are is needed")
-    if samples < average:
-        raise InputError(f"average: is {average}, but there are {samples} samples to average; give more samples")
-
-
-def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
-    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw.
-
-    Raises
-    ------
-    InputError
-        More than there are.
-    """
-    check_samples(samples, there)
-    return np.random.default_rng(seed).permutation(there)[:samples]
-
-
-class Drawn(NamedTuple):
-    """Calibration samples and what errors call them.
-
-    Parameters
-    ----------
-    x, y : arrays, shape (m, ...)
-        Inputs and labels; None without labels.
-    numbers : int array, shape (m,)
-        Their positions in the data they were drawn from.
-    """
-
-    x: NDArray[Any]
-    y: Any
-    numbers: NDArray[np.int64]
-
-
-def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> Drawn:
-    """The samples that ``draw`` draws."""
-    chosen = draw(len(x), samples, seed)
-    return Drawn(x[chosen], None if y is None else y[chosen], chosen)
-
-
-def total_bound(bounds: list[float]) -> float:
-    """The sum of bounds of separate problems; −inf where one has none."""
-    return -math.inf if any(bound == -math.inf for bound in bounds) else float(sum(bounds))

@@ -1,1 +1,2 @@
 """Results for people: plots and a page."""
+

@@ -1,171 +1,282 @@
-"""One self-contained HTML page for a study: nothing is loaded from anywhere, every name is escaped."""
+"""The report as one self-contained HTML page: it loads nothing, and every name on it is hostile until escaped."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
+import numpy as np
+
+from cbs_opt.kernel.result import GAP_TOLERANCE
+from cbs_opt.report.build import ABOUT_THE_MODEL, BatchReport
+from cbs_opt.report.charts import charts, embedded
 from cbs_opt.report.html import Cell, document, facts, pairs, table
-from cbs_opt.report.numbers import duration, gap, percent, scientific
-from cbs_opt.report.plots import INK, Plot
-from cbs_opt.study.result import BlockRow, StudyResult, Summary
+from cbs_opt.report.networks import BEST, NetworkGap
+from cbs_opt.report.summary import Summary
+from cbs_opt.report.words import duration, gap, percent, plain_number, scientific, shown
 
-MAX_BLOCK_ROWS = 5_000
-"""Most rows of single blocks on the page; all of them are in results.csv."""
+MOST_OPEN, MOST_FAILURES, MOST_BROKEN, MOST_ENVIRONMENTS = 100, 200, 50, 8
+"""Rows of the page's lists; what they leave out is said, and is in the CSV files."""
 
 
-def study_page(result: StudyResult, plots: Sequence[Plot]) -> str:
+def batch_page(report: BatchReport) -> str:
     """The page as text."""
-    summaries = result.summaries()
-    sections = [_head(result, summaries), _tables(result, summaries), _figures(plots)]
-    sections += [_groups(result), _blocks(result), _failures(result), _about(result)]
-    title = f"Pruning study: {result.subject}"
-    return document(title, "".join(sections), styles=["page.css"], scripts=["page.js"])
-
-
-def _head(result: StudyResult, summaries: Sequence[Summary]) -> str:
-    cards = [("weights", f"{result.weights:,}"), ("blocks", f"{result.blocks:,}")]
-    cards.append(("sparsities", ", ".join(f"{s:g}" for s in result.sparsities)))
-    if result.dense_accuracy is not None:
-        cards.append(("dense accuracy", percent(result.dense_accuracy)))
-    if summaries:
-        best = max(summaries, key=lambda s: s.proven / s.blocks).method
-        proven = sum(s.proven for s in summaries if s.method == best)
-        asked = sum(s.blocks for s in summaries if s.method == best)
-        cards.append((f"proven by {best}", f"{proven}/{asked}"))
-    cards.append(("wall time", duration(result.seconds)))
-    about_gap, about_sums = result.meaning
-    state = "" if result.complete else f'<p class="warn"><strong>Incomplete:</strong> {escape(result.message())}.</p>'
-    return (
-        f"<h1>Pruning study: {escape(result.subject)}</h1>\n"
-        "<p>Each block of weights was pruned by every method, with and without re-tuning the weights that stay, and "
-        "judged against a lower bound that is proven: no mask and no weights can do better.</p>\n"
-        f'<p class="note"><strong>{escape(about_gap)}</strong> {escape(about_sums)}</p>\n{state}'
-        f"{facts(cards)}"
+    sections = [_head(report), _alarm(report), _networks(report), _methods(report), _charts(report)]
+    sections += [_open(report), _failures(report), _about(report)]
+    title = f"Batch report: {shown(Path(report.records.source).name)}"
+    return document(
+        title, "".join(sections), styles=["page.css", "charts.css"], scripts=["page.js", "charts.js"], sealed=True
     )
 
 
-def _tables(result: StudyResult, summaries: Sequence[Summary]) -> str:
-    if not summaries:
+def _text(text: str, most: int = 120) -> str:
+    return escape(shown(text, most))
+
+
+def _head(report: BatchReport) -> str:
+    counts, records = report.counts(), report.records
+    cards = [("blocks", f"{counts['blocks']:,}"), ("weights", f"{counts['weights']:,}")]
+    cards += [("results", f"{counts['done']:,}"), ("failed", f"{counts['failed']:,}")]
+    for headline in _headlines(report):
+        cards.append((f"certified gap at {shown(headline.asked, 40)}", gap(headline.sums.gap)))
+    times = records.seconds[records.done & ~np.isnan(records.seconds)]
+    cards.append(("time of all solves", duration(float(times.sum()))))
+    return (
+        f"<h1>Batch report: {_text(Path(records.source).name)}</h1>\n"
+        f'<p class="soft">{_text(records.source, 300)} as it was on {escape(report.created.replace("T", ", "))}</p>\n'
+        "<p>Each answer is judged against the best lower bound that <em>any</em> method proved on the same block: no "
+        "mask and no weights can be below it.</p>\n"
+        f'<p class="note">{escape(ABOUT_THE_MODEL)}</p>\n{facts(cards)}'
+    )
+
+
+def _headlines(report: BatchReport) -> list[NetworkGap]:
+    """The network's gap at each request by the best answers there are, where it is known and the network is one."""
+    if sum(bool(network.name) for network in report.networks) != 1:
+        return []
+    found: dict[str, NetworkGap] = {}
+    for line in report.network_gaps:
+        if line.of_the_network:
+            found.setdefault(line.asked, line)  # the best of all comes first
+    return list(found.values())[:3]
+
+
+def _alarm(report: BatchReport) -> str:
+    if not report.broken:
         return ""
-    parts = ["<h2>Methods</h2>\n"]
-    for sparsity in result.sparsities:
-        rows = [summary for summary in summaries if summary.sparsity == sparsity]
-        if rows:
-            most = max(rows, key=lambda row: row.blocks)
-            parts.append(f"<h3>Sparsity {sparsity:g}: {most.pruned:,} of {most.weights:,} weights pruned</h3>\n")
-            parts.append(_summary_table(rows, result.dense_accuracy is not None))
-    parts.append("<p><small>“Proven optimal” counts the blocks whose answer meets the best bound of any method. "
-                 "Click a heading to sort.</small></p>\n")
+    lines = "".join(f"<li>{_text(bound.sentence(), 500)}</li>\n" for bound in report.broken[:MOST_BROKEN])
+    rest = len(report.broken) - MOST_BROKEN
+    more = f"<p>And {rest:,} more; all of them are in broken_bounds.csv.</p>" if rest > 0 else ""
+    return (
+        f'<section class="alarm" id="alarm" role="alert">\n<h2>Broken bounds: {len(report.broken):,}</h2>\n'
+        "<p><strong>A ‘proven’ bound lies above an answer. That cannot be: a bound (or an objective) is wrong, and no "
+        "proof on these blocks holds.</strong> Please report it with the block.</p>\n"
+        f"<ul>\n{lines}</ul>\n{more}</section>\n"
+    )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _networks(report: BatchReport) -> str:
+    parts = []
+    for network in report.networks:
+        lines = [line for line in report.network_gaps if line.network == network.name]
+        if not lines:
+            continue
+        if network.name:
+            parts.append(f"<h2>Certified gap of {_text(network.name, 80)}</h2>\n")
+            parts.append("<p>The sum of the blocks' answers against the sum of their bounds. For the block-diagonal "
+                         "model with these numbers of zeros in each block, no other answer is better by more. The "
+                         "partial gap is over the blocks that have both.</p>\n")
+        else:
+            parts.append("<h2>Blocks of no network</h2>\n<p>Sums over files that came without a manifest.</p>\n")
+        if network.mixed_units:
+            parts.append('<p class="soft">Its blocks are in different units, so that each counts relative to the loss '
+                         "of removing it whole.</p>\n")
+        parts.append(_network_table(lines))
+        parts.append(_missing(lines))
     return "".join(parts)
 
 
-def _summary_table(rows: Iterable[Summary], with_accuracy: bool, group: str | None = None) -> str:
-    headings = ["method", "gap", "worst block", "proven optimal"]
-    headings += ["accuracy, no update", "accuracy, updated"] if with_accuracy else []
-    headings += ["objective, no update", "objective, updated", "bound", "time"]
+def _missing(lines: Sequence[NetworkGap]) -> str:
+    """Why some of the sums are not the network's; blocks of no network have none to miss."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        if line.network and line.missing():
+            reasons.setdefault((line.asked, line.missing()), []).append(line.method)
+    if not reasons:
+        return ""
+    items = "".join(
+        f"<li>{_text(asked)}, {_text(', '.join(methods), 300)}: {_text(reason, 300)}</li>\n"
+        for (asked, reason), methods in reasons.items()
+    )
+    return (
+        '<div class="warn"><p><strong>Not the network\'s gap</strong> where blocks are missing; those sums are of the '
+        f"other blocks:</p>\n<ul>\n{items}</ul></div>\n"
+    )
+
+
+def _network_table(lines: Iterable[NetworkGap]) -> str:
+    headings = ["method", "asked", "certified gap", "partial gap", "blocks with both", "objective", "bound"]
+    headings += ["proven blocks", "worst block", "time"]
+    rows = []
+    for line in lines:
+        sums = line.sums
+        certified = gap(sums.gap) if line.of_the_network else "not known"
+        rows.append(
+            (
+                "proven" if line.of_the_network and sums.gap <= GAP_TOLERANCE else "",
+                [
+                    Cell(shown(line.method, 80), text=True),
+                    Cell(shown(line.asked, 40), text=True),
+                    Cell(certified, sums.gap if line.of_the_network else None),
+                    Cell(gap(sums.partial_gap), sums.partial_gap),
+                    Cell(f"{sums.blocks - sums.missing:,}/{sums.blocks:,}", sums.blocks - sums.missing),
+                    Cell(plain_number(sums.objective), sums.objective),
+                    Cell(plain_number(sums.bound), sums.bound),
+                    Cell(f"{line.proven:,}", line.proven),
+                    Cell(gap(line.worst_gap), line.worst_gap),
+                    Cell(duration(line.seconds), line.seconds),
+                ],
+            )
+        )
+    return table(headings, rows)
+
+
+def _methods(report: BatchReport) -> str:
+    if not report.summaries:
+        return "<p>There are no results in this store yet.</p>\n"
+    parts = ["<h2>Methods</h2>\n"]
+    for asked in report.records.asked:
+        parts.append(f"<h3>{_text(asked)}</h3>\n")
+        rows = [summary for summary in report.summaries if summary.asked == asked]
+        parts.append(_summary_table(rows))
+        parts += [f'<p class="soft">{_text(row.method, 80)} failed: {_text(row.why(), 300)}.</p>\n'
+                  for row in rows if row.failed]
+    parts.append("<p><small>Proven: the answer meets the best bound of any method; the share is of all blocks the "
+                 "method was tried on, failed ones included. Wins: no other answer is better (alone: none is as "
+                 "good). Times: half, nine of ten, and ninety-nine of a hundred blocks took no longer. Click a heading "
+                 "to sort.</small></p>\n")
+    return "".join(parts)
+
+
+def _summary_table(rows: Sequence[Summary]) -> str:
+    headings = ["method", "blocks", "proven", "mean gap", "worst gap", "no bound", "wins", "alone", "time, median"]
+    headings += ["90 %", "99 %", "longest", "total", "failed"]
+    untried = any(row.untried for row in rows)
     lines = []
     for row in rows:
         cells = [
-            Cell(row.method, text=True),
-            Cell(gap(row.gap), row.gap),
+            Cell(shown(row.method, 80), text=True),
+            Cell(f"{row.blocks:,}", row.blocks),
+            Cell(percent(row.proven_share), row.proven_share),
+            Cell(gap(row.mean_gap), row.mean_gap),
             Cell(gap(row.worst_gap), row.worst_gap),
-            Cell(f"{row.proven}/{row.blocks}", row.proven),
+            Cell(f"{row.unknown_gap:,}", row.unknown_gap),
+            Cell(f"{row.wins:,}", row.wins),
+            Cell(f"{row.sole_wins:,}", row.sole_wins),
+            *(Cell(duration(time), time) for time in (*row.times, row.seconds)),
+            Cell(f"{row.failed:,}", row.failed),
         ]
-        if with_accuracy:
-            cells.append(Cell(percent(row.selection_accuracy), row.selection_accuracy))
-            cells.append(Cell(percent(row.accuracy), row.accuracy))
-        cells += [
-            Cell(scientific(row.selection_objective), row.selection_objective),
-            Cell(scientific(row.objective), row.objective),
-            Cell(scientific(row.bound), row.bound),
-            Cell(duration(row.seconds), row.seconds),
-        ]
+        if untried:
+            cells.append(Cell(f"{row.untried:,}", row.untried))
         lines.append(("proven" if row.proven == row.blocks else "", cells))
-    return table(headings, lines)
+    return table([*headings, "not tried yet"] if untried else headings, lines)
 
 
-def _figures(plots: Sequence[Plot]) -> str:
-    parts = []
-    for plot in plots:
-        svg = plot.svg.decode()
-        svg = svg[svg.index("<svg") :]  # no XML header inside HTML
-        # Ink follows the page, light or dark; the width follows the column.
-        svg = svg.replace(INK, "currentColor")
-        svg = re.sub(r'\b(?:width|height)="[^"]*pt"', "", svg, count=2)
-        parts.append(f'<figure>\n<h3>{escape(plot.title)}</h3>\n<div class="scroll">{svg}</div>\n'
-                     f"<figcaption>{escape(plot.caption)}</figcaption>\n</figure>\n")
-    return "<h2>Pictures</h2>\n" + "".join(parts) if parts else ""
-
-
-def _groups(result: StudyResult) -> str:
-    """The sums of each layer: there the units of all blocks are the same."""
-    groups = result.groups()
-    if not 1 < len(groups) < len({row.row.problem for row in result.rows}):
+def _charts(report: BatchReport) -> str:
+    if not report.summaries:
         return ""
-    parts = ["<h2>Layer by layer</h2>\n"]
-    for group in groups:
-        parts.append(f"<details><summary>{escape(group)}</summary>\n")
-        summaries = result.summaries(group)
-        for sparsity in result.sparsities:
-            rows = [summary for summary in summaries if summary.sparsity == sparsity]
-            if rows:
-                parts.append(f"<h3>Sparsity {sparsity:g}</h3>\n{_summary_table(rows, False)}")
-        parts.append("</details>\n")
-    return "".join(parts)
-
-
-def _blocks(result: StudyResult) -> str:
-    if not result.rows:
-        return ""
-    headings = ["block", "sparsity", "method", "n", "pruned", "objective, no update", "objective, updated", "bound"]
-    headings += ["gap", "status", "time", "nodes"]
-    lines = [("proven" if row.row.proven else "", _block_cells(row)) for row in result.rows[:MAX_BLOCK_ROWS]]
-    more = ""
-    if len(result.rows) > MAX_BLOCK_ROWS:
-        more = f"<p><small>The first {MAX_BLOCK_ROWS:,}; the rest is in results.csv.</small></p>\n"
-    listed = table(headings, lines, "scroll tall")
-    return f"<h2>Block by block</h2>\n<details><summary>{len(result.rows):,} rows</summary>\n{listed}{more}</details>\n"
-
-
-def _block_cells(row: BlockRow) -> list[Cell]:
-    judged = row.row
-    return [
-        Cell(judged.problem, text=True),
-        Cell(f"{row.sparsity:g}", row.sparsity),
-        Cell(judged.method, text=True),
-        Cell(str(judged.n), judged.n),
-        Cell(str(judged.pruned), judged.pruned),
-        Cell(scientific(judged.selection_objective), judged.selection_objective),
-        Cell(scientific(judged.objective), judged.objective),
-        Cell(scientific(judged.bound), judged.bound),
-        Cell(gap(judged.gap), judged.gap),
-        Cell(judged.solution_status, text=True),
-        Cell(duration(judged.seconds), judged.seconds),
-        Cell(str(judged.nodes), judged.nodes),
-    ]
-
-
-def _failures(result: StudyResult) -> str:
-    if not result.failures:
-        return ""
-    rows = "".join(
-        f'<tr><td class="text">{escape(f.block)}</td><td>{"" if f.sparsity is None else f"{f.sparsity:g}"}</td>'
-        f'<td class="text wrap">{escape(f.reason)}</td></tr>\n'
-        for f in result.failures
-    )
     return (
-        '<h2 class="warn">Failed blocks</h2>\n<div class="scroll"><table><thead><tr><th>block</th><th>sparsity</th>'
-        f'<th class="text">reason</th></tr></thead><tbody>\n{rows}</tbody></table></div>\n'
+        '<h2>Pictures</h2>\n<div id="charts"><p class="soft">The pictures are drawn by the script of this page; allow '
+        "it to run.</p></div>\n"
+        f'<script type="application/json" id="chart-data">{embedded(charts(report))}</script>\n'
     )
 
 
-def _about(result: StudyResult) -> str:
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
-    parts = ["<h2>How it was made</h2>\n", f"<ul>{notes}</ul>\n" if notes else ""]
-    if result.skipped:
-        parts.append(f"<h3>Methods left out</h3>\n{pairs(result.skipped)}")
-    parts.append(f"<h3>Settings</h3>\n{pairs({**result.settings, 'created': result.created})}")
-    parts.append(f"<h3>Environment</h3>\n{pairs(result.environment)}")
+def _open(report: BatchReport) -> str:
+    """The blocks whose best answer is furthest from its bound: where more time would pay."""
+    records = report.records
+    rows: list[tuple[float, int, int]] = []
+    for request in range(len(records.asked)):
+        gaps = records.best_gaps(request)
+        left = np.flatnonzero(gaps > GAP_TOLERANCE)
+        rows += [(float(gaps[block]), int(block), request) for block in left]
+    rows.sort(key=lambda row: (-row[0], row[1], row[2]))
+    if not rows:
+        return ""
+    best = _best_rows(report, {(block, request) for _, block, request in rows[:MOST_OPEN]})
+    headings = ["block", "asked", "gap", "n", "best method", "objective", "bound", "layer"]
+    lines = []
+    for value, block, request in rows[:MOST_OPEN]:
+        row = best[block, request]
+        cells = [
+            Cell(shown(records.blocks.name[block], 80), text=True),
+            Cell(shown(records.asked[request], 40), text=True),
+            Cell(gap(value), value),
+            Cell(str(records.blocks.n[block]), float(records.blocks.n[block])),
+            Cell(shown(records.methods[records.method[row]], 80), text=True),
+            Cell(scientific(float(records.objective[row])), float(records.objective[row])),
+            Cell(scientific(float(records.best[row])), float(records.best[row])),
+            Cell(shown(records.blocks.tensor[block], 80), text=True),
+        ]
+        lines.append(("", cells))
+    more = f"; the {MOST_OPEN} with the largest gaps" if len(rows) > MOST_OPEN else ""
+    return (
+        f"<h2>Open blocks</h2>\n<p>On {len(rows):,} problems (a block and what was asked of it) the best answer of all "
+        f"methods is not proven optimal{more}. All results are in results.csv.</p>\n"
+        f"<details><summary>{min(len(rows), MOST_OPEN):,} rows</summary>\n{table(headings, lines, 'scroll tall')}"
+        "</details>\n"
+    )
+
+
+def _best_rows(report: BatchReport, problems: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The row with the smallest objective of each problem."""
+    records, best = report.records, dict[tuple[int, int], int]()
+    for row in np.flatnonzero(records.done):
+        problem = int(records.block[row]), int(records.request[row])
+        if problem in problems and (
+            problem not in best or records.objective[row] < records.objective[best[problem]]
+        ):
+            best[problem] = int(row)
+    return best
+
+
+def _failures(report: BatchReport) -> str:
+    records = report.records
+    rows = np.flatnonzero(~records.done)
+    if not len(rows):
+        return ""
+    reasons = ", ".join(f"{shown(reason, 40)}: {count:,}" for reason, count in report.reasons().items())
+    lines = []
+    for row in rows[:MOST_FAILURES]:
+        lines.append(
+            f'<tr><td class="text">{_text(records.blocks.name[records.block[row]], 80)}</td>'
+            f'<td class="text">{_text(records.asked[records.request[row]], 40)}</td>'
+            f'<td class="text">{_text(records.methods[records.method[row]], 80)}</td>'
+            f'<td class="text">{_text(records.reason[row], 40)}</td>'
+            f'<td class="text wrap">{_text(records.error[row], 300)}</td></tr>\n'
+        )
+    more = ""
+    if len(rows) > MOST_FAILURES:
+        more = f"<p><small>The first {MOST_FAILURES:,}; all of them are in failures.csv.</small></p>\n"
+    heads = "".join(f'<th class="text"><button>{name}</button></th>' for name in
+                    ("block", "asked", "method", "reason", "what happened"))
+    return (
+        f'<h2 class="warn">Failed tasks: {len(rows):,}</h2>\n<p>{escape(reasons)}. `cbs-opt batch … --retry-failed` '
+        f'tries them again.</p>\n<div class="scroll tall"><table><thead><tr>{heads}</tr></thead><tbody>\n'
+        f"{''.join(lines)}</tbody></table></div>\n{more}"
+    )
+
+
+def _about(report: BatchReport) -> str:
+    notes = "".join(f"<li>{_text(note, 300)}</li>\n" for note in report.notes)
+    parts = ["<h2>How it was made</h2>\n", f"<ul>\n{notes}</ul>\n" if notes else ""]
+    parts.append(f"<p><small>“{BEST}” takes each block's best answer, whichever method it is from.</small></p>\n")
+    parts.append(f"<h3>Store</h3>\n{pairs({shown(str(k)): shown(str(v)) for k, v in report.records.facts.items()})}")
+    for environment in report.records.environments[:MOST_ENVIRONMENTS]:
+        plain = {shown(str(k), 40): shown(str(v), 80) for k, v in environment.items()}
+        parts.append(f"<h3>Environment</h3>\n{pairs(plain)}")
     return "".join(parts)

@@ -13,7 +13,7 @@ LIMITS = frozenset({"time_limit", "memory_limit"})
 
 def version_that_matters() -> str:
     """Major and minor version of the package: a patch changes no answer."""
-    from cbs_opt import __version__
+    from cbs_opt.version import __version__
 
     return ".".join(__version__.split(".")[:2])
 

@@ -127,7 +127,7 @@ class Store:
         with self._damage(f"block {row[BLOCK_COLUMNS.index('id')]}"):
             values = dict(zip(BLOCK_COLUMNS, row, strict=True))
             _check(values, {"name": str, "file": str, "n": int, "tensor": str, "first": int, "manifest": str,
-                            "unit": float})  # fmt: skip
+                            "unit": float})
             return Block(**values)
 
     @contextmanager
@@ -176,7 +176,7 @@ class _Where:
 
 
 _REALS = ("objective", "bound", "gap", "selection_objective", "selection_bound", "selection_gap", "round_off",
-          "seconds")  # fmt: skip
+          "seconds")
 _RESULT = {"method": str, "asked": str, "reason": str, "error": str, **dict.fromkeys(_REALS, float), "nodes": int}
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
 
 DONE, FAILED = "done", "failed"
 
 BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR = (
     "bad input", "time limit", "memory limit", "worker died", "error"
-)  # fmt: skip
+)
 REASONS = (BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR)
 """Why a task failed."""
 

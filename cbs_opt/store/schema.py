@@ -98,7 +98,7 @@ WHERE r.status = 'done';
 
 def create(database: sqlite3.Connection) -> None:
     """Make the tables of an empty database, all or none."""
-    from cbs_opt import __version__
+    from cbs_opt.version import __version__
 
     facts = {
         "schema_version": str(SCHEMA_VERSION),
@@ -122,7 +122,7 @@ def check(database: sqlite3.Connection, path: str) -> dict[str, str]:
     StoreError
         Saying both versions and what to do.
     """
-    from cbs_opt import __version__
+    from cbs_opt.version import __version__
 
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"meta", "blocks", "results"} <= tables:

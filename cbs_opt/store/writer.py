@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cbs_opt.errors import StoreError
-from cbs_opt.files import require_writable
+from cbs_opt.kernel.files import require_writable
 from cbs_opt.store import schema
 from cbs_opt.store.database import connect, troubles
 from cbs_opt.store.lock import exclusive
@@ -191,7 +191,7 @@ def known_in(database: sqlite3.Connection, path: Path, key: str) -> Known | None
         row = database.execute(
             "SELECT status = 'done', reason, solution_status = 'optimal', termination_condition, "
             "json_extract(options, '$.time_limit'), gap FROM results WHERE key = ?", [key]
-        ).fetchone()  # fmt: skip
+        ).fetchone()
     if row is None:
         return None
     done, reason, proven, termination, time_limit, gap = row

@@ -1,10 +1,8 @@
 """Exact against heuristic, on the embedded network, on the user's own, or on block files."""
 
-from cbs_opt.study.progress import progress_bar
 from cbs_opt.study.result import Accuracy, BlockRow, Failure, StudyResult, Summary
-from cbs_opt.study.run import SPARSITIES, TIME_LIMIT, run_study
+from cbs_opt.study.runner import SPARSITIES, TIME_LIMIT, run_study
 from cbs_opt.study.subject import Subject, digits_subject, files_subject, model_subject, network_subject
-from cbs_opt.study.table import study_table
 from cbs_opt.study.write import write_study
 
 __all__ = [
@@ -20,8 +18,6 @@ __all__ = [
     "files_subject",
     "model_subject",
     "network_subject",
-    "progress_bar",
     "run_study",
-    "study_table",
     "write_study",
 ]

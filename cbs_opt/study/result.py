@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cbs_opt.comparator import Row
-from cbs_opt.result import GAP_TOLERANCE, finite_or_none
+from cbs_opt.evaluation.comparator import Row
+from cbs_opt.kernel.result import GAP_TOLERANCE, finite_or_none
 
 EXIT_INTERRUPTED = 130
 EXIT_FAILED_BLOCKS = 1

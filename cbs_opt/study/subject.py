@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.blockfile import block_files
 from cbs_opt.errors import CbsOptError, InputError
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.block_file import block_files
+from cbs_opt.kernel.problem import PruningProblem
 
 if TYPE_CHECKING:
     import torch
 
-    from cbs_opt.blocks import Block
-    from cbs_opt.network import Data
+    from cbs_opt.network.data import Data
+    from cbs_opt.study.cutting import Block
 
 DIGITS_CURVATURE = {"fc1": "fisher", "fc2": "gram", "fc3": "fisher"}
 DIGITS_SAMPLES = 1_000
@@ -79,7 +79,8 @@ class Subject:
 
 def digits_subject(*, samples: int = DIGITS_SAMPLES, dampening_frac: float = 1e-2, seed: int = 0) -> Subject:
     """The embedded digits network, whole: fc1 and fc3 in Fisher chunks of 32, fc2 in rows with the layer Gram."""
-    from cbs_opt.network import digits_data, load_network
+    from cbs_opt.network.data import digits_data
+    from cbs_opt.network.load import load_network
 
     return model_subject(
         "digits network (64-32-16-10)",
@@ -120,8 +121,9 @@ def network_subject(
     max_blocks : int or None
         Most blocks of one layer; None takes all.
     """
-    from cbs_opt.blocks import linear_layers
-    from cbs_opt.network import digits_data, load_data, load_network
+    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.load import load_network
+    from cbs_opt.study.cutting import linear_layers
 
     model = load_network(network, weights)
     if data is None and network != "digits":
@@ -162,7 +164,7 @@ def model_subject(
     files: Mapping[str, str | os.PathLike[str] | None] | None = None,
 ) -> Subject:
     """A network that is already in memory; ``curvature`` says 'fisher' or 'gram' for each layer to cut."""
-    from cbs_opt.blocks import cut
+    from cbs_opt.study.cutting import cut
 
     if samples < 1:
         raise InputError(f"samples: is {samples}; at least 1 is needed")

@@ -8,8 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from cbs_opt.errors import InputError
-from cbs_opt.files import write_whole
+from cbs_opt.kernel.files import prepare_folder, write_whole
 from cbs_opt.study.result import StudyResult
 
 FOLDER = "cbs-study"
@@ -29,8 +28,8 @@ def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) ->
     """
     if not result.rows and not result.failures:
         return ()
-    from cbs_opt.report.page import study_page
-    from cbs_opt.report.plots import study_plots
+    from cbs_opt.study.page import study_page
+    from cbs_opt.study.plots import study_plots
 
     target = prepare_folder(folder)
     written: list[Path] = []
@@ -50,18 +49,6 @@ def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) ->
             (target / f"{stale}.{suffix}").unlink(missing_ok=True)
     put("index.html", study_page(result, plots).encode())
     return tuple(written)
-
-
-def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make the folder unless it is there; raises where that cannot be. Call it before a long study."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be made a folder ({error.strerror}); choose another") from None
-    if not os.access(target, os.W_OK):
-        raise InputError(f"{target}: cannot be written to; choose another folder")
-    return target
 
 
 def _csv(result: StudyResult) -> str:

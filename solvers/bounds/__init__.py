@@ -1,1 +1,2 @@
 """Proven lower bounds."""
+

@@ -11,9 +11,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import EPS, Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,3 +91,16 @@ def _drift(problem: PruningProblem, minimizer: Vector, H: Matrix, unit: Vector) 
     root = np.sqrt(problem.curvature.diagonal())
     rho += (problem.n + 2) * EPS * (root * float(root @ np.abs(step)) + np.abs(problem.g))
     return float(np.linalg.norm(rho * unit) / math.sqrt(2.0 * smallest))
+
+
+def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
+    """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
+    from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
+
+    pattern = problem.Z
+    assert isinstance(pattern, Cardinality), "checked by the method's spec"
+    state = np.zeros(problem.n, dtype=np.int8)
+    state[pattern.keep] = KEPT
+    state[pattern.forbid] = PRUNED
+    smallest = float(np.linalg.eigvalsh(block.H)[0])
+    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), problem.n - pattern.prune

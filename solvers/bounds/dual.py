@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.solvers.bounds.dual_pieces import Piece, pieces_of
-from cbs_opt.validate import EPS, Mask, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.dual_blocks import DualBlock, pieces_of
 
 TOLERANCE = 1e-5
 """How far, relative to the loss, the maximizer may stay below the best bound of this kind."""
@@ -67,9 +67,9 @@ def dual_bound(problem: PruningProblem, device: str = "cpu") -> tuple[float, int
 
 def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float = TOLERANCE) -> DualSolution:
     """A maximizer of (D): in float32 where that is enough, in float64 from there where it is not."""
+    from cbs_opt.kernel.device import device_named
     from cbs_opt.solvers.bounds.dual_newton import Climb, climb
     from cbs_opt.solvers.bounds.dual_tensors import DualTensors, single_will_do
-    from cbs_opt.solvers.device import device_named
 
     pieces = pieces_of(problem.curvature)
     place = device_named(device)
@@ -111,7 +111,7 @@ def dual_value(problem: PruningProblem, alpha: Vector) -> tuple[float, Vector]:
     return value, np.concatenate(images)
 
 
-def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[float, float, Vector]:
+def _evaluate(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vector) -> tuple[float, float, Vector]:
     """d(α) less its round-off, that round-off, and d = w − w̄ at which d(α) is attained, shape (n,)."""
     lam, w_bar = _damping(pieces), problem.w_bar
     y, error = _shifted_image(problem, pieces, alpha)
@@ -129,13 +129,13 @@ def _evaluate(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -
     return value - slip, slip, np.where(z, -y / lam, -w_bar)
 
 
-def _scores(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> Vector:
+def _scores(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vector) -> Vector:
     lam = _damping(pieces)
     y, _ = _shifted_image(problem, pieces, alpha)
     return np.asarray((y - lam * problem.w_bar) ** 2 / (2.0 * lam))
 
 
-def _shifted_image(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vector) -> tuple[Vector, Vector]:
+def _shifted_image(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vector) -> tuple[Vector, Vector]:
     """y = Aᵀα + g and what it may be wrong by, both of shape (n,)."""
     y, error = np.zeros(problem.n), np.zeros(problem.n)
     for piece, a in _parts_of(pieces, alpha):
@@ -149,10 +149,10 @@ def _shifted_image(problem: PruningProblem, pieces: Sequence[Piece], alpha: Vect
     return y, error
 
 
-def _damping(pieces: Sequence[Piece]) -> Vector:
+def _damping(pieces: Sequence[DualBlock]) -> Vector:
     return np.concatenate([piece.damping for piece in pieces])
 
 
-def _parts_of(pieces: Sequence[Piece], alpha: Vector) -> list[tuple[Piece, Vector]]:
+def _parts_of(pieces: Sequence[DualBlock], alpha: Vector) -> list[tuple[DualBlock, Vector]]:
     borders = np.cumsum([0] + [piece.m for piece in pieces])
     return [(piece, alpha[a:b]) for piece, a, b in zip(pieces, borders[:-1], borders[1:], strict=True)]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.patterns import Quotas
-from cbs_opt.solvers.device import tensor
+from cbs_opt.kernel.device import tensor
+from cbs_opt.kernel.patterns import Quotas
 
 if TYPE_CHECKING:
     import torch

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.patterns import Pattern, Quotas
+from cbs_opt.kernel.device import tensor
+from cbs_opt.kernel.patterns import Pattern, Quotas
 from cbs_opt.solvers.bounds.dual_choice import Choice
 from cbs_opt.solvers.bounds.dual_tensors import DualTensors
-from cbs_opt.solvers.device import tensor
 
 if TYPE_CHECKING:
     import torch

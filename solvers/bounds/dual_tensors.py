@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.solvers.bounds.dual_pieces import Piece
-from cbs_opt.solvers.device import tensor, times_own_transpose
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.device import tensor, times_own_transpose
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.dual_blocks import DualBlock
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ SINGLE_RANGE = (1e-24, 1e24)
 """Squares ‖A_i‖² that float32 can work with (zero is fine)."""
 
 
-def single_will_do(pieces: Sequence[Piece], device: torch.device) -> bool:
+def single_will_do(pieces: Sequence[DualBlock], device: torch.device) -> bool:
     """Whether float32 passes are worth trying first."""
     factors = [piece.factor for piece in pieces if piece.factor is not None]
     if sum(factor.stored.size for factor in factors) < SMALL_ENTRIES and device.type == "cpu":
@@ -54,7 +54,7 @@ class DualTensors:
         Passes over A in float32.
     """
 
-    def __init__(self, problem: PruningProblem, pieces: Sequence[Piece], device: torch.device, single: bool) -> None:
+    def __init__(self, problem: PruningProblem, pieces: Sequence[DualBlock], device: torch.device, single: bool) -> None:
         import torch
 
         self.device = device

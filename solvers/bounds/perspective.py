@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 
 ROUNDS = 60
@@ -18,8 +18,9 @@ ROUNDS = 60
 
 def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     """A proven lower bound on the joint problem under a cardinality pattern, and the rounds allowed for it."""
-    from cbs_opt.solvers.exact.bnb_kernels import LEAF, process, support_value
-    from cbs_opt.solvers.exact.bnb_search import root_state
+    from cbs_opt.solvers.bounds.centered import root_state
+    from cbs_opt.solvers.compiled.node import process, support_value
+    from cbs_opt.solvers.forms.node_state import LEAF
 
     block = CenteredBlock.of(problem)
     state, D, budget = root_state(problem, block)

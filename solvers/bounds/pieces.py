@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.solvers.bounds.pieces_newton import (
     WIDTH,
     Point,
@@ -46,7 +47,6 @@ from cbs_opt.solvers.bounds.pieces_newton import (
     start,
 )
 from cbs_opt.solvers.bounds.pieces_pricing import priced
-from cbs_opt.validate import Matrix, Vector
 
 __all__ = ["MOST_PIECES", "WIDTH", "Pieces", "Splitting", "choose"]
 

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from cbs_opt.validate import EPS, Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.solvers.forms.node_state import ROUNDING
 
 WIDTH = 8
 """Weights of a piece at the most."""
-
-ROUNDING = 1e-4
-"""ζ(s) = ½(1 + s − √((1 − s)² + 4·ROUNDING)): 1 − √ROUNDING at s = 1, positive from s = ROUNDING on."""
 
 PULL_D, PULL_Q = 0.3, 0.1
 """Barriers of D and q in units of μ."""

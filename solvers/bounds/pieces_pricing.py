@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.solvers.bounds.pieces_newton import WIDTH
-from cbs_opt.validate import Matrix, Vector
 
 VIOLATION = 1.2
 """New pieces have to be violated by this factor."""

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
 from cbs_opt.solvers.bounds.rows_splitting import ascended, first_splitting, gain_of
-from cbs_opt.solvers.layer import Layer, shared_curvature
-from cbs_opt.validate import EPS, Matrix, Vector
+from cbs_opt.solvers.forms.layer_tensors import Layer, shared_curvature
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbs_opt.solvers.layer import Layer
+from cbs_opt.solvers.forms.layer_tensors import Layer
 
 if TYPE_CHECKING:
     import torch

@@ -1,1 +1,2 @@
 """Methods that prove their answer."""
+

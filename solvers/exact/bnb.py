@@ -1,8 +1,8 @@
 """Branch and bound on the perspective bound (B): the joint problem, proven.
 
-A node fixes weights to be kept or pruned; ``bnb_kernels.process`` reduces it, bounds it with a splitting
+A node fixes weights to be kept or pruned; ``compiled/node.process`` reduces it, bounds it with a splitting
 inherited and re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives keep the branching weight.
-A tree that grows gets rank-one pieces (``bounds/pieces``) beside the diagonal (``bnb_pieces_kernels``).
+A tree that grows gets rank-one pieces (``bounds/pieces``) beside the diagonal (``compiled/pieces_node``).
 
 References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106
 (2006), in dual form with a diagonal splitting; Hazimeh, Mazumder & Saab, Mathematical Programming 196
@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome
+from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 from cbs_opt.solvers.exact.bnb_pieces import compile_pieces
 from cbs_opt.solvers.exact.bnb_search import Search
 from cbs_opt.solvers.exact.compiling import announced, compile_behind, compiled_beside
-from cbs_opt.validate import as_nonnegative
 
 BYTES_PER_WEIGHT = 17
 """Of an open node: state, D, and w or z."""
@@ -84,7 +84,7 @@ def run(
         Search(problem, gap, record), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES,
         time_limit=time_limit,
         node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress, threads=threads,
-    )  # fmt: skip
+    )
 
 
 @cache
@@ -94,7 +94,7 @@ def prepare() -> None:
     Those of pieces, which only larger trees need, are then compiled by a second process while this one goes on.
     """
     from cbs_opt.solvers.bounds.perspective import perspective_bound
-    from cbs_opt.solvers.exact.bnb_kernels import process, support_value
+    from cbs_opt.solvers.compiled.node import process, support_value
 
     problem = _example()
     with announced(process) as cold:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
 
 
 class Node(NamedTuple):

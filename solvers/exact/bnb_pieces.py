@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
 from cbs_opt.solvers.exact.compiling import announced, caught_up
-from cbs_opt.validate import Vector
 
 
 class PieceRoot(NamedTuple):
@@ -34,7 +34,7 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value
     value : float
         Of the incumbent, in the block's units.
     """
-    from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT, PRUNED
+    from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED
 
     H, c = block.H, block.c
     free, kept, pruned = (np.flatnonzero(state == what) for what in (FREE, KEPT, PRUNED))
@@ -65,7 +65,7 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value
 @cache
 def prepare_pieces() -> None:
     """Load the compiled kernel; where that was never done, say that it is compiled first."""
-    from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+    from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     with announced(process_pieces):
         caught_up()
@@ -74,7 +74,7 @@ def prepare_pieces() -> None:
 
 def compile_pieces() -> None:
     """Load or compile the kernel of nodes with pieces."""
-    from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+    from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)
     members, u = np.full((1, WIDTH), -1, dtype=np.int64), np.zeros((1, WIDTH))

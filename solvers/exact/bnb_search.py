@@ -8,15 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.update import obs_update
+from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode
 from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_pieces
 from cbs_opt.solvers.heuristic import greedy_obs
-from cbs_opt.update import obs_update
-from cbs_opt.validate import EPS, Mask, Vector
 
 DIRECT_ROOM = 3
 """Where no more weights than this may still be kept, all leaves are tried at once."""
@@ -51,22 +50,9 @@ leave out node numbers, and with them some of these.)"""
 SEARCHES = 10
 
 
-def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
-    """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
-    from cbs_opt.solvers.exact.bnb_kernels import KEPT, PRUNED
-
-    pattern = problem.Z
-    assert isinstance(pattern, Cardinality), "checked by the method's spec"
-    state = np.zeros(problem.n, dtype=np.int8)
-    state[pattern.keep] = KEPT
-    state[pattern.forbid] = PRUNED
-    smallest = float(np.linalg.eigvalsh(block.H)[0])
-    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), problem.n - pattern.prune
-
-
 def _fixed(state: NDArray[np.int8], branch: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """``state`` with the weight kept, and with it pruned."""
-    from cbs_opt.solvers.exact.bnb_kernels import KEPT, PRUNED
+    from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
     kept, pruned = state.copy(), state.copy()
     kept[branch], pruned[branch] = KEPT, PRUNED
@@ -98,7 +84,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         self._heap.append(self._root)
 
     def _doubt_of_leaves(self) -> float:
-        """Above the round-off of every value that ``leaves_kernels`` computes; infinite where nothing can be said."""
+        """Above the round-off of every value that ``compiled/leaves`` computes; infinite where nothing can be said."""
         n, H = len(self._weight), self._block.H
         smallest = float(np.linalg.eigvalsh(H)[0]) - n * EPS * float(self._weight.sum())
         if not smallest > 0:
@@ -115,7 +101,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def branch(self, node: Node | PieceNode) -> tuple[Node | PieceNode, Node | PieceNode] | None:
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
-        from cbs_opt.solvers.exact.bnb_kernels import process
+        from cbs_opt.solvers.compiled.node import process
 
         if self.nodes == PIECES_FROM and self._record is None:
             node = self._with_pieces() or node
@@ -129,7 +115,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         outcome, bound, tau, share, branch, baseline = process(
             self._block.H, self._block.c, state, D, w, scores, node.tau, max(node.share, LEAST_SHARE), self._budget,
             self._cutoff, rounds, 0 if self._record else PASSES,
-        )  # fmt: skip
+        )
         if self._record:
             self._record(
                 NodeRecord(self.nodes - 1, node.parent, node.state, state, D, w, bound, self._cutoff, outcome, branch)
@@ -146,7 +132,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         )
 
     def _branch_with_pieces(self, node: PieceNode) -> tuple[PieceNode, PieceNode] | None:
-        from cbs_opt.solvers.exact.bnb_pieces_kernels import process_pieces
+        from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
         n, root = len(node.D), self._piece_root
         assert root is not None, "it made the node"
@@ -157,7 +143,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         outcome, bound, branch, baseline = process_pieces(
             self._block.H, self._block.c, *root.pieces, LEAST_D * root.D, state, D, q, w, z, scores, node.bound,
             self._budget, self._cutoff, PASSES,
-        )  # fmt: skip
+        )
         bound = max(bound, node.bound)
         if self._done(outcome, state, w, scores, bound, baseline):
             return None
@@ -166,7 +152,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _with_pieces(self) -> PieceNode | None:
         """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
-        from cbs_opt.solvers.exact.bnb_kernels import FREE
+        from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
         if np.count_nonzero(root.state == FREE) > MOST_FREE:
@@ -184,7 +170,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         self, outcome: int, state: NDArray[np.int8], w: Vector, scores: Vector, bound: float, baseline: float
     ) -> bool:
         """Close a bounded node that needs no children, as a leaf or by trying its leaves; else look for incumbents."""
-        from cbs_opt.solvers.exact.bnb_kernels import BRANCH, KEPT, LEAF
+        from cbs_opt.solvers.forms.node_state import BRANCH, KEPT, LEAF
 
         if outcome == LEAF:
             self._close(state == KEPT, bound)
@@ -216,8 +202,8 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _few_leaves(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
         """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
-        from cbs_opt.solvers.exact.bnb_kernels import FREE
-        from cbs_opt.solvers.exact.leaves_kernels import work_of_leaves
+        from cbs_opt.solvers.compiled.leaves import work_of_leaves
+        from cbs_opt.solvers.forms.node_state import FREE
 
         if not self._may_try(state, MOST_ROOM):
             return False
@@ -226,7 +212,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
         """Whether the leaves of a node can be tried, and at most ``most_room`` weights more may be kept."""
-        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+        from cbs_opt.solvers.forms.node_state import FREE, KEPT
 
         room = self._budget - int(np.count_nonzero(state == KEPT))
         return (
@@ -238,12 +224,12 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _tried(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
         """Try all leaves that a node's bound leaves (``baseline`` −inf: all); False where round-off forbids it."""
-        from cbs_opt.solvers.exact.leaves_kernels import try_leaves
+        from cbs_opt.solvers.compiled.leaves import try_leaves
 
         done, proven, best = try_leaves(
             self._block.H, self._block.c, self._pull, self._size, state, scores, baseline - self._cutoff, self._budget,
             self._cutoff, self._doubt,
-        )  # fmt: skip
+        )
         if done:
             self._closed = min(self._closed, proven)
             if np.count_nonzero(best) == self._budget:
@@ -252,7 +238,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
         """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""
-        from cbs_opt.solvers.exact.bnb_kernels import FREE, KEPT
+        from cbs_opt.solvers.forms.node_state import FREE, KEPT
 
         mask: Mask = state == KEPT
         free = np.flatnonzero(state == FREE)
@@ -263,14 +249,14 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _greedy(self) -> Mask:
         """The mask of greedy OBS."""
-        from cbs_opt.solvers.exact.incumbent_kernels import greedy
+        from cbs_opt.solvers.compiled.incumbents import greedy
 
         ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._budget)
         return mask if ok else greedy_obs.run(self._problem).mask
 
     def _exchanged(self, mask: Mask) -> Mask:
         """``mask`` after exchanges of pairs of the pattern's free weights, as long as one helps."""
-        from cbs_opt.solvers.exact.incumbent_kernels import exchange
+        from cbs_opt.solvers.compiled.incumbents import exchange
 
         improved = mask.copy()
         exchange(self._block.H, self._block.c, improved, self._given)
@@ -278,7 +264,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
     def _close(self, mask: Mask, bound: float) -> None:
         """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
-        from cbs_opt.solvers.exact.bnb_kernels import support_value
+        from cbs_opt.solvers.compiled.node import support_value
 
         value, margin = support_value(self._block.H, self._block.c, mask)
         proven = value - margin if math.isfinite(value) else 0.0
@@ -286,7 +272,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         self.offer(mask)
 
     def offer(self, mask: Mask) -> None:
-        from cbs_opt.solvers.exact.bnb_kernels import support_value
+        from cbs_opt.solvers.compiled.node import support_value
 
         H, c = self._block.H, self._block.c
         doubt = self._block.base_error / self._block.scale

@@ -1,7 +1,7 @@
 """Branch and bound on the selection (CBS-S): the best mask with the kept weights as trained, proven.
 
 With p = 1 − z, A = diag(w̄) H diag(w̄) and ℓ = −g∘w̄ the problem is the binary QP min ½pᵀAp + ℓᵀp, Σp ≥ k.
-``bnb_selection_kernels.process`` bounds a node by the box QP of a diagonal splitting A = R + diag(D), inherited and
+``compiled/selection_node.process`` bounds a node by the box QP of a diagonal splitting A = R + diag(D), inherited and
 re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives follow the relaxed point.
 
 References: for binary p the diagonal may be moved into the linear term (Hammer & Rubin, RIRO 4, 1970); the D that
@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import SolverError
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.compiling import announced
-from cbs_opt.validate import EPS, Mask, Matrix, Vector, as_nonnegative
 
 FIRST_SHARE = 0.1
 """Barrier of the splitting ascent at the root; the first splitting is already about as good."""
@@ -68,13 +69,13 @@ def run(
     return tree.search(
         _Search(problem, gap), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n, time_limit=time_limit,
         node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
-    )  # fmt: skip
+    )
 
 
 @cache
 def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first."""
-    from cbs_opt.solvers.exact.bnb_selection_kernels import process
+    from cbs_opt.solvers.compiled.selection_node import process
 
     problem = PruningProblem(np.arange(1.0, 7.0), np.eye(6) + 0.9, pattern=Cardinality(6, 3))
     with announced(process):
@@ -139,7 +140,7 @@ class _Search(tree.TreeSearch[_Node]):
     """The tree of one problem. Values are in the block's units."""
 
     def __init__(self, problem: PruningProblem, gap: float) -> None:
-        from cbs_opt.solvers.exact.bnb_selection_kernels import KEPT, PRUNED
+        from cbs_opt.solvers.compiled.selection_node import KEPT, PRUNED
 
         pattern = problem.Z
         assert isinstance(pattern, Cardinality), "checked by the method's spec"
@@ -161,13 +162,13 @@ class _Search(tree.TreeSearch[_Node]):
 
     def branch(self, node: _Node) -> tuple[_Node, _Node] | None:
         """Fathom the node, close it as a leaf, or branch; the dive follows the relaxed point."""
-        from cbs_opt.solvers.exact.bnb_selection_kernels import BRANCH, KEPT, LEAF, PRUNED, process
+        from cbs_opt.solvers.compiled.selection_node import BRANCH, KEPT, LEAF, PRUNED, process
 
         state, D, p = node.state.copy(), node.D.copy(), node.p.copy()
         outcome, bound, mu, share, branch = process(
             self._block.A, self._block.ell, state, D, p, node.mu, node.share, self._k, self._cutoff,
             ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, PASSES,
-        )  # fmt: skip
+        )
         bound = max(bound, node.bound)
         if outcome == LEAF:
             # What its round-off leaves open goes into the bound of the whole search.
@@ -183,7 +184,7 @@ class _Search(tree.TreeSearch[_Node]):
 
     def _rounded(self, state: NDArray[np.int8], p: Vector) -> Mask:
         """The relaxed point's largest p_i pruned, as many as the node must still prune."""
-        from cbs_opt.solvers.exact.bnb_selection_kernels import FREE, PRUNED
+        from cbs_opt.solvers.compiled.selection_node import FREE, PRUNED
 
         pruned: Mask = state == PRUNED
         free = np.flatnonzero(state == FREE)
@@ -192,7 +193,7 @@ class _Search(tree.TreeSearch[_Node]):
         return ~pruned
 
     def offer(self, mask: Mask) -> None:
-        from cbs_opt.solvers.exact.bnb_selection_kernels import descend
+        from cbs_opt.solvers.compiled.selection_node import descend
 
         pruned = ~mask
         value = descend(self._block.A, self._block.ell, self._free, self._k, pruned)
@@ -205,7 +206,7 @@ class _Search(tree.TreeSearch[_Node]):
 
 def first_splitting(block: SelectionBlock) -> Vector:
     """A certified D to start from: nearly the smallest eigenvalue of A with its diagonal scaled to one, times A_ii."""
-    from cbs_opt.solvers.exact.bnb_selection_kernels import certify
+    from cbs_opt.solvers.compiled.selection_bound import certify
 
     n = len(block.ell)
     scale = np.sqrt(np.maximum(block.A.diagonal(), 1e-300))

@@ -14,12 +14,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.patterns import Pattern
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
-from cbs_opt.update import obs_update, update_dense
-from cbs_opt.validate import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.kernel.stacks import update_dense
+from cbs_opt.kernel.update import obs_update
 
 Masks = NDArray[np.bool_]
 

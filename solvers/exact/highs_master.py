@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.models.outer_approximation import Master, Point
-from cbs_opt.result import TerminationCondition
 
 SCALE = 1024.0
 """What V is worth in the objective that HiGHS sees."""

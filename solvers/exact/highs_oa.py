@@ -27,21 +27,21 @@ import time
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from cbs_opt.curvature import DenseCurvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.types import EPS, Mask
+from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.curvature import DenseCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.update import obs_update
 from cbs_opt.models.outer_approximation import Point, build
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
-from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
 from cbs_opt.solvers.exact import bnb
-from cbs_opt.solvers.exact.bnb_search import root_state
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
 from cbs_opt.solvers.exact.highs_root import KEPT, Reduced, probe_root
 from cbs_opt.solvers.heuristic import greedy_obs, swap
-from cbs_opt.update import obs_update
-from cbs_opt.validate import EPS, Mask, as_nonnegative
 
 LP_ROUNDS = 60
 LP_RISE = 1e-4

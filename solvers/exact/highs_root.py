@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky
 
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.validate import EPS, Mask, Matrix, Vector
 
 ROUNDS = 40
 """Rounds of splitting improvement."""
@@ -35,7 +35,7 @@ PROBE_ROUNDS = 3
 """The same for a trial."""
 
 FREE, KEPT, PRUNED = 0, 1, 2
-"""As in ``bnb_kernels``."""
+"""As in ``compiled/node``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def screen_root(
     -----
     Where all free weights can be kept, or none, they are fixed too and ``free`` comes out empty.
     """
-    from cbs_opt.solvers.exact.bnb_kernels import process
+    from cbs_opt.solvers.compiled.node import process
 
     best = 0.0
     while True:

@@ -25,14 +25,15 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, SolverError
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
-from cbs_opt.validate import Mask, as_nonnegative
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""

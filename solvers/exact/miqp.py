@@ -31,20 +31,21 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, SolverError, UnsupportedError
+from cbs_opt.kernel.arrays.types import EPS, Mask
+from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.update import obs_update
 from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import ProblemClass
 from cbs_opt.models.joint_perspective import default_split
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
 from cbs_opt.solvers.heuristic import swap
-from cbs_opt.update import obs_update
-from cbs_opt.validate import EPS, Mask, as_nonnegative
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""

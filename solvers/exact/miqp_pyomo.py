@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cbs_opt.errors import CbsOptError, SolverError, UnavailableMethodError, UnsupportedError
-from cbs_opt.registry import unknown_name
-from cbs_opt.result import TerminationCondition
+from cbs_opt.errors import CbsOptError, SolverError, UnavailableMethodError, UnsupportedError, unknown_name
+from cbs_opt.kernel.result import TerminationCondition
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
@@ -109,7 +108,7 @@ PROFILES: dict[str, Profile] = {
     "xpress": Profile("miprelstop", "threads", "maxtime"),
     "knitro": Profile("mip_opt_gap_rel", "numthreads", "maxtime_real"),
     "baron": Profile("EpsR", "threads", "MaxTime"),
-}  # fmt: skip
+}
 """By the part of the Pyomo name that says whose solver it is."""
 
 
@@ -169,7 +168,7 @@ def find_solver(name: str, method: str, conic: bool) -> Any:
 def ask(
     solver: Any, name: str, method: str, model: ConcreteModel, conic: bool, seconds: float, gap: float,
     options: Mapping[str, Any],
-) -> Answer:  # fmt: skip
+) -> Answer:
     """Run the solver on one thread, starting from the values in ``model``; leave its solution there.
 
     Raises
@@ -204,7 +203,7 @@ def ask(
 def _run_new(
     solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
     options: dict[str, Any],
-) -> Answer:  # fmt: skip
+) -> Answer:
     """A run through an interface of ``pyomo.contrib.solver``, in its own words."""
     from pyomo.contrib.solver.common.base import LegacySolverWrapper
 
@@ -238,7 +237,7 @@ def _run_new(
 def _run_classic(
     solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
     options: dict[str, Any],
-) -> Answer:  # fmt: skip
+) -> Answer:
     """A run through a classic Pyomo interface."""
     from pyomo.opt import TerminationCondition as Status
     from pyomo.solvers.plugins.solvers.persistent_solver import PersistentSolver

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, inner
 from cbs_opt.models.joint_perspective import default_split
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Matrix
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel

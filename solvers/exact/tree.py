@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from cbs_opt.errors import InputError, PatternError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.result import Outcome, TerminationCondition
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.arrays.validate import as_mask, as_nonnegative
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome, TerminationCondition
 from cbs_opt.solvers.exact.team import HAND, ROUND, Team, team
-from cbs_opt.validate import Mask, as_mask, as_nonnegative
 
 OPEN_NODE = 500
 """Bytes of an open node beside its arrays."""

@@ -1,1 +1,2 @@
 """Selectors for any size: fast, without a proof of their own."""
+

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import NotPositiveDefiniteError
-from cbs_opt.patterns import Cardinality, Quotas
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome
-from cbs_opt.solvers.device import tensor
-from cbs_opt.solvers.heuristic.block_swap_support import FactorMethodSpec, Support, Supports, filled
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.device import tensor
+from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports, filled
 from cbs_opt.solvers.heuristic.block_swap_table import best_exchanges
-from cbs_opt.validate import Vector
 
 CANDIDATES = 256
 """Kept and pruned weights, each, that take part in a round."""

@@ -1,6 +1,6 @@
 """A support of a factored problem, re-tuned, and how it changes when some weights change sides.
 
-With K = I + A_S A_Sᵀ/λ (m, m) and u = K⁻¹(A_P w̄_P + A_S g_S/λ) (as in ``cbs_opt.update``), one vector says all:
+With K = I + A_S A_Sᵀ/λ (m, m) and u = K⁻¹(A_P w̄_P + A_S g_S/λ) (as in ``cbs_opt.kernel.update``), one vector says all:
 
     ω = w̄ + (Aᵀu − g)/λ.      On S it is the re-tuned weights; on P it is −1/λ times the gradient of f.
 
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
-from cbs_opt.errors import PatternError, UnsupportedError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec
-from cbs_opt.solvers.bounds.dual_pieces import pieces_of
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.device import device_named, tensor
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.dual_blocks import pieces_of
 from cbs_opt.solvers.bounds.dual_tensors import DualTensors
-from cbs_opt.solvers.device import device_named, tensor
-from cbs_opt.validate import Mask, Vector, as_mask
 
 if TYPE_CHECKING:
     import torch
@@ -112,25 +111,3 @@ def filled(problem: PruningProblem, start: Any) -> Mask:
         raise PatternError(f"start: is outside the pattern ({problem.Z}); give a mask that satisfies it")
     largest = float(np.abs(problem.w_bar).max()) or 1.0
     return problem.Z.argmax(2.0 * mask + np.abs(problem.w_bar) / largest)
-
-
-@dataclass(frozen=True)
-class FactorMethodSpec(MethodSpec):
-    """A method for H = AᵀA + λI, or blocks of such: what it needs is that H is never formed."""
-
-    blocks: bool = False
-
-    def check(self, problem: PruningProblem) -> None:
-        super().check(problem)
-        if not _factored(problem.curvature, self.blocks):
-            takes = "a factor AᵀA + λI" + (", or a block-diagonal curvature" if self.blocks else "")
-            raise UnsupportedError(
-                f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {takes} "
-                "(PruningProblem.from_gradients keeps one where there are more weights than samples)"
-            )
-
-
-def _factored(curvature: Curvature, blocks: bool) -> bool:
-    if isinstance(curvature, FactorCurvature):
-        return True
-    return blocks and isinstance(curvature, (BlockDiagonalCurvature, DiagonalCurvature))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from cbs_opt.validate import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 
 Groups = np.ndarray
 

@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbs_opt.curvature import FactorCurvature
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.curvature import FactorCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.cbs_gains import Gains
 from cbs_opt.solvers.heuristic.randomized_magnitude import randomized_magnitude
-from cbs_opt.validate import Mask
 
 TOGETHER = 10
 """Initial masks that are evaluated in one pass over a factor."""

@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.curvature import DenseCurvature, FactorCurvature
-from cbs_opt.problem import PruningProblem
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.curvature import DenseCurvature, FactorCurvature
+from cbs_opt.kernel.problem import PruningProblem
 
 Indices = NDArray[np.intp]
 

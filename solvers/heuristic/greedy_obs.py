@@ -18,14 +18,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky
 
-from cbs_opt.curvature import RowsCurvature
-from cbs_opt.patterns import Pattern
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.curvature import RowsCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.solvers.heuristic.greedy_rows import prune_rows
-from cbs_opt.solvers.heuristic.unit_diagonal import inverse_of, unit_diagonal
-from cbs_opt.validate import Mask, Matrix, Vector
 
 SHRUNK = 1e-5
 """Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.solvers.layer import Layer, inverse_on, to_mask
-from cbs_opt.validate import Mask, Matrix
+from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.forms.layer_tensors import Layer, inverse_on, to_mask
 
 if TYPE_CHECKING:
     import torch

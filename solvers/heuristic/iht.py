@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbs_opt.patterns import Pattern
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.block_swap import singular
-from cbs_opt.solvers.heuristic.block_swap_support import FactorMethodSpec, Support, Supports, filled
+from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports, filled
 
 SHORTEST = 0.05
 """Least ηλ that is tried."""

@@ -8,10 +8,10 @@ versus clipping in neural networks, Physical Review A 39, 1989; Han, Pool, Tran 
 
 from __future__ import annotations
 
-from cbs_opt.patterns import Pattern
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 
 
 def run(problem: PruningProblem) -> Outcome:

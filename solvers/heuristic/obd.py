@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbs_opt.patterns import Pattern
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 
 
 def run(problem: PruningProblem) -> Outcome:

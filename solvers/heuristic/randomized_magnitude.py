@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from cbs_opt.patterns import Cardinality
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.patterns import Cardinality
 
 MOST_BUCKETS = 1000
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbs_opt.curvature import FactorCurvature
-from cbs_opt.patterns import Pattern, Quotas
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.curvature import FactorCurvature
+from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern, Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.bounds.dual import TOLERANCE, DualSolution, maximize_dual
 from cbs_opt.solvers.heuristic.block_swap import improve, singular
-from cbs_opt.solvers.heuristic.block_swap_support import FactorMethodSpec, Support, Supports
+from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
 from cbs_opt.solvers.heuristic.iht import threshold
-from cbs_opt.validate import Mask
 
 ITERATIONS = 20
 """Of iterative thresholding, where blocks are not exchanged."""

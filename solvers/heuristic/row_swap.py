@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbs_opt.problem import PruningProblem
-from cbs_opt.solvers.device import tensor
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.device import tensor
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask
 from cbs_opt.solvers.heuristic.admm import ITERATIONS, RHO, settle
 from cbs_opt.solvers.heuristic.greedy_rows import greedy_mask
 from cbs_opt.solvers.heuristic.row_swap_state import LEAST_DECREASE, State
-from cbs_opt.solvers.layer import Layer, to_mask
-from cbs_opt.validate import Mask
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbs_opt.solvers.layer import Layer, inverse_on
-from cbs_opt.validate import EPS
+from cbs_opt.kernel.arrays.types import EPS
+from cbs_opt.solvers.forms.layer_tensors import Layer, inverse_on
 
 if TYPE_CHECKING:
     import torch

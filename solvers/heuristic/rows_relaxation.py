@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cbs_opt.patterns import Cardinality, Quotas
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.rows import bound_rows
 from cbs_opt.solvers.heuristic.row_swap import improve_rows
-from cbs_opt.update import obs_update
 
 
 def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:

@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
-from cbs_opt.patterns import Cardinality, Quotas
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
-from cbs_opt.solvers.layer import Layer, to_mask, top_of_segments
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask, top_of_segments
 
 if TYPE_CHECKING:
     import torch

@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
-from cbs_opt.curvature import RowsCurvature
 from cbs_opt.errors import PatternError
-from cbs_opt.patterns import Cardinality, Quotas
-from cbs_opt.problem import PruningProblem
-from cbs_opt.registry import MethodSpec, Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.curvature import RowsCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.row_swap import improve_rows
-from cbs_opt.solvers.heuristic.unit_diagonal import inverse_of, unit_diagonal
-from cbs_opt.validate import EPS, Mask, Matrix, Vector, as_mask
 
 LEAST_DECREASE = 1e-12
 """Relative decrease of the value below which an exchange is round-off."""

@@ -34,4 +34,4 @@ def settings(folder: Path, tmp_path: Path) -> Settings:
     return Settings(
         blocks=(str(folder),), methods=("greedy-obs", "bnb"), asked=(Asked("sparsity", "0.5"),),
         store=str(tmp_path / "results.sqlite"), jobs=1,
-    )  # fmt: skip
+    )

@@ -37,7 +37,7 @@ def content(store: str) -> set[tuple[object, ...]]:
              row.selection_objective, row.round_off, row.nodes, row.n, row.pruned, row.notes, row.attempts,
              None if row.mask is None else row.mask.tobytes(), None if row.weights is None else row.weights.tobytes())
             for row in opened.results(arrays=True)
-        }  # fmt: skip
+        }
 
 
 def test_the_same_store_on_a_cluster(settings: Settings, folder: Path, scheduler: str) -> None:

@@ -11,8 +11,8 @@ from commandline import make_block
 
 from cbs_opt.batch import Asked, Plan, Settings
 from cbs_opt.batch.inputs import find_blocks
-from cbs_opt.blockfile import content_of
 from cbs_opt.errors import CbsOptError
+from cbs_opt.kernel.block_file import content_of
 from cbs_opt.store.writer import Known
 
 
@@ -25,7 +25,7 @@ def test_files_folders_and_patterns(folder: Path) -> None:
     assert whole == [str(folder / f"row{i}.npz") for i in range(6)]
     assert [block.file for block in find_blocks([str(folder / "row[12].npz"), whole[1], whole[0]])] == [
         whole[1], whole[2], whole[0]
-    ]  # fmt: skip
+    ]
     (first, *_) = find_blocks([folder])
     assert (first.name, first.n, first.content) == ("row0", 6, content_of(whole[0]))
 
@@ -44,7 +44,7 @@ def test_tasks_are_blocks_by_methods_by_patterns_by_seeds(settings: Settings) ->
         ("cbs", "sparsity 0.5", 0), ("cbs", "sparsity 0.5", 1), ("cbs", "prune 2", 0), ("cbs", "prune 2", 1),
         ("bnb", "sparsity 0.5", None), ("bnb", "prune 2", None),
         ("obd", "sparsity 0.5", None), ("obd", "prune 2", None), ("obd", "pattern 1:2", None),
-    ]  # fmt: skip
+    ]
     assert plan.left_out == {
         "cbs, pattern 1:2": "method cbs: cannot take the pattern 1:2",
         "bnb, pattern 1:2": "method bnb: cannot take the pattern 1:2",
@@ -99,7 +99,7 @@ def test_what_is_done_again(
 
 
 def test_a_manifest_says_where_blocks_belong(tmp_path: Path) -> None:
-    from cbs_opt.manifest import ManifestBlock, line_of, write_manifest
+    from cbs_opt.blocks.manifest import ManifestBlock, line_of, write_manifest
 
     for i in range(2):
         make_block(tmp_path / f"b{i}.npz", i, n=8)
@@ -108,7 +108,7 @@ def test_a_manifest_says_where_blocks_belong(tmp_path: Path) -> None:
     facts = {
         "network": "x", "weights": {"file": None, "sha256": None, "state": None}, "partition": "rows",
         "curvature": "gram", "tensors": {"fc.weight": {"shape": [2, 8], "rows": 2, "kind": "linear", "groups": 1}},
-    }  # fmt: skip
+    }
     write_manifest(tmp_path / "manifest.json", facts, iter(map(line_of, blocks)))
     for place in (tmp_path, tmp_path / "manifest.json"):
         found = list(find_blocks([place]))

@@ -9,7 +9,7 @@ import pytest
 from cbs_opt.batch import Asked, Settings, read_study
 from cbs_opt.batch.settings import as_bytes
 from cbs_opt.errors import CbsOptError, InputError
-from cbs_opt.run import method
+from cbs_opt.evaluation.catalogue import method
 
 WHOLE = """
 blocks = ["blocks/*.npz", "/other/manifest.json"]

@@ -19,8 +19,8 @@ from cbs_opt import PruningProblem, solve
 from cbs_opt.batch import solver_process
 from cbs_opt.batch.frames import Frames, frame
 from cbs_opt.batch.solver_process import Limits, SolverProcess
-from cbs_opt.blockfile import content_of
 from cbs_opt.errors import SolverError
+from cbs_opt.kernel.block_file import content_of
 from cbs_opt.store import unpack_mask, unpack_weights
 
 
@@ -28,7 +28,7 @@ def task(file: Path, method: str = "bnb", asked: str = "prune 4", **options: Any
     return {
         "task": 3, "file": str(file), "content": content_of(file), "method": method, "asked": asked, "seed": None,
         "options": options,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_two_deaths_at_one_task_are_its_failure(small: Path, long: Path) -> None
         ("corrupt", "cannot be read"), ("nan", "entry (3, 4) is nan"), ("indefinite", "not positive definite"),
         ("zero-bytes", "not an npz archive"), ("small", "not what its manifest says"),
     ],
-)  # fmt: skip
+)
 def test_bad_blocks_are_bad_input(solver: SolverProcess, small: Path, tmp_path: Path, name: str, words: str) -> None:
     from benchmarks.batch.bad_blocks import make_bad
 

@@ -117,7 +117,7 @@ def test_ratios_count_where_one_of_the_two_proved_it() -> None:
         record("b", "mine", 2.0, "optimal"), record("b", "ref", 60.0, "time limit"),
         record("c", "mine", 60.0, "time limit"), record("c", "ref", 60.0, "time limit"),
         record("d", "mine", 4.0, "optimal"), record("d", "ref", None, "failed: licence"),
-    ]  # fmt: skip
+    ]
     found = ratios(rows, "mine", "ref")
     assert [(row["instance"], row["ratio"], row["sign"]) for row in found] == [("a", 16.0, ""), ("b", 30.0, "≥")]
     assert geometric_mean([4.0, 9.0]) == pytest.approx(6.0)

@@ -31,7 +31,7 @@ def entry(model: dict[str, Any], method: str, objective: float, bound: float | N
         "network": "digits", "model": model, "method": method, "sparsity": 0.8, "seed": 0, "accuracy": accuracy,
         "accuracy_dense": 0.96, "loss": 0.5, "loss_dense": 0.1, "validation": 10_000, "objective": objective,
         "bound": bound, "damping": model["damping"], "moved": 100 * objective,
-    }  # fmt: skip
+    }
 
 
 def test_digits_run_from_grid_to_page_and_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_all_selectors_of_a_model_share_its_best_bound() -> None:
         entry(FISHER, "magnitude", 4.0, None, 0.9), entry(FISHER, "relaxation", 2.0, 1.0, 0.8),
         entry(FISHER, "cbs", 5.0, 0.5, 0.8), {**entry(FISHER, "nothing kept", 20.0, None, 0.1), "sparsity": 1.0},
         {**entry(FISHER, "magnitude", 3.0, None, 0.9), "seed": 1},
-    ])  # fmt: skip
+    ])
     assert [point.gap for point in found] == [0.75, 0.5, 0.8, math.inf]
     assert [point.relative for point in found[:3]] == [0.2, 0.1, 0.25]
     assert math.isnan(found[3].relative)
@@ -145,7 +145,7 @@ def test_conclusions_take_their_figures_from_the_log_and_stand_only_where_it_bea
         {**entry(model, method, objective, bound, accuracy), "network": "mlpnet", "sparsity": 0.98}
         for method, objective, bound, accuracy in (
             ("magnitude", 1.0, None, 0.31), ("relaxation", 0.8, 0.6, 0.62), ("cbs", 1.2, None, 0.52))
-    ]  # fmt: skip
+    ]
     monkeypatch.setattr(conclusions, "_paragraphs", lambda: {"exception": "{cbs}, gap {cbs_gap}; {magnitude}"})
     found = {"mlpnet": points_of("mlpnet", entries)}
     assert conclusions.conclusions(found)[2] == "1. 52.00 %, gap 50 %; 31.00 %".replace(" %", "\N{NO-BREAK SPACE}%")

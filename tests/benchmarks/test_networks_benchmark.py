@@ -40,7 +40,7 @@ def test_a_part_replaces_its_own_rows_only(tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
     assert [(row["part"], row.get("sparsity")) for row in rows] == [
         ("gaps", 0.5), ("gaps", 0.8), *[("fuzz", None)] * 4, ("synthetic", 0.9),
-    ]  # fmt: skip
+    ]
     assert all(0 <= row["gap"] < 0.01 for row in rows if row["part"] == "gaps")
     assert all(row["problems"] == 5 and row["violations"] == [] for row in rows if row["part"] == "fuzz")
     assert 0 < rows[-1]["bound"] <= rows[-1]["magnitude_objective"]

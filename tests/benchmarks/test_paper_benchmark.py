@@ -35,7 +35,7 @@ def made_up(row: str, seed: int, accuracy: float, **other: Any) -> dict[str, Any
     return {
         "network": "digits", "row": row, "sparsity": 0.8, "seed": seed, "chosen": {"damping": 0.01}, "test": True,
         "accuracy": accuracy, "accuracy_without_update": 0.5, "accuracy_dense": 0.96, "gap": None, **other,
-    }  # fmt: skip
+    }
 
 
 def test_digits_run_from_choice_to_table_and_are_not_run_again(

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from commandline import Cli
 
-import cbs_opt.run as run_module
+import cbs_opt.evaluation.solve as run_module
 from cbs_opt import MethodSpec, PruningProblem, solve
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.result import Outcome
 
 EYE = np.eye(4)
 ONES = np.ones(4)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from commandline import Cli, make_block
 
-import cbs_opt.run as run_module
-from cbs_opt import PruningProblem, __version__, obs_update, solve
-from cbs_opt.result import Outcome, TerminationCondition
+import cbs_opt.evaluation.solve as run_module
+from cbs_opt import PruningProblem, obs_update, solve
+from cbs_opt.kernel.result import Outcome, TerminationCondition
+from cbs_opt.version import __version__
 
 COMMANDS = ("study", "solve", "compare", "certify", "export", "methods")
 

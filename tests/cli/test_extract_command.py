@@ -10,8 +10,8 @@ from commandline import Cli
 from extracted import solve_into
 from safetensors.numpy import load_file, save_file
 
-from cbs_opt.digits import digits_weights
-from cbs_opt.manifest import load_manifest
+from cbs_opt.blocks.manifest import load_manifest
+from cbs_opt.network.reference.digits import digits_weights
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbs_opt.curvature import (
+from cbs_opt.errors import InputError, NotPositiveDefiniteError, TooLargeError
+from cbs_opt.kernel.curvature import (
     BlockDiagonalCurvature,
     Curvature,
     DenseCurvature,
@@ -15,8 +16,7 @@ from cbs_opt.curvature import (
     FactorCurvature,
     resolve_damping,
 )
-from cbs_opt.curvature import base as base_module
-from cbs_opt.errors import InputError, NotPositiveDefiniteError, TooLargeError
+from cbs_opt.kernel.curvature import base as base_module
 
 KINDS = ("dense", "factor-wide", "factor-tall", "diagonal", "block-diagonal")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cbs_opt.blockfile
-from cbs_opt.blockfile import block_files, content_of, load_block, save_block, save_curvature
-from cbs_opt.curvature import DenseCurvature, FactorCurvature, RowsCurvature
+import cbs_opt.kernel.block_file
 from cbs_opt.errors import BlockFileError, CbsOptError, NotPositiveDefiniteError
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.block_file import block_files, content_of, load_block, save_block, save_curvature
+from cbs_opt.kernel.curvature import DenseCurvature, FactorCurvature, RowsCurvature
+from cbs_opt.kernel.problem import PruningProblem
 
 RNG = np.random.default_rng(1)
 ROWS = RNG.standard_normal((9, 4))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt.errors import PatternError
-from cbs_opt.patterns import Cardinality, prune_count
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.patterns import Cardinality, prune_count
 
 
 def masks_of(n: int) -> Mask:

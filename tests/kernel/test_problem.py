@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbs_opt.curvature import DenseCurvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError, PatternError
-from cbs_opt.patterns import Cardinality
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.curvature import DenseCurvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.problem import PruningProblem
 
 
 def random_problem(seed: int, n: int = 6, **changes: Any) -> PruningProblem:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem, Quotas
 from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.models import FORMULATIONS
-from cbs_opt.validate import Mask, Vector
 
 
 def masks_of(n: int) -> Mask:
@@ -97,7 +97,7 @@ def test_n_of_m_keeps_the_largest_of_every_group_and_the_lower_index_of_ties() -
     z = pattern.argmax(np.array([1, 3, 2, 0, 5, 5, 5, 5, 0, 0, 1, 0.0]))
     assert z.reshape(3, 4).tolist() == [
         [False, True, True, False], [True, True, False, False], [True, False, True, False]
-    ]  # fmt: skip
+    ]
     assert str(pattern) == "prune at least 2 of every 4 consecutive weights of 12"
     assert str(Quotas([3, 2], [1, 2], keep=[0], forbid=[4])) == (
         "prune at least 3 of 5 by the quotas of 2 segments, 1 forced to stay, 1 forbidden"

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.errors import BoundViolationError
-from cbs_opt.judge import judge
-from cbs_opt.registry import Objective
-from cbs_opt.result import Outcome, Solution, SolutionStatus, TerminationCondition, finite_or_none, relative_gap
+from cbs_opt.kernel.judge import judge
+from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.result import (
+    Outcome,
+    Solution,
+    SolutionStatus,
+    TerminationCondition,
+    finite_or_none,
+    relative_gap,
+)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e9))

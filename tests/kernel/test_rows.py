@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cbs_opt import BlockDiagonalCurvature, DenseCurvature, PruningProblem, RowsCurvature, obs_update
 from cbs_opt.errors import InputError, NotPositiveDefiniteError, TooLargeError
-from cbs_opt.update import update_rows
-from cbs_opt.validate import Matrix
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.stacks import update_rows
 
 
 def gram(d: int, seed: int, damping: float = 0.1) -> Matrix:
@@ -67,7 +67,7 @@ def test_a_sequential_layer_has_its_minimizer_objective_and_round_off() -> None:
 
 
 def test_few_rows_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbs_opt.update as module
+    import cbs_opt.kernel.update as module
 
     rng = np.random.default_rng(5)
     H, w_bar, z = gram(9, 5), rng.standard_normal((20, 9)), rng.random((20, 9)) < 0.5

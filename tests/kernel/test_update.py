@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbs_opt.curvature import BlockDiagonalCurvature, Curvature, DenseCurvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
-from cbs_opt.problem import PruningProblem
-from cbs_opt.update import obs_update, update_dense, update_factor
-from cbs_opt.validate import Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.curvature import (
+    BlockDiagonalCurvature,
+    Curvature,
+    DenseCurvature,
+    DiagonalCurvature,
+    FactorCurvature,
+)
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.stacks import update_dense, update_factor
+from cbs_opt.kernel.update import obs_update
 
 
 def direct(H: Matrix, w_bar: Vector, z: Mask, g: Vector) -> Vector:
@@ -59,7 +66,7 @@ def test_one_matrix_serves_the_whole_batch_and_leading_axes_are_kept() -> None:
 
 
 def test_a_factor_longer_than_a_chunk_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbs_opt.update as module
+    import cbs_opt.kernel.update as module
 
     A, w_bar, masks, g = batch_of(2, 3, 40, 4)
     whole = update_factor(A, 0.2, w_bar, masks, g)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbs_opt.errors import InputError
-from cbs_opt.validate import as_array, as_mask, as_nonnegative, frozen, rounded_up
+from cbs_opt.kernel.arrays.types import frozen, rounded_up
+from cbs_opt.kernel.arrays.validate import as_array, as_mask, as_nonnegative
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.errors import BoundViolationError, InputError, SolverError, UnsupportedError
+from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.models import FORMULATIONS, solution_of
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.joint_perspective import default_split
-from cbs_opt.result import TerminationCondition
 
 JOINT = [
     pytest.param("joint-bigm", {}, id="bigm"),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.errors import InputError, TooLargeError
+from cbs_opt.evaluation.solve import conclude
+from cbs_opt.kernel.result import Outcome, TerminationCondition, relative_gap
 from cbs_opt.models import FORMULATIONS, solution_of
-from cbs_opt.result import Outcome, TerminationCondition, relative_gap
-from cbs_opt.run import conclude
 
 highs_selection = importlib.import_module("cbs_opt.solvers.exact.highs_selection")
 

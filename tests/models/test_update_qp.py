@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cbs_opt import PruningProblem, obs_update
 from cbs_opt.errors import InputError, UnsupportedError
+from cbs_opt.kernel.arrays.types import EPS
 from cbs_opt.models import FORMULATIONS, solution_of
-from cbs_opt.validate import EPS
 
 UPDATE = FORMULATIONS["update-qp"]
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cbs_opt.digits import digits_parts, digits_weights, train
-from cbs_opt.network import accuracy, digits_data, load_network
+from cbs_opt.network.data import digits_data
+from cbs_opt.network.load import load_network
+from cbs_opt.network.reference.digits import digits_parts, digits_weights, train
+from cbs_opt.network.samples import accuracy
 
 
 def test_accuracy_of_the_shipped_weights():

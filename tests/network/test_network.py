@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from cbs_opt.errors import InputError, UnknownMethodError
-from cbs_opt.network import Data, accuracy, digits_data, load_data, load_network, load_tensors
+from cbs_opt.network.data import Data, digits_data, load_data
+from cbs_opt.network.load import load_network, load_tensors
+from cbs_opt.network.samples import accuracy
 
 SHARED = Path(os.environ.get("CBS_OPT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 

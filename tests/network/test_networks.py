@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cbs_opt.errors import InputError
-from cbs_opt.network import load_data, load_network, load_tensors
-from cbs_opt.networks import NETWORKS, cifarnet, mobilenet, resnet20, resnet50
+from cbs_opt.network.data import load_data
+from cbs_opt.network.load import load_network, load_tensors
+from cbs_opt.network.reference import NETWORKS, cifarnet, mobilenet, resnet20, resnet50
 
 
 @pytest.mark.parametrize(

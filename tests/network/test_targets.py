@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from cbs_opt.errors import InputError
-from cbs_opt.network import load_network
-from cbs_opt.networks import resnet20
-from cbs_opt.targets import find_target, find_targets
+from cbs_opt.network.load import load_network
+from cbs_opt.network.reference import resnet20
+from cbs_opt.network.targets import find_target, find_targets
 
 
 def test_every_prunable_layer_by_default(skipping, attending):

@@ -10,7 +10,7 @@ import pytest
 from commandline import Cli, make_block
 
 from cbs_opt import PruningProblem
-from cbs_opt.curvature import BlockDiagonalCurvature, DenseCurvature
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DenseCurvature
 
 
 def test_solve_writes_what_certify_verifies(cli: Cli, block: Path, tmp_path: Path) -> None:

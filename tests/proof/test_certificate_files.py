@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from cbs_opt import PruningProblem
-from cbs_opt.curvature import FactorCurvature
 from cbs_opt.errors import InputError
-from cbs_opt.proof import NotVerifiedError, Proof, build, prove, verify
+from cbs_opt.kernel.curvature import FactorCurvature
+from cbs_opt.proof import NotVerifiedError, Proof, prove, verify
+from cbs_opt.proof.make import prove as build
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instances import best_by_enumeration, random_problem
 
 import cbs_opt
 from cbs_opt import Cardinality, PruningProblem
-from cbs_opt.curvature import BlockDiagonalCurvature, DenseCurvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.errors import InputError, TooLargeError
-from cbs_opt.proof import NotVerifiedError, Proof, Verification, build, from_point, from_records, prove, verify
-from cbs_opt.proof.model import ExactModel
-from cbs_opt.result import relative_gap
-from instances import best_by_enumeration, random_problem
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DenseCurvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.result import relative_gap
+from cbs_opt.proof import NotVerifiedError, Proof, Verification, from_point, from_records, prove, verify
+from cbs_opt.proof.check.exact_model import ExactModel
+from cbs_opt.proof.make import prove as build
 
 
 def checked(problem: PruningProblem, **options: Any) -> tuple[Proof, Verification]:

@@ -17,7 +17,7 @@ import cbs_opt
 from cbs_opt import PruningProblem
 from cbs_opt.errors import CbsOptError
 from cbs_opt.proof import NotVerifiedError, Proof, Tree, prove, verify
-from cbs_opt.proof.model import ExactModel
+from cbs_opt.proof.check.exact_model import ExactModel
 
 Rng = np.random.Generator
 
@@ -65,7 +65,7 @@ def without_node(proof: Proof, rng: Rng) -> Proof:
     return changed(
         proof, parent=np.where(parent > gone, parent - 1, parent), side=tree.side[left], branch=tree.branch[left],
         point=tree.point[left], fixed=tree.fixed[left],
-    )  # fmt: skip
+    )
 
 
 def scaled(factor: float) -> Callable[[float], float]:
@@ -139,7 +139,7 @@ REFUSED = {
     "branch": (lambda p: changed(p, branch=np.full_like(tree_of(p).branch, 99)), "weight 99, which is not free there"),
     "nan": (lambda p: changed(p, w=tree_of(p).w * np.nan), "w holds values that are not finite"),
     "alpha": (lambda p: replace(p, alpha=np.ones(3)), "arrays do not fit together"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

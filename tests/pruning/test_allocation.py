@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from cbs_opt.errors import CbsOptError
+from cbs_opt.network.samples import drawn
+from cbs_opt.network.targets import find_targets
+from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import ALLOCATIONS, row_quotas
 from cbs_opt.pruning.sensitivity import sensitivities
-from cbs_opt.pruning.stage import drawn
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.targets import find_targets
 
 
 @pytest.mark.parametrize("kind", ALLOCATIONS)
@@ -43,7 +43,7 @@ def test_what_is_pruned_already_counts(conv_network, kind):
     found = row_quotas(
         kind, weights.into(model), drawn(x, None, len(x), 0), weights, weights.pruned + 10,
         damping=1e-3, dampening_frac=None,
-    )  # fmt: skip
+    )
     assert sum(int(quota.sum()) for quota in found.values()) == weights.pruned + 10
     for name, gone in weights.masks().items():
         assert (found[name] >= (~gone).sum(axis=1)).all()

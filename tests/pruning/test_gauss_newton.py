@@ -5,10 +5,10 @@ import pytest
 
 import cbs_opt
 from cbs_opt.errors import CbsOptError
+from cbs_opt.network.samples import drawn
+from cbs_opt.network.targets import find_targets
+from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.gauss_newton import _Network
-from cbs_opt.pruning.stage import drawn
-from cbs_opt.pruning.weights import Weights
-from cbs_opt.targets import find_targets
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import cbs_opt
 from cbs_opt.collect import gradients
 from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
-from cbs_opt.network import Data
+from cbs_opt.network.data import Data
 
 
 def state(model):
@@ -25,7 +25,7 @@ def test_fisher_objective_is_that_of_the_explicit_matrix(digits_network, digits,
     found = cbs_opt.prune(
         digits_network, data, 0.7, method="magnitude", samples=m, damping=lam, partition=partition,
         first_order=first_order, precision="float64", seed=1,
-    )  # fmt: skip
+    )
     names = [t.tensor for t in found.weights.targets]
     sizes = [t.numel for t in found.weights.targets]
     rows = gradients(digits_network, *data, {n: np.arange(s) for n, s in zip(names, sizes, strict=True)})
@@ -100,7 +100,7 @@ def test_masks_of_torch_prune(digits_network, digits):
 def test_files_hold_the_networks_own_names(digits_network, digits, tmp_path):
     from safetensors.numpy import load_file
 
-    from cbs_opt.network import load_network
+    from cbs_opt.network.load import load_network
 
     found = cbs_opt.prune(digits_network, digits, 0.5, method="magnitude", samples=100, bound=False)
     found.save(tmp_path / "p.safetensors")
@@ -125,7 +125,7 @@ def test_averaged_rows_keep_the_mean_gradient(digits_network, digits, average):
     found = cbs_opt.prune(
         digits_network, (x, y), 0.6, samples=m, average=average, first_order=True, damping=lam, precision="float64",
         method="magnitude", seed=seed, bound=False,
-    )  # fmt: skip
+    )
     targets, double = found.weights.targets, copy.deepcopy(digits_network).double()
     parameters = [double.get_parameter(t.tensor) for t in targets]
 
@@ -292,7 +292,7 @@ def test_labels_are_checked(digits_network, digits, curvature):
     for labels, words in (
         (np.where(np.arange(50) == 7, 10, y), "10 outputs"), (np.where(np.arange(50) == 7, -1, y), "10 outputs"),
         (y + 0.7, "whole number"), (np.eye(10)[y], "whole number"), (y[:, None], "whole number"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(CbsOptError, match=words):
             cbs_opt.prune(digits_network, (x, labels), 0.5, curvature=curvature, method="magnitude", samples=50)
     found = cbs_opt.prune(
@@ -311,7 +311,7 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
     for data, words in (
         ((x[:, :30], y), "cannot take samples"), ([x, y], "is a list"), (None, "NoneType"), ((holed, y), "sample 7 "),
         ((x[:0], y[:0]), "samples"), (torch.utils.data.TensorDataset(torch.from_numpy(x)), "TensorDataset"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(CbsOptError, match=words):
             cbs_opt.prune(digits_network, data, 0.5, curvature=curvature, method="magnitude", samples=50)
     with pytest.raises(CbsOptError, match=r"torch\.nn\.Module"):

@@ -27,7 +27,7 @@ def test_fisher_of_the_second_stage_is_that_of_the_network_the_first_left(digits
     """f of the second stage from float64 gradients at the first stage's network, on the second draw."""
     m, lam, seed = 40, 1e-2, 5
     arguments = {"method": "magnitude", "damping": lam, "samples": m, "precision": "float64", "seed": seed,
-                 "first_order": first_order}  # fmt: skip
+                 "first_order": first_order}
     first = cbs_opt.prune(digits_network, digits, 0.3, **arguments)
     found = cbs_opt.prune(digits_network, digits, 0.6, stages=2, schedule="linear", **arguments)
     chosen = np.random.default_rng(seed + 1).permutation(len(digits.train_x))[:m]
@@ -74,7 +74,7 @@ def test_reestimated_statistics_are_those_of_all_samples(conv_network):
     """Batches of unequal size, and a last one of a single sample, which has no variance of its own."""
     import torch
 
-    from cbs_opt.collect import samples as feeding
+    from cbs_opt.network import samples as feeding
     from cbs_opt.pruning.batchnorm import reestimate
 
     _, x, _ = conv_network

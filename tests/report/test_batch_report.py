@@ -14,11 +14,11 @@ import pytest
 from made_store import block, content, done, failed, large_store, write_manifest, write_store
 
 import cbs_opt
-from cbs_opt.report.batch.report import BatchReport, EndPoints, build_report
-from cbs_opt.report.batch.summary import Summary
+from cbs_opt.kernel.update import obs_update
+from cbs_opt.report.build import BatchReport, EndPoints, build_report
 from cbs_opt.report.measures.curves import GapCurve
+from cbs_opt.report.summary import Summary
 from cbs_opt.store import Record, StoreWriter, open_store
-from cbs_opt.update import obs_update
 
 
 def report_of(path: Path) -> BatchReport:
@@ -94,7 +94,7 @@ class TestSummaries:
         )
         assert set(report.records.methods) == {
             "draws (seed 0)", "draws (seed 1)", "tuned (no options)", "tuned (width=3)", "plain"
-        }  # fmt: skip
+        }
 
     def test_requests_in_the_order_of_their_numbers(self, tmp_path: Path) -> None:
         assert made(tmp_path, done(block("a"), "m", 1.0, asked="²3 or 4.5.6 ٣")).records.asked == ("²3 or 4.5.6 ٣",)
@@ -174,13 +174,13 @@ class TestNetworks:
         ("third", "words"),
         [("none", "no result"), ("failed", "1 without a result"), ("no bound", "1 without a bound"),
          ("broken", "1 with a broken bound")],
-    )  # fmt: skip
+    )
     def test_a_block_that_is_missing_makes_it_no_gap_of_the_network(
         self, tmp_path: Path, third: str, words: str
     ) -> None:
         a, b, c = self.blocks(tmp_path)
         last = {"none": [], "failed": [failed(c, "m", "error", "fell over")], "no bound": [done(c, "m", 5.0)],
-                "broken": [done(c, "m", 5.0, 6.0)]}[third]  # fmt: skip
+                "broken": [done(c, "m", 5.0, 6.0)]}[third]
         report = made(tmp_path, done(a, "m", 1.0, 1.0), done(b, "m", 2.0, 1.0), *last)
         (line,) = report.network_gaps
         assert not line.of_the_network
@@ -289,7 +289,7 @@ def test_no_masks_and_weights_of_a_network_are_below_its_certified_bound(tmp_pat
             found = cbs_opt.solve(problem, method)
             bound = found.bound if math.isfinite(found.bound) else None
             records.append(done(cut[-1], method, found.objective, bound, round_off=found.round_off,
-                                selection_objective=found.selection_objective))  # fmt: skip
+                                selection_objective=found.selection_objective))
         best += min(
             problem.objective(obs_update(problem, mask))
             for kept in itertools.combinations(range(8), 4)
@@ -330,7 +330,7 @@ class TestBrokenBounds:
 
     def test_other_requests_and_blocks_are_other_problems(self, tmp_path: Path) -> None:
         report = made(tmp_path, done(block("a"), "m", 3.0, 3.0), done(block("a"), "m", 2.0, asked="sparsity 0.2"),
-                      done(block("b"), "m", 1.0))  # fmt: skip
+                      done(block("b"), "m", 1.0))
         assert not report.broken
 
 
@@ -354,7 +354,7 @@ class TestStores:
             assert report_of(file).counts()["done"] == 2
 
     def test_plain_data_has_no_nan(self, two: BatchReport) -> None:
-        from cbs_opt.cli.common import plain
+        from cbs_opt.cli.output import plain
 
         assert json.loads(json.dumps(plain(two.to_dict()), allow_nan=False))["results"] == 5
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbs_opt.errors import BoundViolationError
+from cbs_opt.kernel.result import relative_gap
+from cbs_opt.kernel.sums import aggregate
 from cbs_opt.report.measures.bounds import best_bounds, broken, gaps, proven
 from cbs_opt.report.measures.curves import gap_curve, moments, own_gap, reached
-from cbs_opt.report.measures.network import aggregate
 from cbs_opt.report.measures.profile import cost_ratios, excess_ratios, profile
 from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.measures.sizes import by_size, size_edges
 from cbs_opt.report.measures.wins import wins
-from cbs_opt.result import relative_gap
 
 INF, NAN = math.inf, math.nan
 
@@ -181,7 +181,7 @@ class TestNetwork:
         self, objective: float, bound: float, is_broken: bool, unit: float, which: str
     ) -> None:
         sums = aggregate(np.array([4.0, objective]), np.array([3.0, bound]), np.array([False, is_broken]),
-                         np.array([1.0, unit]))  # fmt: skip
+                         np.array([1.0, unit]))
         assert getattr(sums, which) == sums.missing == 1
         assert not sums.complete
         assert math.isnan(sums.gap)

@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Path:
         tmp_path / "results.sqlite",
         [done(a, "exact", 2.0, 2.0), done(a, "quick", 2.5), done(b, "quick", 1.0),
          failed(b, "exact", "memory limit", "needed more than 512 MiB")],
-    )  # fmt: skip
+    )
 
 
 def test_the_terminal(cli: Cli, store: Path) -> None:
@@ -48,7 +48,7 @@ def test_csv(cli: Cli, store: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [(row["block"], row["method"], row["gap"], row["proven"]) for row in rows] == [
         ("a", "exact", "0.0", "true"), ("a", "quick", "0.2", "false"), ("b", "quick", "", "false"),
-        ("b", "exact", "", "false")]  # fmt: skip
+        ("b", "exact", "", "false")]
     assert rows[3]["reason"] == "memory limit"
 
 
@@ -62,7 +62,7 @@ def test_parquet_holds_the_same(cli: Cli, store: Path, tmp_path: Path) -> None:
 
 
 def test_without_pyarrow(cli: Cli, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cbs_opt.report.batch.files.find_spec", lambda name: None)
+    monkeypatch.setattr("cbs_opt.report.files.find_spec", lambda name: None)
     cli("report", store, "--parquet", tmp_path / "tables").refused("pyarrow", "cbs-opt[report]")
 
 

@@ -9,9 +9,9 @@ import pytest
 from browser import Chromium
 from made_store import block, done, failed, large_store, write_manifest, write_store
 
-from cbs_opt.report.batch.names import shown
-from cbs_opt.report.batch.page import batch_page
-from cbs_opt.report.batch.report import build_report
+from cbs_opt.report.build import build_report
+from cbs_opt.report.page import batch_page
+from cbs_opt.report.words import shown
 from cbs_opt.store import open_store
 
 CHARTS = ["profile-time", "profile-objective", "curves", "sizes", "layers", "places"]
@@ -49,7 +49,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = [block(name, 4, tensor=name, first=0, manifest=manifest) for name in HOSTILE]
     write_manifest(folder / "manifest.json", blocks, network=HOSTILE[0])
     records = [done(one, method, 1.0, 0.5, asked=HOSTILE[3], trace=[(0.5, 2.0, 0.1)])
-               for one in blocks for method in HOSTILE]  # fmt: skip
+               for one in blocks for method in HOSTILE]
     records += [failed(one, HOSTILE[0], "error", HOSTILE[1], asked=HOSTILE[2]) for one in blocks]
     records += [done(blocks[0], "liar", 3.0, 3.0, asked=HOSTILE[3])]
     return page_of(write_store(folder / "results.sqlite", records))

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from cbs_opt.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem
 
 SCRIPT = """
 import sys

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from cbs_opt.cli.study_tables import study_table
 from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
-from cbs_opt.network import digits_data, load_network
-from cbs_opt.problem import PruningProblem
-from cbs_opt.study import files_subject, model_subject, run_study, study_table, write_study
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.network.data import digits_data
+from cbs_opt.network.load import load_network
+from cbs_opt.study import files_subject, model_subject, run_study, write_study
 
 METHODS = ["magnitude", "obd", "bnb"]
 INJECTED = "<script>alert(1)</script>$x$&"
@@ -156,15 +158,15 @@ def test_failed_blocks_are_recorded_and_the_others_go_on(folder, tmp_path):
 
 
 def test_block_that_breaks_a_method_is_recorded(folder, monkeypatch):
-    from cbs_opt.study import run
+    from cbs_opt.study import runner
 
     def breaks(problem, names, **options):
         if problem.name == "block 2":
             raise FloatingPointError("no luck")
         return compare(problem, names, **options)
 
-    compare = run.compare
-    monkeypatch.setattr(run, "compare", breaks)
+    compare = runner.compare
+    monkeypatch.setattr(runner, "compare", breaks)
     result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
     assert [(f.block, f.reason) for f in result.failures] == [("block 2", "FloatingPointError: no luck")]
     assert len(result.rows) == 2

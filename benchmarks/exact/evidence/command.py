@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from tests.instances import random_problem
 
 from benchmarks.exact import fuzz
 from benchmarks.exact.chunks import chunks
@@ -31,8 +32,7 @@ from benchmarks.exact.families import FAMILIES, Instance, instances
 from benchmarks.exact.measure import Engine, first_calls, measure, processor_time
 from benchmarks.recording import Row, replace_rows
 from cbs_opt import solve
-from cbs_opt.environment import environment
-from tests.instances import random_problem
+from cbs_opt.kernel.environment import environment
 
 GAP = 1e-4
 
@@ -104,7 +104,7 @@ def one_run(asked: argparse.Namespace) -> Row:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"instance": instance.name, "seconds": found.seconds, "nodes": found.nodes, "objective": found.objective,
             "bound": found.bound, "gap": found.gap, "status": str(found.solution_status),
-            "termination": str(found.termination_condition), "peak_bytes": peak}  # fmt: skip
+            "termination": str(found.termination_condition), "peak_bytes": peak}
 
 
 def _timed(instance: Instance, engines: Sequence[str], time_limit: float, repeat: int = 1) -> Iterator[Row]:
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.exact.evidence", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("part", choices=[*PARTS, "one-run", "page"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--count", type=int, default=2000, help="blocks of the fuzz")

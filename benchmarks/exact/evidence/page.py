@@ -80,7 +80,7 @@ def _agreement(rows: Sequence[Row]) -> list[str]:
                 for engine in engines
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _holds_best(group: Sequence[Record], engine: str) -> bool:
@@ -126,7 +126,7 @@ def _against(rows: Sequence[Row], worst: int) -> list[str]:
             ["all" if n is None else n, len(bnb), sum(r.proven for r in bnb), sum(r.proven for r in other),
              _median_cpu(bnb), _median_cpu(other), short(geometric_mean([row["ratio"] for row in part])),
              part[0]["sign"] + short(part[0]["ratio"]) if part else ""]
-        )  # fmt: skip
+        )
     lines += table(
         ["n", "blocks", "bnb proved", "Gurobi proved", "median CPU s: bnb", "Gurobi", "geometric mean", "worst ratio"],
         body,

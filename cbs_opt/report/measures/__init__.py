@@ -1,1 +1,2 @@
 """The statistics of a report: pure functions of arrays, one idea a file."""
+

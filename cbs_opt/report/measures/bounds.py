@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.result import BOUND_ROUND_OFF, GAP_TOLERANCE
-from cbs_opt.validate import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.result import BOUND_ROUND_OFF, GAP_TOLERANCE
 
 Indices = NDArray[np.intp]
 

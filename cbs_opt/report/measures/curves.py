@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.report.measures.quantiles import quantiles
-from cbs_opt.validate import Vector
 
 POINTS = 100
 """Moments of a curve, evenly spread over the logarithm of time."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.validate import Vector
+from cbs_opt.kernel.arrays.types import Vector
 
 MOST_STEPS = 160
 """Steps of a curve; more could not be told apart on a screen."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.report.measures.bounds import Indices
 from cbs_opt.report.measures.quantiles import quantiles
-from cbs_opt.validate import Vector
 
 MOST_SIZES = 16
 """Different sizes up to which each stands for itself; more are put together."""

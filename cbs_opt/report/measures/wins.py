@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.result import GAP_TOLERANCE
 from cbs_opt.report.measures.bounds import Indices
-from cbs_opt.result import GAP_TOLERANCE
-from cbs_opt.validate import Mask, Vector
 
 
 def wins(problem: Indices, objective: Vector, round_off: Vector, problems: int) -> tuple[Mask, Mask]:

@@ -1,0 +1,260 @@
+"""A batch from its plan to its last result."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cbs_opt.batch.backends import Backend, WorkersDied, backend_of
+from cbs_opt.batch.interrupts import quiet_cancellation
+from cbs_opt.batch.plan import Plan
+from cbs_opt.batch.record import record_of
+from cbs_opt.batch.settings import Settings
+from cbs_opt.batch.solver_process import Answer, Limits
+from cbs_opt.batch.tally import Tally
+from cbs_opt.batch.task_queue import TaskQueue
+from cbs_opt.batch.worker import POOL, Returned, work
+from cbs_opt.store.reader import open_store
+from cbs_opt.store.rows import FAILED, Record
+from cbs_opt.store.writer import StoreLookup, StoreWriter
+
+SHOWN_FAILURES = 20
+"""Failures that are named at the end; the store has them all."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task without an answer."""
+
+    file: str
+    method: str
+    asked: str
+    reason: str
+    error: str
+
+
+@dataclass
+class BatchResult:
+    """What became of a batch.
+
+    Parameters
+    ----------
+    store : Path
+    asked : int
+        Tasks asked for, whether they were done before or not.
+    before : int
+        Those the store had already.
+    solved : int
+        Those brought to an end by this run, failed ones among them.
+    tally : Tally
+        Of all that is asked for and was tried, by method and pattern.
+    failures : list
+        The first failures of this run.
+    broken : list of str
+        Answers that lie below a proven bound on their block: bugs in a bound.
+    notices : list of str
+        What happened on the way: workers that died, methods left out.
+    seconds : float
+        Wall time of this run, planning included.
+    interrupted : bool
+    """
+
+    store: Path
+    asked: int
+    before: int
+    tally: Tally
+    solved: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def left(self) -> int:
+        """Tasks that were not tried."""
+        return self.asked - self.before - self.solved
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted; 1 where a task failed, now or before, or a bound is broken; else 0."""
+        if self.interrupted:
+            return 130
+        return 1 if self.tally.sums()[3] or self.broken else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "store": str(self.store),
+            "asked": self.asked,
+            "before": self.before,
+            "solved": self.solved,
+            "left": self.left,
+            "failed": self.tally.sums()[3],
+            "reasons": dict(self.tally.reasons),
+            "lines": self.tally.to_dict(),
+            "failures": [dict(failure.__dict__) for failure in self.failures],
+            "broken": self.broken,
+            "notices": self.notices,
+            "seconds": self.seconds,
+            "interrupted": self.interrupted,
+        }
+
+
+class Watcher(Protocol):
+    """Whoever follows a batch."""
+
+    def begin(self, result: BatchResult, backend: Backend) -> None:
+        """The plan is made, the workers are there."""
+
+    def advance(self, result: BatchResult, remaining: float | None) -> None:
+        """Results are in the store; so many seconds are left, as far as is known."""
+
+    def notice(self, text: str) -> None:
+        """Something happened that the user should know."""
+
+
+def plan_batch(settings: Settings, *, retry_failed: bool = False) -> Plan:
+    """What a batch would do; nothing is written."""
+    lookup = StoreLookup(settings.store)
+    try:
+        return Plan(settings, lookup.known, retry_failed=retry_failed)
+    finally:
+        lookup.close()
+
+
+def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watcher | None = None) -> BatchResult:
+    """Do what is asked for and the store does not have.
+
+    Parameters
+    ----------
+    settings : Settings
+    retry_failed : bool
+        Do failed tasks again.
+    watcher : Watcher, optional
+
+    Returns
+    -------
+    BatchResult
+        After Ctrl-C with what was done until then.
+
+    Raises
+    ------
+    InputError, MethodError, StoreError
+        Before anything is solved: what is asked for cannot be, or the store cannot be written. A ``StoreError`` may
+        come later, too, when the disk is full; what was written is safe.
+    """
+    started = time.monotonic()
+    with StoreWriter(settings.store) as store, _terminations_as_interrupts():
+        plan = Plan(settings, store.known, retry_failed=retry_failed)
+        result = BatchResult(store.path, plan.tasks, plan.tasks - len(plan.pending), plan.tally)
+        result.notices += [f"left out: {reason}" for reason in plan.left_out.values()]
+        if plan.repeated:
+            result.notices.append(f"{plan.repeated} files hold what another file holds, too; it is solved once")
+        try:
+            if len(plan.pending):
+                with backend_of(settings) as backend:
+                    if watcher is not None:
+                        watcher.begin(result, backend)
+                    _Run(settings, plan, store, backend, result, watcher).go()
+        except KeyboardInterrupt:
+            result.interrupted = True
+        finally:
+            POOL.clear()
+    result.broken = _broken(result.store)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+class _Run:
+    """The loop: hand out, take back, write."""
+
+    def __init__(
+        self, settings: Settings, plan: Plan, store: StoreWriter, backend: Backend, result: BatchResult,
+        watcher: Watcher | None,
+    ) -> None:
+        self._plan, self._store, self._backend, self._result, self._watcher = plan, store, backend, result, watcher
+        self._limits = Limits(settings.time_limit, settings.memory_limit)
+        self._queue = TaskQueue(plan, backend.jobs)
+
+    def go(self) -> None:
+        """Work until nothing is left."""
+        while self._queue:
+            try:
+                with quiet_cancellation(), closing(self._backend.run(self._queue.groups(), self._limits)) as returned:
+                    for back in returned:
+                        self._take(back)
+            except WorkersDied:
+                lost = self._queue.workers_died()
+                self._say("a worker process died (ended by the system, out of memory?); it had at most "
+                          f"{lost} tasks, which are done again")
+            self._do_alone()
+
+    def _do_alone(self) -> None:
+        """Tasks that were out when workers died, twice: here, one by one, so that nobody else suffers from them."""
+        while self._queue.alone:
+            number = self._queue.alone.pop()
+            back = work(0, [self._plan.message(number)], self._limits, None)
+            self._write(back.answers, back.environment)
+
+    def _take(self, back: Returned) -> None:
+        self._queue.returned(back)
+        self._write(back.answers, back.environment)
+
+    def _write(self, answers: tuple[Answer, ...], environment: dict[str, str]) -> None:
+        records = [record_of(answer, *self._plan.task(answer.task), environment) for answer in answers]
+        self._store.write(records)
+        for answer, record in zip(answers, records, strict=True):
+            self._count(answer, record)
+        if self._watcher is not None:
+            self._watcher.advance(self._result, self._queue.pace.remaining(self._backend.jobs))
+
+    def _count(self, answer: Answer, record: Record) -> None:
+        found, result = record.result, self._result
+        result.solved += 1
+        combination = self._plan.task(answer.task)[1]
+        result.tally.add(combination.spec, found.asked, found.done, found.proven, found.gap, found.reason)
+        if found.status == FAILED and len(result.failures) < SHOWN_FAILURES:
+            result.failures.append(
+                Failure(record.block.file, found.method, found.asked, str(found.reason), str(found.error))
+            )
+
+    def _say(self, text: str) -> None:
+        self._result.notices.append(text)
+        if self._watcher is not None:
+            self._watcher.notice(text)
+
+
+def _broken(store: Path) -> list[str]:
+    """Answers below a bound that another method proved on the same block."""
+    if not store.exists():
+        return []
+    with open_store(store) as opened:
+        return [
+            f"{gap.name}, {gap.asked}: a proven bound of {gap.bound:.9g} lies above the objective {gap.objective:.9g} "
+            f"of {gap.method}; this is a bug in the bound, please report the block"
+            for gap in opened.gaps(broken=True)
+        ]
+
+
+@contextmanager
+def _terminations_as_interrupts() -> Iterator[None]:
+    """SIGTERM, which cluster managers send, ends a batch as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)

@@ -1,0 +1,165 @@
+"""The blocks of layers: of the empirical Fisher of per-sample gradients, and of the Gram matrix of layer inputs.
+
+Layers are collected some at a time, as memory allows; what one block needs is formed when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.blocks.folder import BlockFolder
+from cbs_opt.blocks.settings import MOST_GRADIENTS, Settings, packs
+from cbs_opt.collect import GradientFactor, LayerModel, gradient_factor, layer_grams
+from cbs_opt.collect.memory import available_memory
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature, resolve_damping
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.network.samples import Drawn
+from cbs_opt.network.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[str], None]
+
+EVERY = 100
+"""Blocks between two words of progress."""
+
+
+def fisher_blocks(
+    model: torch.nn.Module,
+    samples: Drawn,
+    targets: Sequence[Target],
+    settings: Settings,
+    folder: BlockFolder,
+    tell: Report,
+) -> list[str]:
+    """Write the blocks of all targets, and return what is to be noted.
+
+    H = AᵀA + λI of the block's columns of A = G/√m; λ as given, or as a share of the mean diagonal of the layer.
+    """
+    most = min(MOST_GRADIENTS, available_memory() / 4)
+    size = len(samples.x) * np.dtype(settings.precision).itemsize
+    notes: list[str] = []
+    for pack in packs(targets, [size * target.numel for target in targets], most):
+        tell(f"collecting the gradients of {_named(pack)}")
+        factor = gradient_factor(
+            model, samples.x, samples.y, pack,
+            precision=settings.precision, memory=most, folder=folder.partial, numbers=samples.numbers,
+        )
+        # A file that the gradients lay in is gone when the blocks are there.
+        notes += [note for note in factor.notes if str(folder.partial) not in note]
+        for target in pack:
+            with target.naming():
+                _fisher_layer(model, target, factor, settings, folder, tell)
+    return notes
+
+
+def gram_blocks(
+    model: torch.nn.Module,
+    samples: Drawn,
+    targets: Sequence[Target],
+    settings: Settings,
+    folder: BlockFolder,
+    tell: Report,
+) -> list[str]:
+    """Write the blocks of all targets, and return what is to be noted.
+
+    Each Gram matrix is stored once, for all rows of the layer (of its group, of a grouped convolution).
+    """
+    most = min(MOST_GRADIENTS, available_memory() / 4)
+    notes: list[str] = []
+    # The sums, the matrices with damping, and what is taken of them.
+    sizes = [3 * 8.0 * target.groups * target.inputs**2 for target in targets]
+    for pack in packs(targets, sizes, most):
+        tell(f"collecting the inputs of {_named(pack)}")
+        layers = layer_grams(model, samples.x, pack, damping=settings.damping,
+                             dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+        for layer in layers.values():
+            notes += layer.notes
+            with layer.target.naming():
+                _gram_layer(layer, settings, folder, tell)
+    return notes
+
+
+def _fisher_layer(
+    model: torch.nn.Module,
+    target: Target,
+    factor: GradientFactor,
+    settings: Settings,
+    folder: BlockFolder,
+    tell: Report,
+) -> None:
+    mean = factor.mean_square[target.tensor]
+    damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
+    if not damping > 0:
+        raise InputError(f"layer {target.name}: all its gradients are zero on these samples, and so is a share of "
+                         "them; give --damping instead of --dampening-frac, or leave the layer out (--ignore)")
+    w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy().ravel()
+    start = factor.columns[target.tensor].start
+    order = np.arange(start, start + target.numel).reshape(target.shape)
+    order = (order.T if target.kind == "conv1d" else order).ravel()
+    for number, (first, n) in enumerate(settings.pieces(target)):
+        if number % EVERY == 0:
+            tell(f"{target.name}: block {number + 1:,}")
+        A = factor.A[:, _columns(order[first : first + n])]
+        curvature: Curvature
+        if settings.formed(n):
+            curvature = DenseCurvature(FactorCurvature(A.astype(np.float64), damping).dense())
+        else:
+            curvature = FactorCurvature(A, damping)
+        problem = PruningProblem(w_bar[first : first + n], curvature, name=_name(target, settings, first, n))
+        folder.add(problem, target, first, damping)
+
+
+def _gram_layer(layer: LayerModel, settings: Settings, folder: BlockFolder, tell: Report) -> None:
+    target, w_bar = layer.target, layer.w_bar.ravel()
+    shared: dict[tuple[int, int], tuple[Curvature, str | None]] = {}
+    for number, (first, n) in enumerate(settings.pieces(target)):
+        if number % EVERY == 0:
+            tell(f"{target.name}: block {number + 1:,}")
+        row, start = divmod(first, target.inputs)
+        group = target.group(row)
+        if settings.partition == "layer":
+            curvature: Curvature = RowsCurvature(layer.curvatures[group], n // target.inputs)
+            file = None
+            if settings.dense:
+                curvature = DenseCurvature(curvature.dense())
+        else:
+            if (group, start) not in shared:
+                part = _part(layer.curvatures[group], start, n)
+                name = None if settings.dense else folder.share(part, target, group * target.inputs + start)
+                shared[group, start] = part, name
+            curvature, file = shared[group, start]
+        problem = PruningProblem(w_bar[first : first + n], curvature, name=_name(target, settings, first, n))
+        folder.add(problem, target, first, layer.damping, file)
+
+
+def _part(curvature: DenseCurvature, start: int, n: int) -> DenseCurvature:
+    """Rows and columns ``start`` to ``start + n - 1``."""
+    if n == curvature.n:
+        return curvature
+    part = slice(start, start + n)
+    return DenseCurvature(curvature.dense()[part, part])
+
+
+def _columns(chosen: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """The same columns, as a slice where they stand side by side."""
+    side_by_side = bool((np.diff(chosen) == 1).all())
+    return slice(int(chosen[0]), int(chosen[-1]) + 1) if side_by_side else chosen
+
+
+def _name(target: Target, settings: Settings, first: int, n: int) -> str:
+    if settings.partition == "row":
+        return f"{target.tensor} row {first // target.inputs}"
+    if n == target.numel:
+        return target.tensor
+    return f"{target.tensor}[{first}:{first + n}]"
+
+
+def _named(pack: Sequence[Target]) -> str:
+    return pack[0].name if len(pack) == 1 else f"{len(pack)} layers from {pack[0].name} on"

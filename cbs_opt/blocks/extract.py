@@ -1,0 +1,163 @@
+"""``extract``: a network and data in, block files and a manifest out."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.blocks.cut import fisher_blocks, gram_blocks
+from cbs_opt.blocks.folder import BlockFolder
+from cbs_opt.blocks.settings import Settings, check_sizes
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.environment import environment
+from cbs_opt.network.checkpoint import file_digest, state_digest
+from cbs_opt.network.data import calibration
+from cbs_opt.network.samples import Precision, check_samples, drawn
+from cbs_opt.network.targets import Target, find_targets
+from cbs_opt.network.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was written.
+
+    Parameters
+    ----------
+    manifest : Path
+        In the folder of the blocks.
+    blocks, weights, bytes : int
+        Block files, the weights in them, and what all files take.
+    layers : int
+    seconds : float
+    notes : tuple of str
+        What was altered or looks wrong.
+    """
+
+    manifest: Path
+    blocks: int
+    weights: int
+    bytes: int
+    layers: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def extract(
+    model: torch.nn.Module,
+    data: Any,
+    out: str | os.PathLike[str],
+    *,
+    curvature: str = "fisher",
+    partition: str | int | None = None,
+    samples: int = 1_000,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    targets: Iterable[str] = ("*",),
+    ignore: Iterable[str] = (),
+    dense: bool = False,
+    precision: Precision = "float32",
+    device: str = "cpu",
+    seed: int = 0,
+    network: str = "",
+    weights_file: str | os.PathLike[str] | None = None,
+    data_file: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Extraction:
+    """Cut a network into block files, with a manifest of where each block's weights live.
+
+    The blocks are those of the quadratic model that ``cbs_opt.prune`` makes of the same samples, seed and λ, each a
+    problem of its own. Memory grows neither with their number nor with the network: layers are collected a few at a
+    time.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is.
+    data : Data, (x, y), or x alone for 'gram'
+        The calibration samples; ``samples`` of them are drawn with ``seed``.
+    out : path
+        A new folder. It appears when everything is in it.
+    curvature : 'fisher' or 'gram'
+        The empirical Fisher of per-sample gradients (cross-entropy), or the Gram matrix of each layer's inputs.
+    partition : 'row', 'layer' or int
+        One block an output of a layer, one a layer (of 'gram': one a group of a convolution), or chunks of so many
+        consecutive weights (of 'gram': within a row). Left out: chunks of 32 for 'fisher', 'row' for 'gram'.
+    samples : int
+        m.
+    damping, dampening_frac : float
+        λ itself (1e-3 by default), or as a share of the mean diagonal of each layer.
+    targets, ignore : patterns
+        Names of layers, as in ``cbs_opt.prune``.
+    dense : bool
+        Store H in every block, (n, n). Otherwise a Fisher block of more weights than samples stores its gradients,
+        and blocks that share a Gram matrix name one file that holds it.
+    precision : 'float32' or 'float64'
+        Of the gradients. The inputs of layers are computed in the network's own precision and summed in float64.
+    device : 'cpu' or 'cuda'
+    network, weights_file, data_file : str and paths, optional
+        Where model and data came from, for the manifest.
+    progress : callable, optional
+        Called with a few words now and then.
+
+    Raises
+    ------
+    CbsOptError
+        Before or while anything is computed; no folder is left behind. ``TooLargeError`` where a layer is too large
+        to be one block, naming it.
+    """
+    import torch
+
+    from cbs_opt.kernel.device import device_named
+
+    started = time.perf_counter()
+    tell = progress or (lambda words: None)
+    settings = Settings(curvature, partition, samples, damping, dampening_frac, dense, precision, device, seed)
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
+    wanted, left_out = _patterns(targets), _patterns(ignore)
+    x, y = calibration(data, needs_labels=curvature == "fisher")
+    check_samples(samples, len(x))
+    dense_model = copy.deepcopy(model).to(device_named(device)).eval()
+    chosen = find_targets(dense_model, wanted, left_out)
+    Weights.of(dense_model, chosen)  # raises where a weight is not finite
+    folder = BlockFolder(out)
+    check_sizes(chosen, settings, folder.place.parent)
+    facts = {
+        "network": network,
+        "weights": {
+            "file": Path(weights_file).name if weights_file else None,
+            "sha256": file_digest(weights_file) if weights_file else None,
+            "state": state_digest(model),
+        },
+        "data": Path(data_file).name if data_file else None,
+        "targets": wanted, "ignore": left_out, **settings.facts(),
+    }
+    calibrating = drawn(x, y, samples, seed)
+    with folder:
+        if curvature == "fisher":
+            notes = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
+        else:
+            notes = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
+        notes = list(dict.fromkeys(notes))
+        tell("writing the manifest")
+        described = {target.tensor: _described(target) for target in chosen}
+        versions = {**environment(), "device": device}
+        manifest = folder.finish({**facts, "notes": notes, "versions": versions, "tensors": described})
+    seconds = time.perf_counter() - started
+    return Extraction(manifest, folder.blocks, folder.weights, folder.bytes, len(chosen), seconds, tuple(notes))
+
+
+def _described(target: Target) -> dict[str, Any]:
+    return {"shape": list(target.shape), "rows": target.outputs, "kind": target.kind, "groups": target.groups}
+
+
+def _patterns(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)

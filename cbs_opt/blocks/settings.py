@@ -1,0 +1,167 @@
+"""What an extraction is asked for, checked before anything is computed, and how it cuts a layer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.collect.memory import available_memory
+from cbs_opt.errors import InputError, TooLargeError, UnsupportedError, unknown_name
+from cbs_opt.kernel.curvature import resolve_damping
+from cbs_opt.kernel.curvature.base import MAX_DENSE
+from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
+from cbs_opt.network.samples import PRECISIONS, Precision
+from cbs_opt.network.targets import Target
+
+CURVATURES = ("fisher", "gram")
+PARTITIONS = ("row", "layer")
+CHUNK = 32
+"""Weights of a chunk of the Fisher, where nothing else is asked for: small enough for exact methods."""
+
+OVERHEAD = 2_000
+"""Bytes of a block file beside its arrays, about, and of its line in the manifest."""
+
+MOST_GRADIENTS = 2.0**31
+"""Bytes of gradients, or of Gram matrices, that are held at once, where memory allows."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See ``cbs_opt.extract`` for what each of these means."""
+
+    curvature: str = "fisher"
+    partition: str | int | None = None
+    samples: int = 1_000
+    damping: float | None = None
+    dampening_frac: float | None = None
+    dense: bool = False
+    precision: Precision = "float32"
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.curvature not in CURVATURES:
+            if self.curvature in ("sequential", "gauss-newton"):
+                raise UnsupportedError(f"curvature {self.curvature}: its blocks depend on what became of those before "
+                                       "them, so they cannot be cut out beforehand; use fisher or gram, or "
+                                       "`cbs-opt prune`")
+            raise unknown_name("curvature", self.curvature, list(CURVATURES))
+        if self.partition is None:
+            object.__setattr__(self, "partition", CHUNK if self.curvature == "fisher" else "row")
+        whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)
+        if (whole and int(self.partition) < 1) or not (whole or self.partition in PARTITIONS):  # type: ignore[arg-type]
+            raise InputError(f"partition: is {self.partition!r}; give row, layer or a number of weights a chunk (a "
+                             "network as one problem is what `cbs-opt prune` solves)")
+        if self.damping is None and self.dampening_frac is None:
+            object.__setattr__(self, "damping", DEFAULT_DAMPING)
+        given = "dampening_frac" if self.damping is None else "damping"
+        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.curvature == "fisher":
+            raise InputError(f"{given}: is 0; fisher needs a {given} > 0")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
+
+    @property
+    def words(self) -> str:
+        """The partition as the manifest calls it."""
+        return "chunks" if isinstance(self.partition, int) else f"{self.partition}s"
+
+    def formed(self, n: int) -> bool:
+        """Whether a Fisher block of n weights stores H: where asked for, or where it is no larger than its factor."""
+        return self.dense or n <= self.samples
+
+    def pieces(self, target: Target) -> Iterator[tuple[int, int]]:
+        """(first, n) of each block of a layer, weights counted row by row of the matrix (out, in).
+
+        Rows of a Gram matrix have nothing in common, so its chunks end with their row, and its layers are cut into
+        the groups of a convolution.
+        """
+        inputs = target.inputs
+        if self.partition == "row":
+            yield from ((row * inputs, inputs) for row in range(target.outputs))
+        elif self.partition == "layer":
+            parts = target.groups if self.curvature == "gram" else 1
+            size = target.numel // parts
+            yield from ((part * size, size) for part in range(parts))
+        else:
+            assert isinstance(self.partition, int), "checked above"
+            within = inputs if self.curvature == "gram" else target.numel
+            for start in range(0, target.numel, within):
+                for first in range(start, start + within, self.partition):
+                    yield first, min(self.partition, start + within - first)
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "partition": self.words,
+            "chunk": self.partition if isinstance(self.partition, int) else None,
+            "curvature": self.curvature, "dense": self.dense, "damping": self.damping,
+            "dampening_frac": self.dampening_frac, "samples": self.samples, "seed": self.seed,
+            "precision": self.precision,
+        }
+
+
+def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path) -> int:
+    """The number of blocks; raises where one is too large, or where all of them do not fit the disk.
+
+    Raises
+    ------
+    TooLargeError
+        Naming the layer and how to cut it.
+    """
+    count, needed, free = 0, 0.0, available_memory()
+    for target in targets:
+        order = target.inputs if settings.partition == "layer" else 0
+        for _, n in settings.pieces(target):
+            count += 1
+            if settings.curvature == "gram" and not settings.dense:
+                _check_order(target, order or n, "its Gram matrix")
+                stored = 8.0 * order * order
+            elif settings.curvature == "gram" or settings.formed(n):
+                _check_order(target, n, "its dense curvature")
+                stored = 8.0 * n * n
+            else:
+                stored = 8.0 * n * settings.samples
+                if stored > free / 4:
+                    raise TooLargeError(
+                        f"layer {target.name}: as one block its {n:,} weights and {settings.samples:,} samples make a "
+                        f"factor of {stored / 1e9:.3g} GB, more than a quarter of the free memory; cut the layer "
+                        "into rows or chunks (--partition row, --partition 64), or take fewer samples"
+                    )
+            needed += stored + 8.0 * n + OVERHEAD
+        if settings.curvature == "gram" and not settings.dense and settings.partition != "layer":
+            size = target.inputs if settings.partition == "row" else min(int(settings.partition or 0), target.inputs)
+            needed += 8.0 * target.groups * target.inputs * size
+    room = shutil.disk_usage(folder).free
+    if needed > room:
+        raise TooLargeError(f"{folder}: has {room / 1e9:.3g} GB free, but {count:,} blocks take {needed / 1e9:.3g} GB; "
+                            "choose another disk, smaller blocks or fewer layers")
+    return count
+
+
+def packs(targets: Sequence[Target], sizes: Sequence[float], most: float) -> Iterator[tuple[Target, ...]]:
+    """Targets in order, as many at a time as stay within ``most`` bytes together, one at least."""
+    pack: list[Target] = []
+    total = 0.0
+    for target, size in zip(targets, sizes, strict=True):
+        if pack and total + size > most:
+            yield tuple(pack)
+            pack, total = [], 0.0
+        pack.append(target)
+        total += size
+    if pack:
+        yield tuple(pack)
+
+
+def _check_order(target: Target, n: int, what: str) -> None:
+    if n > MAX_DENSE:
+        raise TooLargeError(
+            f"layer {target.name}: {what} of {n:,} weights would take {8e-9 * n * n:,.0f} GB; cut the layer into rows "
+            "or smaller chunks (--partition row, --partition 64), or leave it out (--ignore)"
+        )

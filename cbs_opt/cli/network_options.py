@@ -1,0 +1,46 @@
+"""Options of the commands that take a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Network = Annotated[
+    str,
+    typer.Option(
+        "--network", metavar="N", help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50 or module:factory."
+    ),
+]
+
+WeightsFile = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights (.safetensors, .npz or .pt).")
+]
+
+DataFile = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
+]
+
+Damping = Annotated[
+    float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")
+]
+
+DampeningFrac = Annotated[
+    float | None, typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of the mean diagonal.")
+]
+
+Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]
+
+Targets = Annotated[
+    str | None, typer.Option("--targets", metavar="P,P", help="Layers to prune, by name patterns ('layer1.*,fc').")
+]
+
+Ignore = Annotated[str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, likewise.")]
+
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples, and of methods that draw at random.")
+]
+
+Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]

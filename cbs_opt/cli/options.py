@@ -1,0 +1,130 @@
+"""Options that several commands share, and the checks of what they say."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cbs_opt.errors import CbsOptError, InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.kernel.patterns import Quotas
+    from cbs_opt.kernel.problem import PruningProblem
+
+Block = Annotated[Path, typer.Argument(metavar="BLOCK", help="A block file (.npz).")]
+
+Sparsity = Annotated[
+    float | None, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
+]
+
+Prune = Annotated[int | None, typer.Option("--prune", metavar="K", help="Prune at least this many weights.")]
+
+PatternOption = Annotated[
+    str | None,
+    typer.Option("--pattern", metavar="N:M", help="Keep at most N of every M consecutive weights; 2:4 for instance."),
+]
+
+TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each exact method.")]
+
+Gap = Annotated[
+    float | None, typer.Option("--gap", metavar="G", help="Relative gap at which an exact method may stop.")
+]
+
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For methods that draw at random.")]
+
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write one JSON object; - to stdout, and nothing else.")
+]
+
+
+def load_problem(
+    path: Path, sparsity: float | None, prune: int | None, pattern: str | None = None
+) -> PruningProblem:
+    """The block at ``path`` with the pattern that was asked for; errors name the file."""
+    from cbs_opt.kernel.problem import PruningProblem
+
+    require_one(sparsity, prune, pattern)
+    problem = PruningProblem.load(path)
+    try:
+        if pattern is not None:
+            return problem.within(n_of_m(pattern, problem.n))
+        return problem.at_sparsity(sparsity) if sparsity is not None else problem.pruning(prune or 0)
+    except CbsOptError as error:
+        error.args = (f"{path}: {error}", *error.args[1:])
+        raise
+
+
+def require_one(sparsity: float | None, prune: int | None, pattern: str | None = None) -> None:
+    """Raise unless exactly one of ``--sparsity`` (in [0, 1]), ``--prune`` (≥ 0) and ``--pattern`` (N:M) is given."""
+    if sum(option is not None for option in (sparsity, prune, pattern)) != 1:
+        raise InputError("give exactly one of --sparsity R, --prune K and --pattern N:M")
+    if sparsity is not None:
+        from cbs_opt.kernel.patterns import prune_count
+
+        prune_count(1, sparsity)
+    if prune is not None and prune < 0:
+        raise InputError(f"prune: is {prune}; a whole number of weights, 0 or more, is needed")
+    if pattern is not None:
+        _two_numbers(pattern)
+
+
+def n_of_m(pattern: str, n: int) -> Quotas:
+    """The pattern 'N:M' of ``n`` weights, which are one row."""
+    from cbs_opt.kernel.patterns import Quotas
+
+    keep, of = _two_numbers(pattern)
+    return Quotas.n_of_m(n, keep, of)
+
+
+def _two_numbers(pattern: str) -> tuple[int, int]:
+    first, colon, second = pattern.partition(":")
+    if not (colon and first.strip().isdecimal() and second.strip().isdecimal()):
+        raise InputError(f"pattern: is {pattern!r}; give N:M, as 2:4 for 2 kept of every 4 consecutive weights")
+    keep, of = int(first), int(second)
+    if not (of >= 1 and keep <= of):
+        raise InputError(f"pattern: is {pattern!r}; N of M weights are kept, so N ≤ M and M ≥ 1")
+    return keep, of
+
+
+def limits(time_limit: float | None, gap: float | None) -> dict[str, Any]:
+    """The options that were given, checked."""
+    from cbs_opt.kernel.arrays.validate import as_nonnegative
+
+    options: dict[str, Any] = {}
+    if time_limit is not None:
+        options["time_limit"] = time_limit if time_limit == math.inf else as_nonnegative(time_limit, "time_limit")
+    if gap is not None:
+        options["gap"] = as_nonnegative(gap, "gap")
+    return options
+
+
+def split_names(names: str | None, what: str) -> list[str] | None:
+    """'a, b' → ['a', 'b']; None stays None."""
+    if names is None:
+        return None
+    parts = [name.strip() for name in names.split(",") if name.strip()]
+    if not parts:
+        raise InputError(f"{what}: names nothing; separate names by commas")
+    return parts
+
+
+def check_outputs(*targets: str | Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Raise before any work is done when a result could not be written, or would replace an input or another result."""
+    from cbs_opt.kernel.files import require_writable
+
+    taken = {os.path.realpath(path): "an input" for path in inputs if path is not None}
+    for target in targets:
+        if target is None or str(target) == "-":
+            continue
+        require_writable(target)
+        if Path(target).exists() and not Path(target).is_file():
+            continue  # a device such as /dev/null takes everything
+        place = os.path.realpath(target)
+        if place in taken:
+            raise InputError(f"{target}: is {taken[place]}, too; write to another file")
+        taken[place] = "another output"

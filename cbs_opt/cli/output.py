@@ -1,0 +1,115 @@
+"""What the commands share: options, blocks, JSON, tables, and a spinner for terminals."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.errors import CbsOptError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+PLAIN_WIDTH = 160
+"""Columns of a table that does not go to a terminal."""
+
+# ---------------------------------------------------------------- output
+
+
+def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """Show the result to a person, and/or write it as JSON where ``--json`` says."""
+    if target is None:
+        show()
+        return
+    text = json.dumps(plain(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    from cbs_opt.kernel.files import write_whole
+
+    write_whole(target, lambda stream: stream.write(text.encode()))
+    show()
+
+
+def plain(value: Any) -> Any:
+    """``value`` in terms of JSON: NaN and infinities become null, arrays become lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return str(value)
+
+
+def say(*lines: object) -> None:
+    """Print lines or tables to stdout; wide, and without colours, when it is not a terminal."""
+    from rich.console import Console
+
+    console = Console(
+        file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, highlight=False, emoji=False
+    )
+    for line in lines:
+        console.print(line, soft_wrap=isinstance(line, str))
+
+
+def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
+    """A table; ``columns`` are (heading, 'left' or 'right'), the cells are text as it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading, side in columns:
+        drawn.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def number(value: float | None) -> str:
+    """Six significant digits, or a dash where there is no number."""
+    return f"{value:.6g}" if value is not None and math.isfinite(value) else "–"
+
+
+def percent(value: float | None) -> str:
+    """A gap in words: '0.12 %', 'unknown' without a bound."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.2g} %" if 0 < value < 0.1 else f"{100 * value:.1f} %" if value else "0 %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to three digits."""
+    return f"{value:.3g} s" if value is not None and math.isfinite(value) else "–"
+
+
+def sentence(error: BaseException | str) -> str:
+    """An error as one line of text that commands no terminal; the class is named where the message says too little."""
+    text = " ".join(str(error).split())
+    text = "".join(character if character.isprintable() else "�" for character in text)
+    if isinstance(error, (str, CbsOptError)):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def working(message: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr while it is a terminal; yields a function that changes its text."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(message)) as status:
+        yield lambda text: status.update(Text(text))

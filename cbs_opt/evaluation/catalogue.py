@@ -1,0 +1,68 @@
+"""The table of all methods: the built-in ones and those a user registers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from cbs_opt.errors import unknown_name
+from cbs_opt.kernel.method import MethodSpec, Objective, index_methods
+
+_EXTRA: dict[str, MethodSpec] = {}
+
+
+def register(spec: MethodSpec) -> None:
+    """Make a method of your own known under its name, for this process."""
+    if spec.name in methods():
+        raise ValueError(f"method {spec.name}: the name is taken; choose another")
+    _EXTRA[spec.name] = spec
+
+
+def methods() -> dict[str, MethodSpec]:
+    """All methods by name, in the order of the documentation."""
+    return {**_built_in(), **_EXTRA}
+
+
+@cache
+def _built_in() -> dict[str, MethodSpec]:
+    from cbs_opt.solvers import BUILT_IN
+
+    return index_methods(BUILT_IN)
+
+
+def method(name: str) -> MethodSpec:
+    """The method called ``name``; ``pyomo:NAME`` is the joint problem by the solver that Pyomo calls NAME.
+
+    Raises
+    ------
+    UnknownMethodError
+        Listing the names there are.
+    """
+    if name.startswith("pyomo:"):
+        from cbs_opt.solvers.exact.miqp import pyomo_method
+
+        return pyomo_method(name)
+    known = methods()
+    if name not in known:
+        raise unknown_name("method", name, list(known))
+    return known[name]
+
+
+def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
+    """The methods a comparison runs when none is named, and why the others are left out."""
+    chosen: list[MethodSpec] = []
+    skipped: dict[str, str] = {}
+    for name, spec in methods().items():
+        reason = spec.unavailable_because()
+        if reason:
+            skipped[name] = reason
+        elif not spec.usual:
+            skipped[name] = "made for layers and whole networks; name it to run it"
+        elif name.startswith("enumeration"):
+            skipped[name] = "an oracle for tests; name it to run it"
+        elif spec.exact and spec.objective is Objective.SELECTION:
+            skipped[name] = "proves the selection problem only; name it to run it"
+        elif spec.exact and name != "bnb":
+            skipped[name] = "proves what bnb proves, and takes longer; name it to run it"
+        else:
+            chosen.append(spec)
+    return tuple(chosen), skipped

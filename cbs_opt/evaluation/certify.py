@@ -1,0 +1,148 @@
+"""Bound and gap of a mask from any tool, and the files masks come in.
+
+A mask file is an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one boolean
+(or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import InputError, PatternError
+from cbs_opt.evaluation.lower_bound import lower_bound
+from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.validate import as_array, as_mask
+from cbs_opt.kernel.patterns import Cardinality, Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import finite_or_none, relative_gap
+from cbs_opt.kernel.update import obs_update
+
+TIME_LIMIT = 10.0
+BRANCHING_LIMIT = 200
+@dataclass(frozen=True)
+class Judgement:
+    """What is proven about a mask, against every mask with at least as many zeros.
+
+    Parameters
+    ----------
+    selection_objective, objective : float
+        f with the kept weights as trained, and after the OBS update.
+    given_objective, given_gap : float or None
+        f of the weights that came with the mask, and its gap.
+    bound : float
+        ≤ f(w) for every w with at least ``pruned`` zeros.
+    bound_method : str
+    gap : float
+        (objective − bound)/|objective|, after the update.
+    seconds : float
+        Wall time of the bound.
+    notes : tuple of str
+    """
+
+    name: str
+    n: int
+    pruned: int
+    selection_objective: float
+    objective: float
+    given_objective: float | None
+    bound: float
+    bound_method: str
+    gap: float
+    given_gap: float | None
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        values = dict(self.__dict__, notes=list(self.notes))
+        return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
+
+
+def certify(
+    problem: PruningProblem,
+    mask: Any,
+    weights: Any = None,
+    *,
+    time_limit: float = TIME_LIMIT,
+    pattern: Pattern | None = None,
+) -> Judgement:
+    """Bound the best possible loss at the mask's own number of zeros, and judge the mask by it.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        Its pattern, if it has one, plays no part.
+    mask : boolean array, shape (n,)
+        1 keeps.
+    weights : array, shape (n,), optional
+        The pruned weights of the tool that made the mask; judged as they are, too.
+    time_limit : float
+        Seconds for branch and bound, which tightens the bound of problems up to ``BRANCHING_LIMIT`` weights;
+        0 takes the bound without branching.
+    pattern : Pattern, optional
+        Judge the mask against all masks of this pattern, in which it must lie; left out, against all masks with as many
+        zeros.
+
+    Raises
+    ------
+    InputError
+        A mask or weights of the wrong shape, NaN, or a weight that is not zero where the mask prunes.
+    BoundViolationError
+        The bound lies above the loss of this mask: a bug in the bound.
+    """
+    z = as_mask(mask, "mask", problem.n)
+    given = None if weights is None else _pruned_weights(problem, z, weights)
+    problem = problem.within(pattern or Cardinality(problem.n, int(problem.n - z.sum())))
+    if not problem.Z.contains(z):
+        raise PatternError(f"mask: is outside the pattern ({problem.Z}); judge it by a pattern that it satisfies")
+    started = time.perf_counter()
+    bound, bound_method = _bound(problem, time_limit)
+    seconds = time.perf_counter() - started
+    updated = obs_update(problem, z)
+    objective = problem.objective(updated)
+    given_objective = None if given is None else problem.objective(given)
+    return Judgement(
+        name=problem.name,
+        n=problem.n,
+        pruned=int(problem.n - z.sum()),
+        selection_objective=problem.objective(np.where(z, problem.w_bar, 0.0)),
+        objective=objective,
+        given_objective=given_objective,
+        bound=bound,
+        bound_method=bound_method,
+        gap=relative_gap(objective, bound, problem.round_off(updated)),
+        given_gap=(
+            None
+            if given is None or given_objective is None
+            else relative_gap(given_objective, bound, problem.round_off(given))
+        ),
+        seconds=seconds,
+        notes=problem.curvature.notes,
+    )
+
+
+def _bound(problem: PruningProblem, time_limit: float) -> tuple[float, str]:
+    if time_limit > 0 and problem.n <= BRANCHING_LIMIT and isinstance(problem.Z, Cardinality):
+        return solve(problem, "bnb", time_limit=time_limit).bound, "bnb"
+    bound = lower_bound(problem)
+    return bound.value, bound.method
+
+
+def _pruned_weights(problem: PruningProblem, z: Mask, weights: Any) -> Vector:
+    w = as_array(weights, "weights", 1)
+    if len(w) != problem.n:
+        raise InputError(f"weights: has {len(w)} entries, but there are {problem.n} weights; they must agree")
+    wrong = np.flatnonzero(~z & (w != 0))
+    if wrong.size:
+        raise InputError(
+            f"weights: entry {wrong[0]} is {w[wrong[0]]:.6g}, but the mask prunes it; set it to zero or keep it"
+        )
+    return w
+
+
+# ---------------------------------------------------------------- files

@@ -1,0 +1,233 @@
+"""The comparator: every method on one problem, judged by one evaluation and one best bound.
+
+Per method it shows the loss of the mask with the weights as trained (CBS-S), the loss after the OBS
+update (CBS), and the gap of the latter to the best bound that any method proved on the same problem.
+No number comes from the method that is judged: objectives are recomputed here in float64 from
+(H, g, w̄, mask), and a bound above any feasible objective raises.
+
+The gap is about the quadratic model of the loss. It says nothing about accuracy by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import BoundViolationError, CbsOptError, InputError, PatternError, TooLargeError
+from cbs_opt.evaluation.catalogue import method as find_method
+from cbs_opt.evaluation.catalogue import methods as all_methods
+from cbs_opt.evaluation.catalogue import usual_methods
+from cbs_opt.evaluation.lower_bound import lower_bound
+from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Solution, TerminationCondition, finite_or_none, relative_gap
+from cbs_opt.kernel.update import obs_update
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one problem.
+
+    Parameters
+    ----------
+    selection_objective, objective : float
+        f of the method's mask with the weights as trained, and after the OBS update.
+    bound : float
+        The best proven bound on the joint problem over all methods of the comparison; −inf: none.
+    gap : float
+        (objective − bound)/|objective|: what a better mask could still gain. inf: unknown.
+    recovered : float
+        (selection_objective − objective)/|selection_objective|: what the update recovers.
+    proven : bool
+        Whether the method itself proved its answer (for a selection method: of the selection problem).
+    """
+
+    problem: str
+    method: str
+    n: int
+    pruned: int
+    selection_objective: float
+    objective: float
+    bound: float
+    gap: float
+    recovered: float
+    proven: bool
+    solution_status: str
+    termination_condition: str
+    seconds: float
+    nodes: int
+    seed: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and CSV; what is unknown is None."""
+        values = dict(self.__dict__, notes=list(self.notes))
+        return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Rows of one problem, the solutions behind them, the methods left out and why, and the environment."""
+
+    problem: str
+    pattern: str
+    bound: float
+    rows: tuple[Row, ...]
+    solutions: Mapping[str, Solution]
+    skipped: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    def __getitem__(self, method: str) -> Row:
+        for row in self.rows:
+            if row.method == method:
+                return row
+        raise KeyError(method)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "problem": self.problem,
+            "pattern": self.pattern,
+            "bound": finite_or_none(self.bound),
+            "rows": [row.to_dict() for row in self.rows],
+            "skipped": dict(self.skipped),
+            "environment": dict(self.environment),
+        }
+
+
+def compare(
+    problem: PruningProblem,
+    methods: Sequence[str] | None = None,
+    *,
+    masks: Mapping[str, Mask] | None = None,
+    seed: int = 0,
+    on_row: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Run several methods on one problem and judge them all against the best bound.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        With its pattern set.
+    methods : sequence of str, optional
+        Names from ``cbs_opt.methods()``. Left out: the usual methods that can take the problem; the
+        others, and any that fails on it, are listed in ``skipped`` with the reason. A method named here
+        that cannot take the problem, or fails, raises.
+    masks : mapping of name to boolean array (n,), optional
+        Masks from elsewhere, judged in the same table. Must lie in the pattern.
+    seed : int
+        For the methods that draw at random.
+    on_row : callable, optional
+        Called with the name of each method before it runs.
+    **options
+        ``time_limit``, ``gap`` and the like, handed to every method that has them.
+
+    Raises
+    ------
+    BoundViolationError
+        A bound lies above a feasible objective: a bug in whoever proved it.
+    """
+    chosen, skipped = _choose(problem, methods)
+    known = {option for name in all_methods() for option in find_method(name).options}
+    for option in options:
+        if option not in known:
+            raise InputError(f"{option}: no method has this option; there are {', '.join(sorted(known))}")
+    solutions: dict[str, Solution] = {}
+    for name in chosen:
+        if on_row:
+            on_row(name)
+        accepted = find_method(name).options
+        try:
+            solution = solve(problem, name, seed=seed, **{k: v for k, v in options.items() if k in accepted})
+        except CbsOptError as error:
+            if methods is not None or isinstance(error, BoundViolationError):
+                raise
+            skipped[name] = f"failed: {error}"
+            continue
+        if solution.termination_condition is TerminationCondition.INTERRUPTED:
+            raise KeyboardInterrupt
+        solutions[name] = solution
+    joint = [s.bound for s in solutions.values() if s.bound > -math.inf]
+    bound = max([_without_branching(problem) if not joint else trivial_bound(problem), *joint])
+    rows = [_row(problem, name, s.mask, bound, seed, s) for name, s in solutions.items()]
+    for name, mask in (masks or {}).items():
+        checked = as_mask(mask, f"mask {name}", problem.n)
+        if not problem.Z.contains(checked):
+            raise PatternError(f"mask {name}: keeps {int(checked.sum())} weights and is outside the pattern "
+                               f"({problem.Z}); compare it at its own sparsity")
+        rows.append(_row(problem, name, checked, bound, seed, None))
+    return Comparison(
+        problem=problem.name,
+        pattern=str(problem.Z),
+        bound=bound,
+        rows=tuple(rows),
+        solutions=solutions,
+        skipped=skipped,
+        environment=environment(),
+    )
+
+
+def _without_branching(problem: PruningProblem) -> float:
+    """The bound for a comparison in which no method proves one."""
+    try:
+        return max(trivial_bound(problem), lower_bound(problem).value)
+    except TooLargeError:
+        return trivial_bound(problem)
+
+
+def trivial_bound(problem: PruningProblem) -> float:
+    """f at the unconstrained minimizer: the bound that costs nothing (f(w̄) where g = 0)."""
+    if problem.g is None:
+        return problem.offset
+    minimizer = problem.minimizer()
+    return problem.objective(minimizer) - problem.n * problem.round_off(minimizer)
+
+
+def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    if names is not None:
+        for name in names:
+            find_method(name).check(problem)
+        return list(dict.fromkeys(names)), {}
+    specs, skipped = usual_methods()
+    chosen: list[str] = []
+    for spec in specs:
+        reason = spec.why_not(problem)
+        if reason:
+            skipped[spec.name] = reason
+        else:
+            chosen.append(spec.name)
+    return chosen, skipped
+
+
+def _row(problem: PruningProblem, name: str, mask: Mask, bound: float, seed: int, solution: Solution | None) -> Row:
+    weights = obs_update(problem, mask)
+    as_trained = np.where(mask, problem.w_bar, 0.0)
+    objective, selection = problem.objective(weights), problem.objective(as_trained)
+    gap = relative_gap(objective, bound, problem.round_off(weights))
+    recovered = (selection - objective) / abs(selection) if selection != 0 else 0.0
+    return Row(
+        problem=problem.name,
+        method=name,
+        n=problem.n,
+        pruned=int(problem.n - mask.sum()),
+        selection_objective=selection,
+        objective=objective,
+        bound=bound,
+        gap=gap,
+        recovered=recovered,
+        proven=solution is not None and solution.solution_status == "optimal",
+        solution_status=str(solution.solution_status) if solution else "feasible",
+        termination_condition=str(solution.termination_condition) if solution else "given",
+        seconds=solution.seconds if solution else math.nan,
+        nodes=solution.nodes if solution else 0,
+        seed=seed,
+        notes=solution.notes if solution else (),
+    )

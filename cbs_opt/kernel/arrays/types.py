@@ -1,0 +1,31 @@
+"""What arrays are called here and how they are held: read-only, float64; and rounding to the safe side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+Matrix = NDArray[np.float64]
+
+Mask = NDArray[np.bool_]
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def rounded_up(value: float) -> float:
+    """``value`` > 0 rounded up to three digits: what a message tells the user to type suffices as it is printed."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    up = float(f"{math.ceil(value / unit) * unit:.3g}")
+    return up if up >= value else float(f"{up + unit:.3g}")
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view of ``array`` (no copy)."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,349 @@
+"""Block files: one pruning problem in a ``.npz``, no pickle.
+
+====================  ==========================================================================
+``w``                 (n,) trained weights
+one of ``H``          (n, n) curvature, as it is
+``G`` + ``damping``   (m, n) per-sample gradients, H = GᵀG/m + λI
+``X`` + ``damping``   (m, n) layer inputs, H = XᵀX/m + λI
+``curvature``         name of a curvature file in the same folder, ``….curvature.npz``, that holds one of the above
+``rows``              optional, with ``H`` or a curvature file that holds one: w is that many rows one after the
+                      other, each with the curvature H of order n/rows, and none across rows
+``g``, ``offset``     optional: (n,) first-order term; f(w̄)
+``name``              optional text; control characters become spaces
+====================  ==========================================================================
+
+Other arrays are left alone. The pattern is not part of a block: it is what is asked of it.
+
+A curvature file stores once what many blocks share, as the rows of a layer share the Gram matrix of its inputs. It is
+read once for all of them, and is no block itself: a folder of blocks leaves it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from cbs_opt.errors import BlockFileError, CbsOptError
+from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature
+from cbs_opt.kernel.files import read_arrays, write_whole
+from cbs_opt.kernel.problem import PruningProblem
+
+SOURCES = ("H", "G", "X", "curvature")
+FIELDS = ("w", *SOURCES, "damping", "rows", "g", "offset", "name")
+
+CURVATURE_SUFFIX = ".curvature.npz"
+"""Ends the name of every curvature file."""
+
+MOST_BYTES = 2**29
+"""Curvature files up to this size together stay in memory for the next blocks that name them; the last one always."""
+
+AT_ONCE = 2**24
+"""Files up to this size are read in one piece, and all that is said of them is said of these bytes."""
+
+
+def load_block(path: str | os.PathLike[str], content: str | None = None) -> PruningProblem:
+    """Read a block file.
+
+    Parameters
+    ----------
+    content : str, optional
+        What ``content_of`` said of the file: if it has changed, it is not read.
+
+    Raises
+    ------
+    BlockFileError
+        Naming the file, the field and the offending entry.
+    """
+    file = Path(path)
+    with _opened(file) as stream:
+        if content is not None and _content(stream, file) != content:
+            raise BlockFileError(f"{file}: is not what its manifest says, or not what it was when the batch began; "
+                                 "extract the blocks again, or run the batch again")
+        arrays = _arrays(stream, file, FIELDS)
+    try:
+        return _problem(arrays, file)
+    except BlockFileError as error:
+        raise BlockFileError(f"{file}: {error}") from None
+    except CbsOptError as error:
+        # The class tells what kind of trouble it is, the sentence gains the file.
+        error.args = (f"{file}: {error}", *error.args[1:])
+        raise
+
+
+def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files meant by ``paths``: a folder stands for the .npz files in it, curvature files left out."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(file for file in path.glob("*.npz") if not file.name.endswith(CURVATURE_SUFFIX))
+        if not inside:
+            raise BlockFileError(f"{path}: the folder holds no .npz files; name block files, or a folder of them")
+        files += inside
+    return list(dict.fromkeys(files))
+
+
+def save_block(
+    problem: PruningProblem, path: str | os.PathLike[str], *, curvature: str | os.PathLike[str] | None = None
+) -> None:
+    """Write a block file; the factor of a factored curvature is saved as gradients G = √m·A.
+
+    Parameters
+    ----------
+    curvature : path, optional
+        A file in the same folder that ``save_curvature`` wrote with the problem's curvature, to be named in the block
+        instead of storing the curvature in it.
+    """
+    arrays: dict[str, Any] = {"w": problem.w_bar}
+    if curvature is None:
+        arrays |= _sources(problem.curvature)
+    else:
+        arrays["curvature"] = _curvature_file(Path(path), Path(curvature).name).name
+    if isinstance(problem.curvature, RowsCurvature):
+        arrays["rows"] = problem.curvature.rows
+    if problem.g is not None:
+        arrays["g"] = problem.g
+    if problem.offset:
+        arrays["offset"] = problem.offset
+    if problem.name:
+        arrays["name"] = problem.name
+    write_whole(path, lambda stream: np.savez(stream, **arrays))
+
+
+def save_curvature(curvature: Curvature, path: str | os.PathLike[str]) -> None:
+    """Write a curvature file; of the rows of a layer the H that they share."""
+    if not str(path).endswith(CURVATURE_SUFFIX):
+        raise BlockFileError(f"{path}: no name for a curvature file; let it end in {CURVATURE_SUFFIX}")
+    arrays = _sources(curvature)
+    write_whole(path, lambda stream: np.savez(stream, **arrays))
+
+
+def _sources(curvature: Curvature) -> dict[str, Any]:
+    if isinstance(curvature, FactorCurvature):
+        return {"G": curvature.A * np.sqrt(len(curvature.A)), "damping": curvature.damping}
+    return {"H": curvature.H if isinstance(curvature, RowsCurvature) else curvature.dense()}
+
+
+def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) -> dict[str, Any]:
+    """The arrays of an npz archive that are called ``fields`` (all of them by default), never unpickled.
+
+    Raises
+    ------
+    BlockFileError
+        Naming the file and what to do.
+    """
+    file = Path(path)
+    with _opened(file) as stream:
+        return _arrays(stream, file, fields)
+
+
+def content_of(path: str | os.PathLike[str]) -> str:
+    """What a block is told apart by: the SHA-256, in hex, of its file, and of the curvature file it names.
+
+    One that is no readable block has its content, too.
+
+    Raises
+    ------
+    BlockFileError
+        There is no such file, or it cannot be opened.
+    """
+    return identify(path)[0]
+
+
+def identify(path: str | os.PathLike[str]) -> tuple[str, int | None]:
+    """``content_of`` a block, and how many weights it has by the archive's table of contents.
+
+    The number is a guess, None where it cannot be told: nothing is read as a block here.
+    """
+    file = Path(path)
+    with _opened(file) as stream:
+        content = _content(stream, file)
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return content, max(1, (archive.getinfo("w.npy").file_size - 128) // 8)
+        except Exception:  # damaged bytes raise a dozen kinds; the reason is found when the block's turn comes
+            return content, None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """A file for reading, as long as it is no larger than ``AT_ONCE`` a copy of it in memory."""
+    try:
+        with file.open("rb") as stream:
+            small = os.fstat(stream.fileno()).st_size <= AT_ONCE
+            yield io.BytesIO(stream.read()) if small else stream
+    except FileNotFoundError:
+        raise BlockFileError(f"{file}: no such file") from None
+    except IsADirectoryError:
+        raise BlockFileError(f"{file}: is a folder; name a file in it") from None
+    except OSError as error:
+        raise BlockFileError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
+def _arrays(stream: IO[bytes], file: Path, fields: Sequence[str] | None) -> dict[str, Any]:
+    try:
+        if not zipfile.is_zipfile(stream):
+            raise BlockFileError(f"{file}: not an npz archive, or cut short; write it again with numpy.savez")
+        return read_arrays(stream, fields)
+    except BlockFileError:
+        raise
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise BlockFileError(f"{file}: holds pickled objects, which are never loaded; save plain arrays") from None
+        raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
+    except MemoryError as error:
+        raise BlockFileError(f"{file}: does not fit into memory ({error})") from error
+    except Exception as error:  # zipfile, zlib and numpy.lib.format raise a dozen kinds on damaged bytes
+        raise BlockFileError(f"{file}: cannot be read ({error}); write it again") from None
+
+
+def _content(stream: IO[bytes], file: Path) -> str:
+    """``content_of`` the file whose bytes ``stream`` has; leaves the stream at its start."""
+    stream.seek(0)
+    own = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
+    named = _named_curvature(stream)
+    stream.seek(0)
+    if named is None:
+        return own.hexdigest()
+    try:
+        shared = _digest(*_identity(_curvature_file(file, named)))
+    except (BlockFileError, OSError):
+        shared = b"missing"
+    return hashlib.sha256(own.digest() + shared).hexdigest()
+
+
+def _problem(arrays: dict[str, Any], file: Path) -> PruningProblem:
+    if "w" not in arrays:
+        raise BlockFileError("w: is missing; a block needs the trained weights")
+    name = _printable(str(arrays["name"]) if "name" in arrays else file.stem)
+    offset = _scalar(arrays["offset"], "offset") if "offset" in arrays else 0.0
+    curvature = _curvature(arrays, file)
+    if "rows" in arrays:
+        if not isinstance(curvature, DenseCurvature):
+            raise BlockFileError("rows: is given, but the curvature is no matrix H; rows share an H of order n/rows")
+        rows = _scalar(arrays["rows"], "rows")
+        if not rows.is_integer():
+            raise BlockFileError(f"rows: is {rows}; a whole number of rows is needed")
+        curvature = RowsCurvature(curvature, int(rows))
+    return PruningProblem(arrays["w"], curvature, g=arrays.get("g"), offset=offset, name=name)
+
+
+def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
+    """The curvature in the arrays of a block or of a curvature file."""
+    sources = [field for field in SOURCES if field in arrays]
+    if len(sources) != 1:
+        found = " and ".join(sources) if sources else "none of them"
+        raise BlockFileError(f"a block needs exactly one of {', '.join(SOURCES[:-1])} and curvature; it has {found}")
+    (source,) = sources
+    if source == "curvature":
+        return _CACHE.get(_curvature_file(file, str(arrays["curvature"])))
+    if source == "H":
+        return DenseCurvature(arrays["H"])
+    if "damping" not in arrays:
+        raise BlockFileError(f"damping: is missing; {source} needs it (0 for none)")
+    damping, rows = _scalar(arrays["damping"], "damping"), arrays[source]
+    nothing = np.zeros(np.atleast_2d(rows).shape[1])
+    if source == "G":
+        return PruningProblem.from_gradients(nothing, rows, damping=damping).curvature
+    return PruningProblem.from_activations(nothing, rows, damping=damping).curvature
+
+
+# ---------------------------------------------------------------- curvature files
+
+Identity = tuple[str, int, int, int]
+"""Path, inode, time of the last change in nanoseconds, size: a file that has these anew is read anew."""
+
+
+class _CurvatureCache:
+    """The curvatures of the last files that blocks named, up to ``MOST_BYTES`` together and at least one."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Identity, Curvature] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: Path) -> Curvature:
+        with self._lock:
+            identity = _identity(file)
+            if identity not in self._held:
+                while self._held and sum(size for *_, size in self._held) + identity[-1] > MOST_BYTES:
+                    self._held.popitem(last=False)
+                self._held[identity] = self._read(file)
+            self._held.move_to_end(identity)
+            return self._held[identity]
+
+    @staticmethod
+    def _read(file: Path) -> Curvature:
+        try:
+            arrays = read_npz(file, (*SOURCES[:-1], "damping"))
+            return _curvature(arrays, file)
+        except CbsOptError as error:
+            said = str(error).removeprefix(f"{file}: ")
+            error.args = (f"curvature: {file.name}: {said}", *error.args[1:])
+            raise
+
+
+_CACHE = _CurvatureCache()
+
+
+def _curvature_file(block: Path, name: str) -> Path:
+    """The curvature file that a block names."""
+    if not name.endswith(CURVATURE_SUFFIX) or set(name) & set("/\\:\0"):
+        raise BlockFileError(f"curvature: is {_printable(name)!r}; give the bare name of a file …{CURVATURE_SUFFIX} in "
+                             "the block's folder")
+    file = block.parent / name
+    try:
+        there = file.is_file()
+    except OSError:  # a name that no file can have
+        there = False
+    if not there:
+        raise BlockFileError(f"curvature: {_printable(name)} is missing in {block.parent}; copy it there, beside the "
+                             "block")
+    return file
+
+
+def _identity(file: Path) -> Identity:
+    stat = file.stat()
+    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: str, *identity: int) -> bytes:
+    """The SHA-256 of a file; ``identity`` tells its versions apart."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _named_curvature(stream: IO[bytes]) -> str | None:
+    """The curvature file named in a block; None where there is none, or where it cannot be told."""
+    if isinstance(stream, io.BytesIO) and b"curvature.npy" not in stream.getvalue():
+        return None
+    try:
+        stream.seek(0)
+        named = read_arrays(stream, ("curvature",)).get("curvature")
+        return None if named is None else str(named)
+    except Exception:  # damaged bytes raise a dozen kinds; the bytes themselves are counted already
+        return None
+
+
+def _printable(name: str) -> str:
+    """``name`` with spaces for control characters: a block's name must not move the cursor of a terminal."""
+    return "".join(character if character.isprintable() else " " for character in name)
+
+
+def _scalar(value: Any, field: str) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise BlockFileError(f"{field}: has shape {array.shape} and dtype {array.dtype}; one number is needed")
+    return float(array.reshape(()))

@@ -1,0 +1,77 @@
+"""What every curvature offers, whatever it is stored as."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from cbs_opt.errors import TooLargeError
+from cbs_opt.kernel.arrays.types import Matrix, Vector
+
+MAX_DENSE = 20_000
+"""Largest n for which an n × n float64 matrix (3.2 GB) is formed on request."""
+
+
+class Curvature(ABC):
+    """A symmetric positive definite H of order n, damping λ already included.
+
+    Laws, whatever the storage: ``matvec(v)`` equals ``dense() @ v``, ``quadratic(v)`` equals
+    ``v @ dense() @ v`` and ``diagonal()`` the diagonal of ``dense()``, up to round-off.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Number of weights."""
+
+    @property
+    @abstractmethod
+    def damping(self) -> float:
+        """The λ that was added to the diagonal, in the units of H (0: none)."""
+
+    @abstractmethod
+    def matvec(self, v: Vector) -> Vector:
+        """H v for ``v`` of shape (n,)."""
+
+    @abstractmethod
+    def quadratic(self, v: Vector) -> float:
+        """vᵀH v (no ½), for ``v`` of shape (n,)."""
+
+    @abstractmethod
+    def diagonal(self) -> Vector:
+        """diag(H), shape (n,)."""
+
+    @abstractmethod
+    def inverse_diagonal(self) -> Vector:
+        """diag(H⁻¹), shape (n,)."""
+
+    @abstractmethod
+    def solve(self, v: Vector) -> Vector:
+        """H⁻¹ v for ``v`` of shape (n,)."""
+
+    @abstractmethod
+    def _form_dense(self) -> Matrix:
+        """H as an (n, n) array."""
+
+    def dense(self) -> Matrix:
+        """H as an (n, n) array, read-only where it is stored so.
+
+        Raises
+        ------
+        TooLargeError
+            Beyond ``MAX_DENSE`` weights.
+        """
+        if self.n > MAX_DENSE:
+            gigabytes = 8e-9 * self.n * self.n
+            raise TooLargeError(
+                f"the dense {self.n} × {self.n} curvature would take {gigabytes:,.0f} GB; "
+                "cut the network into smaller blocks or use a method that works on the factor"
+            )
+        return self._form_dense()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was altered when the curvature was taken in (empty: nothing)."""
+        return ()

@@ -1,0 +1,140 @@
+"""H as a full matrix."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, eigvalsh, lapack
+
+from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector, frozen, rounded_up
+from cbs_opt.kernel.arrays.validate import as_array, as_nonnegative
+from cbs_opt.kernel.curvature.base import Curvature
+
+ASYMMETRY_TOLERANCE = 1e-8
+"""Largest |H_ij − H_ji| / √(H_ii H_jj) that is round-off; it is averaged away and noted."""
+
+
+class DenseCurvature(Curvature):
+    """H = ``H`` + ``damping``·I, stored in full.
+
+    Parameters
+    ----------
+    H : array, shape (n, n)
+        Symmetric; the Hessian, a Gauss-Newton matrix, a Gram matrix XᵀX/m, …
+    damping : float
+        λ ≥ 0, added to the diagonal, in the units of H.
+
+    Raises
+    ------
+    InputError
+        NaN or infinity, wrong shape, or not symmetric (names the entry).
+    NotPositiveDefiniteError
+        H + λI has no Cholesky factor with the margin float64 needs; names a λ that would do.
+    """
+
+    kind = "dense"
+
+    def __init__(self, H: Any, damping: float = 0.0) -> None:
+        matrix = as_array(H, "H", 2)
+        if matrix.shape[0] != matrix.shape[1]:
+            raise InputError(f"H: has shape {matrix.shape}; a square matrix is needed")
+        self._damping = as_nonnegative(damping, "damping")
+        matrix, self._notes = _symmetric(matrix)
+        if self._damping > 0:
+            matrix = matrix + self._damping * np.eye(len(matrix))
+        require_positive_definite(matrix, self._damping)
+        self._H = frozen(matrix)
+
+    @property
+    def n(self) -> int:
+        return len(self._H)
+
+    @property
+    def damping(self) -> float:
+        return self._damping
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes
+
+    def matvec(self, v: Vector) -> Vector:
+        return self._H @ v
+
+    def quadratic(self, v: Vector) -> float:
+        return float(v @ (self._H @ v))
+
+    def diagonal(self) -> Vector:
+        return self._H.diagonal().copy()
+
+    def inverse_diagonal(self) -> Vector:
+        inverse, info = lapack.dpotri(self._cholesky[0], lower=1)
+        assert info == 0, "the Cholesky factor of a positive definite matrix is regular"
+        return inverse.diagonal().copy()
+
+    def solve(self, v: Vector) -> Vector:
+        return cho_solve(self._cholesky, v)
+
+    def _form_dense(self) -> Matrix:
+        return self._H
+
+    @cached_property
+    def _cholesky(self) -> tuple[Matrix, bool]:
+        return cho_factor(self._H, lower=True)
+
+
+def _symmetric(matrix: Matrix) -> tuple[Matrix, tuple[str, ...]]:
+    """The matrix itself when exactly symmetric, else its symmetric part with a note."""
+    difference = np.abs(matrix - matrix.T)
+    if not difference.any():
+        return matrix, ()
+    scale = np.sqrt(np.abs(matrix.diagonal()))
+    allowed = ASYMMETRY_TOLERANCE * np.outer(scale, scale)
+    i, j = np.unravel_index(int(np.argmax(difference - allowed)), matrix.shape)
+    if difference[i, j] > allowed[i, j]:
+        raise InputError(
+            f"H: not symmetric, H[{i},{j}] = {matrix[i, j]:.6g} but H[{j},{i}] = {matrix[j, i]:.6g}; "
+            "give (H + Hᵀ)/2 if that is what is meant"
+        )
+    note = f"H symmetrised: entries differed by at most {difference.max():.3g}"
+    return (matrix + matrix.T) / 2, (note,)
+
+
+def require_positive_definite(matrix: Matrix, damping: float, terms: int = 0) -> None:
+    """Cholesky of H, scaled to unit diagonal and lowered by its own round-off, must exist.
+
+    A Cholesky factorization that succeeds on A − cI, with c a small multiple of n·eps for unit diagonal,
+    proves A positive definite in spite of rounding (S. M. Rump, Verification of positive definiteness,
+    BIT Numerical Mathematics 46, 2006).
+
+    Parameters
+    ----------
+    damping : float
+        What the diagonal already contains; the damping named in the error includes it.
+    terms : int
+        How many products were summed for each entry, where the matrix was formed from a factor.
+    """
+    n = len(matrix)
+    units = n + 1 + terms
+    diagonal = matrix.diagonal()
+    i = int(np.argmin(diagonal))
+    if diagonal[i] > 0:
+        scale = 1.0 / np.sqrt(diagonal)
+        scaled = matrix * scale * scale[:, None]
+        scaled[np.diag_indices(n)] = 1.0 - 2.0 * units * EPS
+        try:
+            cholesky(scaled, lower=True, overwrite_a=True, check_finite=False)
+            return
+        except LinAlgError:
+            pass
+    smallest = float(eigvalsh(matrix, subset_by_index=[0, 0])[0])
+    largest = float(np.abs(matrix).sum(axis=1).max())
+    needed = max(-smallest, 0.0) + max(1e-8 * float(np.abs(diagonal).mean()), 8.0 * units * EPS * largest)
+    needed = rounded_up(damping + needed) if needed > 0 else 1.0
+    what = f"H[{i},{i}] = {diagonal[i]:.6g}" if diagonal[i] <= 0 else f"its smallest eigenvalue is {smallest:.3g}"
+    with_damping = f" with the damping {damping:.6g}" if damping > 0 else ""
+    raise NotPositiveDefiniteError(
+        f"H: not positive definite{with_damping}, {what}; give H + λI with a damping λ of at least {needed:.3g}", needed
+    )

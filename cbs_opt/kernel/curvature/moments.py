@@ -1,0 +1,24 @@
+"""Second moments of samples as curvature: GᵀG/m or XᵀX/m, and the damping on top."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.curvature.base import Curvature
+from cbs_opt.kernel.curvature.dense import DenseCurvature
+from cbs_opt.kernel.curvature.factor import FactorCurvature, resolve_damping
+
+
+def _second_moment(rows: Matrix, field: str, damping: float | None, dampening_frac: float | None) -> Curvature:
+    m, n = rows.shape
+    mean_diagonal = float(np.einsum("ij,ij->", rows, rows)) / (m * n)
+    lam = resolve_damping(damping, dampening_frac, mean_diagonal)
+    if m < n and lam == 0:
+        raise InputError(f"damping: is 0, but {m} samples cannot determine {n} weights ({field}ᵀ{field} is singular); "
+                         "add damping")
+    if m < n:
+        return FactorCurvature(rows / np.sqrt(m), lam)
+    gram = rows.T @ rows / m
+    return DenseCurvature((gram + gram.T) / 2, lam)

@@ -1,0 +1,150 @@
+"""What a method declares about itself, and the table of all methods."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from cbs_opt.errors import (
+    MethodError,
+    TooLargeError,
+    UnavailableMethodError,
+    UnsupportedError,
+)
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.patterns import Cardinality, Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
+
+
+class Objective(StrEnum):
+    """Which problem a method is about."""
+
+    JOINT = "joint"
+    """CBS: mask and weights together."""
+
+    SELECTION = "selection"
+    """CBS-S: the mask, with the kept weights as trained."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method: a file that ends in one of these, listed in ``cbs_opt.solvers``.
+
+    Parameters
+    ----------
+    name : str
+        What users type.
+    run : callable
+        ``run(problem, *, option=default, …) -> Outcome``. Its keyword arguments are the method's options.
+    summary : str
+        One line for ``cbs-opt methods``.
+    exact : bool
+        Proves its answer, given time.
+    objective : Objective
+    reference : str
+        Where the method comes from.
+    patterns : tuple of Pattern classes
+        The patterns it handles.
+    requires : tuple of str
+        Import names of packages beyond numpy and scipy.
+    max_n : int or None
+        Most weights it accepts.
+    usual : bool
+        Whether a comparison that names no methods runs it; False for methods made for layers and networks.
+    prepare : callable, optional
+        Compiles or loads what the first run needs, so that no solve is charged for it.
+    """
+
+    name: str
+    run: Callable[..., Outcome]
+    summary: str
+    exact: bool
+    objective: Objective
+    reference: str
+    patterns: tuple[type[Pattern], ...] = (Cardinality,)
+    requires: tuple[str, ...] = ()
+    max_n: int | None = None
+    usual: bool = True
+    prepare: Callable[[], None] | None = None
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Options and their defaults, from the signature of ``run``."""
+        return dict(_options(self.run))
+
+    def unavailable_because(self) -> str | None:
+        """Why the method cannot run here, or None when it can."""
+        missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
+        return f"needs the package {', '.join(missing)}" if missing else None
+
+    def check(self, problem: PruningProblem) -> None:
+        """Raise a clear error unless the method can take ``problem``, here and now."""
+        reason = self.unavailable_because()
+        if reason:
+            raise UnavailableMethodError(f"method {self.name}: {reason}; install it, or see `cbs-opt methods`")
+        if not isinstance(problem.Z, self.patterns):
+            handled = ", ".join(pattern.__name__ for pattern in self.patterns)
+            raise UnsupportedError(
+                f"method {self.name}: cannot take the pattern {type(problem.Z).__name__}; it takes {handled}"
+            )
+        if self.max_n is not None and problem.n > self.max_n:
+            raise TooLargeError(
+                f"method {self.name}: takes at most {self.max_n} weights, but {problem.name or 'the problem'} has "
+                f"{problem.n}; cut it into smaller blocks or use a heuristic with `lower_bound`"
+            )
+
+    def why_not(self, problem: PruningProblem) -> str | None:
+        """Why the method cannot take ``problem``, or None when it can."""
+        try:
+            self.check(problem)
+        except (MethodError, TooLargeError) as error:
+            return str(error)
+        return None
+
+    def check_options(self, names: Mapping[str, object]) -> None:
+        """Raise unless every option is one of this method's."""
+        for name in names:
+            if name not in self.options:
+                has = ", ".join(self.options) or "none"
+                raise UnsupportedError(f"method {self.name}: has no option {name}; it has {has}")
+
+
+@lru_cache(maxsize=256)  # a signature is looked at for every solve, and takes as long as a small block's bound
+def _options(run: Callable[..., Outcome]) -> dict[str, object]:
+    parameters = list(inspect.signature(run).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def index_methods(specs: tuple[MethodSpec, ...]) -> dict[str, MethodSpec]:
+    """Specs by name; a name taken twice is a mistake of ours."""
+    table = {spec.name: spec for spec in specs}
+    if len(table) != len(specs):
+        raise MethodError("two methods share a name")
+    return table
+
+
+@dataclass(frozen=True)
+class FactorMethodSpec(MethodSpec):
+    """A method for H = AᵀA + λI, or blocks of such: what it needs is that H is never formed."""
+
+    blocks: bool = False
+
+    def check(self, problem: PruningProblem) -> None:
+        super().check(problem)
+        if not _factored(problem.curvature, self.blocks):
+            takes = "a factor AᵀA + λI" + (", or a block-diagonal curvature" if self.blocks else "")
+            raise UnsupportedError(
+                f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {takes} "
+                "(PruningProblem.from_gradients keeps one where there are more weights than samples)"
+            )
+
+
+def _factored(curvature: Curvature, blocks: bool) -> bool:
+    if isinstance(curvature, FactorCurvature):
+        return True
+    return blocks and isinstance(curvature, (BlockDiagonalCurvature, DiagonalCurvature))

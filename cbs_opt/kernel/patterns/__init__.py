@@ -1,0 +1,7 @@
+"""Patterns Z: which supports are allowed, each with its linear oracle."""
+
+from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.cardinality import Cardinality, prune_count
+from cbs_opt.kernel.patterns.quotas import Quotas
+
+__all__ = ["Cardinality", "Pattern", "Quotas", "prune_count"]

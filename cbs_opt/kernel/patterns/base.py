@@ -1,0 +1,73 @@
+"""The interface of a pattern Z ⊆ {0,1}ⁿ (z_i = 1 keeps weight i, z_i = 0 prunes it)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbs_opt.kernel.arrays.types import Mask, Vector
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+
+class Pattern(ABC):
+    """A set Z of allowed masks. Heuristics, bounds and screening are written against ``argmax``.
+
+    Laws every pattern obeys:
+
+    - ``contains(argmax(s))`` for every score vector s ≥ 0, and no mask in Z scores more;
+    - Z is monotone in the free weights: pruning one more free weight never leaves Z;
+    - ``flip_values(s, argmax(s))[i]`` is the best score of any mask in Z that differs from
+      ``argmax(s)`` in coordinate i, or more (an over-estimate is a weaker bound, never a wrong one);
+      −inf where there is no such mask.
+    """
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Number of weights."""
+
+    @property
+    @abstractmethod
+    def free(self) -> Mask:
+        """Weights neither forced nor forbidden, shape (n,)."""
+
+    @abstractmethod
+    def contains(self, z: Mask) -> bool:
+        """Whether the mask ``z``, shape (n,), is allowed."""
+
+    @abstractmethod
+    def argmax(self, scores: Vector) -> Mask:
+        """A mask in Z with the largest Σ z_i s_i, for scores s ≥ 0 of shape (n,); ties keep the lower index."""
+
+    @abstractmethod
+    def flip_values(self, scores: Vector, z: Mask) -> Vector:
+        """For each i, the largest Σ z'_j s_j over z' in Z with z'_i ≠ z_i, where ``z = argmax(scores)``."""
+
+    def prunable(self, z: Mask) -> Mask:
+        """Which kept weights of ``z`` can go without shrinking the largest mask of Z inside z; none once z is in Z."""
+        scores = z.astype(np.float64)
+        best = self.argmax(scores)
+        spared: Mask = ~best | (self.flip_values(scores, best) >= scores[best].sum())
+        return z & self.free & spared
+
+    @abstractmethod
+    def fixed(self, keep: Mask, prune: Mask) -> Pattern:
+        """The masks of Z that keep all of ``keep`` and prune all of ``prune``.
+
+        Raises
+        ------
+        PatternError
+            When there is none.
+        """
+
+    @abstractmethod
+    def constrain(self, model: ConcreteModel) -> None:
+        """Add the constraints of Z to a Pyomo model that has binaries ``model.z`` over the set ``model.I``."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The pattern in words."""

@@ -1,0 +1,239 @@
+"""The update in stacks: many supports at once, NumPy or torch, dense or factor form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.types import EPS, rounded_up
+
+COLUMN_CHUNK = 16_384
+"""Columns of a factor that are gathered at a time."""
+
+ROWS_BYTES = 2**27
+"""Most memory for the matrices H_SS of the rows that are solved at a time (one row may take more)."""
+
+
+def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
+    """The update of a stack of blocks with dense curvature.
+
+    Parameters
+    ----------
+    H : array or tensor, shape (*batch, n, n)
+        May be one matrix (n, n) shared by the whole batch: it is not copied.
+    w_bar, g : array or tensor, shape (*batch, n)
+        ``g`` may be left out (zero).
+    mask : boolean array or tensor, shape (*batch, n)
+
+    Returns
+    -------
+    array or tensor, shape (*batch, n)
+    """
+    xp = _namespace(H, w_bar, mask)
+    kept_first, valid, _ = _gather_order(xp, mask)
+    pruned_weights = xp.where(mask, xp.zeros_like(w_bar), w_bar)
+    rhs = (H @ pruned_weights[..., None])[..., 0]
+    if g is not None:
+        rhs = rhs - g
+    n = w_bar.shape[-1]
+    flat = xp.broadcast_to(H, (*w_bar.shape[:-1], n, n)).reshape(-1, n, n)
+    batch = _arange(xp, len(flat), H)[:, None, None]
+    H_SS = flat[batch, kept_first[:, :, None], kept_first[:, None, :]]
+    d_S = _solve_padded(xp, H_SS, _take(xp, rhs.reshape(-1, n), kept_first), valid)
+    return _scatter(xp, w_bar, mask, kept_first, d_S)
+
+
+def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
+    """The update of the rows of a layer, which share one curvature; rows of similar support are solved together.
+
+    Parameters
+    ----------
+    H : array or tensor, shape (d, d)
+    w_bar, g : array or tensor, shape (rows, d)
+        ``g`` may be left out (zero).
+    mask : boolean array or tensor, shape (rows, d)
+
+    Returns
+    -------
+    array or tensor, shape (rows, d)
+    """
+    xp = _namespace(H, w_bar, mask)
+    rhs = xp.where(mask, xp.zeros_like(w_bar), w_bar) @ H
+    if g is not None:
+        rhs = rhs - g
+    counts = mask.sum(-1)
+    sizes = np.asarray(counts if xp is np else counts.cpu())
+    order = np.argsort(-sizes, kind="stable")
+    w = xp.zeros_like(w_bar)
+    start = 0
+    while start < len(order) and sizes[order[start]] > 0:
+        together = max(1, ROWS_BYTES // (8 * int(sizes[order[start]]) ** 2))
+        rows = order[start : start + together]
+        start += together
+        if xp is not np:
+            rows = xp.as_tensor(rows, device=H.device)
+        kept_first, valid, _ = _gather_order(xp, mask[rows])
+        H_SS = H[kept_first[:, :, None], kept_first[:, None, :]]
+        d_S = _solve_padded(xp, H_SS, _take(xp, rhs[rows], kept_first), valid)
+        w[rows] = _scatter(xp, w_bar[rows], mask[rows], kept_first, d_S)
+    return w
+
+
+def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) -> Any:
+    """The update of a stack of blocks with curvature AᵀA + λI.
+
+    Parameters
+    ----------
+    A : array or tensor, shape (*batch, m, n)
+    damping : float
+        λ > 0, the same for all blocks.
+    w_bar, g, mask
+        As in ``update_dense``.
+
+    Notes
+    -----
+    Works with the m × m or the |S| × |S| matrix, whichever is smaller.
+    """
+    xp = _namespace(A, w_bar, mask)
+    if not damping > 0:
+        raise InputError(f"damping: is {damping}; the factor form AᵀA + λI needs λ > 0")
+    m, n = A.shape[-2:]
+    kept_first, valid, S = _gather_order(xp, mask)
+    zero = xp.zeros_like(w_bar)
+    image = (A @ xp.where(mask, zero, w_bar)[..., None])[..., 0]  # A_P w̄_P, shape (*batch, m)
+    flat = A.reshape(-1, m, n)
+    batch, rows = _arange(xp, len(flat), A)[:, None, None], _arange(xp, m, A)[None, :, None]
+    if m > S:
+        A_S = flat[batch, rows, kept_first[:, None, :]] * valid[:, None, :]
+        rhs = (image.reshape(-1, 1, m) @ A_S)[:, 0, :]
+        if g is not None:
+            rhs = rhs - _take(xp, g.reshape(-1, n), kept_first)
+        H_SS = _transposed(xp, A_S) @ A_S + damping * _eye(xp, S, A)
+        return _scatter(xp, w_bar, mask, kept_first, _solve_padded(xp, H_SS, rhs, valid))
+    K = damping * _eye(xp, m, A) + xp.zeros_like(flat[:, :1, :1])  # λI + A_S A_Sᵀ, (B, m, m)
+    for start in range(0, S, COLUMN_CHUNK):
+        chunk = slice(start, start + COLUMN_CHUNK)
+        A_S = flat[batch, rows, kept_first[:, None, chunk]] * valid[:, None, chunk]
+        K = K + A_S @ _transposed(xp, A_S)
+    g_S = zero if g is None else xp.where(mask, g, zero)
+    rhs = damping * image + (A @ g_S[..., None])[..., 0]
+    u = _solve_samples(xp, K, rhs.reshape(-1, m), damping).reshape(image.shape)
+    d = ((u[..., None, :] @ A)[..., 0, :] - g_S) / damping
+    return xp.where(mask, w_bar + d, zero)
+
+
+def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:
+    """u (B, m) with (λI + A_S A_Sᵀ) u = rhs, for K = λI + A_S A_Sᵀ of shape (B, m, m)."""
+    try:
+        return _cholesky_solve(xp, K, rhs)
+    except NotPositiveDefiniteError:
+        needed = rounded_up(8 * K.shape[-1] * EPS * float(xp.diagonal(K, 0, -2, -1).sum(-1).max()))
+        raise NotPositiveDefiniteError(
+            f"damping: {damping:.3g} is lost in the round-off of AAᵀ; use at least {needed:.3g}", needed
+        ) from None
+
+
+def _solve_padded(xp: Any, H_SS: Any, rhs: Any, valid: Any) -> Any:
+    """H_SS d = rhs on the valid entries of each padded support, zero on the padding; (B, S)."""
+    if H_SS.shape[-1] == 0:
+        return rhs
+    both = valid[:, :, None] & valid[:, None, :]
+    diagonal = xp.diagonal(H_SS, 0, -2, -1)
+    padding = xp.where(valid, xp.zeros_like(diagonal), xp.ones_like(diagonal))
+    scale = xp.where(valid, diagonal, xp.ones_like(diagonal))
+    if not bool((scale > 0).all()):
+        raise _singular(xp, H_SS, both)
+    scale = 1.0 / xp.sqrt(scale)
+    # Unit diagonal: the factorization does not depend on the units of single weights.
+    M = xp.where(both, H_SS * scale[:, :, None] * scale[:, None, :], xp.zeros_like(H_SS))
+    M = M + padding[:, :, None] * _eye(xp, H_SS.shape[-1], H_SS)
+    try:
+        d = _cholesky_solve(xp, M, xp.where(valid, rhs * scale, xp.zeros_like(rhs)))
+    except NotPositiveDefiniteError:
+        raise _singular(xp, H_SS, both) from None
+    return d * scale
+
+
+def _cholesky_solve(xp: Any, M: Any, rhs: Any) -> Any:
+    """M⁻¹ rhs for a stack M (B, k, k) of positive definite matrices, rhs (B, k)."""
+    if xp is np:
+        from scipy.linalg import cho_solve
+
+        try:
+            factor = np.linalg.cholesky(M)
+        except np.linalg.LinAlgError:
+            raise NotPositiveDefiniteError("not positive definite", 0.0) from None
+        return cho_solve((factor, True), rhs[..., None], check_finite=False)[..., 0]
+    factor, info = xp.linalg.cholesky_ex(M)
+    if bool((info > 0).any()):
+        raise NotPositiveDefiniteError("not positive definite", 0.0)
+    return xp.cholesky_solve(rhs[..., None], factor)[..., 0]
+
+
+def _singular(xp: Any, H_SS: Any, both: Any) -> NotPositiveDefiniteError:
+    """The error that names the first block that cannot be solved, and a damping that would do."""
+    for i in range(len(H_SS)):
+        block = np.asarray(xp.where(both[i], H_SS[i], xp.zeros_like(H_SS[i])).tolist())
+        spectrum = np.linalg.eigvalsh(block)
+        floor = 8 * len(block) * EPS * max(abs(spectrum[0]), abs(spectrum[-1]))
+        if spectrum[0] <= floor:
+            needed = max(-float(spectrum[0]), 0.0) + max(float(floor), 1e-8 * float(np.trace(block)) / len(block))
+            needed = rounded_up(needed) if needed > 0 else 1.0
+            where = f" of block {i}" if len(H_SS) > 1 else ""
+            return NotPositiveDefiniteError(
+                f"H: the curvature of the kept weights{where} is not positive definite, smallest eigenvalue "
+                f"{spectrum[0]:.3g}; add damping of at least {needed:.3g}",
+                needed,
+            )
+    return NotPositiveDefiniteError("H: the curvature of the kept weights is not positive definite; add damping", 1.0)
+
+
+def _namespace(*arrays: Any) -> Any:
+    """``numpy`` or ``torch``, whichever all of the arrays belong to."""
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        return np
+    import torch
+
+    if not all(isinstance(array, torch.Tensor) for array in arrays):
+        raise InputError("update: NumPy arrays and torch tensors are mixed; give all of one kind")
+    if any(array.dtype not in (torch.float64, torch.bool) for array in arrays):
+        raise InputError("update: a tensor is not float64; convert with .double(), the update is not done in less")
+    return torch
+
+
+def _gather_order(xp: Any, mask: Any) -> tuple[Any, Any, int]:
+    """Kept indices first (B, S) with S the largest support, which of them are kept, and S."""
+    flat = mask.reshape(-1, mask.shape[-1])
+    S = int(flat.sum(-1).max())
+    pruned = ~flat
+    order = np.argsort(pruned, axis=-1, kind="stable") if xp is np else pruned.long().argsort(dim=-1, stable=True)
+    kept_first = order[:, :S]
+    return kept_first, _take(xp, flat, kept_first), S
+
+
+def _scatter(xp: Any, w_bar: Any, mask: Any, kept_first: Any, d_S: Any) -> Any:
+    """w = w̄ + d on the kept weights, zero on the others; (*batch, n)."""
+    d = xp.zeros_like(w_bar).reshape(-1, w_bar.shape[-1])
+    if xp is np:
+        np.put_along_axis(d, kept_first, d_S, axis=-1)
+    else:
+        d = d.scatter(-1, kept_first, d_S)
+    return xp.where(mask, w_bar + d.reshape(w_bar.shape), xp.zeros_like(w_bar))
+
+
+def _take(xp: Any, values: Any, indices: Any) -> Any:
+    return np.take_along_axis(values, indices, axis=-1) if xp is np else values.gather(-1, indices)
+
+
+def _transposed(xp: Any, stack: Any) -> Any:
+    return xp.swapaxes(stack, -1, -2)
+
+
+def _arange(xp: Any, n: int, like: Any) -> Any:
+    return np.arange(n) if xp is np else xp.arange(n, device=like.device)
+
+
+def _eye(xp: Any, n: int, like: Any) -> Any:
+    return np.eye(n) if xp is np else xp.eye(n, dtype=like.dtype, device=like.device)

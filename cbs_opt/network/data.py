@@ -1,0 +1,134 @@
+"""Samples and labels that a network is pruned, tested and calibrated with."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+from cbs_opt.network.reference import NETWORKS
+from cbs_opt.network.reference.digits import digits_parts
+
+if TYPE_CHECKING:
+    pass
+
+Images = NDArray[np.float32]
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Labelled samples, ready to be fed to a network.
+
+    Parameters
+    ----------
+    train_x : float32 array, shape (m, ...)
+        Curvature is collected from these.
+    train_y : int64 array, shape (m,)
+    test_x, test_y
+        Accuracy is measured on these.
+    """
+
+    train_x: Images
+    train_y: Labels
+    test_x: Images
+    test_y: Labels
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            if y.ndim != 1 or len(x) != len(y) or not len(y):
+                raise InputError(f"{part}_y: has shape {y.shape} for {len(x)} samples; one label a sample is needed")
+            if not np.isfinite(x).all():
+                first = np.argwhere(~np.isfinite(x))[0]
+                raise InputError(f"{part}_x: entry {tuple(map(int, first))} is not finite; all entries must be")
+
+
+def digits_data() -> Data:
+    """The digits, training and test part."""
+    parts = digits_parts()
+    return Data(*parts["train"], *parts["test"])
+
+
+def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
+    """Samples from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
+
+    Images of an integer type are scaled as the named ``network`` wants them (colour images (m, height, width, 3)
+    become (m, 3, height, width)), to [0, 1] for any other network; images of a float type are taken as they are.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            names = [n for n in ("train_x", "train_y", "test_x", "test_y", "x", "y") if n in archive.files]
+            arrays = {name: archive[name] for name in names}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
+                         "arrays only; pickled objects are never loaded") from error
+    needed = ("x", "y", "x", "y") if {"x", "y"} <= set(arrays) else ("train_x", "train_y", "test_x", "test_y")
+    for name in needed:
+        if name not in arrays:
+            raise InputError(f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y")
+        kinds = "iu" if name.endswith("y") else "fiu"
+        if arrays[name].dtype.kind not in kinds:
+            raise InputError(f"{file}: {name} has dtype {arrays[name].dtype}; "
+                             f"{'integer labels' if kinds == 'iu' else 'numbers'} are needed")
+    scale = NETWORKS[network].scale if network in NETWORKS else lambda x: x / 255
+
+    def images(x: NDArray[Any]) -> Images:
+        floats = scale(x.astype(np.float32)) if x.dtype.kind in "iu" else x
+        return np.ascontiguousarray(floats, dtype=np.float32)
+
+    train_x, train_y, test_x, test_y = (arrays[name] for name in needed)
+    try:
+        return Data(images(train_x), train_y.astype(np.int64), images(test_x), test_y.astype(np.int64))
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> tuple[Any, Any]:
+    """Inputs and labels (None without) of a ``Data``, a pair (x, y) or inputs alone.
+
+    Raises
+    ------
+    InputError
+        Anything else; samples that are not finite (names the first); labels that are needed and missing, not as many
+        as inputs, or no whole numbers where they are ``classes``.
+    """
+    if isinstance(data, Data):
+        return data.train_x, data.train_y
+    x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    if not hasattr(x, "__array__") or not (y is None or hasattr(y, "__array__")):
+        raise InputError(f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone, or a "
+                         "cbs_opt.network.Data")
+    if needs_labels and y is None:
+        raise InputError("data: has no labels, but this curvature needs them; give (x, y), or use sequential or gram")
+    x = _as_array(x)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise InputError(f"data: sample {int(np.argwhere(~np.isfinite(x))[0, 0])} is not finite; all samples must be")
+    if y is None:
+        return x, None
+    y = _as_array(y)
+    if needs_labels and classes and (y.ndim != 1 or y.dtype.kind not in "iu"):
+        raise InputError(f"data: the labels have shape {y.shape} and dtype {y.dtype}; one whole number a sample is "
+                         "needed, the number of its class")
+    if len(x) != len(y):
+        raise InputError(f"data: has {len(x)} samples and {len(y)} labels; they must agree")
+    return x, y
+
+
+def _as_array(given: Any) -> NDArray[Any]:
+    import torch
+
+    array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    if not array.ndim:
+        raise InputError("data: is a single number; samples are needed, one along the first dimension each")
+    return array

@@ -1,0 +1,123 @@
+"""Networks by name, their weights and data from files, and their accuracy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbs_opt.errors import InputError, unknown_name
+from cbs_opt.network.reference import NETWORKS
+
+if TYPE_CHECKING:
+    import torch
+
+def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+    """A network in eval mode.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NETWORKS``, or ``module:factory``: the module is imported from the current folder (or from
+        wherever Python finds it) and ``factory()`` is called. **That runs the module's code.**
+    weights : path, optional
+        ``.safetensors``, ``.npz`` or ``.pt``/``.pth``/``.bin`` (``torch.load(weights_only=True)``). Left out:
+        the embedded weights of a named network, or those the factory sets.
+
+    Raises
+    ------
+    UnknownMethodError
+        No network of that name.
+    InputError
+        The file cannot be read, or does not fit (names the tensors).
+    """
+    if ":" in name:
+        model, own = _from_factory(name), True
+    elif name in NETWORKS:
+        model, own = NETWORKS[name].build(), NETWORKS[name].weights is not None
+    else:
+        raise unknown_name("network", name, [*NETWORKS, "module:factory of your own"])
+    if weights is not None:
+        _fill(model, load_tensors(weights), str(weights))
+    elif not own:
+        raise InputError(f"network {name}: has no embedded weights; give a weights file")
+    elif name in NETWORKS:
+        embedded = NETWORKS[name].weights
+        assert embedded is not None
+        _fill(model, embedded(), f"the embedded weights of {name}")
+    return model.eval()
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Tensors by name from a ``.safetensors``, ``.npz`` or torch file; nothing pickled is ever executed.
+
+    A torch file may be a training checkpoint that holds the weights under ``state_dict``, ``model_state_dict`` or
+    ``model``; the prefix ``module.`` that DataParallel puts before every name is taken off.
+    """
+    import torch
+
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: torch.from_numpy(archive[name]) for name in archive.files}
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader raises its own kinds, some of them plain Exception
+        raise InputError(
+            f"{file}: cannot be read as network weights ({type(error).__name__}); write a .safetensors, an .npz of "
+            "plain arrays or torch.save(model.state_dict(), …); pickled objects are never loaded"
+        ) from error
+    if isinstance(loaded, Mapping):
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(loaded.get(key), Mapping):
+                loaded = loaded[key]
+                break
+    if not isinstance(loaded, Mapping) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
+        raise InputError(f"{file}: does not hold tensors by name; save model.state_dict()")
+    parallel = bool(loaded) and all(str(name).startswith("module.") for name in loaded)
+    return {str(name).removeprefix("module.") if parallel else str(name): loaded[name] for name in loaded}
+
+
+def _from_factory(name: str) -> torch.nn.Module:
+    import torch
+
+    module_name, _, factory_name = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        model = getattr(importlib.import_module(module_name), factory_name)()
+    except Exception as error:  # the user's own code may raise anything
+        raise InputError(f"network {name}: cannot be made ({type(error).__name__}: {error}); "
+                         "give module:factory with a function that takes no arguments") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"network {name}: the factory returned {type(model).__name__}; a torch.nn.Module is needed")
+    return model
+
+
+def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy tensors into the model; every one must have its place and every place its tensor."""
+    wanted = model.state_dict()
+    trouble = [f"{name} is missing" for name in wanted if name not in tensors]
+    trouble += [f"{name} has no place in the network" for name in tensors if name not in wanted]
+    for name in wanted.keys() & tensors.keys():
+        if wanted[name].shape != tensors[name].shape:
+            trouble.append(f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}")
+    if trouble:
+        shown = "; ".join(sorted(trouble)[:4]) + (f"; and {len(trouble) - 4} more" if len(trouble) > 4 else "")
+        raise InputError(f"{source}: does not fit the network: {shown}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise InputError(f"{source}: {name} holds NaN or infinity; all weights must be finite")
+    model.load_state_dict(dict(tensors))

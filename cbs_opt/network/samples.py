@@ -1,0 +1,187 @@
+"""Feeding calibration samples to a network: batches, precision, device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+from cbs_opt.network.data import Labels
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("float32", "float64")
+
+
+Precision = Literal["float32", "float64"]
+
+MOST_INPUTS = 2**18
+"""Most numbers fed to a network at once on a processor, where not told otherwise: 85 CIFAR images, 334 of MNIST."""
+
+MOST_INPUTS_ELSEWHERE = 2**23
+"""The same on an accelerator: 55 ImageNet images."""
+
+
+def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
+    """The model, moved to a precision (None: left in its own)."""
+    import torch
+
+    if precision is None:
+        return model
+    if precision not in ("float32", "float64"):
+        raise InputError(f"precision: is {precision!r}; there are float32 and float64")
+    return model.to(getattr(torch, precision))
+
+
+def batches(model: torch.nn.Module, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
+    """Slices of the samples, ``size`` at a time; left out, what suits the model's device."""
+    if not len(x):
+        raise InputError("x: holds no samples; at least one is needed")
+    if size is not None and size < 1:
+        raise InputError(f"batch: is {size}; at least 1 is needed")
+    most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
+    step = size or max(1, most // max(1, int(np.prod(x.shape[1:]))))
+    for start in range(0, len(x), step):
+        yield slice(start, min(start + step, len(x)))
+
+
+def as_inputs(model: torch.nn.Module, x: NDArray[Any]) -> torch.Tensor:
+    """Samples as a tensor on the model's device; floats in the model's precision, integers (tokens) as they are."""
+    import torch
+
+    weight = next(model.parameters())
+    inputs = torch.from_numpy(np.ascontiguousarray(x)).to(weight.device)
+    return inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
+
+
+def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise: str = "") -> torch.Tensor:
+    """A network's outputs, which must be class scores (m, classes), one for each of the labels where they are given.
+
+    Raises
+    ------
+    InputError
+        They are not; ``otherwise`` says what else would do.
+    """
+    import torch
+
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed{otherwise}")
+    if labels is not None and (labels.min() < 0 or labels.max() >= outputs.shape[1]):
+        raise InputError(f"y: holds labels from {labels.min()} to {labels.max()}, but the network has "
+                         f"{outputs.shape[1]} outputs")
+    return outputs
+
+
+def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) -> None:
+    """Raise unless the values of every sample are finite.
+
+    Parameters
+    ----------
+    values : tensor, shape (batch, ...)
+        As many rows as samples, or as many for each of them, one sample after the other.
+    numbers : int array, shape (samples,)
+        What the error calls the samples.
+    what : str
+        What the values are: 'layer fc1: its input'.
+
+    Raises
+    ------
+    InputError
+        Names the first bad sample.
+    """
+    bad = ~values.isfinite()
+    if bool(bad.any()):
+        row = int(bad.flatten(1).any(dim=1).nonzero()[0, 0])
+        raise InputError(f"{what} for sample {of_row(row, len(values), numbers)} is not finite; look at this sample "
+                         "and at the network's weights")
+
+
+def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:
+    """The number of the sample that a row belongs to, of as many rows for each sample, one sample after the other."""
+    return int(numbers[row * len(numbers) // rows])
+
+
+def run(model: torch.nn.Module, x: NDArray[Any]) -> Any:
+    """The network's outputs for samples x.
+
+    Raises
+    ------
+    InputError
+        The network cannot take samples of this shape.
+    """
+    inputs = as_inputs(model, x)
+    try:
+        return model(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"x: the network cannot take samples of shape {x.shape[1:]} ({error})") from error
+
+
+def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int | None = None) -> float:
+    """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode.
+
+    The network computes in its own precision, on its own device, ``batch`` samples at a time (left out: as many as suit
+    the device; on a processor those whose activations about fit its cache).
+    """
+    import torch
+
+    model.eval()
+    correct = 0
+    with torch.inference_mode():
+        for part in batches(model, x, batch):
+            outputs = class_scores(run(model, x[part]))
+            correct += int((outputs.argmax(dim=1).cpu().numpy() == y[part]).sum())
+    return correct / len(y)
+
+
+def check_samples(samples: int, there: int, average: int = 1) -> None:
+    """Raise where ``samples`` cannot be drawn from as many as ``there`` are, or make not even one row of ``average``.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or not 1 <= samples <= there:
+        raise InputError(f"samples: is {samples!r}; a whole number between 1 and the {there} there are is needed")
+    if samples < average:
+        raise InputError(f"average: is {average}, but there are {samples} samples to average; give more samples")
+
+
+def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
+    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw.
+
+    Raises
+    ------
+    InputError
+        More than there are.
+    """
+    check_samples(samples, there)
+    return np.random.default_rng(seed).permutation(there)[:samples]
+
+
+class Drawn(NamedTuple):
+    """Calibration samples and what errors call them.
+
+    Parameters
+    ----------
+    x, y : arrays, shape (m, ...)
+        Inputs and labels; None without labels.
+    numbers : int array, shape (m,)
+        Their positions in the data they were drawn from.
+    """
+
+    x: NDArray[Any]
+    y: Any
+    numbers: NDArray[np.int64]
+
+
+def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> Drawn:
+    """The samples that ``draw`` draws."""
+    chosen = draw(len(x), samples, seed)
+    return Drawn(x[chosen], None if y is None else y[chosen], chosen)

@@ -1,0 +1,76 @@
+"""Certificate files: an ``.npz`` of plain arrays, format described in docs/certificates.md.
+
+Reading is bounded: the header of every array is checked against what it has to be before any of its data is read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+
+MOST_ENTRIES = 2**23
+"""Most nodes × weights of a tree: 131,072 nodes at n = 64, and at most 200 MB of points."""
+
+
+MOST_DUAL_ENTRIES = 2**31
+"""Most weights, and most entries of a dual vector, that a file may claim."""
+
+class _Reader:
+    """Arrays of an npz archive, of the dtype and shape they have to be, or one clear sentence."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+
+    def length(self, name: str, most: int) -> int:
+        """The length of a vector, from its header."""
+        shape = self._shape(name)
+        if len(shape) != 1 or shape[0] > most:
+            raise InputError(f"{name}: has shape {shape}; a vector of at most {most:,} entries is needed")
+        return shape[0]
+
+    def rows(self, name: str, most: int) -> int:
+        """The rows of a matrix, from its header."""
+        shape = self._shape(name)
+        if len(shape) != 2 or shape[0] > most:
+            raise InputError(f"{name}: has shape {shape}; a matrix of at most {most:,} rows is needed")
+        return shape[0]
+
+    def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The array, native byte order, C order."""
+        with self._open(name) as stream:
+            found, fortran, kind = _header(stream)
+            if found != shape or kind != np.dtype(dtype):
+                needed = f"{shape} and {np.dtype(dtype)} are needed"
+                raise InputError(f"{name}: has shape {found} and dtype {kind}; {needed}")
+            count = int(np.prod(shape, dtype=np.int64))
+            data = stream.read(count * kind.itemsize)
+            if len(data) != count * kind.itemsize or stream.read(1):
+                raise InputError(f"{name}: is cut short, or too long")
+        if kind.kind == "b" and max(data, default=0) > 1:
+            raise InputError(f"{name}: holds bytes other than 0 and 1")
+        array = np.frombuffer(data, dtype=kind).reshape(shape, order="F" if fortran else "C")
+        return np.array(array, dtype=kind.newbyteorder("="), order="C")
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        with self._open(name) as stream:
+            return _header(stream)[0]
+
+    def _open(self, name: str) -> IO[bytes]:
+        if name not in self.names:
+            raise InputError(f"{name}: is missing")
+        return self._archive.open(f"{name}.npy")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise InputError(f"npy format {version[0]}.{version[1]} is not read; save plain arrays")

@@ -1,0 +1,197 @@
+"""What a certificate holds: the claim, the incumbent, and either a tree with its points or one dual vector."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import CbsOptError, InputError
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.files import write_whole
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _Reader
+
+VERSION = 1
+
+TREE = ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low")
+
+
+Progress = Callable[[int, int], None]
+"""``progress(done, nodes)``, called now and then."""
+
+class NotVerifiedError(CbsOptError):
+    """A certificate that does not prove its claim; says at which node, and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A search tree of N nodes and M points. Node 0 is the root, a parent comes before its children.
+
+    Parameters
+    ----------
+    parent : int64 array (N,)
+        −1 for the root.
+    side : int8 array (N,)
+        KEPT (1) or PRUNED (2): what this node does with its parent's branching weight; 0 for the root.
+    branch : int64 array (N,)
+        The weight the node is split on; −1 where its own point closes it.
+    point : int64 array (N,)
+        Row of D and w; −1 where the node is split without one.
+    fixed : int8 array (N, n)
+        What the node's point fixes before it is split, in its parent's words: 0, KEPT or PRUNED.
+    D, w, w_low : arrays (M, n)
+        Splitting and point ŵ = w + w_low of bound (B), in the units of H and of the weights. Entries of pruned weights
+        play no part.
+    """
+
+    parent: NDArray[np.int64]
+    side: NDArray[np.int8]
+    branch: NDArray[np.int64]
+    point: NDArray[np.int64]
+    fixed: NDArray[np.int8]
+    D: Matrix
+    w: Matrix
+    w_low: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """A claim, f(w) ≥ ``bound`` for every w whose support lies in the pattern, and what proves it.
+
+    Parameters
+    ----------
+    prune : int
+        The pattern: at least so many zeros, ``keep`` forced to stay, ``forbid`` forced to zero (masks (n,)).
+    mask, weights : arrays (n,)
+        The incumbent.
+    bound : float
+        In the units of f.
+    digest : str
+        ``block_digest`` of the problem it was made for: names a wrong block, proves nothing.
+    tree : Tree or None
+    alpha : array (m,) or None
+        The point of the dual bound (D); exactly one of tree and alpha is there.
+    """
+
+    prune: int
+    keep: Mask
+    forbid: Mask
+    mask: Mask
+    weights: Vector
+    bound: float
+    digest: str
+    tree: Tree | None = None
+    alpha: Vector | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of weights."""
+        return len(self.mask)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the tree; 1 for the dual bound."""
+        return 1 if self.tree is None else len(self.tree.parent)
+
+    @property
+    def pattern(self) -> Cardinality:
+        """The pattern of the claim."""
+        return Cardinality(self.n, self.prune, keep=np.flatnonzero(self.keep), forbid=np.flatnonzero(self.forbid))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate (``cbs_opt.proof.certificate.archive``), whole or not at all."""
+
+        save_proof(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Proof:
+        """Read a certificate; what it says is not yet verified."""
+
+        return load_proof(path)
+
+
+def save_proof(proof: Proof, path: str | os.PathLike[str]) -> None:
+    """Write ``proof``, whole or not at all."""
+    arrays: dict[str, Any] = {
+        "certificate": np.int64(VERSION),
+        "digest": np.frombuffer(bytes.fromhex(proof.digest), dtype=np.uint8),
+        "prune": np.int64(proof.prune),
+        "keep": proof.keep,
+        "forbid": proof.forbid,
+        "mask": proof.mask,
+        "weights": proof.weights,
+        "bound": np.float64(proof.bound),
+    }
+    if proof.tree is not None:
+        arrays |= {name: getattr(proof.tree, name) for name in TREE}
+    else:
+        arrays["alpha"] = proof.alpha
+    write_whole(path, lambda stream: np.savez_compressed(stream, **arrays))
+
+
+def load_proof(path: str | os.PathLike[str]) -> Proof:
+    """Read a certificate; nothing it says is verified here but its form.
+
+    Raises
+    ------
+    InputError
+        Naming the file and what is wrong with it.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: is a folder; name a file in it" if file.is_dir() else f"{file}: no such file")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _read(_Reader(archive))
+    except CbsOptError as error:
+        raise InputError(f"{file}: {error}") from None
+    except Exception as error:  # zipfile, zlib and numpy.lib.format raise a dozen kinds on damaged bytes
+        raise InputError(f"{file}: cannot be read as a certificate ({error}); make it again") from None
+
+
+def _read(reader: _Reader) -> Proof:
+    if "certificate" not in reader.names:
+        raise InputError("is no certificate; `cbs-opt solve BLOCK --certificate FILE` writes one")
+    version = int(reader.array("certificate", "<i8", ()))
+    if version != VERSION:
+        raise InputError(f"has version {version}, and this program reads version {VERSION}; make it again")
+    n = reader.length("mask", MOST_DUAL_ENTRIES)
+    if n == 0:
+        raise InputError("mask: is empty")
+    masks = {name: as_mask(reader.array(name, "|b1", (n,)), name, n) for name in ("mask", "keep", "forbid")}
+    tree: Tree | None = None
+    alpha: NDArray[np.float64] | None = None
+    if "alpha" in reader.names:
+        alpha = reader.array("alpha", "<f8", (reader.length("alpha", MOST_DUAL_ENTRIES),))
+    else:
+        N = reader.length("parent", MOST_ENTRIES // n + 1)
+        M = reader.rows("D", MOST_ENTRIES // n + 1)
+        tree = Tree(
+            parent=reader.array("parent", "<i8", (N,)),
+            side=reader.array("side", "|i1", (N,)),
+            branch=reader.array("branch", "<i8", (N,)),
+            point=reader.array("point", "<i8", (N,)),
+            fixed=reader.array("fixed", "|i1", (N, n)),
+            D=reader.array("D", "<f8", (M, n)),
+            w=reader.array("w", "<f8", (M, n)),
+            w_low=reader.array("w_low", "<f8", (M, n)),
+        )
+    proof = Proof(
+        prune=int(reader.array("prune", "<i8", ())),
+        weights=reader.array("weights", "<f8", (n,)),
+        bound=float(reader.array("bound", "<f8", ())),
+        digest=reader.array("digest", "|u1", (32,)).tobytes().hex(),
+        tree=tree,
+        alpha=alpha,
+        **masks,
+    )
+    _ = proof.pattern  # raises for one that nothing satisfies
+    return proof

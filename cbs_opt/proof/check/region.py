@@ -1,0 +1,119 @@
+"""The bound of a region of masks from one point, and what it becomes when one more weight is fixed: exactly.
+
+A region keeps the weights U, prunes P and leaves F free, of which K more may be kept. On A = U ∪ F let
+H_AA − diag(D) ⪰ 0, D > 0. For any ŵ with ŵ_P = 0 and p = ∇f(ŵ), every w with w_P = 0 has
+
+    f(w) ≥ f(ŵ) + Σ_{i∈A} [ p_i (w_i − ŵ_i) + ½ D_i (w_i − ŵ_i)² ].
+
+A kept weight contributes at least κ_i = −p_i²/(2D_i), a pruned one (w_i = 0) exactly π_i = ½D_iŵ_i² − p_iŵ_i, and
+π_i − κ_i = (D_iŵ_i − p_i)²/(2D_i) is the score s_i of bound (B). So
+
+    f ≥ f(ŵ) + Σ_U κ_i + Σ_F π_i − (the K largest scores of F).                                              (B)
+
+Weights in U may take any value, zero too. Divisions are rounded down, far below the last bit of the data.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.proof.check.exact_model import ExactModel, Gradient
+from cbs_opt.proof.check.integers import Integers, exponent_of, fraction, integers, shifted
+
+FREE, KEPT, PRUNED = 0, 1, 2
+
+State = NDArray[np.int8]
+"""FREE, KEPT or PRUNED for each weight, shape (n,)."""
+
+GUARD = 128
+"""Bits below the last bit of the data at which quotients are rounded down."""
+
+
+def settled(state: State, most_kept: int) -> State:
+    """The region with nothing left open: no room prunes what is free, room for all keeps it (no mask is lost)."""
+    free = state == FREE
+    room = most_kept - int((state == KEPT).sum())
+    if not free.any() or 0 < room < int(free.sum()):
+        return state
+    closed = state.copy()
+    closed[free] = PRUNED if room <= 0 else KEPT
+    return closed
+
+
+class Choice:
+    """min over masks of Σ kept_i + Σ pruned_i, at most ``room`` of the free weights kept.
+
+    Parameters
+    ----------
+    free : indices
+    score : integers
+        pruned_i − kept_i ≥ 0 of the free weights, in their order.
+    base : int
+        The sum with all free weights pruned.
+    room : int
+    exponent : int
+        The unit of all of them is 2^exponent.
+    offset : Fraction
+        Added to everything.
+    """
+
+    def __init__(
+        self, free: NDArray[np.int64], score: Integers, base: int, room: int, exponent: int, offset: Fraction
+    ) -> None:
+        order = sorted(range(len(free)), key=lambda q: -score[q])
+        self._rank = {int(free[q]): place for place, q in enumerate(order)}
+        self._scores = [int(score[q]) for q in order]
+        self._room = max(room, 0)
+        self._best = sum(self._scores[: self._room])
+        self._base, self._exponent, self._offset = base, exponent, offset
+
+    @property
+    def bound(self) -> Fraction:
+        """A lower bound on f in the region."""
+        return self._value(self._best)
+
+    def flipped(self, i: int, side: int) -> Fraction | None:
+        """A lower bound on f in the region where the free weight ``i`` is kept or pruned; None: no such mask."""
+        rank, room, scores = self._rank[i], self._room, self._scores
+        if side == PRUNED:
+            if rank >= room:
+                return self.bound
+            runner_up = scores[room] if room < len(scores) else 0
+            return self._value(self._best - scores[rank] + runner_up)
+        if room == 0:
+            return None
+        if rank < room:
+            return self.bound
+        return self._value(self._best - scores[room - 1] + scores[rank])
+
+    def _value(self, best: int) -> Fraction:
+        return self._offset + fraction(self._base - best, self._exponent)
+
+
+def choice(model: ExactModel, state: State, most_kept: int, D: Vector, w: Vector, low: Vector) -> Choice:
+    """Bound (B) of the region ``state`` from D and ŵ = w + low, once H_AA − diag(D_A) ⪰ 0, D_A > 0 are proven.
+
+    Entries of D, w and low at pruned weights are ignored.
+    """
+    pruned = state == PRUNED
+    return choice_at(model, state, most_kept, D, model.gradient(np.where(pruned, 0.0, w), np.where(pruned, 0.0, low)))
+
+
+def choice_at(model: ExactModel, state: State, most_kept: int, D: Vector, at: Gradient) -> Choice:
+    """The same at a point whose gradient is known."""
+    active = np.flatnonzero(state != PRUNED)
+    D_exponent = exponent_of(D[active])
+    curvature = integers(D[active], D_exponent)
+    p, w = at.p[active], at.w[active]
+    unit = at.w_exponent + at.p_exponent - GUARD  # of 2·f
+    pruned = shifted(curvature * w * w, D_exponent + 2 * at.w_exponent - unit) - ((2 * p * w) << GUARD)
+    # Floors of negative numbers: never above −p²/D.
+    kept = shifted(-p * p, 2 * at.p_exponent - D_exponent - unit + GUARD) // curvature >> GUARD
+    free = state[active] == FREE
+    base = (at.rise << GUARD) + sum(kept[~free]) + sum(pruned[free])
+    room = most_kept - int((state == KEPT).sum())
+    return Choice(active[free], (pruned - kept)[free], int(base), room, unit - 1, model.offset)

@@ -1,0 +1,273 @@
+"""The verifier: re-proves a claim from the block's own numbers, trusting nothing in the certificate.
+
+The region of every node is worked out here, from the pattern down: a child's region is its parent's, plus what
+the parent fixed, plus the parent's branching weight kept or pruned. A node holds up when
+
+- its point proves f ≥ B on its region (``region``, with D proven admissible by ``definite``), or
+- each weight it fixes is proven, by its point, to have f ≥ B on the other side, and it is split on a weight that is
+  free after that, with both children in the certificate (a child that would keep more than the pattern allows is
+  empty and may be missing).
+
+Children come after their parents, so by induction from the last node to the first f ≥ B on every region, the
+root's among them, which is the pattern. All comparisons are between exact rational numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.proof.certificate.digest import block_digest
+from cbs_opt.proof.certificate.record import NotVerifiedError, Progress, Proof, Tree
+from cbs_opt.proof.check.definite import Definiteness
+from cbs_opt.proof.check.dual import dual_choice, dual_value, parts
+from cbs_opt.proof.check.exact_model import ExactModel
+from cbs_opt.proof.check.integers import above, below
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice, settled
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What has been proven.
+
+    Parameters
+    ----------
+    name : str
+    n, pruned, forced : int
+        The claim is about all masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
+    bound : float
+        No such mask has a loss below it, whatever the kept weights.
+    objective : float
+        The loss of the certificate's mask with its weights, rounded up.
+    gap : float
+        (objective − bound)/|objective|.
+    nodes, points : int
+    seconds : float
+    arithmetic : str
+    notes : tuple of str
+    """
+
+    name: str
+    n: int
+    pruned: int
+    forced: int
+    bound: float
+    objective: float
+    gap: float
+    nodes: int
+    points: int
+    seconds: float
+    arithmetic: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        values = dict(self.__dict__, notes=list(self.notes))
+        return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
+
+
+def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None = None) -> Verification:
+    """Prove the claim of ``proof`` about ``problem`` anew.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        The block; the pattern is the certificate's own.
+    progress : callable, optional
+        ``progress(done, nodes)`` now and then.
+
+    Raises
+    ------
+    NotVerifiedError
+        Saying which node fails and why, and whether the certificate was made for another block.
+    InputError
+        The certificate is for another number of weights, or the problem is too large to be verified so.
+    """
+    started = time.perf_counter()
+    if proof.n != problem.n:
+        raise InputError(f"certificate: is for {proof.n} weights, but the block has {problem.n}")
+    same = block_digest(problem) == proof.digest
+    problem = problem.within(proof.pattern)
+    try:
+        _require_form(proof)
+        objective = _verify(problem, proof, progress)
+    except NotVerifiedError as error:
+        other = "" if same else "; the certificate was made for another block (its fingerprint differs)"
+        raise NotVerifiedError(f"not verified: {error}{other}") from None
+    notes = () if same else (
+        "the certificate was made for other numbers (its fingerprint differs), perhaps the same block with its H "
+        "formed in another order; the proof holds for these",
+    )
+    exact = proof.tree is not None
+    value = above(objective)
+    return Verification(
+        name=problem.name,
+        n=problem.n,
+        pruned=proof.prune,
+        forced=int((proof.keep | proof.forbid).sum()),
+        bound=proof.bound,
+        objective=value,
+        gap=_gap(value, proof.bound),
+        nodes=proof.nodes,
+        points=len(proof.tree.D) if proof.tree is not None else 1,
+        seconds=time.perf_counter() - started,
+        arithmetic="exact rational arithmetic" if exact else "interval arithmetic",
+        notes=notes,
+    )
+
+
+def _gap(objective: float, bound: float) -> float:
+    if objective <= bound:
+        return 0.0
+    return (objective - bound) / abs(objective) if objective != 0 else math.inf
+
+
+def _require_form(proof: Proof) -> None:
+    """Shapes that fit together, finite numbers; a certificate need not come from ``load``."""
+    n, tree = proof.n, proof.tree
+    shapes: list[tuple[NDArray[Any], tuple[int, ...]]]
+    shapes = [(proof.keep, (n,)), (proof.forbid, (n,)), (proof.weights, (n,))]
+    if tree is not None:
+        N, M = len(tree.parent), len(tree.D)
+        shapes += [(array, (N,)) for array in (tree.parent, tree.side, tree.branch, tree.point)]
+        shapes += [(tree.fixed, (N, n)), (tree.D, (M, n)), (tree.w, (M, n)), (tree.w_low, (M, n))]
+    if (tree is None) == (proof.alpha is None) or any(array.shape != shape for array, shape in shapes):
+        raise NotVerifiedError("its arrays do not fit together")
+    arrays = {"weights": proof.weights, "alpha": proof.alpha}
+    if proof.tree is not None:
+        arrays |= {"D": proof.tree.D, "w": proof.tree.w, "w_low": proof.tree.w_low}
+    for name, array in arrays.items():
+        if array is not None and not np.isfinite(array).all():
+            raise NotVerifiedError(f"{name} holds values that are not finite")
+    if not math.isfinite(proof.bound):
+        raise NotVerifiedError(f"the claimed bound is {proof.bound}")
+
+
+def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) -> Fraction:
+    """Check everything; returns the exact loss of the incumbent (an upper bound on it, for the dual kind)."""
+    if not proof.pattern.contains(proof.mask):
+        raise NotVerifiedError("its mask is not in its pattern")
+    if (proof.weights[~proof.mask] != 0.0).any():
+        raise NotVerifiedError("its weights are not zero where its mask prunes")
+    bound = Fraction(proof.bound)
+    if proof.alpha is not None:
+        rows = len(parts(problem)[0])
+        if len(proof.alpha) != rows:
+            raise NotVerifiedError(f"alpha has {len(proof.alpha)} entries, but the factor has {rows} rows")
+        proven = dual_choice(problem, proof.alpha).bound
+        if proven < bound:
+            less = f"{below(proven):.9g} only, less than the claimed {proof.bound:.9g}"
+            raise NotVerifiedError(f"its point proves {less}")
+        return dual_value(problem, proof.weights)
+    assert proof.tree is not None, "exactly one of tree and alpha is there"
+    model = ExactModel.of(problem)
+    _Checker(model, proof.tree, proof.pattern.n - proof.prune, bound).check(root_state(proof), progress)
+    value = model.value(proof.weights)
+    if value < bound:
+        raise NotVerifiedError(f"its own mask has a loss of {below(value):.9g}, below its bound; please report it")
+    return value
+
+
+def root_state(proof: Proof) -> State:
+    """What the pattern fixes."""
+    state = np.zeros(proof.n, dtype=np.int8)
+    state[proof.keep] = KEPT
+    state[proof.forbid] = PRUNED
+    return state
+
+
+class _Checker:
+    """The nodes of a tree, one after the other."""
+
+    def __init__(self, model: ExactModel, tree: Tree, most_kept: int, bound: Fraction) -> None:
+        self._model = model
+        self._definite = Definiteness(model)
+        self._tree = tree
+        self._most_kept = most_kept
+        self._bound = bound
+
+    def check(self, root: State, progress: Progress | None) -> None:
+        tree, N = self._tree, len(self._tree.parent)
+        if N == 0:
+            raise NotVerifiedError("it has no nodes")
+        after = np.zeros((N, len(root)), dtype=np.int8)
+        has_child = np.zeros((N, 3), dtype=np.bool_)
+        for node in range(N):
+            if progress is not None and node % 64 == 0:
+                progress(node, N)
+            parent, side = int(tree.parent[node]), int(tree.side[node])
+            if node == 0:
+                if parent != -1:
+                    raise NotVerifiedError("node 0 is not a root")
+                state = root.copy()
+            else:
+                if not 0 <= parent < node or side not in (KEPT, PRUNED) or tree.branch[parent] < 0:
+                    raise NotVerifiedError(f"node {node} is no child of a node that is split")
+                if has_child[parent, side]:
+                    raise NotVerifiedError(f"node {node} is a child that node {parent} has already")
+                has_child[parent, side] = True
+                state = after[parent].copy()
+                state[tree.branch[parent]] = side
+            after[node] = self._checked(node, state)
+        for node in np.flatnonzero(tree.branch >= 0).tolist():
+            full = int((after[node] == KEPT).sum()) >= self._most_kept
+            if not has_child[node, PRUNED] or not (has_child[node, KEPT] or full):
+                raise NotVerifiedError(f"node {node} is split, but one of its children is missing")
+
+    def _checked(self, node: int, state: State) -> State:
+        """The node's region after what it fixes, once the node itself has been found in order."""
+        tree = self._tree
+        branch, fixed = int(tree.branch[node]), tree.fixed[node]
+        if branch < 0:
+            if int((state == KEPT).sum()) > self._most_kept:
+                return state  # no mask of the pattern keeps that many: nothing to prove
+            chosen = self._choice(node, state)
+            if chosen.bound < self._bound:
+                raise NotVerifiedError(
+                    f"node {node} is not split, and its point proves {below(chosen.bound):.9g} only, "
+                    f"less than the claimed {below(self._bound):.9g}"
+                )
+            return state
+        after = state
+        if fixed.any():
+            self._check_fixed(node, state, fixed)
+            after = np.where(fixed != FREE, fixed, state)
+        if branch >= len(state) or after[branch] != FREE:
+            raise NotVerifiedError(f"node {node} is split on weight {branch}, which is not free there")
+        return after
+
+    def _choice(self, node: int, state: State) -> Choice:
+        """Bound (B) of the node's point on its region, its splitting proven."""
+        point = int(self._tree.point[node])
+        if not 0 <= point < len(self._tree.D):
+            raise NotVerifiedError(f"node {node} needs a point, and has none")
+        D, w, low = self._tree.D[point], self._tree.w[point], self._tree.w_low[point]
+        region = settled(state, self._most_kept)
+        active = np.flatnonzero(region != PRUNED)
+        if not self._definite.proves(active, D[active]):
+            raise NotVerifiedError(f"the splitting of node {node} is not proven to leave a positive semidefinite rest")
+        return choice(self._model, region, self._most_kept, D, w, low)
+
+    def _check_fixed(self, node: int, state: State, fixed: State) -> None:
+        """Each weight that is fixed costs at least the bound on its other side, by the node's own point."""
+        if settled(state, self._most_kept) is not state:
+            raise NotVerifiedError(f"node {node} has nothing left to fix")
+        chosen = self._choice(node, state)
+        for i in np.flatnonzero(fixed != FREE):
+            if state[i] != FREE or fixed[i] not in (KEPT, PRUNED):
+                raise NotVerifiedError(f"node {node} fixes weight {i}, which is not free there")
+            proven = chosen.flipped(int(i), KEPT + PRUNED - int(fixed[i]))
+            if proven is not None and proven < self._bound:
+                raise NotVerifiedError(
+                    f"node {node} fixes weight {i}, but the other side is proven to cost {below(proven):.9g} only, "
+                    f"less than the claimed {below(self._bound):.9g}"
+                )

@@ -1,0 +1,1 @@
+"""Making certificates: the tree of a search, its points, and what they prove."""

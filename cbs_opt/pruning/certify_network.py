@@ -1,0 +1,142 @@
+"""Bound and gap of a pruned network from any tool, on the whole-network Fisher of the dense one."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.collect import gradient_factor
+from cbs_opt.errors import InputError
+from cbs_opt.evaluation.certify import Judgement
+from cbs_opt.evaluation.certify import certify as certify_problem
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.network.data import calibration
+from cbs_opt.network.samples import draw
+from cbs_opt.network.targets import Target, find_targets
+from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.fisher import fisher_problem
+from cbs_opt.pruning.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def certify_network(
+    model: torch.nn.Module,
+    data: Any,
+    masks: dict[str, Any] | None = None,
+    pruned: dict[str, torch.Tensor] | None = None,
+    *,
+    samples: int = 1_000,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    targets: Iterable[str] = ("*",),
+    ignore: Iterable[str] = (),
+    precision: Any = "float32",
+    seed: int = 0,
+    name: str = "network",
+) -> Judgement:
+    """Judge masks, or a pruned checkpoint, by the quadratic model of the loss around the dense network.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The dense network.
+    data : Data, or (x, y)
+        The model is made of ``samples`` of these, as ``prune`` draws them.
+    masks : mapping of parameter name to boolean array, optional
+        1 keeps; in the shape of the tensor. Left out, a weight is pruned where the checkpoint has an exact zero.
+    pruned : mapping of parameter name to tensor, optional
+        The checkpoint, judged as it is, too.
+
+    Raises
+    ------
+    InputError
+        Neither masks nor checkpoint, tensors that are missing or have another shape, a mask that prunes a weight that
+        the checkpoint keeps.
+    """
+    if masks is None and pruned is None:
+        raise InputError("give masks, or a pruned checkpoint")
+    settings = Settings(damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude")
+    dense = copy.deepcopy(model).eval()
+    chosen = find_targets(dense, targets, ignore)
+    weights = Weights.of(dense, chosen)
+    given = None if pruned is None else _flatten(chosen, pruned, "the checkpoint")
+    if masks is None:
+        assert given is not None, "one of the two is given"
+        z: Mask = given != 0
+    else:
+        z = _flatten(chosen, masks, "the masks") != 0
+    x, y = calibration(data)
+    numbers = draw(len(x), samples, seed)
+    if given is not None:
+        _check_agree(weights, z, given)
+    factor = gradient_factor(
+        dense, x[numbers], y[numbers], chosen, seed=seed, precision=settings.precision, numbers=numbers
+    )
+    problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
+    judged = certify_problem(problem, z, given)
+    model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"
+    return replace(judged, notes=(model_note, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes))
+
+
+def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Masks by parameter name from a .safetensors or .npz file; 'fc1.weight_mask' means 'fc1.weight'."""
+    from cbs_opt.network.load import load_tensors
+
+    found = {}
+    for key, tensor in load_tensors(Path(path)).items():
+        values = tensor.numpy()
+        if not np.isin(values, (0, 1)).all():
+            raise InputError(f"{path}: {key} holds other values than 0 and 1; masks are booleans, 1 keeps")
+        found[key.removesuffix("_mask")] = values
+    return found
+
+
+def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
+    """Raise unless the checkpoint is zero wherever the mask prunes."""
+    for target, part in weights.parts():
+        wrong = int(np.count_nonzero(given[part][~z[part]]))
+        if wrong:
+            raise InputError(f"{target.tensor}: {wrong} weights that the mask prunes are not zero in the checkpoint; "
+                             "give a mask and a checkpoint that belong together")
+
+
+def _not_judged(
+    dense: torch.nn.Module, targets: tuple[Target, ...], masks: dict[str, Any] | None, pruned: dict[str, Any] | None
+) -> list[str]:
+    """What masks and checkpoint change beside the targets, which is no part of the quadratic model."""
+    import torch
+
+    own, state = {target.tensor for target in targets}, dense.state_dict()
+    beside = [name for name, mask in (masks or {}).items() if name not in own and not np.all(np.asarray(mask))]
+    for name, tensor in (pruned or {}).items():
+        theirs = torch.as_tensor(tensor)
+        if name in state and name not in own and not torch.equal(theirs.double(), state[name].cpu().double()):
+            beside.append(name)
+    return [f"{name}: is changed, too, but not among the targets; that is not judged" for name in dict.fromkeys(beside)]
+
+
+def _flatten(targets: tuple[Target, ...], tensors: dict[str, Any], what: str) -> Vector:
+    """The targets' tensors as one vector in the order of ``Weights``."""
+    import torch
+
+    parts = []
+    for target in targets:
+        if target.tensor not in tensors:
+            holds = ", ".join(sorted(tensors)[:8]) or "nothing"
+            raise InputError(f"{what}: {target.tensor} is missing; it holds {holds}")
+        tensor = torch.as_tensor(tensors[target.tensor]).detach().cpu()
+        if tuple(tensor.shape) != target.shape:
+            raise InputError(f"{what}: {target.tensor} has shape {tuple(tensor.shape)} instead of {target.shape}")
+        parts.append(target.matrix(tensor.double()).numpy().ravel())
+    values = np.concatenate(parts)
+    if not np.isfinite(values).all():
+        raise InputError(f"{what}: holds NaN or infinity; all values must be finite")
+    return values

@@ -1,0 +1,155 @@
+"""One stage layer by layer: each layer's outputs are to stay close to the dense layer's.
+
+Curvature ``gram`` takes every layer with the dense network's inputs: a block-diagonal model of the whole network.
+``sequential`` takes the layers in the order of execution, each with the inputs that the layers pruned before it leave
+it and the dense network's outputs as target (``cbs_opt.collect.sequential``): later layers repair what earlier ones
+did. How many weights each row loses is decided beforehand (``allocation``); which ones, layer by layer, by a method
+of the registry on the layer's own problem (``layer_problems``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect import LayerModel, layer_grams, sequential_layers
+from cbs_opt.collect.layer_model import group_problem, groups
+from cbs_opt.errors import InputError
+from cbs_opt.evaluation.catalogue import method as method_named
+from cbs_opt.evaluation.lower_bound import lower_bound
+from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
+from cbs_opt.kernel.patterns import Quotas
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Solution
+from cbs_opt.kernel.sums import total_bound
+from cbs_opt.network.samples import Drawn
+from cbs_opt.network.weights import Weights, join
+from cbs_opt.pruning.allocation import row_quotas
+from cbs_opt.pruning.stage import Clock, LayerLoss, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.pruning.settings import Settings
+
+
+def layer_stage(
+    model: torch.nn.Module,
+    now: torch.nn.Module,
+    samples: Drawn,
+    weights: Weights,
+    prune: int,
+    settings: Settings,
+    clock: Clock,
+) -> Stage:
+    """Prune at least ``prune`` weights, those that ``weights`` has pruned already among them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The dense network: its outputs are the targets, its weights w̄.
+    now : torch.nn.Module
+        The network as the stage before left it: the rows' quotas are decided on it.
+    samples : Drawn
+        Labels are not needed.
+    weights : Weights
+        Of ``now``.
+    """
+    with clock.phase("allocation", "deciding how many weights each row loses"):
+        quotas = row_quotas(settings.allocation, now, samples, weights, prune, seed=settings.seed,
+                            damping=settings.damping, dampening_frac=settings.dampening_frac)
+    solver = _LayerSolver(quotas, weights.masks(), settings, clock)
+    notes: list[str] = []
+    if settings.curvature == "gram":
+        with clock.phase("curvature", "collecting layer inputs"):
+            layers = layer_grams(model, samples.x, weights.targets, damping=settings.damping,
+                                 dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+        for layer in layers.values():
+            solver.solve(layer)
+            notes += layer.notes
+    else:
+        sequence = sequential_layers(model, samples.x, weights.targets, damping=settings.damping,
+                                     dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+        remaining = iter(sequence)
+        while True:
+            with clock.phase("curvature", f"collecting the inputs of layer {len(solver.losses) + 1}"):
+                found = next(remaining, None)
+            if found is None:
+                break
+            sequence.replace(found, solver.solve(found))
+        notes += sequence.notes
+    losses = solver.losses
+    return Stage(
+        weights=join(weights.targets, solver.matrices, solver.masks),
+        objective=float(sum(loss.objective for loss in losses.values())),
+        bound=total_bound([loss.bound for loss in losses.values()]),
+        round_off=solver.round_off,
+        damping=solver.damping,
+        layers=losses,
+        notes=tuple(dict.fromkeys([*notes, *solver.notes])),
+    )
+
+
+def check_method(weights: Weights, settings: Settings) -> None:
+    """Raise before anything is computed where the method cannot take a layer's problem, or the layer cannot be taken.
+
+    Raises
+    ------
+    MethodError, InputError
+    """
+    one = PruningProblem(np.ones(2), RowsCurvature(DenseCurvature(np.eye(1)), 2), pattern=Quotas([1, 1], 0))
+    method_named(settings.method).check(one)
+    if settings.curvature == "sequential" and any(target.name == "" for target in weights.targets):
+        raise InputError("model: is a single layer itself; put it into a torch.nn.Sequential, or take curvature gram")
+
+
+class _LayerSolver:
+    """Solves one layer after the other and keeps what came out, by module name."""
+
+    def __init__(
+        self, quotas: Mapping[str, NDArray[np.int64]], alive: Mapping[str, Mask], settings: Settings, clock: Clock
+    ) -> None:
+        self._quotas, self._alive, self._settings, self._clock = quotas, alive, settings, clock
+        self.matrices: dict[str, Matrix] = {}
+        self.masks: dict[str, Mask] = {}
+        self.losses: dict[str, LayerLoss] = {}
+        self.damping: dict[str, float] = {}
+        self.round_off = 0.0
+        self.notes: list[str] = []
+
+    def solve(self, layer: LayerModel) -> Matrix:
+        """The new weights (out, in) of a layer."""
+        with layer.target.naming():
+            return self._solve(layer)
+
+    def _solve(self, layer: LayerModel) -> Matrix:
+        quota, alive = self._quotas[layer.name], self._alive[layer.name]
+        matrix, mask = np.empty(layer.w_bar.shape), np.empty(layer.w_bar.shape, dtype=np.bool_)
+        objective, bounds = 0.0, []
+        for group, rows in groups(layer.target):
+            gone = np.flatnonzero(~alive[rows]) if not self._settings.revive else ()
+            pattern = Quotas(np.full(len(quota[rows]), layer.target.inputs), quota[rows], forbid=gone)
+            problem = group_problem(layer, group, rows, pattern)
+            with self._clock.phase("selection", f"pruning layer {layer.name}"):
+                found = solve(problem, self._settings.method, seed=self._settings.seed, **self._settings.options)
+            matrix[rows] = found.weights.reshape(-1, layer.target.inputs)
+            mask[rows] = found.mask.reshape(-1, layer.target.inputs)
+            objective += found.objective
+            self.round_off += found.round_off
+            self.notes += [note for note in found.notes if note not in self.notes]
+            bounds.append(self._bound(found, problem))
+        self.matrices[layer.name], self.masks[layer.name] = matrix, mask
+        self.losses[layer.name] = LayerLoss(objective, total_bound(bounds))
+        self.damping[layer.name] = layer.damping
+        return matrix
+
+    def _bound(self, found: Solution, problem: PruningProblem) -> float:
+        if not self._settings.bound:
+            return found.bound
+        with self._clock.phase("bound", f"bounding {problem.name}"):
+            return max(found.bound, lower_bound(problem, self._settings.device).value)

@@ -1,0 +1,228 @@
+"""Prune a network: curvature, selection, update and certificate, once or along a schedule."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.patterns import prune_count
+from cbs_opt.network.data import Data, calibration
+from cbs_opt.network.samples import accuracy, check_samples, drawn
+from cbs_opt.network.targets import find_targets
+from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
+from cbs_opt.pruning.fisher import check_method as check_fisher
+from cbs_opt.pruning.fisher import fisher_stage
+from cbs_opt.pruning.gauss_newton import GaussNewtonStages
+from cbs_opt.pruning.layerwise import check_method as check_layers
+from cbs_opt.pruning.layerwise import layer_stage
+from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
+from cbs_opt.pruning.schedule import sparsities
+from cbs_opt.pruning.settings import LAYERWISE, Settings
+from cbs_opt.pruning.stage import Clock, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("cbs_opt")
+
+
+def prune(
+    model: torch.nn.Module,
+    data: Any,
+    sparsity: float,
+    *,
+    curvature: str = "fisher",
+    method: str = "",
+    options: Mapping[str, Any] | None = None,
+    samples: int = 1_000,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    targets: Iterable[str] = ("*",),
+    ignore: Iterable[str] = (),
+    partition: str | int = "network",
+    allocation: str = "sensitivity",
+    average: int = 1,
+    first_order: bool = False,
+    stages: int = 1,
+    schedule: str = "cubic",
+    settle: int = 0,
+    revive: bool = False,
+    reestimate_batchnorm: bool = False,
+    loss: Callable[..., Any] | None = None,
+    precision: Any = "float32",
+    device: str = "cpu",
+    bound: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Pruned:
+    """Choose which weights to remove together, re-tune the others, and say how far that is from the best possible.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is.
+    data : Data, or (x, y), or x alone
+        Calibration samples (the training part of a ``Data``) and labels; ``gram`` and ``sequential`` need no labels.
+        Accuracy is measured on the test part of a ``Data`` only.
+    sparsity : float
+        At least this share of all prunable weights becomes zero.
+    curvature : str
+        ``fisher``: empirical Fisher of per-sample gradients at the labels. ``gram``: each layer's inputs in the
+        dense network. ``sequential``: layer by layer, inputs from the network pruned so far, the dense layer's
+        outputs as target. ``gauss-newton``: first-order term and Gauss–Newton products, never formed; no bound.
+    method : str
+        Selector, see ``cbs-opt methods``; left out, the best one for the curvature.
+    options : mapping
+        The method's own options.
+    samples : int
+        Calibration samples, drawn without replacement.
+    damping, dampening_frac : float
+        λ itself, or as a fraction of the mean diagonal; λ = 1e-3 if neither is given.
+    targets, ignore : patterns of module names
+    partition : 'network', 'layer', 'row' or int
+        Of the Fisher: what stays dense in it; entries between different pieces are dropped.
+    allocation : 'sensitivity', 'magnitude' or 'uniform'
+        Of ``gram`` and ``sequential``: how the rows share the zeros.
+    average : int
+        Samples averaged in one gradient row of the Fisher.
+    first_order : bool
+        Keep the gradient in the Fisher model (g ≠ 0).
+    stages, schedule, settle : int, 'linear', 'exponential' or 'cubic', int
+        Sparsities on the way, curvature collected anew at each; ``settle`` more stages at the final sparsity.
+    revive : bool
+        Whether later stages may take back what earlier ones pruned; ``gauss-newton`` cannot. Of ``gram`` and
+        ``sequential`` other weights of the same row, whose number of zeros never falls.
+    reestimate_batchnorm : bool
+        Batch-normalization statistics over the calibration samples, at the end; accuracy is measured after it,
+        objective and bound are not about it.
+    loss : callable, optional
+        (outputs, labels) → scalar for the Fisher; cross-entropy if left out.
+    precision : 'float32' or 'float64'
+        Of the gradients of the Fisher.
+    device : 'cpu' or 'cuda'
+    bound : bool
+        Prove a lower bound even where the method has none.
+    seed : int
+        Of the draw of samples and of methods that draw at random.
+    progress : callable, optional
+        Called with a few words whenever something else begins.
+
+    Raises
+    ------
+    CbsOptError
+        Before or while anything is computed; the network given is as it was.
+    """
+    import torch
+
+    from cbs_opt.kernel.device import device_named
+
+    settings = Settings(
+        curvature=curvature, method=method, options=options or {}, partition=partition, allocation=allocation,
+        damping=damping, dampening_frac=dampening_frac, average=average, first_order=first_order, revive=revive,
+        loss=loss, precision=precision, device=device, bound=bound, seed=seed,
+    )
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
+    targets, ignore = _patterns(targets), _patterns(ignore)
+    wanted = sparsities(sparsity, stages, schedule, settle)
+    x, y = calibration(data, needs_labels=curvature not in LAYERWISE, classes=loss is None)
+    check_samples(samples, len(x), settings.average)
+    test = (data.test_x, data.test_y) if isinstance(data, Data) else None
+    clock = Clock(progress)
+    dense = copy.deepcopy(model).to(device_named(device)).eval()
+    chosen = find_targets(dense, targets, ignore)
+    weights = Weights.of(dense, chosen)
+    if reestimate_batchnorm:
+        check_reestimate(dense, samples)
+    if curvature != "gauss-newton":
+        (check_layers if curvature in LAYERWISE else check_fisher)(weights, settings)
+    accuracy_dense = _accuracy(dense, test, clock)
+    now, reports, notes = dense, list[StageReport](), list[str]()
+    newton: GaussNewtonStages | None = None
+    if curvature == "gauss-newton":
+        newton = GaussNewtonStages(dense, drawn(x, y, samples, seed), weights, settings)
+    stage: Stage | None = None
+    for number, share in enumerate(wanted):
+        if weights.pruned == weights.n and not revive:
+            notes.append(f"{len(wanted) - number} of {len(wanted)} stages were left out: every weight is pruned")
+            break
+        k = prune_count(weights.n, share)
+        clock.stage = f"stage {number + 1} of {len(wanted)}" if len(wanted) > 1 else ""
+        if newton is not None:
+            stage = newton.stage(weights, k, clock)
+        elif curvature == "fisher":
+            stage = fisher_stage(now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
+        else:
+            stage = layer_stage(dense, now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
+        weights = stage.weights
+        now = weights.into(dense)
+        notes += stage.notes
+        reports.append(StageReport(
+            share, stage.objective, stage.bound, stage.gap, stage.damping,
+            accuracy=_accuracy(now, test, clock) if len(wanted) > 1 else None,
+        ))
+    assert stage is not None, "there is at least one stage"
+    clock.stage = ""
+    reached: float | None = None if reestimate_batchnorm or not reports else reports[-1].accuracy
+    if reestimate_batchnorm:
+        with clock.phase("batchnorm", "estimating batch-normalization statistics"):
+            count = reestimate(now, drawn(x, y, samples, seed).x)
+        notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
+    notes += _emptied(weights)
+    for note in dict.fromkeys(notes):
+        log.info("prune: %s", note)
+    return Pruned(
+        model=now,
+        weights=weights,
+        stages=tuple(reports),
+        layers=_layer_reports(weights, stage),
+        settings={
+            "sparsity": sparsity, "samples": samples, "targets": targets, "ignore": ignore,
+            "stages": stages, "schedule": schedule, "settle": settle, "reestimate_batchnorm": reestimate_batchnorm,
+            **_told(settings),
+        },
+        accuracy_dense=accuracy_dense,
+        accuracy=_accuracy(now, test, clock) if reached is None else reached,
+        seconds=clock.seconds,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _accuracy(model: torch.nn.Module, test: tuple[Any, Any] | None, clock: Clock) -> float | None:
+    if test is None:
+        return None
+    with clock.phase("accuracy", "measuring accuracy"):
+        return accuracy(model, *test)
+
+
+def _emptied(weights: Weights) -> list[str]:
+    return [
+        f"layer {target.name}: all its {target.numel} weights are pruned"
+        for target, part in weights.parts()
+        if not weights.mask[part].any()
+    ]
+
+
+def _layer_reports(weights: Weights, stage: Stage) -> tuple[LayerReport, ...]:
+    reports = []
+    for target, part in weights.parts():
+        loss = stage.layers.get(target.name)
+        pruned = target.numel - int(weights.mask[part].sum())
+        reports.append(LayerReport(target.name, target.numel, pruned, *((loss.objective, loss.bound) if loss else ())))
+    return tuple(reports)
+
+
+def _patterns(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """The settings as plain data."""
+    told = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "loss"}
+    told["options"] = dict(settings.options)
+    told["loss"] = "cross-entropy" if settings.loss is None else getattr(settings.loss, "__name__", "given")
+    return told

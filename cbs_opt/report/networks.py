@@ -1,0 +1,285 @@
+"""The certified gap of each network in a store, by method and request, and of each of its layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.blocks.manifest import Manifest, load_manifest
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.sums import Aggregate, aggregate
+from cbs_opt.report.measures.bounds import Indices
+from cbs_opt.report.measures.quantiles import quantiles
+from cbs_opt.report.records import Records
+
+BEST = "best of all"
+"""The row that takes each block's best answer, whichever method it is from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Blocks that were cut from one network.
+
+    Parameters
+    ----------
+    name : str
+        What people call it, and which of its layers; empty for blocks that came as files by themselves. No two
+        networks of a report have the same.
+    blocks : array of int
+        Positions in ``Records.blocks``; one that stands at several places of the network appears as often.
+    tensor : tuple of str
+        The layer each belongs to.
+    first : array of int
+        The first index of each in its flattened tensor.
+    absent : mapping of str to int
+        By layer, the blocks of the manifest that the store has no result on.
+    mixed_units : bool
+        Whether its blocks' objectives are in different units, so that sums count each relative to the loss of
+        removing the whole block.
+    doubt : str
+        Why these may not be all blocks of the network; empty when they are known to be.
+    note : str
+        What was left out.
+    """
+
+    name: str
+    blocks: Indices
+    tensor: tuple[str, ...]
+    first: Indices
+    absent: Mapping[str, int]
+    mixed_units: bool
+    doubt: str = ""
+    note: str = ""
+
+    def layers(self) -> dict[str, Indices]:
+        """By layer, in the order of the network: positions in ``blocks``."""
+        found: dict[str, list[int]] = {}
+        for position, tensor in enumerate(self.tensor):
+            found.setdefault(tensor, []).append(position)
+        return {tensor: np.array(positions, dtype=np.intp) for tensor, positions in found.items()}
+
+
+def find_networks(records: Records) -> tuple[Network, ...]:
+    """One for each manifest the blocks came by, then the blocks that came as files by themselves."""
+    blocks = records.blocks
+    found: list[tuple[Network, str]] = []
+    manifests = np.array(blocks.manifest, dtype=object)
+    for manifest in dict.fromkeys(name for name in blocks.manifest if name):
+        mine = np.flatnonzero(manifests == manifest)
+        found.append((_from_manifest(records, str(manifest), mine), str(manifest)))
+    named = Counter(network.name for network, _ in found)
+    networks = [
+        network if named[network.name] == 1 else replace(network, name=f"{network.name} ({manifest})")
+        for network, manifest in found
+    ]
+    loose = np.flatnonzero(manifests == "")
+    if len(loose):
+        names = ("",) * len(loose)
+        first = np.zeros(len(loose), dtype=np.intp)
+        networks.append(Network("", loose, names, first, {}, mixed_units=len(loose) > 1))
+    return tuple(networks)
+
+
+def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
+    """The network of a manifest: all the blocks it lists, if it is still there to be read."""
+    blocks = records.blocks
+    try:
+        read = load_manifest(_found(manifest, Path(records.source).parent))
+        known = {content: position for position, content in enumerate(blocks.content)}
+        places = [entry for entry in read.blocks if entry.content in known]
+        if not places:
+            raise InputError(f"{manifest}: lists none of them")
+    except InputError as error:
+        tensors = tuple(blocks.tensor[block] for block in mine)
+        doubt = f"whether these are all its blocks is unknown ({error})"
+        return Network(manifest, mine, tensors, blocks.first[mine], {}, len(set(tensors)) > 1, doubt)
+    tensors = tuple(entry.tensor for entry in places)
+    # One Fisher matrix is of one loss; the Gram matrix of each layer measures that layer's own outputs.
+    mixed = read.facts["curvature"] != "fisher" and len({entry.tensor for entry in read.blocks}) > 1
+    return Network(
+        name=_name(read, manifest),
+        blocks=np.array([known[entry.content] for entry in places], dtype=np.intp),
+        tensor=tensors,
+        first=np.array([entry.first for entry in places], dtype=np.intp),
+        absent=Counter(entry.tensor for entry in read.blocks if entry.content not in known),
+        mixed_units=mixed,
+        doubt=_uncovered(read),
+        note=_left_out(manifest, len({blocks.content[block] for block in mine} - {entry.content for entry in places})),
+    )
+
+
+def _name(read: Manifest, manifest: str) -> str:
+    """The network, and which of its layers were cut into blocks where these need not be all."""
+    taken, ignored = read.facts.get("targets", ["*"]), read.facts.get("ignore", [])
+    parts = [f"layers {_listed(taken)}"] if taken != ["*"] else []
+    parts += [f"without {_listed(ignored)}"] if ignored else []
+    name = read.network or manifest
+    return f"{name}, {' '.join(parts)}" if parts else name
+
+
+def _listed(names: object) -> str:
+    return ", ".join(map(str, names)) if isinstance(names, list) else str(names)
+
+
+def _uncovered(read: Manifest) -> str:
+    """That the blocks of a manifest are not all of its tensors; empty if they are."""
+    weights = sum(prod(tensor["shape"]) for tensor in read.tensors.values()) - sum(block.n for block in read.blocks)
+    return f"{weights:,} weights of its layers lie in no block of the manifest" if weights else ""
+
+
+def _left_out(manifest: str, blocks: int) -> str:
+    if not blocks:
+        return ""
+    return f"{manifest} was written again; blocks of the store that it does not list, and no sum has: {blocks:,}"
+
+
+def _found(manifest: str, beside: Path) -> Path:
+    """Where the manifest lies: as the batch named it, or seen from the store."""
+    for place in (Path(manifest), beside / manifest):
+        try:
+            if place.is_file():
+                return place
+        except (OSError, ValueError):
+            continue
+    raise InputError(f"{manifest}: is not there")
+
+
+@dataclass(frozen=True)
+class NetworkGap:
+    """A method's sums over the blocks of a network at one request; ``layer`` is empty for the whole of it."""
+
+    network: str
+    layer: str
+    asked: str
+    method: str
+    weights: int
+    relative: bool
+    sums: Aggregate
+    proven: int
+    worst_gap: float
+    seconds: float
+    doubt: str
+
+    @property
+    def of_the_network(self) -> bool:
+        """Whether ``sums.gap`` is the certified gap of the network (or layer): nothing is missing or in doubt."""
+        return bool(self.network) and self.sums.complete and not self.doubt
+
+    def missing(self) -> str:
+        """What keeps the sums from being the network's, in words; empty if nothing does."""
+        sums = self.sums
+        counts = (
+            (sums.without_answer, "without a result"),
+            (sums.without_bound, "without a bound"),
+            (sums.without_unit, "without a unit"),
+            (sums.broken, "with a broken bound"),
+        )
+        parts = [f"{count:,} {words}" for count, words in counts if count]
+        reasons = [f"of {sums.blocks:,} blocks {', '.join(parts)}"] if parts else []
+        return "; ".join([*reasons, self.doubt] if self.doubt else reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; ``gap`` is None unless it is that of the network, ``partial_gap`` is over what there is."""
+        sums = self.sums
+        return {
+            "network": self.network,
+            "layer": self.layer,
+            "asked": self.asked,
+            "method": self.method,
+            "blocks": sums.blocks,
+            "weights": self.weights,
+            "without_answer": sums.without_answer,
+            "without_bound": sums.without_bound,
+            "without_unit": sums.without_unit,
+            "broken": sums.broken,
+            "objective": finite_or_none(sums.objective),
+            "bound": finite_or_none(sums.bound),
+            "relative_to_removal": self.relative,
+            "gap": finite_or_none(sums.gap) if self.of_the_network else None,
+            "partial_gap": finite_or_none(sums.partial_gap),
+            "proven": self.proven,
+            "worst_gap": finite_or_none(self.worst_gap),
+            "seconds": finite_or_none(self.seconds),
+            "missing": self.missing(),
+        }
+
+
+def network_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
+    """Every method at every request, and the best of all where there are several methods."""
+    yield from _gaps(records, network, "", network.blocks, network.mixed_units)
+
+
+def layer_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
+    """The same layer by layer; the sums of a layer are in its own unit."""
+    for tensor, places in network.layers().items():
+        yield from _gaps(records, network, tensor, network.blocks[places], False)
+
+
+def _gaps(
+    records: Records, network: Network, layer: str, blocks: Indices, relative: bool
+) -> Iterator[NetworkGap]:
+    unit: Vector | float = records.blocks.unit[blocks] if relative else 1.0
+    weights = int(records.blocks.n[blocks].sum())
+    doubt = network.doubt
+    absent = network.absent.get(layer, 0) if layer else sum(network.absent.values())
+    if absent:
+        reason = f"on {absent:,} blocks of its manifest the store has no result yet"
+        doubt = f"{doubt}; {reason}" if doubt else reason
+    for request, asked in enumerate(records.asked):
+        bound = records.best_of_problem[blocks * max(1, len(records.asked)) + request]
+        answers = []
+        for method, name in enumerate(records.methods):
+            rows = records.of(method, request)
+            objective = records.at_blocks(rows, records.objective, np.nan)[blocks]
+            if np.isnan(objective).all():
+                continue
+            broken = records.at_blocks(rows, records.broken.astype(float), 0.0)[blocks] > 0
+            seconds = records.at_blocks(rows, records.seconds, np.nan)[blocks]
+            proven = records.at_blocks(rows, records.proven.astype(float), 0.0)[blocks] > 0
+            answers.append((name, objective, broken, proven, seconds))
+        if len(answers) > 1:
+            answers.insert(0, _best(answers))
+        for name, objective, broken, proven, seconds in answers:
+            sums = aggregate(objective, bound, broken, unit)
+            gap = np.where(broken, np.inf, _relative(objective, bound))
+            known = gap[np.isfinite(gap)]
+            yield NetworkGap(
+                network=network.name,
+                layer=layer,
+                asked=asked,
+                method=name,
+                weights=weights,
+                relative=relative,
+                sums=sums,
+                proven=int(proven.sum()),
+                worst_gap=quantiles(known, (1.0,))[0],
+                seconds=float(np.nansum(seconds)),
+                doubt=doubt,
+            )
+
+
+def _best(answers: list[tuple[str, Vector, Mask, Mask, Vector]]) -> tuple[str, Vector, Mask, Mask, Vector]:
+    """Each block's smallest objective, broken and proven where any is; the time is that of all methods."""
+    _, objectives, broken, proven, seconds = zip(*answers, strict=True)
+    return (
+        BEST,
+        np.fmin.reduce(objectives),
+        np.any(broken, axis=0),
+        np.any(proven, axis=0),
+        np.nansum(seconds, axis=0),
+    )
+
+
+def _relative(objective: Vector, bound: Vector) -> Vector:
+    """(objective − bound)/|objective|, 0 where the two meet."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        gap = (objective - bound) / np.abs(objective)
+    return np.where(objective <= bound, 0.0, np.where(np.isnan(gap), np.inf, gap))

@@ -1,0 +1,73 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+UNKNOWN = "–"
+
+
+def scientific(value: float) -> str:
+    """'3.21e-2'; short, and aligned by its point."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def plain_number(value: float) -> str:
+    """'156.3015': up to seven digits, for sums that differ late."""
+    return f"{value:.7g}" if math.isfinite(value) else UNKNOWN
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """'12.3 %'."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def gap(fraction: float) -> str:
+    """A gap in percent; '0 %' is only what is proven to six digits, 'unknown' what has no bound."""
+    if not math.isfinite(fraction):
+        return "unknown"
+    if fraction <= 1e-6:
+        return "0 %"
+    if fraction < 1e-4:
+        return "<0.01 %"
+    return f"{100 * fraction:.2f} %" if fraction < 0.1 else f"{100 * fraction:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """'12.3 s', '45 ms', '80 µs', '3 min 20 s'."""
+    if not math.isfinite(seconds):
+        return UNKNOWN
+    if 0 < seconds < 9.5e-4:
+        return f"{1e6 * seconds:.0f} µs"
+    if seconds < 0.9995:
+        return f"{1e3 * seconds:.0f} ms" if seconds >= 0.0095 else f"{1e3 * seconds:.1f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def shown(text: str, most: int = 120) -> str:
+    """One line of at most ``most`` characters, in which nothing commands a terminal or turns the text around."""
+    clean = "".join(_visible(character) for character in text[: 4 * most])
+    if len(clean) <= most:
+        return clean
+    # Names of blocks differ at their ends as often as at their beginnings.
+    head = most * 2 // 3
+    return f"{clean[:head]}…{clean[head + 1 - most :]}" if len(text) <= 4 * most else f"{clean[: most - 1]}…"
+
+
+def _visible(character: str) -> str:
+    # Cc: control characters; Cf: marks such as those that reverse the direction; Cs: halves of characters.
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return " " if character in "\n\t\r" else "�"
+    return character

@@ -1,0 +1,106 @@
+"""H ⪰ AᵀA + diag(λ) by blocks: what the dual bound (D) is evaluated on.
+
+A factor block is such a sum as it stands, a diagonal block has no A. A dense block is split by its eigenvalues,
+
+    H = V diag(e) Vᵀ,   δ ≈ e_min,   F = diag(e − δ)^½ Vᵀ,   λ = min_i ( E_ii − Σ_{j≠i} |E_ij| ),   E = H − FᵀF,
+
+in units (powers of two, which round nothing) where its diagonal is near one; λ, by Gershgorin's theorem and less the
+round-off of E, is proven: H ⪰ FᵀF + λI whatever eigenvalues were found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+
+from cbs_opt.errors import NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector, rounded_up
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+
+
+@dataclass(frozen=True, eq=False)
+class DualBlock:
+    """One block of H, or what is proven to lie below it.
+
+    Parameters
+    ----------
+    factor : FactorCurvature or None
+        Holds A (m, n_b); None where the block is diagonal.
+    damping : array, shape (n_b,)
+        λ > 0 of its weights.
+    part : slice
+        Its weights.
+    """
+
+    factor: FactorCurvature | None
+    damping: Vector
+    part: slice
+
+    @property
+    def m(self) -> int:
+        """Entries of α that belong to the block."""
+        return 0 if self.factor is None else self.factor.m
+
+
+def pieces_of(curvature: Curvature) -> tuple[DualBlock, ...]:
+    """The pieces of a curvature, in the order of the weights.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        A dense block whose smallest eigenvalue is lost in round-off; names a damping that would do.
+    """
+    if not isinstance(curvature, BlockDiagonalCurvature):
+        return (_piece(curvature, slice(0, curvature.n)),)
+    made: dict[int, DualBlock] = {}
+    pieces: list[DualBlock] = []
+    for block, part in zip(curvature.blocks, curvature.slices, strict=True):
+        if isinstance(block, BlockDiagonalCurvature):
+            inner = pieces_of(block)
+            pieces += [DualBlock(p.factor, p.damping, slice(part.start + p.part.start, part.start + p.part.stop))
+                       for p in inner]
+            continue
+        if id(block) not in made:
+            made[id(block)] = _piece(block, part)
+        pieces.append(DualBlock(made[id(block)].factor, made[id(block)].damping, part))
+    return tuple(pieces)
+
+
+def _piece(curvature: Curvature, part: slice) -> DualBlock:
+    if isinstance(curvature, DiagonalCurvature):
+        return DualBlock(None, curvature.diagonal(), part)
+    if isinstance(curvature, FactorCurvature):
+        return DualBlock(curvature, np.full(curvature.n, curvature.damping), part)
+    return DualBlock(*split_dense(curvature.dense()), part)
+
+
+def split_dense(H: Matrix) -> tuple[FactorCurvature, Vector]:
+    """A and λ > 0 (n,) with H ⪰ AᵀA + diag(λ), proven in spite of round-off.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        See ``pieces_of``.
+    """
+    n = len(H)
+    units = np.ldexp(1.0, np.frexp(np.sqrt(H.diagonal()))[1])
+    U = H / units / units[:, None]
+    spectrum, V = eigh(U)
+    for share in (1.0, 0.5):
+        F = np.sqrt(np.maximum(spectrum - share * spectrum[0], 0.0))[:, None] * V.T
+        E = U - F.T @ F
+        rows = np.abs(E).sum(axis=1) - np.abs(E.diagonal())
+        error = (n + 2) * EPS * (np.abs(F).T @ np.abs(F).sum(axis=1) + np.abs(U).sum(axis=1))
+        least = float((E.diagonal() - rows - 2.0 * error).min())
+        if least > 0:
+            damping = least * units**2
+            return FactorCurvature(F * units, float(damping.min())), damping
+    size = float(np.abs(spectrum).max() * units.max() ** 2)
+    needed = rounded_up(64.0 * n * n * EPS * size)
+    raise NotPositiveDefiniteError(
+        f"H: a dense block of {n} weights is singular but for round-off (smallest eigenvalue {spectrum[0]:.3g} where "
+        f"its diagonal is near one); add damping of at least {needed:.3g}",
+        needed,
+    )

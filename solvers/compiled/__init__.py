@@ -1,0 +1,1 @@
+"""All compiled loops: what numba translates, and nothing else."""

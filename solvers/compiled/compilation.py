@@ -1,0 +1,47 @@
+"""The decorator of all compiled loops.
+
+numba's cache on disk notices a change of the file a function stands in, not of the functions it calls. Here the
+cache folder carries a hash of all files of this room and of the constants they share, so that code compiled from
+other sources is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+REASSOCIATE = {"reassoc", "contract"}
+"""What fast loops may do: re-associate sums (vector instructions). NaN and infinity keep their meaning."""
+
+
+def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
+    """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy."""
+
+    def compile_lazily(function: Any) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            return numba.njit(
+                cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False
+            )(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compile_lazily
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled loops of exactly these sources lie: below NUMBA_CACHE_DIR if set, else the user's cache."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for file in (*sorted(here.glob("*.py")), here.parent / "forms" / "node_state.py"):
+        digest.update(file.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cbs-opt" / digest.hexdigest()[:16]

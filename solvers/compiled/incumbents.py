@@ -1,0 +1,206 @@
+"""Compiled kernels that look for incumbents: greedy OBS and the exchange of pairs, on one dense block.
+
+What ``greedy_obs`` and ``swap`` do, for blocks so small that calls into NumPy take longer than the arithmetic.
+In the units of ``CenteredBlock``, f(c) = 0; S are the kept and P the pruned weights, B = (H_SS)⁻¹ and
+w_S = c_S + B H_SP c_P. Pruning i ∈ S costs w_i²/(2B_ii). Exchanging it for j ∈ P changes the value by
+
+    Δ_ij = w_i²/(2B_ii) − (r_j + T_ij w_i/B_ii)² / (2(σ_j + T_ij²/B_ii)),
+
+T = B H_SP, r = H(c − w), σ_j = H_jj − H_jS T_:j: see ``cbs_opt.solvers.heuristic.swap``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import EPS, cholesky, cholesky_inverse
+from cbs_opt.solvers.compiled.node import support_value
+from cbs_opt.solvers.forms.node_state import KEPT
+
+SHRUNK = 1e-5
+"""Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""
+
+LEAST_DECREASE = 1e-12
+"""Relative decrease of the value below which an exchange is round-off."""
+
+
+@compiled()
+def kept_first(mask):
+    """All weights, the kept ones first, and how many those are."""
+    n = mask.shape[0]
+    order = np.empty(n, np.int64)
+    k = 0
+    for i in range(n):
+        if mask[i]:
+            order[k] = i
+            k += 1
+    last = k
+    for i in range(n):
+        if not mask[i]:
+            order[last] = i
+            last += 1
+    return order, k
+
+
+@compiled(fast=True)
+def retuned(H, c, order, k, w, B):
+    """B ← (H_SS)⁻¹ in full and w ← w_S for S the first ``k`` of ``order``; False where H_SS has no Cholesky factor."""
+    n = order.shape[0]
+    L = np.empty((k, k))
+    pull = np.empty(k)
+    for p in range(k):
+        i = order[p]
+        for q in range(p + 1):
+            B[p, q] = H[i, order[q]]
+        total = 0.0
+        for q in range(k, n):
+            total += H[i, order[q]] * c[order[q]]
+        pull[p] = total
+    if not cholesky(B, L):
+        return False
+    cholesky_inverse(L, B)
+    for p in range(k):
+        for q in range(p):
+            B[q, p] = B[p, q]
+    for p in range(k):
+        total = c[order[p]]
+        for q in range(k):
+            total += B[p, q] * pull[q]
+        w[p] = total
+    return True
+
+
+@compiled(fast=True)
+def prune_one(B, w, there, p, column):
+    """Prune the p-th weight of S: re-tune the others and downdate B; ``there`` says which are left."""
+    k = w.shape[0]
+    pivot = 1.0 / B[p, p]
+    factor = w[p] * pivot
+    for q in range(k):
+        column[q] = B[p, q]
+    for q in range(k):
+        if there[q]:
+            w[q] -= factor * column[q]
+            share = pivot * column[q]
+            for j in range(k):
+                B[q, j] -= share * column[j]
+
+
+@compiled()
+def greedy(H, c, state, budget):
+    """Prune one weight after the other, the cheapest first, until ``budget`` are kept.
+
+    Parameters
+    ----------
+    H, c : arrays (n, n), (n,)
+    state : int8 array (n,)
+        FREE, KEPT or PRUNED; only free weights are chosen.
+
+    Returns
+    -------
+    ok : bool
+        False where round-off left no positive definite matrix.
+    mask : bool array (n,)
+    """
+    n = c.shape[0]
+    mask = np.empty(n, np.bool_)
+    there = np.empty(n, np.bool_)
+    fresh = np.empty(n)
+    column = np.empty(n)
+    for i in range(n):
+        mask[i] = state[i] <= KEPT
+    order, count = kept_first(mask)
+    while count > budget:
+        order, k = kept_first(mask)
+        B = np.empty((k, k))
+        w = np.empty(k)
+        if not retuned(H, c, order, k, w, B):
+            return False, mask
+        for p in range(k):
+            there[p] = True
+            fresh[p] = B[p, p]
+        sound = True
+        while count > budget and sound:
+            cheapest = -1
+            least = np.inf
+            for p in range(k):
+                if there[p] and state[order[p]] != KEPT:
+                    cost = w[p] * w[p] / B[p, p]
+                    if cost < least:
+                        least = cost
+                        cheapest = p
+            if cheapest < 0:
+                return False, mask
+            there[cheapest] = False
+            mask[order[cheapest]] = False
+            count -= 1
+            # The literal −1 is a type of its own, for which it would be compiled again.
+            prune_one(B, w, there, np.int64(cheapest), column)
+            for p in range(k):
+                if there[p] and not B[p, p] >= SHRUNK * fresh[p]:
+                    sound = False
+    return True, mask
+
+
+@compiled(fast=True)
+def best_exchange(H, c, mask, state):
+    """The exchange of two free weights with the least Δ: (Δ, i, j); (0, −1, −1) where there is none."""
+    n = c.shape[0]
+    order, k = kept_first(mask)
+    B = np.empty((k, k))
+    w = np.empty(k)
+    best, leaving, entering = 0.0, -1, -1
+    if not retuned(H, c, order, k, w, B):
+        return best, leaving, entering
+    cross = np.empty(k)
+    T = np.empty(k)
+    for place in range(k, n):
+        j = order[place]
+        if state[j] >= KEPT:
+            continue
+        residual = 0.0
+        for q in range(k, n):
+            residual += H[j, order[q]] * c[order[q]]
+        for p in range(k):
+            cross[p] = H[j, order[p]]
+            residual += cross[p] * (c[order[p]] - w[p])
+        schur = H[j, j]
+        for p in range(k):
+            total = 0.0
+            for q in range(k):
+                total += B[p, q] * cross[q]
+            T[p] = total
+            schur -= cross[p] * total
+        schur = max(schur, EPS * H[j, j])
+        for p in range(k):
+            if state[order[p]] >= KEPT:
+                continue
+            share = T[p] / B[p, p]
+            entered = residual + share * w[p]
+            change = 0.5 * (w[p] * w[p] / B[p, p] - entered * entered / (schur + share * T[p]))
+            if change < best:
+                best, leaving, entering = change, order[p], j
+    return best, leaving, entering
+
+
+@compiled()
+def exchange(H, c, mask, state):
+    """Exchange pairs of free weights in ``mask``, in place, the best first, until none helps.
+
+    An exchange counts only if the value evaluated anew is smaller: round-off cannot make it go round in circles.
+    Returns the value and its round-off.
+    """
+    value, margin = support_value(H, c, mask)
+    while True:
+        change, leaving, entering = best_exchange(H, c, mask, state)
+        if leaving < 0 or not change < -LEAST_DECREASE * value:
+            return value, margin
+        mask[leaving] = False
+        mask[entering] = True
+        new, new_margin = support_value(H, c, mask)
+        if not new < (1.0 - LEAST_DECREASE) * value:
+            mask[leaving] = True
+            mask[entering] = False
+            return value, margin
+        value, margin = new, new_margin

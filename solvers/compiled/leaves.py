@@ -1,0 +1,323 @@
+"""Compiled kernels that try all leaves of a node: where few weights may still be kept, cheaper than branching.
+
+With every free weight pruned f is f₀ and its negative gradient g; H is the Schur complement of the node's kept weights.
+Keeping T as well leaves f₀ − ½g_Tᵀ(H_TT)⁻¹g_T. A depth-first walk keeps one weight after the other (a rank-one update
+of H and g each) and tries the last two at once, by the sign of
+
+    (g_i²H_jj − 2g_ig_jH_ij + g_j²H_ii) − 2(f − limit)(H_iiH_jj − H_ij²)   >  0   ⇔   f − gain(i, j) < limit.
+
+Bound (B) is additive: no mask that keeps T has less than ``baseline`` − Σ_{i∈T} s_i (``oracle.keeping_none``). So
+only sets whose scores sum to more than threshold = baseline − cutoff are tried; the walk goes in their order.
+
+Round-off. All this is a Cholesky factorization of M = [[H, Hc], [cᵀH, cᵀHc]] of the root: what is computed for T is
+exact for some M + E with |E_ij| ≤ γ√(M_ii M_jj), γ a multiple of n·eps (Higham, *Accuracy and Stability of Numerical
+Algorithms*, 2nd ed., §10.1). That changes f by at most ½γ(Σ|w_i|√H_ii + C)², C = Σ|c_i|√H_ii, and the first sum is at
+most √(nκ cᵀHc) with κ = max H_ii/λ_min(H). ``doubt`` is above that; leaves that are not further above the cutoff are
+evaluated one by one, with the margin that ``support_value`` states.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.node import active, eliminate, schur_complement, support_value
+from cbs_opt.solvers.forms.node_state import KEPT
+
+
+@compiled()
+def copy_mask(target, source):
+    """target[:] = source."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@compiled()
+def ascending(scores):
+    """The order of ``scores``, smallest first."""
+    m = scores.shape[0]
+    rank = np.empty(m, np.int64)
+    for p in range(m):
+        q = p
+        while q > 0 and scores[rank[q - 1]] > scores[p]:
+            rank[q] = rank[q - 1]
+            q -= 1
+        rank[q] = p
+    return rank
+
+
+@compiled()
+def sums(s):
+    """The sums of the first 0, 1, …, m entries."""
+    total = np.zeros(s.shape[0] + 1)
+    for i in range(s.shape[0]):
+        total[i + 1] = total[i] + s[i]
+    return total
+
+
+@compiled()
+def advance(pick, total, level, K, s, before, threshold):
+    """The next set of K − 2 weights (descending) that two more could bring above the threshold.
+
+    ``level`` is how many of ``pick`` stand, −1 before the first; ``total`` their scores' sums. Returns the level from
+    which on ``pick`` is new, or −1 when there is no further one.
+    """
+    depth = max(K - 2, 0)
+    if depth == 0:
+        return 0 if level < 0 else -1
+    first = depth - 1 if level >= 0 else 0
+    lowest = first
+    at = first
+    while at >= 0:
+        i = pick[at] - 1
+        left = K - at
+        if i + 1 < left or total[at] + before[i + 1] - before[i + 1 - left] <= threshold:
+            at -= 1
+            lowest = min(lowest, at)
+            continue
+        pick[at] = i
+        total[at + 1] = total[at] + s[i]
+        at += 1
+        if at == depth:
+            return lowest
+        pick[at] = i
+    return -1
+
+
+@compiled()
+def work_of_leaves(state, scores, budget, threshold, most):
+    """About how many multiply-adds it takes to try all leaves of a node; counts no further than ``most``.
+
+    Parameters
+    ----------
+    scores : array (n,)
+        Of the node's bound (B), on its free weights.
+    threshold : float
+        Sets whose scores do not sum to more are left out.
+    """
+    order, kept = active(state)
+    m = order.shape[0] - kept
+    K = budget - kept
+    sF = np.empty(m)
+    for p in range(m):
+        sF[p] = scores[order[kept + p]]
+    rank = ascending(sF)
+    s = np.empty(m)
+    for p in range(m):
+        s[p] = sF[rank[p]]
+    before = sums(s)
+    depth = max(K - 2, 0)
+    pick = np.full(depth + 1, m)
+    total = np.zeros(depth + 1)
+    work = 0.0
+    level = np.int64(-1)
+    while work <= most:
+        level = advance(pick, total, level, K, s, before, threshold)
+        if level < 0:
+            break
+        for at in range(level, depth):
+            work += 0.5 * pick[at] * pick[at]
+        # The pairs with i as their higher one, for all i from `low` on.
+        end = pick[depth - 1] if depth > 0 else m
+        low, high = 1, end
+        while low < high:
+            i = (low + high) // 2
+            if total[depth] + before[i + 1] - before[i - 1] > threshold:
+                high = i
+            else:
+                low = i + 1
+        work += end * end - low * low
+    return work
+
+
+@compiled(fast=True)
+def keep(S, g, value, i, next_S, next_g):
+    """Keep weight i as well: Schur complement and gradient of the weights before it. Returns f."""
+    pivot = S[i, i]
+    for j in range(i):
+        factor = S[i, j] / pivot
+        for k in range(j + 1):
+            next_S[j, k] = S[j, k] - factor * S[i, k]
+        next_g[j] = g[j] - factor * g[i]
+    return value - 0.5 * g[i] * g[i] / pivot
+
+
+@compiled(fast=True)
+def no_partner(S, g, diagonal, i, excess):
+    """Whether no j < i passes the test of the inequality above, excess = 2(f − limit). False for NaN."""
+    positive = 0.0
+    gi = g[i]
+    pivot = diagonal[i]
+    a = gi * gi - excess * pivot
+    for j in range(i):
+        x = S[i, j]
+        y = g[j]
+        test = a * diagonal[j] - 2.0 * gi * y * x + y * y * pivot + excess * x * x
+        positive += test + abs(test)
+    return positive <= 0.0
+
+
+@compiled()
+def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
+    """Try every set T of K free weights whose scores sum to more than ``threshold``.
+
+    Parameters
+    ----------
+    H, c : arrays (n, n), (n,)
+        The root problem.
+    base : bool array (n,)
+        What the node keeps.
+    names : int array (m,)
+        Its free weights, in the ascending order of their scores, as in S, g and s.
+    S, g, value : arrays (m, m), (m,), float
+        Schur complement (lower triangle), negative gradient and f with all of them pruned.
+
+    Returns
+    -------
+    proven : float
+        No visited mask is below; at most ``cutoff``.
+    best : bool array (n,)
+        The best of those that were evaluated; ``base`` where none was.
+    """
+    m = s.shape[0]
+    depth = max(K - 2, 0)
+    last = K - depth
+    before = sums(s)
+    pick = np.full(depth + 1, m)
+    total = np.zeros(depth + 1)
+    values = np.empty(depth + 1)
+    Ss = np.empty((depth + 1, m, m))
+    gs = np.empty((depth + 1, m))
+    values[0] = value
+    for i in range(m):
+        for j in range(i + 1):
+            Ss[0, i, j] = S[i, j]
+        gs[0, i] = g[i]
+    diagonal = np.empty(m)
+    mask = base.copy()
+    best = base.copy()
+    best_value = np.inf
+    proven = cutoff
+    limit = cutoff + doubt
+    level = np.int64(-1)
+    while True:
+        level = advance(pick, total, level, K, s, before, threshold)
+        if level < 0:
+            return proven, best
+        for at in range(level, depth):
+            values[at + 1] = keep(Ss[at], gs[at], values[at], pick[at], Ss[at + 1], gs[at + 1])
+        T, h, f = Ss[depth], gs[depth], values[depth]
+        end = pick[depth - 1] if depth > 0 else m
+        for j in range(end):
+            diagonal[j] = T[j, j]
+        for i in range(end - 1, last - 2, -1):
+            if total[depth] + before[i + 1] - before[i + 1 - last] <= threshold:
+                break
+            if last == 2 and no_partner(T, h, diagonal, i, 2.0 * (f - limit)):
+                continue
+            # With one weight left to keep the pair is (i, i).
+            for j in range(0 if last == 2 else i, i if last == 2 else i + 1):
+                if last == 2:
+                    gain = h[i] * h[i] * diagonal[j] - 2.0 * h[i] * h[j] * T[i, j] + h[j] * h[j] * diagonal[i]
+                    volume = diagonal[i] * diagonal[j] - T[i, j] * T[i, j]
+                else:
+                    gain, volume = h[i] * h[i], diagonal[i]
+                if gain <= 2.0 * (f - limit) * volume:
+                    continue
+                copy_mask(mask, base)
+                for at in range(depth):
+                    mask[names[pick[at]]] = True
+                mask[names[i]] = mask[names[j]] = True
+                exact, margin = support_value(H, c, mask)
+                proven = min(proven, exact - margin if exact < np.inf else 0.0)
+                if exact < best_value:
+                    best_value = exact
+                    copy_mask(best, mask)
+                    limit = min(limit, exact + doubt)
+
+
+@compiled()
+def eliminate_gradient(order, kept, L, pull, size):
+    """Negative gradient on the free weights and f, all free weights pruned: the last row of the factor of M."""
+    free = order.shape[0] - kept
+    y = np.empty(kept)
+    g = np.empty(free)
+    left = size
+    for p in range(kept):
+        total = pull[order[p]]
+        for q in range(p):
+            total -= L[p, q] * y[q]
+        y[p] = total / L[p, p]
+        left -= y[p] * y[p]
+    for p in range(free):
+        total = pull[order[kept + p]]
+        for q in range(kept):
+            total -= L[kept + p, q] * y[q]
+        g[p] = total
+    return g, 0.5 * left
+
+
+@compiled()
+def try_leaves(H, c, pull, size, state, scores, threshold, budget, cutoff, doubt):
+    """Try all leaves of a node that has more free weights than may be kept.
+
+    Parameters
+    ----------
+    H, c : arrays (n, n), (n,)
+        The root problem, f(c) = 0.
+    pull, size : array (n,), float
+        Hc and cᵀHc.
+    state : int8 array (n,)
+        FREE, KEPT or PRUNED.
+    scores : array (n,)
+        Of the node's bound (B), on its free weights.
+    threshold : float
+        Sets whose scores do not sum to more are left out; −inf: all are tried.
+    budget : int
+        How many weights may be kept in all.
+    cutoff : float
+        Masks that are not below it are of no interest.
+    doubt : float
+        Above the round-off of every value computed here.
+
+    Returns
+    -------
+    done : bool
+        False where round-off left no positive definite matrix.
+    proven : float
+        No leaf is below; at most ``cutoff``.
+    best : bool array (n,)
+        The best leaf of those near the cutoff or below; what the node keeps where there is none.
+    """
+    n = c.shape[0]
+    base = np.empty(n, np.bool_)
+    for i in range(n):
+        base[i] = state[i] == KEPT
+    order, kept = active(state)
+    m = order.shape[0] - kept
+    K = budget - kept
+    W = np.empty((kept + m, kept + m))
+    L = np.empty((kept + m, kept + m))
+    d = np.empty(n)
+    ok, _, _ = eliminate(H, c, state, order, W, L, d)
+    if not ok:
+        return False, 0.0, base
+    HF = np.empty((m, m))
+    schur_complement(W, L, kept, HF)
+    g, f = eliminate_gradient(order, kept, L, pull, size)
+    sF = np.empty(m)
+    for p in range(m):
+        sF[p] = scores[order[kept + p]]
+    rank = ascending(sF)
+    names = np.empty(m, np.int64)
+    S = np.empty((m, m))
+    gs = np.empty(m)
+    s = np.empty(m)
+    for p in range(m):
+        names[p] = order[kept + rank[p]]
+        gs[p] = g[rank[p]]
+        s[p] = sF[rank[p]]
+        for q in range(p + 1):
+            S[p, q] = HF[rank[p], rank[q]]
+    proven, best = walk(H, c, base, names, S, gs, f, K, s, threshold, cutoff, doubt)
+    return True, proven, best

@@ -1,0 +1,308 @@
+"""Compiled kernels of the branch and bound: reduce a node, bound it, screen it, choose a branch.
+
+A node fixes P (pruned) and U (kept). With c the minimizer of the root and f(c) = 0, its active weights
+are A = U ∪ F; eliminating U by a Schur complement leaves, on the free weights F,
+
+    f = f_node + ½(w − c_F)ᵀH_F(w − c_F),   H_F = H_FF − H_FU H_UU⁻¹ H_UF.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import EPS, cholesky, cholesky_solve, inverse_diagonal, times
+from cbs_opt.solvers.compiled.oracle import keeping_none, screen, settle
+from cbs_opt.solvers.compiled.relaxation import relax
+from cbs_opt.solvers.compiled.splitting import certify_splitting, improve_splitting
+from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF, PRUNED
+
+TOLERANCE = 3e-3
+"""Relative gap between a relaxation and its bound (B) at which a node is content."""
+
+ROUNDS = 30
+"""Of the relaxation at most: cut short, its bound is often worth half of what it could be. Passed as np.int64: a
+literal is a type of its own, for which all of the relaxation would be compiled again."""
+
+@compiled(fast=True)
+def eliminate(H, c, state, order, W, L, d):
+    """Reduce a node.
+
+    Parameters
+    ----------
+    order : int array (a,)
+        Active weights, those of U first.
+    W, L : arrays (a, a), overwritten
+        Lower triangles of H_AA and of its Cholesky factor.
+    d : array (n,), overwritten
+        The step w − c to the node's minimizer: −c on P, the OBS update on A.
+
+    Returns
+    -------
+    ok : bool
+        False where round-off left a pivot that is not positive.
+    value, margin : float
+        f at the node's minimizer, and what round-off may have added to it.
+    """
+    n = c.shape[0]
+    a = order.shape[0]
+    v = np.zeros(a)
+    for p in range(a):
+        i = order[p]
+        for q in range(p + 1):
+            W[p, q] = H[i, order[q]]
+        total = 0.0
+        for j in range(n):
+            if state[j] == PRUNED:
+                total += H[i, j] * c[j]
+        v[p] = total
+    if not cholesky(W, L):
+        return False, 0.0, 0.0
+    cholesky_solve(L, v)
+    for i in range(n):
+        d[i] = -c[i] if state[i] == PRUNED else 0.0
+    for p in range(a):
+        d[order[p]] = v[p]
+    value = 0.0
+    size = 0.0
+    for i in range(n):
+        if d[i] != 0.0:
+            total = 0.0
+            for j in range(n):
+                total += H[i, j] * d[j]
+            value += 0.5 * d[i] * total
+            size += abs(d[i]) * np.sqrt(H[i, i])
+    return True, value, 2.0 * n * EPS * size * size
+
+
+@compiled(fast=True)
+def schur_complement(W, L, kept, HF):
+    """HF ← H_FF − H_FU H_UU⁻¹ H_UF, from H_AA and its factor, the ``kept`` weights of U first."""
+    for p in range(HF.shape[0]):
+        for q in range(p + 1):
+            total = W[kept + p, kept + q]
+            for k in range(kept):
+                total -= L[kept + p, k] * L[kept + q, k]
+            HF[p, q] = total
+            HF[q, p] = total
+
+
+@compiled()
+def support_value(H, c, mask):
+    """f of the OBS update on ``mask``, relative to f(c) = 0, and what round-off may have added to it.
+
+    (inf, inf) where it cannot be factorized.
+    """
+    n = c.shape[0]
+    state = np.empty(n, np.int8)
+    order = np.empty(n, np.int64)
+    kept = 0
+    for i in range(n):
+        state[i] = KEPT if mask[i] else PRUNED
+        if mask[i]:
+            order[kept] = i
+            kept += 1
+    order = order[:kept]
+    W = np.empty((kept, kept))
+    d = np.empty(n)
+    ok, value, margin = eliminate(H, c, state, order, W, np.empty((kept, kept)), d)
+    if not ok:
+        return np.inf, np.inf
+    return value, margin
+
+
+@compiled()
+def active(state):
+    """The weights a node has not pruned, the kept ones first, and how many those are."""
+    n = state.shape[0]
+    order = np.empty(n, np.int64)
+    kept = 0
+    for i in range(n):
+        if state[i] == KEPT:
+            order[kept] = i
+            kept += 1
+    count = kept
+    for i in range(n):
+        if state[i] == FREE:
+            order[count] = i
+            count += 1
+    return order[:count], kept
+
+
+@compiled()
+def free_part(c, d, D, w, order, kept, W, L):
+    """H_F, c_F (the free part of the node's minimizer), D and w of an eliminated node."""
+    free = order.shape[0] - kept
+    HF = np.empty((free, free))
+    cF = np.empty(free)
+    DF = np.empty(free)
+    wF = np.empty(free)
+    for p in range(free):
+        i = order[kept + p]
+        cF[p] = c[i] + d[i]
+        DF[p] = D[i]
+        wF[p] = w[i]
+    schur_complement(W, L, kept, HF)
+    return HF, cF, DF, wF
+
+
+@compiled()
+def splitting_shift(H, HF):
+    """What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006)."""
+    n = H.shape[0]
+    free = HF.shape[0]
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, H[i, i])
+    trace = 0.0
+    for p in range(free):
+        trace += HF[p, p]
+    return (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
+
+
+@compiled()
+def node_margin(H, d, order, kept, wF, cF):
+    """What the round-off of H_F and c_F may have added to a bound at wF."""
+    n = H.shape[0]
+    spread = 0.0
+    for i in range(n):
+        spread += abs(d[i]) * np.sqrt(H[i, i])
+    for p in range(wF.shape[0]):
+        i = order[kept + p]
+        spread += abs(wF[p] - cF[p]) * np.sqrt(H[i, i])
+    return 2.0 * n * EPS * spread * spread
+
+
+@compiled()
+def doubt_of_scores(R, D, w, c, scores):
+    """What round-off may have changed in all scores of (B) together."""
+    m = w.shape[0]
+    largest = 0.0
+    for p in range(m):
+        total = 0.0
+        for q in range(m):
+            total += abs(R[p, q] * (w[q] - c[q]))
+        largest = max(largest, total)
+    error = (m + 2) * EPS * largest
+    doubt = 0.0
+    for p in range(m):
+        doubt += error * np.sqrt(2.0 * scores[p] / D[p]) + error * error / D[p] + m * EPS * scores[p]
+    return doubt
+
+
+@compiled()
+def heaviest(state, order, kept, HF, L, w):
+    """The free weight to branch on: the largest w_i²√(H_ii/(H⁻¹)_ii).
+
+    w_i²H_ii is what it costs to prune the weight alone, w_i²/(H⁻¹)_ii what is left when all others make up for it.
+    """
+    m = w.shape[0]
+    factor = np.empty((m, m))
+    for p in range(m):
+        for q in range(p + 1):
+            factor[p, q] = L[kept + p, kept + q]
+    diagonal = np.empty(m)
+    inverse_diagonal(factor, diagonal)
+    branch = -1
+    largest = -1.0
+    for p in range(m):
+        if state[order[kept + p]] == FREE:
+            weight = w[p] * w[p] * np.sqrt(HF[p, p] / diagonal[p])
+            if branch < 0 or weight > largest:
+                largest = weight
+                branch = order[kept + p]
+    return branch
+
+
+@compiled()
+def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, passes):
+    """Bound one node, screen it until nothing more is fixed, and choose where to branch.
+
+    Parameters
+    ----------
+    H, c : arrays (n, n), (n,)
+        The root problem, f(c) = 0.
+    state : int8 array (n,), overwritten
+        FREE, KEPT or PRUNED; screening fixes more.
+    D, w : arrays (n,), overwritten on the free weights
+        Splitting and warm start in, better ones out.
+    scores : array (n,), overwritten on the free weights
+        The scores of bound (B).
+    tau : float
+        Warm start; ≤ 0: none.
+    share : float
+        Barrier of the splitting ascent as its parent left it; 1 at the root.
+    budget : int
+        How many weights may be kept in all.
+    cutoff : float
+        Nodes that cannot get below it are of no interest.
+    improve : int
+        Rounds of splitting improvement.
+    passes : int
+        How often a node is reduced again after screening fixed something.
+
+    Returns
+    -------
+    outcome : FATHOMED, LEAF or BRANCH
+    bound : float
+        A lower bound on f in the node, margin subtracted; for a leaf its value.
+    tau, share : float
+        Warm starts for the children.
+    branch : int
+        The weight to branch on.
+    baseline : float
+        For BRANCH: no mask of the node, T the free weights that it keeps, is below baseline − Σ_{i∈T} scores_i.
+    """
+    n = c.shape[0]
+    best = 0.0
+    baseline = -np.inf
+    round_number = -1
+    while True:
+        round_number += 1
+        order, kept = active(state)
+        free = order.shape[0] - kept
+        K = budget - kept
+        if K <= 0 or free <= K:
+            settle(state, K)
+            return LEAF, best, tau, share, -1, baseline
+        W = np.empty((kept + free, kept + free))
+        LA = np.empty((kept + free, kept + free))
+        d = np.empty(n)
+        ok, value, margin = eliminate(H, c, state, order, W, LA, d)
+        if not ok:
+            return BRANCH, best, tau, share, order[kept], baseline
+        best = max(best, value - margin)
+        if best >= cutoff:
+            return FATHOMED, best, tau, share, -1, baseline
+        HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
+        shift = splitting_shift(H, HF)
+        R = np.empty((free, free))
+        work = np.empty((free, free))
+        L = np.empty((free, free))
+        if certify_splitting(HF, DF, shift, R, work, L) < 0:
+            return BRANCH, best, tau, share, order[kept], baseline
+        bF = np.empty(free)
+        times(HF, cF, bF)
+        sF = np.empty(free)
+        target = cutoff - value + margin
+        if improve > 0 and round_number == 0:
+            inverse = np.empty((free, free))
+            bound, kth, next_score, tau, share = improve_splitting(
+                HF, DF, bF, cF, K, wF, tau, target, shift, improve, share, TOLERANCE, sF, R, work, L, inverse
+            )
+        else:
+            bound, kth, next_score, tau, _ = relax(
+                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, np.int64(ROUNDS), sF, work, L
+            )
+        for p in range(free):
+            i = order[kept + p]
+            D[i], w[i], scores[i] = DF[p], wF[p], sF[p]
+        own = value + bound - node_margin(H, d, order, kept, wF, cF)
+        best = max(best, own)
+        if best >= cutoff:
+            return FATHOMED, best, tau, share, -1, baseline
+        fixed = screen(state, order, kept, sF, kth, next_score, own, cutoff)
+        if fixed < free and (fixed == 0 or round_number >= passes):
+            doubt = doubt_of_scores(R, DF, wF, cF, sF)
+            baseline = keeping_none(state, order, kept, sF, kth, K, own - 2.0 * doubt)
+            return BRANCH, best, tau, share, heaviest(state, order, kept, HF, LA, wF), baseline

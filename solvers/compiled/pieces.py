@@ -1,0 +1,202 @@
+"""Compiled kernels of bound (B) with rank-one pieces beside the diagonal.
+
+    H = R + diag(D) + Σ_e q_e u_e u_eᵀ,   R ⪰ 0,   each u_e on a small set S_e of weights.
+
+Where z is 0 or 1, (u_eᵀw)² is 0 unless a weight of S_e is kept, so that it may be divided by min(1, z(S_e)): the hull
+of one such square (Atamtürk & Gómez, *Rank-one convexification for sparse regression*, arXiv:1901.10334). Around the
+minimizer c of the block (f = ½(w−c)ᵀH(w−c)) the relaxation is
+
+    min ½wᵀRw − bᵀw + ½cᵀb + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ_e,    b = Hc,
+    0 ≤ z ≤ 1,   Σz ≤ K,   ζ_e ≤ 1,   ζ_e ≤ z(S_e).
+
+With d = w − c, p = Rd, slopes a_e and θ_e ∈ [0, 1] of any value, ρ = −p − Σ a_e u_e and
+P_e = (q_e u_eᵀc + a_e)²/(2q_e), every w' whose support is z has
+
+    f(w') ≥ −½dᵀp − Σ a_e²/(2q_e) + Σ θ_e P_e
+            + Σ_{z_i=0} (D_i c_i²/2 + ρ_i c_i) − Σ_{z_i=1} (ρ_i²/(2D_i) + Σ_{e∋i} θ_e P_e)
+
+(linearize ½dᵀRd at d and every ½q_e y² at slope a_e; where none of S_e is kept, y is −u_eᵀc and P_e is what that leaves
+out; min(1, z(S)) ≤ θ z(S) + 1 − θ). So a weight has the score s_i = (D_i c_i + ρ_i)²/(2D_i) + Σ_{e∋i} θ_e P_e.
+
+Pieces are arrays: ``members`` (E, width), −1 where a set is smaller (its members come first), ``u`` (E, width),
+``q`` (E,). m is the number of free weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import EPS, cholesky
+from cbs_opt.solvers.compiled.oracle import choose_best
+
+
+@compiled()
+def along(members, u, e, w):
+    """u_eᵀw."""
+    total = 0.0
+    for a in range(members.shape[1]):
+        i = members[e, a]
+        if i < 0:
+            break
+        total += u[e, a] * w[i]
+    return total
+
+
+@compiled()
+def held(members, e, z):
+    """z(S_e)."""
+    total = 0.0
+    for a in range(members.shape[1]):
+        i = members[e, a]
+        if i < 0:
+            break
+        total += z[i]
+    return total
+
+
+@compiled()
+def add_pieces(M, members, u, factor):
+    """M ← M + Σ_e factor_e u_e u_eᵀ, both triangles."""
+    for e in range(factor.shape[0]):
+        if factor[e] == 0.0:
+            continue
+        for a in range(members.shape[1]):
+            i = members[e, a]
+            if i < 0:
+                break
+            for b in range(members.shape[1]):
+                j = members[e, b]
+                if j < 0:
+                    break
+                M[i, j] += factor[e] * u[e, a] * u[e, b]
+
+
+@compiled()
+def remainder(H, D, members, u, q, R):
+    """R ← H − diag(D) − Σ q uuᵀ."""
+    m = D.shape[0]
+    factor = np.empty(q.shape[0])
+    for i in range(m):
+        for j in range(m):
+            R[i, j] = H[i, j]
+        R[i, i] -= D[i]
+    for e in range(q.shape[0]):
+        factor[e] = -q[e]
+    add_pieces(R, members, u, factor)
+
+
+@compiled()
+def certify_pieces(H, D, members, u, q, shift, R, M, L):
+    """R ← H − diag(D) − Σ q uuᵀ, shrinking D and q until R − shift·I has a Cholesky factor; False if none will do.
+
+    ``shift`` covers the round-off of H and of the factorization; what the pieces add to it is added here.
+    """
+    m = D.shape[0]
+    trace = 0.0
+    for i in range(m):
+        trace += H[i, i]
+    more = shift + 4.0 * (q.shape[0] + 2) * EPS * trace
+    for attempt in range(60):
+        remainder(H, D, members, u, q, R)
+        for i in range(m):
+            for j in range(i + 1):
+                M[i, j] = R[i, j]
+            M[i, i] -= more
+        if cholesky(M, L):
+            return True
+        less = 1.0 - 0.5 ** max(1, 10 - attempt)
+        for i in range(m):
+            D[i] *= less
+        for e in range(q.shape[0]):
+            q[e] *= less
+    return False
+
+
+@compiled(fast=True)
+def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
+    """Bound (B) with pieces, from below, and its scores; everything relative to f = 0 at c.
+
+    Parameters
+    ----------
+    R, H : arrays (m, m)
+        √H_ii is the unit of what H and the pieces may have of round-off in R.
+    slope, theta : arrays (E,)
+        a_e and θ_e.
+
+    Returns
+    -------
+    bound, kth, next_score : float
+        The round-off of this evaluation is subtracted; the K-th and (K+1)-th largest score.
+    doubt : float
+        What round-off may have changed in all scores together.
+    """
+    m = w.shape[0]
+    E = q.shape[0]
+    reach = 0.0
+    root = np.empty(m)
+    for i in range(m):
+        root[i] = np.sqrt(H[i, i])
+        reach += root[i] * abs(w[i] - c[i])
+    pushed = np.zeros(m)
+    rho = np.zeros(m)
+    bonus = np.zeros(m)
+    value = 0.0
+    margin = 0.0
+    slack = 0.0
+    for e in range(E):
+        if q[e] == 0.0:
+            continue
+        standing = 0.0
+        size = 0.0
+        for a in range(members.shape[1]):
+            i = members[e, a]
+            if i < 0:
+                break
+            standing += u[e, a] * c[i]
+            size += abs(u[e, a] * c[i])
+            rho[i] -= slope[e] * u[e, a]
+            pushed[i] += abs(slope[e] * u[e, a])
+        pull = q[e] * standing + slope[e]
+        left_out = theta[e] * pull * pull / (2.0 * q[e])
+        value += left_out - slope[e] * slope[e] / (2.0 * q[e])
+        error = (members.shape[1] + 4) * EPS * (q[e] * size + abs(slope[e]))
+        slack += (1 + members.shape[1]) * error * (abs(pull) + error) / q[e]  # itself, and in every bonus
+        margin += left_out + slope[e] * slope[e] / (2.0 * q[e])
+        for a in range(members.shape[1]):
+            i = members[e, a]
+            if i < 0:
+                break
+            bonus[i] += left_out
+    quadratic = 0.0
+    for i in range(m):
+        total = 0.0
+        for j in range(m):
+            total += R[i, j] * (w[j] - c[j])
+        rho[i] -= total
+        quadratic += total * (w[i] - c[i])
+    value -= 0.5 * quadratic
+    margin += abs(quadratic)
+    terms = 2.0 * (m + 2 * E + 8) * EPS
+    doubt = slack
+    for i in range(m):
+        scores[i] = (D[i] * c[i] + rho[i]) ** 2 / (2.0 * D[i]) + bonus[i]
+        error = terms * (root[i] * reach + pushed[i])
+        doubt += error * (np.sqrt(2.0 * scores[i] / D[i]) + error / D[i]) + terms * scores[i]
+    if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
+        return -np.inf, np.inf, 0.0, np.inf
+    kept = np.empty(m, np.bool_)
+    kth, next_score = choose_best(scores, K, kept)
+    for i in range(m):
+        error = terms * (root[i] * reach + pushed[i])
+        if kept[i]:
+            cost = -rho[i] * rho[i] / (2.0 * D[i]) - bonus[i]
+            slack += error * (abs(rho[i]) + error) / D[i]
+            margin += abs(cost) + 2.0 * bonus[i]
+        else:
+            cost = 0.5 * D[i] * c[i] * c[i] + rho[i] * c[i]
+            slack += error * abs(c[i])
+            margin += 0.5 * D[i] * c[i] * c[i] + abs(rho[i] * c[i])
+        slack += error * abs(w[i] - c[i])
+        value += cost
+    return value - slack - terms * margin, kth, next_score, doubt

@@ -1,0 +1,241 @@
+"""Compiled kernels of the relaxation with rank-one pieces, for a given splitting H = R + diag(D) + Σ q_e u_e u_eᵀ.
+
+    V(z) = min_w ½wᵀRw − bᵀw + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ(z(S_e))      (``compiled/pieces`` says why)
+
+is a smooth convex function of z: ζ is min(1, ·) with its kink rounded off (``pieces_newton.ROUNDING``), concave and
+never above it. Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K, with primal-dual second
+derivatives of the barrier: from the parent's z, three to six steps of two Cholesky factorizations each. The barrier
+stays as it is: a node need not be bounded more exactly than its gap is wide, and a centred point is the better place
+for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step and valid at each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import assign, cholesky, cholesky_inverse, cholesky_solve
+from cbs_opt.solvers.compiled.pieces import add_pieces, along, evaluate_pieces, held
+from cbs_opt.solvers.forms.node_state import ROUNDING
+
+LONGEST = 0.9
+"""Part of the way to the boundary that a step may go."""
+CENTRED = 1.0
+"""A Newton decrement below this, in units of the barrier, is the end."""
+SHORTEST = 1e-3
+"""Steps that have to be shorter are the end, too."""
+WANDER = 10.0
+"""α and β stay within this factor of their central values."""
+LEAST = 1e-3
+"""No z starts below this part of K/m, or closer to 1 than this."""
+
+
+@compiled()
+def share_of(s):
+    """A smooth min(1, s), and its first and second derivatives."""
+    root = np.sqrt((1.0 - s) ** 2 + 4.0 * ROUNDING)
+    return 0.5 * (1.0 + s - root), 0.5 * (1.0 + (1.0 - s) / root), -2.0 * ROUNDING / root**3
+
+
+@compiled(fast=True)
+def schur_of_pieces(members, u, nu, cross, inverse, T, S):
+    """S ← CᵀM⁻¹C (lower triangle) for C = diag(cross) + Σ_e ν_e u_e s_eᵀ, s_e the indicator of S_e.
+
+    ``inverse`` holds the lower triangle of M⁻¹; T (m, m), overwritten, row j: M⁻¹ times column j of C.
+    """
+    m = cross.shape[0]
+    y = np.empty(m)
+    for j in range(m):
+        for i in range(j):
+            inverse[i, j] = inverse[j, i]
+    for j in range(m):
+        for i in range(m):
+            T[j, i] = cross[j] * inverse[j, i]
+    for e in range(nu.shape[0]):
+        if nu[e] == 0.0:
+            continue
+        for i in range(m):
+            y[i] = 0.0
+        for a in range(members.shape[1]):
+            k = members[e, a]
+            if k < 0:
+                break
+            share = nu[e] * u[e, a]
+            for i in range(m):
+                y[i] += share * inverse[k, i]
+        for a in range(members.shape[1]):
+            k = members[e, a]
+            if k < 0:
+                break
+            for i in range(m):
+                T[k, i] += y[i]
+    for j in range(m):
+        for i in range(j + 1):
+            S[j, i] = cross[i] * T[j, i]
+    for e in range(nu.shape[0]):
+        if nu[e] == 0.0:
+            continue
+        for j in range(m):
+            y[j] = 0.0
+        for a in range(members.shape[1]):
+            k = members[e, a]
+            if k < 0:
+                break
+            share = nu[e] * u[e, a]
+            for j in range(m):
+                y[j] += share * T[j, k]
+        for a in range(members.shape[1]):
+            k = members[e, a]
+            if k < 0:
+                break
+            for j in range(k, m):
+                S[j, k] += y[j]
+
+
+@compiled()
+def start_inside(z, K):
+    """Move z into 0 < z < 1, Σz = K: all by the same factor, or by the same part of their way to 1."""
+    m = z.shape[0]
+    for i in range(m):
+        z[i] = min(max(z[i], LEAST * K / m), 1.0 - LEAST * (1.0 - K / m))
+    total = 0.0
+    for i in range(m):
+        total += z[i]
+    for i in range(m):
+        if total > K:
+            z[i] *= K / total
+        else:
+            z[i] += (K - total) / (m - total) * (1.0 - z[i])
+
+
+@compiled()
+def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds, scores):
+    """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K.
+
+    z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
+    w, z and scores hold the point of the best bound on return.
+    Returns bound, K-th and next score, the doubt of the scores.
+    """
+    m = w.shape[0]
+    E = q.shape[0]
+    start_inside(z, K)
+    zeta, theta, bend, pull = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
+    slope, factor, nu, standing = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
+    for e in range(E):
+        standing[e] = q[e] * along(members, u, e, c)
+    trial_z, trial_w, trial_scores = z.copy(), np.empty(m), np.empty(m)
+    base_z = z.copy()
+    alpha, beta, step = np.empty(m), np.empty(m), np.zeros(m)
+    right, ones, cross = np.empty(m), np.empty(m), np.empty(m)
+    M, L, S, inverse, T = np.empty((m, m)), np.empty((m, m)), np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
+    for i in range(m):
+        alpha[i] = barrier / (1.0 - z[i])
+        beta[i] = barrier / z[i]
+    best, best_kth, best_next, best_doubt = -np.inf, np.inf, 0.0, np.inf
+    value = np.inf
+    length = 0.0
+    for round_number in range(rounds):
+        for i in range(m):
+            for j in range(i + 1):
+                M[i, j] = R[i, j]
+                M[j, i] = R[i, j]
+            M[i, i] += D[i] / trial_z[i]
+            trial_w[i] = b[i]
+        for e in range(E):
+            zeta[e], theta[e], bend[e] = share_of(held(members, e, trial_z))
+            factor[e] = q[e] / zeta[e]
+        add_pieces(M, members, u, factor)
+        if not cholesky(M, L):
+            break
+        cholesky_solve(L, trial_w)
+        new = 0.0
+        for i in range(m):
+            new -= 0.5 * b[i] * trial_w[i] + barrier * np.log(trial_z[i] * (1.0 - trial_z[i]))
+        if new > value + 1e-12 * abs(value):
+            length *= 0.3
+            if length < SHORTEST:
+                break
+            for i in range(m):
+                trial_z[i] = base_z[i] + length * step[i]
+            continue
+        value = new
+        for e in range(E):
+            pull[e] = along(members, u, e, trial_w)
+            slope[e] = q[e] * pull[e] / zeta[e] - standing[e]
+        bound, kth, next_score, doubt = evaluate_pieces(
+            R, H, D, members, u, q, c, trial_w, slope, theta, K, trial_scores)
+        if bound > best:
+            best, best_kth, best_next, best_doubt = bound, kth, next_score, doubt
+            assign(w, trial_w)
+            assign(z, trial_z)
+            assign(scores, trial_scores)
+        if best >= target or round_number == rounds - 1:
+            break
+        for i in range(m):
+            for j in range(i + 1):
+                S[i, j] = 0.0
+            ratio = trial_w[i] / trial_z[i]
+            cross[i] = -D[i] * ratio / trial_z[i]
+            S[i, i] = D[i] * ratio * ratio / trial_z[i] + alpha[i] / (1.0 - trial_z[i]) + beta[i] / trial_z[i]
+            right[i] = -0.5 * D[i] * ratio * ratio + barrier / (1.0 - trial_z[i]) - barrier / trial_z[i]
+            ones[i] = 1.0
+        for e in range(E):
+            ratio = pull[e] / zeta[e]
+            energy = 0.5 * q[e] * ratio * ratio
+            nu[e] = -q[e] * ratio / zeta[e] * theta[e]
+            add = 2.0 * energy / zeta[e] * theta[e] * theta[e] - energy * bend[e]
+            for a in range(members.shape[1]):
+                i = members[e, a]
+                if i < 0:
+                    break
+                right[i] -= theta[e] * energy
+                for o in range(members.shape[1]):
+                    j = members[e, o]
+                    if j < 0:
+                        break
+                    if j <= i:
+                        S[i, j] += add
+        cholesky_inverse(L, inverse)
+        schur_of_pieces(members, u, nu, cross, inverse, T, M)
+        for i in range(m):
+            base_z[i] = trial_z[i]
+            step[i] = -right[i]
+            for j in range(i + 1):
+                M[i, j] = S[i, j] - M[i, j]
+        if not cholesky(M, L):
+            break
+        cholesky_solve(L, step)
+        cholesky_solve(L, ones)
+        used, moved, unit = 0.0, 0.0, 0.0
+        for i in range(m):
+            used += trial_z[i]
+            moved += step[i]
+            unit += ones[i]
+        level = (moved + used - K) / unit
+        decrement = 0.0
+        for i in range(m):
+            step[i] -= level * ones[i]
+            decrement -= (right[i] + level) * step[i]
+        if decrement < CENTRED * barrier:
+            break
+        length, dual = 1.0, 1.0
+        for i in range(m):
+            if step[i] < 0.0:
+                length = min(length, -LONGEST * trial_z[i] / step[i])
+            elif step[i] > 0.0:
+                length = min(length, LONGEST * (1.0 - trial_z[i]) / step[i])
+            move = barrier / (1.0 - trial_z[i]) - alpha[i] + alpha[i] * step[i] / (1.0 - trial_z[i])
+            if move < 0.0:
+                dual = min(dual, -LONGEST * alpha[i] / move)
+            move = barrier / trial_z[i] - beta[i] - beta[i] * step[i] / trial_z[i]
+            if move < 0.0:
+                dual = min(dual, -LONGEST * beta[i] / move)
+        for i in range(m):
+            a, o = 1.0 - trial_z[i], trial_z[i]
+            alpha[i] += dual * (barrier / a - alpha[i] + alpha[i] * step[i] / a)
+            beta[i] += dual * (barrier / o - beta[i] - beta[i] * step[i] / o)
+            trial_z[i] = base_z[i] + length * step[i]
+            a, o = 1.0 - trial_z[i], trial_z[i]
+            alpha[i] = min(max(alpha[i], barrier / a / WANDER), WANDER * barrier / a)
+            beta[i] = min(max(beta[i], barrier / o / WANDER), WANDER * barrier / o)
+    return best, best_kth, best_next, best_doubt

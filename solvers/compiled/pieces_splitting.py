@@ -1,0 +1,144 @@
+"""Compiled kernels that improve the splitting H = R + diag(D) + Σ q_e u_e u_eᵀ for given directions u_e.
+
+As in ``compiled/splitting``: the relaxation's value is concave in (D, q), with derivatives ½w_i²(1/z_i − 1) and
+½(u_eᵀw)²(1/ζ_e − 1), and gainᵀ(D, q) + barrier·log det R is ascended one coordinate at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import assign, cholesky, cholesky_inverse
+from cbs_opt.solvers.compiled.pieces import along, certify_pieces, held
+from cbs_opt.solvers.compiled.pieces_relaxation import relax_pieces, share_of
+from cbs_opt.solvers.compiled.splitting import LEAST_GAIN
+
+ROUNDS = 20
+"""Evaluations of a relaxation at most, and"""
+FIRST_ROUNDS = 2
+"""… of the one that only shows where D and q have to grow: the parent's z and a Newton step."""
+
+
+@compiled(fast=True)
+def raise_one(inverse, x, factor, count):
+    """inverse ← inverse + factor·xxᵀ, lower triangle of the first ``count`` rows."""
+    for j in range(count):
+        f = factor * x[j]
+        for k in range(j + 1):
+            inverse[j, k] += f * x[k]
+
+
+@compiled()
+def by_last_member(members):
+    """The pieces in the descending order of their last member, and those members."""
+    E = members.shape[0]
+    last = np.empty(E, np.int64)
+    names = np.empty(E, np.int64)
+    for e in range(E):
+        highest = np.int64(-1)
+        for a in range(members.shape[1]):
+            highest = max(highest, members[e, a])
+        at = e
+        while at > 0 and last[at - 1] < highest:
+            last[at] = last[at - 1]
+            names[at] = names[at - 1]
+            at -= 1
+        last[at] = highest
+        names[at] = e
+    return names, last
+
+
+@compiled(fast=True)
+def ascend_pieces(inverse, D, members, u, q, gain_D, gain_q, barrier, floor):
+    """One coordinate sweep on max gainᵀ(D, q) + barrier·log det R; D ≥ floor and q ≥ 0 are updated, R stays ≻ 0.
+
+    The best step of a coordinate with direction v alone is 1/(vᵀR⁻¹v) − barrier/gain; R⁻¹ (``inverse``, lower triangle,
+    overwritten) follows by a rank-one update. From the last weight to the first, a piece with its last member, so that
+    only the leading part of the inverse has to follow.
+    """
+    m = D.shape[0]
+    names, last = by_last_member(members)
+    x = np.empty(m)
+    at = 0
+    for i in range(m - 1, -1, -1):
+        while at < names.shape[0] and last[at] == i:
+            e = names[at]
+            at += 1
+            for j in range(i + 1):
+                x[j] = 0.0
+            for a in range(members.shape[1]):
+                k = members[e, a]
+                if k < 0:
+                    break
+                weight = u[e, a]
+                for j in range(k):
+                    x[j] += weight * inverse[k, j]
+                for j in range(k, i + 1):
+                    x[j] += weight * inverse[j, k]
+            curvature = along(members, u, e, x)
+            step = -q[e]
+            if gain_q[e] > 0.0:
+                step = max(1.0 / curvature - barrier / gain_q[e], step)
+            shrink = 1.0 - step * curvature
+            if step != 0.0 and shrink > 1e-12:
+                raise_one(inverse, x, step / shrink, i + 1)
+                q[e] += step
+        step = max(1.0 / inverse[i, i] - barrier / gain_D[i], floor[i] - D[i])
+        shrink = 1.0 - step * inverse[i, i]
+        if step != 0.0 and shrink > 1e-12:
+            for j in range(i):
+                x[j] = inverse[i, j]
+            raise_one(inverse, x, step / shrink, i)
+            D[i] = max(D[i] + step, floor[i])  # where D is much larger the sum may be 0
+
+
+@compiled()
+def gains_of_pieces(members, u, w, z):
+    """The derivatives of the relaxation's value with respect to D, raised to a part of the largest, and to q."""
+    m = w.shape[0]
+    gain_D, gain_q = np.empty(m), np.empty(members.shape[0])
+    largest = 0.0
+    for i in range(m):
+        gain_D[i] = 0.5 * w[i] * w[i] * (1.0 / z[i] - 1.0)
+        largest = max(largest, gain_D[i])
+    for i in range(m):
+        gain_D[i] = max(gain_D[i], LEAST_GAIN * largest)
+    for e in range(members.shape[0]):
+        pull = along(members, u, e, w)
+        zeta, _, _ = share_of(held(members, e, z))
+        gain_q[e] = 0.5 * pull * pull * (1.0 / zeta - 1.0)
+    return gain_D, gain_q, largest
+
+
+@compiled()
+def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, target, shift, improve, scores, R, M, L):
+    """Relax at the barrier ``first``, ascend the splitting once and relax at the barrier ``second``.
+
+    D, q, w, z and scores hold the better of the two; R is overwritten. Without ``improve``: relax at ``second`` only.
+    Returns bound, K-th and next score, the doubt of the scores.
+    """
+    rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
+    bound, kth, next_score, doubt = relax_pieces(
+        R, H, D, members, u, q, b, c, K, w, z, first if improve else second, target, rounds, scores
+    )
+    if not improve or bound >= target or not bound > -np.inf:
+        return bound, kth, next_score, doubt
+    gain_D, gain_q, largest = gains_of_pieces(members, u, w, z)
+    if not largest > 0.0 or not cholesky(R, L):
+        return bound, kth, next_score, doubt
+    cholesky_inverse(L, M)
+    new_D, new_q, new_w, new_z, new_scores = D.copy(), q.copy(), w.copy(), z.copy(), np.empty(D.shape[0])
+    ascend_pieces(M, new_D, members, u, new_q, gain_D, gain_q, second, floor)
+    if certify_pieces(H, new_D, members, u, new_q, shift, R, M, L):
+        new, new_kth, new_next, new_doubt = relax_pieces(
+            R, H, new_D, members, u, new_q, b, c, K, new_w, new_z, second, target, np.int64(ROUNDS), new_scores
+        )
+        if new > bound:
+            assign(D, new_D)
+            assign(q, new_q)
+            assign(w, new_w)
+            assign(z, new_z)
+            assign(scores, new_scores)
+            return new, new_kth, new_next, new_doubt
+    return bound, kth, next_score, doubt

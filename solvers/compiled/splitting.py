@@ -1,0 +1,179 @@
+"""Compiled kernels that choose the splitting H = R + diag(D): the larger D where it counts, the better bound (B).
+
+The relaxation's value is concave in D, and its derivative in D_i is ½w_i²(1/z_i − 1): only weights with
+0 < z_i < 1 gain. Coordinates of gainᵀD + barrier·log det(H − D) are ascended one at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.solvers.compiled.compilation import compiled
+from cbs_opt.solvers.compiled.dense import assign, cholesky, cholesky_inverse
+from cbs_opt.solvers.compiled.relaxation import relax
+
+STALL = 0.02
+"""Four rounds have to close this part of the distance to the target (or add it to the bound), or no more follow."""
+
+PATIENT = 50
+"""Who asks for this many rounds wants the best bound rather than a quick one, and gets them all."""
+
+LEAST_GAIN = 4e-3
+"""Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
+
+
+@compiled(fast=True)
+def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
+    """One coordinate sweep on max gainᵀD + barrier·log det(H − D); D is updated, H − D stays positive definite.
+
+    The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i; R⁻¹ follows by a rank-one update, from the last
+    weight to the first so that only its leading part has to, and four updates at a time (until then x holds the rows
+    that they need). D never falls below ``floor``. Returns False (D untouched) where H − D is not positive definite to
+    begin with.
+    """
+    m = D.shape[0]
+    for i in range(m):
+        for j in range(i + 1):
+            work[i, j] = H[i, j]
+        work[i, i] -= D[i]
+    if not cholesky(work, L):
+        return False
+    cholesky_inverse(L, inverse)
+    x = np.empty((4, m))
+    taken = np.zeros(4)
+    for top in range(m - 1, -1, -4):
+        low = max(top - 3, 0)
+        for p in range(top - low + 1):
+            i = top - p
+            for j in range(i + 1):
+                x[p, j] = inverse[i, j]
+            for q in range(p):
+                factor = taken[q] * x[q, i]
+                for j in range(i + 1):
+                    x[p, j] += factor * x[q, j]
+            step = max(1.0 / x[p, i] - barrier / gain[i], floor[i] - D[i])
+            shrink = 1.0 - step * x[p, i]
+            taken[p] = 0.0
+            if step != 0.0 and shrink > 1e-12:
+                taken[p] = step / shrink
+                D[i] += step
+        if low == 0:
+            break
+        for j in range(low):
+            f0, f1, f2, f3 = taken[0] * x[0, j], taken[1] * x[1, j], taken[2] * x[2, j], taken[3] * x[3, j]
+            for k in range(j + 1):
+                inverse[j, k] += f0 * x[0, k] + f1 * x[1, k] + f2 * x[2, k] + f3 * x[3, k]
+    return True
+
+
+@compiled()
+def certify_splitting(H, D, shift, R, work, L):
+    """R ← H − diag(D), shrinking D until R − shift·I has a Cholesky factor. Returns how often D was shrunk.
+
+    ``shift`` covers the round-off of H and of the factorization, so that R ⪰ 0 is proven. −1: H itself
+    is not positive definite by that margin, no D will do.
+    """
+    m = D.shape[0]
+    for attempt in range(60):
+        for i in range(m):
+            for j in range(m):
+                R[i, j] = H[i, j]
+                work[i, j] = H[i, j]
+            R[i, i] -= D[i]
+            work[i, i] -= D[i] + shift
+        if cholesky(work, L):
+            return attempt
+        for i in range(m):
+            D[i] *= 1.0 - 0.5**max(1, 10 - attempt)
+    return -1
+
+
+@compiled()
+def splitting_gain(D, w, tau, least):
+    """dbound/dD_i = ½w_i²(1/z_i − 1), raised to ``least`` times the largest so that every D_i keeps some weight."""
+    m = w.shape[0]
+    gain = np.zeros(m)
+    largest = 0.0
+    for i in range(m):
+        size = abs(w[i]) * np.sqrt(D[i])
+        if size < tau and size > 0.0:
+            gain[i] = 0.5 * w[i] * w[i] * (tau / size - 1.0)
+            largest = max(largest, gain[i])
+    for i in range(m):
+        gain[i] = max(gain[i], least * largest)
+    return gain, largest
+
+
+@compiled()
+def improve_splitting(
+    H, D, b, c, K, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse
+):
+    """Alternate relaxation and splitting ascent; D, w, scores and R hold the best found.
+
+    The relaxation's value is concave in D (for fixed (w, z) it is linear), so a step that does not help is
+    shortened, and the barrier lowered. Gains are averaged over the rounds: the relaxed point jumps
+    between faces where the best D makes it degenerate. ``share`` is the barrier as a share of the mean of
+    gain·D: 1 to begin with, what was returned to go on.
+    Returns bound, K-th and next score, τ, share.
+    """
+    m = D.shape[0]
+    # The root may take its time. At a node a step that does not help at once is not worth the relaxations,
+    # and the first of them serves to show where D has to grow.
+    steps, trials, first = (40, 3, tolerance) if rounds > 2 else (30, 1, 10.0 * tolerance)
+    trial_D = np.empty(m)
+    full_D = np.empty(m)
+    trial_w = np.empty(m)
+    trial_scores = np.empty(m)
+    gain = np.zeros(m)
+    floor = 0.05 * D
+    bound, kth, next_score, tau, _ = relax(R, D, b, c, K, w, tau, target, first, steps, scores, work, L)
+    checkpoint = bound
+    barrier = -1.0
+    unit = 0.0
+    for round_number in range(rounds):
+        if bound >= target:
+            break
+        if round_number % 4 == 3:
+            # Not worth it: what is left of the way would take very many rounds.
+            left = min(target - bound, abs(bound))
+            if rounds < PATIENT and bound - checkpoint < STALL * left:
+                break
+            checkpoint = bound
+        fresh, largest = splitting_gain(D, w, tau, LEAST_GAIN)
+        if largest == 0.0:
+            break
+        for i in range(m):
+            gain[i] = fresh[i] if round_number == 0 else 0.5 * (gain[i] + fresh[i])
+        if barrier < 0.0:
+            for i in range(m):
+                unit += gain[i] * D[i] / m
+            barrier = share * unit
+        assign(full_D, D)
+        if not ascend_splitting(H, full_D, gain, barrier, floor, work, L, inverse):
+            break
+        step = 1.0
+        accepted = False
+        for _ in range(trials):
+            for i in range(m):
+                trial_D[i] = D[i] + step * (full_D[i] - D[i])
+            if certify_splitting(H, trial_D, shift, R, work, L) < 0:
+                break
+            assign(trial_w, w)
+            new, new_kth, new_next, new_tau, _ = relax(
+                R, trial_D, b, c, K, trial_w, tau, target, tolerance, steps, trial_scores, work, L
+            )
+            if new > bound + 1e-4 * abs(bound):
+                bound, kth, next_score, tau = new, new_kth, new_next, new_tau
+                assign(D, trial_D)
+                assign(w, trial_w)
+                assign(scores, trial_scores)
+                accepted = True
+                break
+            step *= 0.4
+        if not accepted:
+            barrier *= 0.6
+    for i in range(m):
+        for j in range(m):
+            R[i, j] = H[i, j]
+        R[i, i] -= D[i]
+    return bound, kth, next_score, tau, barrier / unit if unit > 0.0 else share

@@ -1,0 +1,114 @@
+"""Random small blocks of every awkward kind, drawn from a seed."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from cbs_opt import Cardinality, PruningProblem, obs_update, solve
+from cbs_opt.errors import NotPositiveDefiniteError
+from cbs_opt.kernel.result import SolutionStatus
+
+KINDS = ("gram", "spectrum", "duplicates", "identity", "integer", "equicorrelated", "units")
+
+
+def random_curvature(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
+    """A positive definite H of the kind.
+
+    gram            few or many samples, damping 1e-8 … 1
+    spectrum        eigenvalues 1e-12 … 1
+    duplicates      equal (or opposite) columns, damping 1e-10 … 1e-2
+    identity        nothing interacts, everything ties
+    integer         small integers: ties everywhere
+    equicorrelated  one correlation for all pairs, negative ones among them
+    units           columns measured in units 1e-5 … 1e5
+    """
+    if kind == "gram":
+        A = rng.normal(size=(int(rng.integers(1, 2 * n + 1)), n))
+        H = A.T @ A / len(A) + 10.0 ** rng.uniform(-8, 0) * np.eye(n)
+    elif kind == "spectrum":
+        Q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+        H = (Q * 10.0 ** rng.uniform(-12, 0, n)) @ Q.T
+    elif kind == "duplicates":
+        A = rng.normal(size=(n + 2, n))
+        if n > 1:
+            A[:, n // 2 :] = A[:, : n - n // 2] * rng.choice([-1, 1])
+        H = A.T @ A + 10.0 ** rng.uniform(-10, -2) * np.eye(n)
+    elif kind == "identity":
+        H = np.eye(n)
+    elif kind == "integer":
+        A = rng.integers(-1, 2, size=(n, n)).astype(float)
+        H = A.T @ A + np.eye(n)
+    elif kind == "equicorrelated":
+        H = np.full((n, n), rng.uniform(-1 / (n + 1), 0.999))
+        H[np.diag_indices(n)] = 1.0
+    else:
+        A = rng.normal(size=(2 * n, n)) * 10.0 ** rng.uniform(-5, 5, n)
+        H = A.T @ A
+    return (H + H.T) / 2
+
+
+def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: bool = True) -> PruningProblem | None:
+    """A problem at scales H·1e±10, w·1e±6; zeros and ties in w̄, first-order terms, forced and forbidden weights.
+
+    None where the draw is not positive definite in float64.
+    """
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, max_n + 1))
+    H = random_curvature(rng, n, kind or str(rng.choice(KINDS))) * 10.0 ** rng.uniform(-10, 10)
+    w = rng.normal(size=n)
+    shape = rng.integers(0, 4)
+    if shape == 0:
+        w[rng.random(n) < 0.4] = 0.0
+    elif shape == 1:
+        w = np.sign(w)
+    elif shape == 2:
+        w *= 10.0 ** rng.uniform(-3, 3, n)
+    w *= 10.0 ** rng.uniform(-6, 6)
+    g = None
+    if linear and rng.random() < 0.3:
+        g = 0.3 * rng.normal() * (H @ w) if rng.random() < 0.5 else rng.normal(size=n) * np.abs(H @ w).mean()
+    k = int(rng.integers(0, n + 1))
+    keep: np.ndarray = np.array([], dtype=int)
+    forbid: np.ndarray = np.array([], dtype=int)
+    if rng.random() < 0.3:
+        role = rng.integers(0, 4, n)
+        keep, forbid = np.flatnonzero(role == 0)[: n - k], np.flatnonzero(role == 1)
+    try:
+        return PruningProblem(w, H, g=g, pattern=Cardinality(n, k, keep=keep, forbid=forbid), name=f"seed {seed}")
+    except NotPositiveDefiniteError:
+        return None
+
+
+def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
+    """A layer Gram block of correlated inputs; nothing is asked to be pruned yet."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
+    return PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
+
+
+def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
+    """The joint optimum over all supports, and what its evaluation may be wrong by."""
+    pattern = problem.Z
+    assert isinstance(pattern, Cardinality)
+    best, error = np.inf, 0.0
+    # Keeping more never hurts the joint objective, so only the largest supports matter.
+    for chosen in combinations(np.flatnonzero(pattern.free), pattern.most_kept_free):
+        mask = pattern.keep.copy()
+        mask[list(chosen)] = True
+        weights = obs_update(problem, mask)
+        value = problem.objective(weights)
+        if value < best:
+            best, error = value, problem.round_off(weights)
+    return best, error
+
+
+def assert_equals_enumeration(problem: PruningProblem, method: str, **options: object) -> None:
+    """What ``method`` proves is what enumeration finds; where round-off hides f, it claims no more."""
+    optimum, error = best_by_enumeration(problem)
+    solution = solve(problem, method, **options)
+    assert solution.bound <= optimum + error + 1e-12 * abs(optimum)
+    if problem.g is None and solution.round_off <= 1e-9 * solution.objective:
+        assert solution.solution_status is SolutionStatus.OPTIMAL
+        assert solution.objective <= optimum * (1 + 2e-6) + error

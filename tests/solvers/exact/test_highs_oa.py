@@ -1,0 +1,197 @@
+"""Outer approximation by HiGHS against enumeration, branch and bound, and its own model."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+from instances import KINDS, best_by_enumeration, gram, random_problem
+
+import cbs_opt
+from cbs_opt import Cardinality, PruningProblem, obs_update
+from cbs_opt.errors import InputError, TooLargeError
+from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
+from cbs_opt.models.outer_approximation import build
+from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
+
+highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
+highs_root = importlib.import_module("cbs_opt.solvers.exact.highs_root")
+
+
+HARD = gram(24, 60, 1e-2, 1).pruning(19)
+"""Probing does not close it: HiGHS has to search."""
+
+
+@pytest.fixture
+def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave small blocks to HiGHS, which the root would close: only what is left of the pattern is reduced."""
+
+    def bare(block, state, D, budget, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
+        free, H, c, base, margin = highs_root.eliminated(block, state)
+        room = budget - int((state == highs_root.KEPT).sum())
+        if room <= 0 or room >= free.size:
+            return highs_root.screen_root(block, state, D, budget, cutoff)
+        return highs_root.Reduced(free, H, c, base, room, highs_root.certified(H, 0.9 * D[free]), base - margin)
+
+    monkeypatch.setattr(highs_oa, "probe_root", bare)
+
+
+def check(problem: PruningProblem) -> cbs_opt.Solution:
+    """Never a bound above the optimum, and the optimum where it says so."""
+    optimum, error = best_by_enumeration(problem)
+    # Where nearly all masks tie, almost each has to be visited: those end by the clock.
+    solution = cbs_opt.solve(problem, "highs-oa", time_limit=2.0)
+    assert solution.bound <= optimum + error + 1e-12 * abs(optimum)
+    if solution.solution_status is SolutionStatus.OPTIMAL:
+        assert solution.objective <= optimum * (1 + math.copysign(2e-6, optimum)) + error + solution.round_off
+    return solution
+
+
+@pytest.mark.parametrize("seed", range(70))
+def test_equals_enumeration_and_never_claims_more(seed: int) -> None:
+    problem = random_problem(seed, max_n=10)
+    if problem is None:
+        return
+    solution = check(problem)
+    stopped = solution.termination_condition is TerminationCondition.TIME_LIMIT
+    if problem.g is None:
+        assert solution.solution_status is SolutionStatus.OPTIMAL or solution.notes or stopped
+
+
+@pytest.mark.usefixtures("without_probing")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(2))
+def test_highs_alone_never_claims_more_than_enumeration_finds(kind: str, seed: int) -> None:
+    problem = random_problem(1000 + seed, max_n=8, kind=kind)
+    if problem is not None:
+        check(problem)
+
+
+@pytest.mark.usefixtures("without_probing")
+@pytest.mark.parametrize("seed", range(4))
+def test_highs_alone_proves_well_conditioned_blocks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    g = 0.1 * rng.normal(size=9) if seed % 2 else None
+    block = gram(9, 12, 1e-2, seed)
+    problem = PruningProblem(block.w_bar, block.curvature, Cardinality(9, 5), g, offset=float(seed))
+    assert check(problem).solution_status is SolutionStatus.OPTIMAL
+
+
+@pytest.mark.parametrize("probing", [True, False])
+def test_forced_and_forbidden_weights_are_respected(probing: bool, request: pytest.FixtureRequest) -> None:
+    if not probing:
+        request.getfixturevalue("without_probing")
+    problem = gram(12, 20, 1e-3)
+    free = cbs_opt.solve(problem.pruning(8), "bnb")
+    kept, pruned = np.flatnonzero(free.mask), np.flatnonzero(~free.mask)
+    forced = check(problem.within(Cardinality(12, 8, keep=pruned[:2], forbid=kept[:1])))
+    assert forced.solution_status is SolutionStatus.OPTIMAL
+    assert forced.mask[pruned[:2]].all()
+    assert not forced.mask[kept[0]]
+    assert forced.objective > free.objective
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        HARD,
+        gram(20, 60, 1e-2, 2).pruning(14),
+        gram(24, 200, 1e-1, 3).pruning(12),
+        gram(32, 100, 1e-1, 4).pruning(26),
+    ],
+    ids=lambda problem: f"{problem.name} prune {problem.Z.prune}",
+)
+def test_agrees_with_branch_and_bound(problem: PruningProblem) -> None:
+    ours, theirs = cbs_opt.solve(problem, "highs-oa"), cbs_opt.solve(problem, "bnb")
+    assert ours.solution_status is SolutionStatus.OPTIMAL
+    assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
+    assert ours.bound <= theirs.objective
+    assert theirs.bound <= ours.objective
+
+
+@pytest.mark.parametrize("limit", [1e-3, 0.7])
+def test_a_time_limit_leaves_a_feasible_mask_and_a_bound_that_holds(limit: float) -> None:
+    problem = gram(60, 40, 1e-4).pruning(50)
+    solution = cbs_opt.solve(problem, "highs-oa", time_limit=limit)
+    assert solution.termination_condition is TerminationCondition.TIME_LIMIT
+    assert solution.solution_status is SolutionStatus.FEASIBLE
+    assert problem.Z.contains(solution.mask)
+    assert 0.0 <= solution.bound <= cbs_opt.solve(problem, "bnb", time_limit=2.0).objective
+
+
+def test_a_coarse_gap_is_enough_where_it_is_asked_for() -> None:
+    assert cbs_opt.solve(HARD, "highs-oa").nodes > 0
+    solution = cbs_opt.solve(HARD, "highs-oa", gap=0.2)
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+    assert solution.gap <= 0.2
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_nothing_and_everything_pruned(k: int) -> None:
+    solution = check(gram(6, 10, 1e-2).pruning(k))
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(InputError, match="time_limit"):
+        cbs_opt.solve(HARD, "highs-oa", time_limit=0.0)
+    with pytest.raises(InputError, match="gap"):
+        cbs_opt.solve(HARD, "highs-oa", gap=-1.0)
+    with pytest.raises(TooLargeError, match="100"):
+        highs_oa.SPEC.check(PruningProblem(np.ones(101), np.eye(101)).pruning(1))
+
+
+def test_highs_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    cbs_opt.solve(gram(16, 10, 1e-3).pruning(12), "highs-oa")
+    assert capfd.readouterr() == ("", "")
+
+
+# ------------------------------------------------------------------- the master problem itself
+
+
+def test_master_is_a_relaxation_and_exact_where_its_tangents_are() -> None:
+    from pyomo.environ import Constraint, value
+
+    problem = gram(8, 12, 1e-2).pruning(5)
+    incumbent = cbs_opt.solve(problem, "swap")
+    D = np.full(8, 0.9 * np.linalg.eigvalsh(problem.curvature.dense())[0])
+    master = build(problem, incumbent=incumbent.objective, D=D)
+    assert master.add_tangents(master.point_of(incumbent.weights, incumbent.mask), -1.0)
+    masks = [problem.Z.argmax(np.random.default_rng(seed).random(8)) for seed in range(30)] + [incumbent.mask]
+    for mask in masks:
+        w = obs_update(problem, mask)
+        point = master.point_of(w, mask)
+        # Δ and the eigenvectors reproduce f, in units of the incumbent's value.
+        assert master.value_at(point) * incumbent.objective == pytest.approx(problem.objective(w), rel=1e-6)
+        if problem.objective(w) > incumbent.objective:
+            continue
+        model = master.model
+        for part, values in ((model.z, point.z), (model.u, point.u), (model.s, point.s), (model.y, point.y),
+                             (model.t, point.t)):
+            for variable, entry in zip(part.values(), values, strict=True):
+                variable.set_value(entry, skip_validation=True)
+        assert all(row.slack() >= -1e-9 for row in model.component_data_objects(Constraint))
+        assert value(model.loss) == pytest.approx(master.value_at(point))
+
+
+def test_master_without_a_better_solution_is_refused() -> None:
+    with pytest.raises(InputError, match="incumbent"):
+        build(gram(5, 8, 1e-2).pruning(2), incumbent=0.0, D=np.full(5, 1e-3))
+
+
+def test_what_the_root_fixes_is_so_in_the_optimum() -> None:
+    for seed in range(8):
+        problem = gram(12, 9, 1e-3, seed).pruning(8)
+        optimum, _ = best_by_enumeration(problem)
+        best = cbs_opt.solve(problem, "bnb").mask
+        block = CenteredBlock.of(problem)
+        state, D, budget = root_state(problem, block)
+        cutoff = 1.001 * optimum / block.scale
+        reduced = highs_root.probe_root(block, state, D, budget, cutoff)
+        assert block.bound(min(reduced.bound, cutoff)) <= optimum * 1.001
+        if reduced.bound < cutoff:
+            assert best[state == highs_root.KEPT].all()
+            assert not best[state == highs_root.PRUNED].any()
+            assert block.bound(reduced.bound) <= optimum
