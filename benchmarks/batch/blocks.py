@@ -34,8 +34,10 @@ def make_blocks(folder: Path, count: int, seed: int = 0) -> list[Path]:
         name, start = chunks[number % len(chunks)]
         chosen, piece = draw.choice(len(y), SAMPLES, replace=False), slice(start, start + N)
         problem = PruningProblem.from_gradients(
-            weights[name][piece], collected[name].rows[chosen, piece],
-            damping=DAMPENING_FRAC * collected[name].mean_square, name=f"{name}[{start}:{start + N}] {number}",
+            weights[name][piece],
+            collected[name].rows[chosen, piece],
+            damping=DAMPENING_FRAC * collected[name].mean_square,
+            name=f"{name}[{start}:{start + N}] {number}",
         )
         files.append(folder / f"b{number:05}.npz")
         problem.save(files[-1])

@@ -105,8 +105,18 @@ def _answer(result: Result) -> Row:
     assert result.mask is not None
     assert result.weights is not None
     return (
-        result.method, result.asked, result.seed, result.status, result.solution_status, result.objective, result.bound,
-        result.selection_objective, result.nodes, result.pruned, result.mask.tobytes(), result.weights.tobytes(),
+        result.method,
+        result.asked,
+        result.seed,
+        result.status,
+        result.solution_status,
+        result.objective,
+        result.bound,
+        result.selection_objective,
+        result.nodes,
+        result.pruned,
+        result.mask.tobytes(),
+        result.weights.tobytes(),
     )
 
 

@@ -30,14 +30,39 @@ def _throughput(rows: Sequence[Row]) -> list[str]:
         "on it beyond the solve: workers × seconds / blocks − seconds of a solve, start-up and planning included.",
         "",
         *table(
-            ["blocks", "workers", "cores", "load", "proven", "s", "blocks/s", "nodes", "ms a solve", "ms overhead",
-             "ms CPU", "parent MB after a quarter", "at the end", "most"],
             [
-                [f"{row['blocks']:,}", row["jobs"], row["cores"], short(row["load_average"]), f"{row['proven']:,}",
-                 short(row["seconds"]), short(row["blocks_per_second"]), short(row["nodes_per_block"]),
-                 short(row["solve_ms_per_block"]), short(row["overhead_ms_per_block"]),
-                 short(row["processor_ms_per_block"]), short(row["parent_mb_at_a_quarter"]),
-                 short(row["parent_mb_at_the_end"]), short(row["parent_mb_most"])]
+                "blocks",
+                "workers",
+                "cores",
+                "load",
+                "proven",
+                "s",
+                "blocks/s",
+                "nodes",
+                "ms a solve",
+                "ms overhead",
+                "ms CPU",
+                "parent MB after a quarter",
+                "at the end",
+                "most",
+            ],
+            [
+                [
+                    f"{row['blocks']:,}",
+                    row["jobs"],
+                    row["cores"],
+                    short(row["load_average"]),
+                    f"{row['proven']:,}",
+                    short(row["seconds"]),
+                    short(row["blocks_per_second"]),
+                    short(row["nodes_per_block"]),
+                    short(row["solve_ms_per_block"]),
+                    short(row["overhead_ms_per_block"]),
+                    short(row["processor_ms_per_block"]),
+                    short(row["parent_mb_at_a_quarter"]),
+                    short(row["parent_mb_at_the_end"]),
+                    short(row["parent_mb_most"]),
+                ]
                 for row in rows
             ],
         ),
@@ -52,12 +77,25 @@ def _killed(rows: Sequence[Row]) -> list[str]:
         "with that of an undisturbed run, byte for byte where answers are concerned.",
         "",
         *table(
-            ["kills", "results", "of the undisturbed run", "different answers", "finished rows changed later",
-             "solved twice", "damaged stores"],
             [
-                [row["kills"], f"{row['results']:,}", f"{row['results_of_the_undisturbed_run']:,}",
-                 row["different_answers"], row["finished_rows_changed_later"], row["solved_twice"],
-                 row["damaged_stores"]]
+                "kills",
+                "results",
+                "of the undisturbed run",
+                "different answers",
+                "finished rows changed later",
+                "solved twice",
+                "damaged stores",
+            ],
+            [
+                [
+                    row["kills"],
+                    f"{row['results']:,}",
+                    f"{row['results_of_the_undisturbed_run']:,}",
+                    row["different_answers"],
+                    row["finished_rows_changed_later"],
+                    row["solved_twice"],
+                    row["damaged_stores"],
+                ]
                 for row in rows
             ],
         ),

@@ -97,9 +97,7 @@ class Record:
         return asdict(self)
 
 
-def measure(
-    instance: Instance, engines: Sequence[Engine], time_limit: float, gap: float, repeat: int
-) -> list[Record]:
+def measure(instance: Instance, engines: Sequence[Engine], time_limit: float, gap: float, repeat: int) -> list[Record]:
     """Every engine on ``instance``, one row each.
 
     Raises
@@ -153,8 +151,18 @@ def _record(
     common: dict[str, Any] = {"instance": instance.name, "family": instance.family, "n": instance.problem.n}
     common["engine"] = engine.name
     if not done:
-        return Record(**common, pruned=0, seconds=None, cpu=None, nodes=0, objective=None, bound=None, gap=None,
-                      status=f"failed: {failure}", repetitions=0)
+        return Record(
+            **common,
+            pruned=0,
+            seconds=None,
+            cpu=None,
+            nodes=0,
+            objective=None,
+            bound=None,
+            gap=None,
+            status=f"failed: {failure}",
+            repetitions=0,
+        )
     solution = done[0]
     status = "optimal" if solution.gap <= gap else "unproven"
     if status != "optimal" and solution.termination_condition == "maxTimeLimit":
@@ -209,8 +217,12 @@ def first_calls(instance: Instance, engine: Engine, time_limit: float, gap: floa
             seconds.append(json.loads(run.stdout))
     ever, warm = seconds
     wall, cpu = (
-        {"import": warm[0][clock], "first ever": ever[1][clock], "first in a process": warm[1][clock],
-         "second": warm[2][clock]}
+        {
+            "import": warm[0][clock],
+            "first ever": ever[1][clock],
+            "first in a process": warm[1][clock],
+            "second": warm[2][clock],
+        }
         for clock in (0, 1)
     )
     return {"engine": engine.name, "instance": instance.name, **wall, "cpu": cpu}

@@ -28,8 +28,16 @@ def ratios(records: Sequence[Record], engine: str, reference: str) -> list[dict[
             continue
         if mine.proven or other.proven:
             sign = "" if mine.proven and other.proven else ("≥" if mine.proven else "≤")
-            rows.append({"instance": mine.instance, "family": mine.family, "seconds": mine.cpu,
-                         "reference": other.cpu, "ratio": other.cpu / mine.cpu, "sign": sign})
+            rows.append(
+                {
+                    "instance": mine.instance,
+                    "family": mine.family,
+                    "seconds": mine.cpu,
+                    "reference": other.cpu,
+                    "ratio": other.cpu / mine.cpu,
+                    "sign": sign,
+                }
+            )
     return sorted(rows, key=lambda row: float(row["ratio"]))
 
 
@@ -96,9 +104,16 @@ def markdown(
     lines += table(
         ["engine", "proven", "failed", "median s", f"{reference} / engine (CPU)", "worst", "slower on", "where worst"],
         [
-            [t["engine"], f"{t['proven']}/{t['instances']}", t["failed"], short(t["median_seconds"]),
-             short(t["geometric_mean_ratio"]), short(t["worst_ratio"]), f"{t['slower_on']}/{t['compared']}",
-             t["worst_instance"] or ""]
+            [
+                t["engine"],
+                f"{t['proven']}/{t['instances']}",
+                t["failed"],
+                short(t["median_seconds"]),
+                short(t["geometric_mean_ratio"]),
+                short(t["worst_ratio"]),
+                f"{t['slower_on']}/{t['compared']}",
+                t["worst_instance"] or "",
+            ]
             for t in totals
         ],
     )
@@ -108,8 +123,10 @@ def markdown(
             lines += ["", f"## {engine}: slower than {reference}", ""]
             lines += table(
                 ["instance", "CPU s", f"{reference} CPU s", "ratio"],
-                [[r["instance"], short(r["seconds"]), short(r["reference"]), r["sign"] + short(r["ratio"])]
-                 for r in slower],
+                [
+                    [r["instance"], short(r["seconds"]), short(r["reference"]), r["sign"] + short(r["ratio"])]
+                    for r in slower
+                ],
             )
     if cold:
         lines += ["", "## First calls, in seconds", ""]
@@ -118,8 +135,19 @@ def markdown(
     lines += ["", "## All solves", ""]
     lines += table(
         ["instance", "engine", "s", "CPU s", "nodes", "gap", "status", "objective"],
-        [[r.instance, r.engine, short(r.seconds), short(r.cpu), r.nodes, short(r.gap), r.status, short(r.objective, 9)]
-         for r in records],
+        [
+            [
+                r.instance,
+                r.engine,
+                short(r.seconds),
+                short(r.cpu),
+                r.nodes,
+                short(r.gap),
+                r.status,
+                short(r.objective, 9),
+            ]
+            for r in records
+        ],
     )
     return "\n".join(lines) + "\n"
 

@@ -85,13 +85,23 @@ def points_of(network: str, entries: Iterable[dict[str, Any]]) -> list[Point]:
             bounds[_problem(entry)] = max(bounds.get(_problem(entry), -math.inf), entry["bound"])
     return [
         Point(
-            model_name(entry["model"]), family(entry["model"]), entry["method"], entry["sparsity"], entry["seed"],
-            entry["accuracy"], entry["accuracy_dense"], entry["validation"], entry["loss"] - entry["loss_dense"],
-            entry.get("own_loss", math.nan) - entry.get("own_loss_dense", math.nan), entry["objective"],
-            bounds.get(_problem(entry), -math.inf), entry["objective"] / everything.get(_model(entry), math.nan),
+            model_name(entry["model"]),
+            family(entry["model"]),
+            entry["method"],
+            entry["sparsity"],
+            entry["seed"],
+            entry["accuracy"],
+            entry["accuracy_dense"],
+            entry["validation"],
+            entry["loss"] - entry["loss_dense"],
+            entry.get("own_loss", math.nan) - entry.get("own_loss_dense", math.nan),
+            entry["objective"],
+            bounds.get(_problem(entry), -math.inf),
+            entry["objective"] / everything.get(_model(entry), math.nan),
             _damping_share(entry),
         )
-        for entry in mine if entry["method"] != NOTHING
+        for entry in mine
+        if entry["method"] != NOTHING
     ]
 
 

@@ -87,10 +87,15 @@ def _within_one_model(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str
     spread = [max(p.accuracy for p in pot) - min(p.accuracy for p in pot) for pot in pots]
     first, best = mlp.of(REFERENCE, "magnitude", 0.98), mlp.of(REFERENCE, "relaxation", 0.98)
     return min(rhos) > 0.5 and spread[0] < 0.005 and best.accuracy - first.accuracy > 0.1, {
-        "selectors": str(len(pots[0])), "rhos": _list(f"{rho:.2f}" for rho in rhos),
-        "sparsities": _list(f"{s:g}" for s in sparsities), "spread": f"{100 * spread[0]:.2f}",
-        "lower": f"{100 * (1 - best.objective / first.objective):.1f}", "best_gap": _percent(best.gap),
-        "first_gap": _percent(first.gap), "best": _accuracy(best), "first": _accuracy(first),
+        "selectors": str(len(pots[0])),
+        "rhos": _list(f"{rho:.2f}" for rho in rhos),
+        "sparsities": _list(f"{s:g}" for s in sparsities),
+        "spread": f"{100 * spread[0]:.2f}",
+        "lower": f"{100 * (1 - best.objective / first.objective):.1f}",
+        "best_gap": _percent(best.gap),
+        "first_gap": _percent(first.gap),
+        "best": _accuracy(best),
+        "first": _accuracy(first),
     }
 
 
@@ -99,8 +104,10 @@ def _exception(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     cbs, magnitude = (mlp.of(REFERENCE, method, 0.98) for method in ("cbs", "magnitude"))
     worst = max(mlp.within(REFERENCE, 0.98), key=lambda p: p.objective)
     return worst is cbs and cbs.accuracy > magnitude.accuracy + 0.05, {
-        "cbs": _accuracy(cbs), "cbs_gap": _percent(cbs.gap),
-        "magnitude": _accuracy(magnitude), "magnitude_gap": _percent(magnitude.gap),
+        "cbs": _accuracy(cbs),
+        "cbs_gap": _percent(cbs.gap),
+        "magnitude": _accuracy(magnitude),
+        "magnitude_gap": _percent(magnitude.gap),
     }
 
 
@@ -132,10 +139,13 @@ def _samples(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     holds = few[0].objective < many[0].objective and few[0].gap < many[0].gap
     better = [b.accuracy > a.accuracy for a, b in zip(few, many, strict=True)]
     return holds and better == [True, True, False], {
-        "few_objective": f"{few[0].objective:.5f}", "many_objective": f"{many[0].objective:.5f}",
-        "few_gap": _percent(few[0].gap), "many_gap": _percent(many[0].gap),
+        "few_objective": f"{few[0].objective:.5f}",
+        "many_objective": f"{many[0].objective:.5f}",
+        "few_gap": _percent(few[0].gap),
+        "many_gap": _percent(many[0].gap),
         "changes": _list(f"{_accuracy(a)} → {_accuracy(b)}" for a, b in zip(few[:2], many[:2], strict=True)),
-        "few": _accuracy(few[2]), "many": _accuracy(many[2]),
+        "few": _accuracy(few[2]),
+        "many": _accuracy(many[2]),
         "selector": _list(f"{100 * (b.accuracy - a.accuracy):.2f}" for a, b in zip(magnitude, few, strict=True)),
     }
 
@@ -147,8 +157,11 @@ def _why(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
         raise KeyError("own samples")
     at = points[1]
     return min(shares) > 0.95 and at.increase > at.own_increase > 100 * at.data_term, {
-        "least": f"{100 * min(shares):.1f}", "most": f"{100 * max(shares):.1f}", "data": f"{at.data_term:.5f}",
-        "own": f"{at.own_increase:.3f}", "increase": f"{at.increase:.3f}",
+        "least": f"{100 * min(shares):.1f}",
+        "most": f"{100 * max(shares):.1f}",
+        "data": f"{at.data_term:.5f}",
+        "own": f"{at.own_increase:.3f}",
+        "increase": f"{at.increase:.3f}",
     }
 
 
@@ -159,8 +172,10 @@ def _sequential(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     fisher = [mlp.best_of("Fisher, whole network", s) for s in sparsities]
     holds = all(a.accuracy > b.accuracy and a.gap > b.gap for a, b in zip(layers, fisher, strict=True))
     return holds and all(a.accuracy > b.accuracy for a, b in zip(dense, fisher, strict=True)), {
-        "layers": _list(map(_accuracy, layers)), "layer_gaps": _list(_percent(p.gap) for p in layers),
-        "dense": _list(map(_accuracy, dense)), "fisher": _list(map(_accuracy, fisher)),
+        "layers": _list(map(_accuracy, layers)),
+        "layer_gaps": _list(_percent(p.gap) for p in layers),
+        "dense": _list(map(_accuracy, dense)),
+        "fisher": _list(map(_accuracy, fisher)),
         "fisher_gaps": _list(_percent(p.gap) for p in fisher),
     }
 
@@ -169,7 +184,9 @@ def _resnet20(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
     fisher = found["resnet20"].of(REFERENCE, "relaxation", 0.9)
     layers = found["resnet20"].of(SEQUENTIAL_RESNET, "greedy-obs", 0.9)
     return fisher.gap < 0.01 and layers.accuracy > fisher.accuracy + 0.2, {
-        "fisher": _accuracy(fisher), "fisher_gap": _percent(fisher.gap), "layers": _accuracy(layers),
+        "fisher": _accuracy(fisher),
+        "fisher_gap": _percent(fisher.gap),
+        "layers": _accuracy(layers),
         "dense": f"{100 * fisher.accuracy_dense:.2f}{PER_CENT}",
     }
 
@@ -180,8 +197,14 @@ def _advice(found: Mapping[str, Figures]) -> tuple[bool, dict[str, str]]:
 
 
 CLAIMS: Mapping[str, Claim] = {
-    "within_one_model": _within_one_model, "exception": _exception, "across_models": _across_models,
-    "samples": _samples, "why": _why, "sequential": _sequential, "resnet20": _resnet20, "advice": _advice,
+    "within_one_model": _within_one_model,
+    "exception": _exception,
+    "across_models": _across_models,
+    "samples": _samples,
+    "why": _why,
+    "sequential": _sequential,
+    "resnet20": _resnet20,
+    "advice": _advice,
 }
 
 

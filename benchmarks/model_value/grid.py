@@ -13,8 +13,12 @@ SPARSITIES: Mapping[str, tuple[float, ...]] = {
 }
 
 FAMILIES = (
-    "Fisher, whole network", "Fisher by layer", "Fisher by chunks of 500", "Fisher by row",
-    "layer Gram", "sequential layer Gram",
+    "Fisher, whole network",
+    "Fisher by layer",
+    "Fisher by chunks of 500",
+    "Fisher by row",
+    "layer Gram",
+    "sequential layer Gram",
 )
 """The kinds of curvature, in the order of the plots' colours."""
 
@@ -112,7 +116,8 @@ def family(arguments: Mapping[str, Any]) -> str:
 def model_name(arguments: Mapping[str, Any]) -> str:
     """The model in words: curvature, samples, damping."""
     damping = (
-        f"λ = {arguments['damping']:g}" if "damping" in arguments
+        f"λ = {arguments['damping']:g}"
+        if "damping" in arguments
         else f"λ = {arguments['dampening_frac']:g} · mean diagonal"
     )
     return f"{family(arguments)}, m = {arguments['samples']:,}, {damping}"

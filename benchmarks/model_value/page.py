@@ -71,20 +71,41 @@ def _network(network: str, points: Sequence[Point], entries: Sequence[dict[str, 
     loss_plot(points, folder / plots[2])
     images = sorted({entry["validation"] for entry in entries})
     return [
-        f"## {TITLES[network]}", "",
+        f"## {TITLES[network]}",
+        "",
         f"Dense: {100 * points[0].accuracy_dense:.2f} % of {' or '.join(f'{count:,}' for count in images)} validation "
-        f"images; {len(points)} pruned networks.", "",
-        f"![accuracy against certified gap]({plots[0]})", "",
-        f"![accuracy against relative objective]({plots[1]})", "",
-        "### Validation accuracy in % (certified gap in %)", "", *_accuracies(points), "",
-        "A dash: not run, or no bound was proved. A gap above 100 % has a bound below zero.", "",
-        "### Within one model: selectors against each other", "",
-        WITHIN, "", *_within(points), "",
-        "### Across models", "",
-        "The same with all models in one pot, by certified gap and by relative objective.", "", *_across(points), "",
-        "### What the Fisher models promise, and what happens", "",
-        PROMISES, "", *_promises(points), "",
-        f"![promised against true increase of the loss]({plots[2]})", "",
+        f"images; {len(points)} pruned networks.",
+        "",
+        f"![accuracy against certified gap]({plots[0]})",
+        "",
+        f"![accuracy against relative objective]({plots[1]})",
+        "",
+        "### Validation accuracy in % (certified gap in %)",
+        "",
+        *_accuracies(points),
+        "",
+        "A dash: not run, or no bound was proved. A gap above 100 % has a bound below zero.",
+        "",
+        "### Within one model: selectors against each other",
+        "",
+        WITHIN,
+        "",
+        *_within(points),
+        "",
+        "### Across models",
+        "",
+        "The same with all models in one pot, by certified gap and by relative objective.",
+        "",
+        *_across(points),
+        "",
+        "### What the Fisher models promise, and what happens",
+        "",
+        PROMISES,
+        "",
+        *_promises(points),
+        "",
+        f"![promised against true increase of the loss]({plots[2]})",
+        "",
     ]
 
 
@@ -109,35 +130,45 @@ def _accuracy(points: Sequence[Point]) -> str:
 
 
 def _within(points: Sequence[Point]) -> list[str]:
-    lines = ["| model | sparsity | selectors | objective, worst/best | accuracy, worst … best | ρ | pairs |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| model | sparsity | selectors | objective, worst/best | accuracy, worst … best | ρ | pairs |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for model in models_of(points):
         for sparsity in _sparsities(points):
             mine = [p for p in points if p.model == model and p.sparsity == sparsity]
             if len(mine) < 3:
                 continue
             values = [p.objective for p in mine]
-            lines.append(f"| {model} | {sparsity:g} | {len(mine)} | {max(values) / min(values):.3f} | {_range(mine)} | "
-                         f"{_order(mine, lambda p: p.objective)} |")
+            lines.append(
+                f"| {model} | {sparsity:g} | {len(mine)} | {max(values) / min(values):.3f} | {_range(mine)} | "
+                f"{_order(mine, lambda p: p.objective)} |"
+            )
     return lines
 
 
 def _across(points: Sequence[Point]) -> list[str]:
-    lines = ["| sparsity | networks | gap, % | accuracy, worst … best | ρ, gap | pairs | ρ, relative obj. | pairs |",
-             "|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| sparsity | networks | gap, % | accuracy, worst … best | ρ, gap | pairs | ρ, relative obj. | pairs |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for sparsity in _sparsities(points):
         mine = [p for p in points if p.sparsity == sparsity]
         gaps = [p.gap for p in mine if math.isfinite(p.gap)]
         known = f"{percent(min(gaps))} … {percent(max(gaps))}" if gaps else "–"
-        lines.append(f"| {sparsity:g} | {len(mine)} | {known} | {_range(mine)} | {_order(mine, lambda p: p.gap)} | "
-                     f"{_order(mine, lambda p: p.relative)} |")
+        lines.append(
+            f"| {sparsity:g} | {len(mine)} | {known} | {_range(mine)} | {_order(mine, lambda p: p.gap)} | "
+            f"{_order(mine, lambda p: p.relative)} |"
+        )
     return lines
 
 
 def _promises(points: Sequence[Point]) -> list[str]:
     fisher = [p for p in points if p.family.startswith("Fisher")]
-    lines = ["| model | sparsity | f | of it damping, % | data term | happens, own samples | happens, validation |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| model | sparsity | f | of it damping, % | data term | happens, own samples | happens, validation |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for model in models_of(fisher):
         for sparsity in _sparsities(fisher):
             mine = [p for p in fisher if p.model == model and p.sparsity == sparsity]

@@ -29,14 +29,24 @@ def loss_plot(points: Sequence[Point], path: Path) -> None:
     """What the Fisher models promise against what happens: increase of the mean cross-entropy, both logarithmic."""
     fisher = [p for p in points if p.family.startswith("Fisher")]
     _panels(
-        fisher, lambda p: p.objective, lambda p: p.increase if p.increase > 0 else math.nan,
-        "f, its damping term included", "increase of the loss, validation images", path, diagonal=True,
+        fisher,
+        lambda p: p.objective,
+        lambda p: p.increase if p.increase > 0 else math.nan,
+        "f, its damping term included",
+        "increase of the loss, validation images",
+        path,
+        diagonal=True,
     )
 
 
 def _panels(
-    points: Sequence[Point], across: Callable[[Point], float], up: Callable[[Point], float], x_label: str, y_label: str,
-    path: Path, diagonal: bool = False,
+    points: Sequence[Point],
+    across: Callable[[Point], float],
+    up: Callable[[Point], float],
+    x_label: str,
+    y_label: str,
+    path: Path,
+    diagonal: bool = False,
 ) -> None:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -49,8 +59,16 @@ def _panels(
     colours = {family: f"C{place}" for place, family in enumerate(FAMILIES)}
     for axes, sparsity in zip(panels, sparsities, strict=False):
         for p in (p for p in drawn if p.sparsity == sparsity):
-            axes.plot(across(p), up(p), MARKERS[p.method], color=colours[p.family], markersize=7, alpha=0.75,
-                      markeredgecolor="white", markeredgewidth=0.6)
+            axes.plot(
+                across(p),
+                up(p),
+                MARKERS[p.method],
+                color=colours[p.family],
+                markersize=7,
+                alpha=0.75,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+            )
         axes.set_xscale("log")
         if diagonal:
             axes.set_yscale("log")
@@ -61,10 +79,12 @@ def _panels(
         axes.set_axis_off()
     keys: list[Any] = [
         Line2D([], [], marker="o", linestyle="", color=colours[name], label=name)
-        for name in FAMILIES if any(p.family == name for p in drawn)
+        for name in FAMILIES
+        if any(p.family == name for p in drawn)
     ] + [
         Line2D([], [], marker=MARKERS[name], linestyle="", color="0.35", label=name)
-        for name in SELECTORS if any(p.method == name for p in drawn)
+        for name in SELECTORS
+        if any(p.method == name for p in drawn)
     ]
     if keys:
         figure.legend(handles=keys, loc="outside lower center", ncols=5, fontsize=8)

@@ -37,15 +37,25 @@ def measured(
     moved = found.weights.values - Weights.of(subject.model, found.weights.targets).values
     own = drawn(data.train_x, data.train_y, told["samples"], seed)[:2]
     entry = {
-        **key, "accuracy": found.accuracy, "accuracy_dense": found.accuracy_dense,
+        **key,
+        "accuracy": found.accuracy,
+        "accuracy_dense": found.accuracy_dense,
         "loss": cross_entropy(found.model, data.test_x, data.test_y),
         "loss_dense": cross_entropy(subject.model, data.test_x, data.test_y),
-        "own_loss": cross_entropy(found.model, *own), "own_loss_dense": cross_entropy(subject.model, *own),
-        "objective": plain["objective"], "bound": plain["bound"], "moved": float(moved @ moved),
-        "pruned": plain["pruned"], "n": plain["n"], "samples": told["samples"],
-        "validation": len(data.test_y), "damping": plain["damping"],
-        "seconds": sum(found.seconds.values()), "cpu_seconds": cpu,
-        "notes": plain["notes"], "environment": environment(),
+        "own_loss": cross_entropy(found.model, *own),
+        "own_loss_dense": cross_entropy(subject.model, *own),
+        "objective": plain["objective"],
+        "bound": plain["bound"],
+        "moved": float(moved @ moved),
+        "pruned": plain["pruned"],
+        "n": plain["n"],
+        "samples": told["samples"],
+        "validation": len(data.test_y),
+        "damping": plain["damping"],
+        "seconds": sum(found.seconds.values()),
+        "cpu_seconds": cpu,
+        "notes": plain["notes"],
+        "environment": environment(),
     }
     log.add(entry)
     return entry

@@ -48,8 +48,14 @@ def run_gaps(asked: argparse.Namespace) -> Iterator[Row]:
         for sparsity in asked.sparsities:
             problem = instance.problem(damping, sparsity)
             row = _measured(problem, "relaxation", asked.device, 1)
-            yield {"m": len(instance.A), "damping": damping, "sparsity": sparsity, "seed": asked.seed,
-                   "collection": instance.collection, **row}
+            yield {
+                "m": len(instance.A),
+                "damping": damping,
+                "sparsity": sparsity,
+                "seed": asked.seed,
+                "collection": instance.collection,
+                **row,
+            }
 
 
 def run_chita(asked: argparse.Namespace) -> Iterator[Row]:
@@ -63,9 +69,14 @@ def run_chita(asked: argparse.Namespace) -> Iterator[Row]:
     for sparsity, objective, cpu in figures:
         problem = instance.problem(damping, float(sparsity))
         for method in RIVALS:
-            yield {"m": len(instance.A), "damping": damping, "sparsity": float(sparsity),
-                   "chita_objective": float(objective), "chita_cpu": float(cpu),
-                   **_measured(problem, method, asked.device, asked.repeat)}
+            yield {
+                "m": len(instance.A),
+                "damping": damping,
+                "sparsity": float(sparsity),
+                "chita_objective": float(objective),
+                "chita_cpu": float(cpu),
+                **_measured(problem, method, asked.device, asked.repeat),
+            }
 
 
 def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
@@ -78,10 +89,21 @@ def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
         bound = lower_bound(problem, asked.device)
     peak = peak_bytes()
     magnitude = solve(problem, "magnitude")
-    yield {"instance": "synthetic", "n": problem.n, "m": len(A), "damping": curvature.damping,
-           "dampening_frac": asked.dampening_frac, "sparsity": asked.sparsities[0], "method": "lower_bound",
-           "device": asked.device, "bound": bound.value, "evaluations": bound.iterations, **spent, "peak_bytes": peak,
-           "magnitude_objective": magnitude.objective}
+    yield {
+        "instance": "synthetic",
+        "n": problem.n,
+        "m": len(A),
+        "damping": curvature.damping,
+        "dampening_frac": asked.dampening_frac,
+        "sparsity": asked.sparsities[0],
+        "method": "lower_bound",
+        "device": asked.device,
+        "bound": bound.value,
+        "evaluations": bound.iterations,
+        **spent,
+        "peak_bytes": peak,
+        "magnitude_objective": magnitude.objective,
+    }
 
 
 def run_fuzz(asked: argparse.Namespace) -> Iterator[Row]:
@@ -113,10 +135,19 @@ def _measured(problem: PruningProblem, method: str, device: str, repeat: int) ->
             found = _solved(problem, method, device)
         times.append(spent)
     assert isinstance(found, Solution)
-    return {"instance": problem.name, "n": problem.n, "method": method, "device": device,
-            "objective": found.objective, "bound": finite_or_none(found.bound), "gap": finite_or_none(found.gap),
-            **{clock: statistics.median(spent[clock] for spent in times) for clock in ("cpu", "seconds")},
-            "repeat": repeat, "peak_bytes": peak_bytes(), "notes": list(found.notes)}
+    return {
+        "instance": problem.name,
+        "n": problem.n,
+        "method": method,
+        "device": device,
+        "objective": found.objective,
+        "bound": finite_or_none(found.bound),
+        "gap": finite_or_none(found.gap),
+        **{clock: statistics.median(spent[clock] for spent in times) for clock in ("cpu", "seconds")},
+        "repeat": repeat,
+        "peak_bytes": peak_bytes(),
+        "notes": list(found.notes),
+    }
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
@@ -134,7 +165,8 @@ def _numbers(text: str) -> list[float]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the part, record it, write the page."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.networks", description=__doc__,
+        prog="python -m benchmarks.networks",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("part", choices=[*PARTS, "page"])

@@ -99,8 +99,12 @@ def problem(seed: int) -> PruningProblem | None:
         w *= 10.0 ** rng.uniform(-8, 8)
         g = 10.0 ** rng.uniform(-3, 1) * curvature.matvec(rng.normal(size=n) * np.abs(w).mean())
         return PruningProblem(
-            w, curvature, pattern(rng, n), g=g if rng.random() < 0.3 else None,
-            offset=float(rng.choice([0.0, 0.0, 1.0, -3.0])), name=f"seed {seed}",
+            w,
+            curvature,
+            pattern(rng, n),
+            g=g if rng.random() < 0.3 else None,
+            offset=float(rng.choice([0.0, 0.0, 1.0, -3.0])),
+            name=f"seed {seed}",
         )
     except InputError:
         return None

@@ -37,9 +37,18 @@ def _gaps(rows: Sequence[Row]) -> list[str]:
             *table(
                 ["λ", "sparsity", "objective", "proven bound", "gap", "CPU s", "s", "threads", "device", "peak GiB"],
                 [
-                    [f"{row['damping']:g}", row["sparsity"], short(row["objective"], 6), short(row["bound"], 6),
-                     _percent(row["gap"]), short(row["cpu"]), short(row["seconds"]), row["threads"], row["device"],
-                     _gib(row)]
+                    [
+                        f"{row['damping']:g}",
+                        row["sparsity"],
+                        short(row["objective"], 6),
+                        short(row["bound"], 6),
+                        _percent(row["gap"]),
+                        short(row["cpu"]),
+                        short(row["seconds"]),
+                        row["threads"],
+                        row["device"],
+                        _gib(row),
+                    ]
                     for row in mine
                 ],
             ),
@@ -84,12 +93,37 @@ def _synthetic(rows: Sequence[Row]) -> list[str]:
         "magnitude with the exact update lies above it.",
         "",
         *table(
-            ["n", "m", "λ / mean diagonal", "sparsity", "bound", "magnitude and update", "gap at most", "evaluations",
-             "CPU s", "s", "threads", "device", "peak GiB"],
             [
-                [f"{row['n']:,}", row["m"], row["dampening_frac"], row["sparsity"], short(row["bound"], 6),
-                 short(row["magnitude_objective"], 6), _percent(1 - row["bound"] / row["magnitude_objective"]),
-                 row["evaluations"], short(row["cpu"]), short(row["seconds"]), row["threads"], row["device"], _gib(row)]
+                "n",
+                "m",
+                "λ / mean diagonal",
+                "sparsity",
+                "bound",
+                "magnitude and update",
+                "gap at most",
+                "evaluations",
+                "CPU s",
+                "s",
+                "threads",
+                "device",
+                "peak GiB",
+            ],
+            [
+                [
+                    f"{row['n']:,}",
+                    row["m"],
+                    row["dampening_frac"],
+                    row["sparsity"],
+                    short(row["bound"], 6),
+                    short(row["magnitude_objective"], 6),
+                    _percent(1 - row["bound"] / row["magnitude_objective"]),
+                    row["evaluations"],
+                    short(row["cpu"]),
+                    short(row["seconds"]),
+                    row["threads"],
+                    row["device"],
+                    _gib(row),
+                ]
                 for row in rows
             ],
         ),

@@ -107,8 +107,13 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
     },
     "resnet20": {
         "layers magnitude": Row(
-            {"curvature": "sequential", "method": "magnitude", "allocation": "magnitude", "samples": 4_000,
-             "dampening_frac": 1e-3},
+            {
+                "curvature": "sequential",
+                "method": "magnitude",
+                "allocation": "magnitude",
+                "samples": 4_000,
+                "dampening_frac": 1e-3,
+            },
         ),
         "layers greedy-obs": Row(
             {"curvature": "sequential", "method": "greedy-obs", "samples": 4_000, "dampening_frac": 1e-3}
@@ -116,8 +121,6 @@ ROWS: Mapping[str, Mapping[str, Row]] = {
         "layers greedy-obs 2 stages": Row(
             {"curvature": "sequential", "method": "greedy-obs", "samples": 4_000, "dampening_frac": 1e-3, "stages": 2}
         ),
-        "layers swap": Row(
-            {"curvature": "sequential", "method": "swap", "samples": 4_000, "dampening_frac": 1e-3}
-        ),
+        "layers swap": Row({"curvature": "sequential", "method": "swap", "samples": 4_000, "dampening_frac": 1e-3}),
     },
 }

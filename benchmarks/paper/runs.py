@@ -95,12 +95,21 @@ def measure(
     masked = dense.with_values(np.where(found.weights.mask, dense.values, 0.0), found.weights.mask)
     told = found.to_dict()
     return {
-        "network": subject.name, "row": row, "sparsity": sparsity, "seed": seed, "chosen": dict(chosen),
+        "network": subject.name,
+        "row": row,
+        "sparsity": sparsity,
+        "seed": seed,
+        "chosen": dict(chosen),
         "accuracy": _accuracy(found.model, data),
         "accuracy_without_update": _accuracy(masked.into(subject.model), data),
-        "accuracy_dense": _dense_accuracy(subject, data), "pruned": found.weights.pruned, "n": found.weights.n,
-        "objective": told["objective"], "bound": told["bound"], "gap": told["gap"],
-        "seconds": sum(found.seconds.values()), "environment": environment(),
+        "accuracy_dense": _dense_accuracy(subject, data),
+        "pruned": found.weights.pruned,
+        "n": found.weights.n,
+        "objective": told["objective"],
+        "bound": told["bound"],
+        "gap": told["gap"],
+        "seconds": sum(found.seconds.values()),
+        "environment": environment(),
     }
 
 

@@ -25,24 +25,36 @@ def write_tables(network: str, entries: Sequence[dict[str, Any]], folder: Path) 
     mine = list({(entry["row"], entry["sparsity"], entry["seed"]): entry for entry in tested}.values())
     dense = f"{100 * mine[0]['accuracy_dense']:.2f}" if mine else "–"
     lines = [
-        f"# {TITLES[network]}", "",
+        f"# {TITLES[network]}",
+        "",
         f"Test accuracy in %, mean ± standard deviation over seeds (number of seeds in brackets). Dense: {dense}.",
         "Hyper-parameters were chosen on validation images cut from the training images, one seed, at each sparsity.",
         "Written by `python -m benchmarks.paper`; every run is in the `.jsonl` file beside this page. Its seconds",
-        "are those of a machine that did other work as well, pauses included: they compare nothing.", "",
-        *_table(network, mine, "accuracy", quoted=True), "",
-        "## The same masks without the update", "",
-        "The kept weights as trained. Where a row has several stages, the mask is that of the last.", "",
-        *_table(network, mine, "accuracy_without_update"), "",
-        "## What the update adds, points", "",
-        "Accuracy with the update less that of the same mask without it, mean ± standard deviation over seeds.", "",
-        *_table(network, [_added(entry) for entry in mine], "added"), "",
+        "are those of a machine that did other work as well, pauses included: they compare nothing.",
+        "",
+        *_table(network, mine, "accuracy", quoted=True),
+        "",
+        "## The same masks without the update",
+        "",
+        "The kept weights as trained. Where a row has several stages, the mask is that of the last.",
+        "",
+        *_table(network, mine, "accuracy_without_update"),
+        "",
+        "## What the update adds, points",
+        "",
+        "Accuracy with the update less that of the same mask without it, mean ± standard deviation over seeds.",
+        "",
+        *_table(network, [_added(entry) for entry in mine], "added"),
+        "",
     ]
     if any(entry["gap"] is not None for entry in mine):
         lines += [
-            "## Certified gap of the quadratic model, %", "",
-            "(objective − proven lower bound)/objective. It is about the model of the loss, not about accuracy.", "",
-            *_table(network, mine, "gap"), "",
+            "## Certified gap of the quadratic model, %",
+            "",
+            "(objective − proven lower bound)/objective. It is about the model of the loss, not about accuracy.",
+            "",
+            *_table(network, mine, "gap"),
+            "",
         ]
     there = [row for row in ROWS[network] if any(entry["row"] == row for entry in mine)]
     if any(entry["chosen"] for entry in mine):
@@ -103,8 +115,9 @@ def _chosen(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def _told(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in arguments.items())
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in arguments.items()
+    )
 
 
 def _plot(network: str, entries: Sequence[dict[str, Any]], path: Path) -> None:
@@ -119,8 +132,15 @@ def _plot(network: str, entries: Sequence[dict[str, Any]], path: Path) -> None:
         errors = [[100 * (1 - e["accuracy"]) for e in _of(entries, row, s)] for s in SPARSITIES[network]]
         found = [(place, values) for place, values in zip(places, errors, strict=True) if values]
         if found:
-            axes.errorbar([place for place, _ in found], [np.mean(v) for _, v in found],
-                          yerr=[np.std(v) for _, v in found], marker="o", markersize=3, capsize=2, label=row)
+            axes.errorbar(
+                [place for place, _ in found],
+                [np.mean(v) for _, v in found],
+                yerr=[np.std(v) for _, v in found],
+                marker="o",
+                markersize=3,
+                capsize=2,
+                label=row,
+            )
     axes.set(xlabel="sparsity", ylabel="test error, % (100 − accuracy)", title=TITLES[network], yscale="log")
     axes.set_xticks(places, [f"{s:g}" for s in SPARSITIES[network]])
     low, high = axes.get_ylim()

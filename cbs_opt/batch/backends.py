@@ -70,8 +70,10 @@ def backend_of(settings: Settings) -> Iterator[Backend]:
         raise InputError(f"backend {settings.backend}: needs the address of its scheduler; give --scheduler ADDRESS")
     package = {"dask": "distributed", "ray": "ray"}[settings.backend]
     if importlib.util.find_spec(package) is None:
-        raise InputError(f"backend {settings.backend}: needs the package {package}; "
-                         f"install it by pip install 'cbs-opt[{settings.backend}]'")
+        raise InputError(
+            f"backend {settings.backend}: needs the package {package}; "
+            f"install it by pip install 'cbs-opt[{settings.backend}]'"
+        )
     with (_dask if settings.backend == "dask" else _ray)(settings.scheduler, settings.jobs) as backend:
         yield backend
 

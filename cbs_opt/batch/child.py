@@ -108,8 +108,10 @@ class Solver:
             points: list[tuple[float, float, float]] = []
             solution = _solve(problem, task, points)
             if not (isfinite(solution.objective) and isfinite(solution.selection_objective)):
-                raise SolverError(f"method {task['method']}: its objective is {solution.objective}, no finite number; "
-                                  "please report the block")
+                raise SolverError(
+                    f"method {task['method']}: its objective is {solution.objective}, no finite number; "
+                    "please report the block"
+                )
         except Exception as error:  # one broken block or method must not cost the others
             self._held = None
             reason, sentence = _why(error)

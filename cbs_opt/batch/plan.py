@@ -136,8 +136,9 @@ class Plan:
             block, combination = self.task(number)
             stored = known(combination.key(block))
             if stored is not None and not _again(stored, time_limit, retry_failed):
-                self.tally.add(combination.spec, str(combination.asked), stored.done, stored.proven, stored.gap,
-                               stored.reason)
+                self.tally.add(
+                    combination.spec, str(combination.asked), stored.done, stored.proven, stored.gap, stored.reason
+                )
                 continue
             self.again += stored is not None
             numbers.append(number)

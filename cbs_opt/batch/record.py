@@ -11,8 +11,22 @@ from cbs_opt.batch.solver_process import Answer
 from cbs_opt.store.rows import DONE, Block, Record, Result, TracePoint
 
 _TAKEN = (
-    "status", "reason", "error", "solution_status", "termination_condition", "objective", "bound", "gap",
-    "selection_objective", "selection_bound", "selection_gap", "round_off", "seconds", "nodes", "n", "pruned",
+    "status",
+    "reason",
+    "error",
+    "solution_status",
+    "termination_condition",
+    "objective",
+    "bound",
+    "gap",
+    "selection_objective",
+    "selection_bound",
+    "selection_gap",
+    "round_off",
+    "seconds",
+    "nodes",
+    "n",
+    "pruned",
 )
 
 

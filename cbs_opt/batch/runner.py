@@ -176,7 +176,12 @@ class _Run:
     """The loop: hand out, take back, write."""
 
     def __init__(
-        self, settings: Settings, plan: Plan, store: StoreWriter, backend: Backend, result: BatchResult,
+        self,
+        settings: Settings,
+        plan: Plan,
+        store: StoreWriter,
+        backend: Backend,
+        result: BatchResult,
         watcher: Watcher | None,
     ) -> None:
         self._plan, self._store, self._backend, self._result, self._watcher = plan, store, backend, result, watcher
@@ -192,8 +197,10 @@ class _Run:
                         self._take(back)
             except WorkersDied:
                 lost = self._queue.workers_died()
-                self._say("a worker process died (ended by the system, out of memory?); it had at most "
-                          f"{lost} tasks, which are done again")
+                self._say(
+                    "a worker process died (ended by the system, out of memory?); it had at most "
+                    f"{lost} tasks, which are done again"
+                )
             self._do_alone()
 
     def _do_alone(self) -> None:

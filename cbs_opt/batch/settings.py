@@ -220,6 +220,15 @@ def _options(key: str, value: Any) -> dict[str, dict[str, Any]]:
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "blocks": _words, "methods": _methods, "seeds": _seeds, "store": _word, "jobs": _whole, "backend": _backend,
-    "scheduler": _word, "time_limit": _seconds, "memory_limit": _memory, "gap": _gap, "options": _options,
+    "blocks": _words,
+    "methods": _methods,
+    "seeds": _seeds,
+    "store": _word,
+    "jobs": _whole,
+    "backend": _backend,
+    "scheduler": _word,
+    "time_limit": _seconds,
+    "memory_limit": _memory,
+    "gap": _gap,
+    "options": _options,
 }

@@ -140,8 +140,9 @@ class SolverProcess:
             spent = time.monotonic() - started
             if patience is not None and spent > patience:
                 process.kill()
-                raise _Ended(TIME_LIMIT, f"was ended after {spent:.1f} s; the time limit is {self.limits.time:g} s",
-                             ready, spent)
+                raise _Ended(
+                    TIME_LIMIT, f"was ended after {spent:.1f} s; the time limit is {self.limits.time:g} s", ready, spent
+                )
             wait = LOOK if patience is None else min(LOOK, max(0.0, patience - spent) + 1e-3)
             if select.select([descriptor], [], [], wait)[0]:
                 data = os.read(descriptor, 1 << 20)
@@ -154,16 +155,21 @@ class SolverProcess:
                 os._exit(1)  # nobody wants the answer any more
             if self.limits.memory is not None and (taken := resident(process.pid)) > self.limits.memory:
                 process.kill()
-                raise _Ended(MEMORY_LIMIT, f"was ended at {taken / 1e6:.0f} MB; the memory limit is "
-                             f"{self.limits.memory / 1e6:.0f} MB", ready, spent)
+                raise _Ended(
+                    MEMORY_LIMIT,
+                    f"was ended at {taken / 1e6:.0f} MB; the memory limit is {self.limits.memory / 1e6:.0f} MB",
+                    ready,
+                    spent,
+                )
         return message
 
     def _death(self, process: subprocess.Popen[bytes], ready: bool, spent: float) -> _Ended:
         code = process.wait()
         words = self._last_words()
         if self.limits.memory is not None and ("bad_alloc" in words or "MemoryError" in words):
-            return _Ended(MEMORY_LIMIT, f"memory ran out; the memory limit is {self.limits.memory / 1e6:.0f} MB",
-                          ready, spent)
+            return _Ended(
+                MEMORY_LIMIT, f"memory ran out; the memory limit is {self.limits.memory / 1e6:.0f} MB", ready, spent
+            )
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         text = f"the solver process ended {how}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
         return _Ended(None, text + (f": {words}" if words else ""), ready, spent)
@@ -176,7 +182,10 @@ class SolverProcess:
             self._process = subprocess.Popen(
                 # -P: a file called random.py in the user's folder is not ours to import.
                 [sys.executable, "-P", "-m", "cbs_opt.batch.child", str(self.limits.memory or 0)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                bufsize=0,
                 env={**os.environ, **ONE_THREAD},
             )
         return self._process

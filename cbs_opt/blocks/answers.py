@@ -31,8 +31,10 @@ class _Answers:
         if known is None:
             return None, [], "not run"
         if known.tensor is not None and known.tensor != block.tensor:
-            raise InputError(f"{self._store.path}: holds {block.file} as a block of {known.tensor}, but the manifest "
-                             f"as one of {block.tensor}; these do not belong together")
+            raise InputError(
+                f"{self._store.path}: holds {block.file} as a block of {known.tensor}, but the manifest "
+                f"as one of {block.tensor}; these do not belong together"
+            )
         found = list(self._store.results(block=known.id, asked=str(self._asked), arrays=True))
         done = [result for result in found if result.done]
         mine = [result for result in done if self._method in (None, result.method)]
@@ -54,15 +56,20 @@ def _checked(problem: PruningProblem, answer: Result, asked: Asked, file: Path) 
     if mask is None or weights is None or len(mask) != problem.n or len(weights) != problem.n:
         raise InputError(f"{what} has no mask and weights of its {problem.n} weights; solve the block again")
     if not np.isfinite(weights).all() or np.any(weights[~mask]):
-        raise InputError(f"{what} has weights that are not finite, or not zero where its mask prunes; solve the block "
-                         "again")
+        raise InputError(
+            f"{what} has weights that are not finite, or not zero where its mask prunes; solve the block again"
+        )
     if not asked.of(problem).Z.contains(mask):
-        raise InputError(f"{what} has a mask that is not what was asked for ({problem.n - int(mask.sum())} of "
-                         f"{problem.n} pruned); solve the block again")
+        raise InputError(
+            f"{what} has a mask that is not what was asked for ({problem.n - int(mask.sum())} of "
+            f"{problem.n} pruned); solve the block again"
+        )
     objective, round_off = problem.objective(weights), problem.round_off(weights)
     if not abs(objective - _objective(answer)) <= BOUND_ROUND_OFF * abs(objective) + 2 * round_off:
-        raise InputError(f"{what} is stored with the objective {_objective(answer):.9g}, but its weights have "
-                         f"{objective:.9g}; the store is damaged, or of other blocks")
+        raise InputError(
+            f"{what} is stored with the objective {_objective(answer):.9g}, but its weights have "
+            f"{objective:.9g}; the store is damaged, or of other blocks"
+        )
     return objective, round_off
 
 
@@ -81,10 +88,13 @@ def _wanted(store: Store, plan: Manifest, asked: str | None) -> Asked:
         return wanted
     if len(there) != 1:
         if not there:
-            raise InputError(f"{store.path}: holds no results yet; run `cbs-opt batch {plan.file} --store "
-                             f"{store.path}`")
-        raise InputError(f"{store.path}: holds results for {', '.join(there)}; say which to take: --sparsity R, "
-                         "--prune K or --pattern N:M")
+            raise InputError(
+                f"{store.path}: holds no results yet; run `cbs-opt batch {plan.file} --store {store.path}`"
+            )
+        raise InputError(
+            f"{store.path}: holds results for {', '.join(there)}; say which to take: --sparsity R, "
+            "--prune K or --pattern N:M"
+        )
     return Asked.parse(there[0])
 
 
@@ -98,6 +108,8 @@ def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
         row = inputs[block.tensor]
         start = block.first % row
         if start % of or (start + block.n > row and row % of):
-            raise InputError(f"{plan.path(block)}: groups of {of} in this block are not those of the rows of "
-                             f"{block.tensor}, {row} weights each, so that its mask would not be {asked.value}; cut "
-                             "the network into rows, or leave this layer out (answers for the same blocks stay good)")
+            raise InputError(
+                f"{plan.path(block)}: groups of {of} in this block are not those of the rows of "
+                f"{block.tensor}, {row} weights each, so that its mask would not be {asked.value}; cut "
+                "the network into rows, or leave this layer out (answers for the same blocks stay good)"
+            )

@@ -121,9 +121,7 @@ class Assembled:
             "gap": finite_or_none(self.gap),
             "accuracy_dense": self.accuracy_dense,
             "accuracy": self.accuracy,
-            "tensors": [
-                {**tensor.__dict__, "bound": finite_or_none(tensor.bound)} for tensor in self.tensors
-            ],
+            "tensors": [{**tensor.__dict__, "bound": finite_or_none(tensor.bound)} for tensor in self.tensors],
             "notes": list(self.notes),
         }
 
@@ -178,8 +176,10 @@ def assemble(
     targets = _targets(plan, model)
     if plan.weights.get("state") != state_digest(model):
         origin = plan.weights.get("file") or "its own weights"
-        raise InputError(f"{plan.file}: the blocks were cut from a network with other weights ({origin}); give the "
-                         "network the weights it had")
+        raise InputError(
+            f"{plan.file}: the blocks were cut from a network with other weights ({origin}); give the "
+            "network the weights it had"
+        )
     dense = Weights.of(model, targets)
     with open_store(store) as results:
         wanted = _wanted(results, plan, asked)
@@ -239,8 +239,10 @@ class _Pieces:
         answer, done, reason = self._answers.of(block)
         problem = load_block(file, block.content)
         if problem.n != block.n or not np.array_equal(problem.w_bar, self._dense.values[place]):
-            raise InputError(f"{file}: its weights are not weights {block.first} to {block.first + block.n - 1} of "
-                             f"{block.tensor}; manifest, block and network do not belong together")
+            raise InputError(
+                f"{file}: its weights are not weights {block.first} to {block.first + block.n - 1} of "
+                f"{block.tensor}; manifest, block and network do not belong together"
+            )
         if answer is None:
             self.missing.append(block)
             self._absent[block.tensor] += 1
@@ -270,8 +272,15 @@ class _Pieces:
         for target, part in self._dense.parts():
             pruned = target.numel - int(self.mask[part].sum())
             name = target.tensor
-            yield TensorReport(name, target.numel, pruned, self._blocks[name], self._absent[name],
-                               self.objectives[name], self.bounds[name])
+            yield TensorReport(
+                name,
+                target.numel,
+                pruned,
+                self._blocks[name],
+                self._absent[name],
+                self.objectives[name],
+                self.bounds[name],
+            )
 
 
 def _targets(plan: Manifest, model: torch.nn.Module) -> list[Target]:
@@ -283,8 +292,10 @@ def _targets(plan: Manifest, model: torch.nn.Module) -> list[Target]:
         except InputError as error:
             raise InputError(f"{plan.file}: {name}: {error}") from None
         if list(target.shape) != described["shape"] or target.kind != described.get("kind", target.kind):
-            raise InputError(f"{plan.file}: {name} has the shape {tuple(described['shape'])}, but in the network "
-                             f"{target.shape}; give the network that the blocks were cut from")
+            raise InputError(
+                f"{plan.file}: {name} has the shape {tuple(described['shape'])}, but in the network "
+                f"{target.shape}; give the network that the blocks were cut from"
+            )
         targets.append(target)
     if not targets:
         raise InputError(f"{plan.file}: describes no tensors; extract the blocks again")
@@ -299,19 +310,25 @@ def _how_to_run(
     retry = " --retry-failed" if set(pieces.reasons) - {"not run"} else ""
     methods = f" --methods {method}" if method else ""
     dense = ", or leave them dense with --partial" if count < total else ""
-    return (f"{count:,} of {total:,} blocks have no answer{f' of {method}' if method else ''} to {asked} ({why}), "
-            f"{pieces.missing[0].file} the first; run `cbs-opt batch {plan.file} --{asked}{methods} --store "
-            f"{store}{retry}`{dense}")
+    return (
+        f"{count:,} of {total:,} blocks have no answer{f' of {method}' if method else ''} to {asked} ({why}), "
+        f"{pieces.missing[0].file} the first; run `cbs-opt batch {plan.file} --{asked}{methods} --store "
+        f"{store}{retry}`{dense}"
+    )
 
 
 def _notes(plan: Manifest, pieces: _Pieces, weights: Weights) -> Iterator[str]:
     if pieces.missing:
         kept = sum(block.n for block in pieces.missing)
-        yield (f"{len(pieces.missing):,} of {len(plan.blocks):,} blocks have no answer; their {kept:,} weights stayed "
-               "dense, and objective and bound are about the others")
+        yield (
+            f"{len(pieces.missing):,} of {len(plan.blocks):,} blocks have no answer; their {kept:,} weights stayed "
+            "dense, and objective and bound are about the others"
+        )
     if plan.facts["curvature"] != "fisher" and len(plan.tensors) > 1:
-        yield ("each layer's objective is of its own outputs and in their unit; the sums add them as they are "
-               "(`cbs-opt report` counts each block relative to the loss of removing it)")
+        yield (
+            "each layer's objective is of its own outputs and in their unit; the sums add them as they are "
+            "(`cbs-opt report` counts each block relative to the loss of removing it)"
+        )
     if pieces.covered < weights.n:
         yield f"{weights.n - pieces.covered:,} weights lie in no block of the manifest and stayed dense"
     for target, part in weights.parts():

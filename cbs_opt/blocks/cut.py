@@ -48,8 +48,14 @@ def fisher_blocks(
     for pack in packs(targets, [size * target.numel for target in targets], most):
         tell(f"collecting the gradients of {_named(pack)}")
         factor = gradient_factor(
-            model, samples.x, samples.y, pack,
-            precision=settings.precision, memory=most, folder=folder.partial, numbers=samples.numbers,
+            model,
+            samples.x,
+            samples.y,
+            pack,
+            precision=settings.precision,
+            memory=most,
+            folder=folder.partial,
+            numbers=samples.numbers,
         )
         # A file that the gradients lay in is gone when the blocks are there.
         notes += [note for note in factor.notes if str(folder.partial) not in note]
@@ -77,8 +83,14 @@ def gram_blocks(
     sizes = [3 * 8.0 * target.groups * target.inputs**2 for target in targets]
     for pack in packs(targets, sizes, most):
         tell(f"collecting the inputs of {_named(pack)}")
-        layers = layer_grams(model, samples.x, pack, damping=settings.damping,
-                             dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+        layers = layer_grams(
+            model,
+            samples.x,
+            pack,
+            damping=settings.damping,
+            dampening_frac=settings.dampening_frac,
+            numbers=samples.numbers,
+        )
         for layer in layers.values():
             notes += layer.notes
             with layer.target.naming():
@@ -97,8 +109,10 @@ def _fisher_layer(
     mean = factor.mean_square[target.tensor]
     damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
     if not damping > 0:
-        raise InputError(f"layer {target.name}: all its gradients are zero on these samples, and so is a share of "
-                         "them; give --damping instead of --dampening-frac, or leave the layer out (--ignore)")
+        raise InputError(
+            f"layer {target.name}: all its gradients are zero on these samples, and so is a share of "
+            "them; give --damping instead of --dampening-frac, or leave the layer out (--ignore)"
+        )
     w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy().ravel()
     start = factor.columns[target.tensor].start
     order = np.arange(start, start + target.numel).reshape(target.shape)

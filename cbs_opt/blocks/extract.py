@@ -138,7 +138,9 @@ def extract(
             "state": state_digest(model),
         },
         "data": Path(data_file).name if data_file else None,
-        "targets": wanted, "ignore": left_out, **settings.facts(),
+        "targets": wanted,
+        "ignore": left_out,
+        **settings.facts(),
     }
     calibrating = drawn(x, y, samples, seed)
     with folder:

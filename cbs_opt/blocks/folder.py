@@ -48,8 +48,9 @@ class BlockFolder:
                 raise InputError(f"{out}: exists already; extract into a new folder, or delete this one first")
             require_writable(self.place)
         if self.partial.exists():
-            raise InputError(f"{self.partial}: exists; another extraction is writing there, or one was cut short, then "
-                             "delete it")
+            raise InputError(
+                f"{self.partial}: exists; another extraction is writing there, or one was cut short, then delete it"
+            )
 
     def __enter__(self) -> BlockFolder:
         self.partial.mkdir()

@@ -130,8 +130,10 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
     try:
         read = json.loads(file.read_bytes())
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error}); name the {NAME} that `cbs-opt extract` "
-                         "wrote, or its folder") from None
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror or error}); name the {NAME} that `cbs-opt extract` "
+            "wrote, or its folder"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is no manifest ({error}); extract the blocks again") from None
     try:
@@ -168,8 +170,10 @@ def _checked(file: Path, read: Any) -> Manifest:
     if not isinstance(read, dict) or "format" not in read or "blocks" not in read:
         raise InputError("is no manifest of extracted blocks; name the one that `cbs-opt extract` wrote")
     if read["format"] != FORMAT:
-        raise InputError(f"has format {read['format']!r}, but this version reads format {FORMAT}; extract the blocks "
-                         "again with this version, or use the version that wrote it")
+        raise InputError(
+            f"has format {read['format']!r}, but this version reads format {FORMAT}; extract the blocks "
+            "again with this version, or use the version that wrote it"
+        )
     for name, kind in _FACTS.items():
         _of(kind, read, name, "the manifest")
     sizes = {}
@@ -186,8 +190,10 @@ def _checked(file: Path, read: Any) -> Manifest:
         if size is None:
             raise InputError(f"{block.file}: is of tensor {block.tensor}, which the manifest does not describe")
         if not (block.first >= 0 and block.n >= 1 and block.first + block.n <= size):
-            raise InputError(f"{block.file}: holds weights {block.first} to {block.first + block.n - 1}, but "
-                             f"{block.tensor} has {size}")
+            raise InputError(
+                f"{block.file}: holds weights {block.first} to {block.first + block.n - 1}, but "
+                f"{block.tensor} has {size}"
+            )
     for one, other in _neighbours(blocks):
         if one.tensor == other.tensor and one.first + one.n > other.first:
             raise InputError(f"{one.file} and {other.file}: both hold weight {other.first} of {one.tensor}")
@@ -212,8 +218,12 @@ def _block(number: int, entry: Any) -> ManifestBlock:
     if isinstance(damping, bool) or not isinstance(damping, (int, float)) or not 0 <= damping <= sys.float_info.max:
         raise InputError(f"{where}: damping is {damping!r:.40}; a finite number of at least 0 is needed")
     return ManifestBlock(
-        file, _of(str, entry, "content", where), _of(str, entry, "tensor", where),
-        _of(int, entry, "first", where), _of(int, entry, "n", where), float(damping),
+        file,
+        _of(str, entry, "content", where),
+        _of(str, entry, "tensor", where),
+        _of(int, entry, "first", where),
+        _of(int, entry, "n", where),
+        float(damping),
     )
 
 

@@ -47,16 +47,20 @@ class Settings:
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES:
             if self.curvature in ("sequential", "gauss-newton"):
-                raise UnsupportedError(f"curvature {self.curvature}: its blocks depend on what became of those before "
-                                       "them, so they cannot be cut out beforehand; use fisher or gram, or "
-                                       "`cbs-opt prune`")
+                raise UnsupportedError(
+                    f"curvature {self.curvature}: its blocks depend on what became of those before "
+                    "them, so they cannot be cut out beforehand; use fisher or gram, or "
+                    "`cbs-opt prune`"
+                )
             raise unknown_name("curvature", self.curvature, list(CURVATURES))
         if self.partition is None:
             object.__setattr__(self, "partition", CHUNK if self.curvature == "fisher" else "row")
         whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)
         if (whole and int(self.partition) < 1) or not (whole or self.partition in PARTITIONS):  # type: ignore[arg-type]
-            raise InputError(f"partition: is {self.partition!r}; give row, layer or a number of weights a chunk (a "
-                             "network as one problem is what `cbs-opt prune` solves)")
+            raise InputError(
+                f"partition: is {self.partition!r}; give row, layer or a number of weights a chunk (a "
+                "network as one problem is what `cbs-opt prune` solves)"
+            )
         if self.damping is None and self.dampening_frac is None:
             object.__setattr__(self, "damping", DEFAULT_DAMPING)
         given = "dampening_frac" if self.damping is None else "damping"
@@ -101,8 +105,12 @@ class Settings:
         return {
             "partition": self.words,
             "chunk": self.partition if isinstance(self.partition, int) else None,
-            "curvature": self.curvature, "dense": self.dense, "damping": self.damping,
-            "dampening_frac": self.dampening_frac, "samples": self.samples, "seed": self.seed,
+            "curvature": self.curvature,
+            "dense": self.dense,
+            "damping": self.damping,
+            "dampening_frac": self.dampening_frac,
+            "samples": self.samples,
+            "seed": self.seed,
             "precision": self.precision,
         }
 
@@ -140,8 +148,10 @@ def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path) -> 
             needed += 8.0 * target.groups * target.inputs * size
     room = shutil.disk_usage(folder).free
     if needed > room:
-        raise TooLargeError(f"{folder}: has {room / 1e9:.3g} GB free, but {count:,} blocks take {needed / 1e9:.3g} GB; "
-                            "choose another disk, smaller blocks or fewer layers")
+        raise TooLargeError(
+            f"{folder}: has {room / 1e9:.3g} GB free, but {count:,} blocks take {needed / 1e9:.3g} GB; "
+            "choose another disk, smaller blocks or fewer layers"
+        )
     return count
 
 

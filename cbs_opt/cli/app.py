@@ -54,8 +54,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    study.study, prune.prune, extract.extract, batch.batch, report.report, assemble.assemble,
-    solve.solve, compare.compare, certify.certify, export.export, methods.methods
+    study.study,
+    prune.prune,
+    extract.extract,
+    batch.batch,
+    report.report,
+    assemble.assemble,
+    solve.solve,
+    compare.compare,
+    certify.certify,
+    export.export,
+    methods.methods,
 ):
     app.command()(command)
 

@@ -70,7 +70,13 @@ def assemble(
     samples = load_data(data, name) if data is not None else digits_data() if name == "digits" else None
     with working(f"assembling {name}") as tell:
         assembled = run(
-            file, store, model, method=method, asked=asked, partial=partial, data=samples,
+            file,
+            store,
+            model,
+            method=method,
+            asked=asked,
+            partial=partial,
+            data=samples,
             progress=lambda words: tell(f"{name}: {words}"),
         )
     assembled.save(out)
@@ -85,8 +91,9 @@ def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
     if not name:
         raise InputError(f"{plan.file}: names no network; say which with --network N")
     if given is None and ":" in name:
-        raise InputError(f"{plan.file}: the network {name} runs the code of a module; if that is wanted, give it as "
-                         "--network")
+        raise InputError(
+            f"{plan.file}: the network {name} runs the code of a module; if that is wanted, give it as --network"
+        )
     wanted = plan.weights.get("file")
     if weights is None and wanted:
         raise InputError(f"{plan.file}: the blocks were cut from the weights file {wanted}; give it as --weights FILE")
@@ -97,15 +104,37 @@ def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None
     from cbs_opt.report.words import shown
 
     n, pruned = found.weights.n, found.weights.pruned
-    say(f"{network}: pruned {pruned:,} of {n:,} weights ({100 * pruned / n:.2f} %), {found.asked} of each of "
-        f"{found.blocks - found.missing:,} blocks")
-    columns = [("tensor", "left"), ("blocks", "right"), ("weights", "right"), ("pruned", "right"),
-               ("sparsity", "right"), ("objective", "right"), ("bound", "right")]
-    say(table(None, columns, [
-        [t.name, f"{t.blocks - t.missing:,}" + (f" of {t.blocks:,}" if t.missing else ""), f"{t.n:,}",
-         f"{t.pruned:,}", f"{100 * t.pruned / t.n:.1f} %", number(t.objective), number(t.bound)]
-        for t in found.tensors
-    ]))
+    say(
+        f"{network}: pruned {pruned:,} of {n:,} weights ({100 * pruned / n:.2f} %), {found.asked} of each of "
+        f"{found.blocks - found.missing:,} blocks"
+    )
+    columns = [
+        ("tensor", "left"),
+        ("blocks", "right"),
+        ("weights", "right"),
+        ("pruned", "right"),
+        ("sparsity", "right"),
+        ("objective", "right"),
+        ("bound", "right"),
+    ]
+    say(
+        table(
+            None,
+            columns,
+            [
+                [
+                    t.name,
+                    f"{t.blocks - t.missing:,}" + (f" of {t.blocks:,}" if t.missing else ""),
+                    f"{t.n:,}",
+                    f"{t.pruned:,}",
+                    f"{100 * t.pruned / t.n:.1f} %",
+                    number(t.objective),
+                    number(t.bound),
+                ]
+                for t in found.tensors
+            ],
+        )
+    )
     say("  answers        " + ", ".join(f"{shown(method)} {count:,}" for method, count in found.methods.items()))
     say(f"  objective      {number(found.objective)}")
     of = f" of the {found.blocks - found.missing:,} blocks, not of the network" if found.missing else ""
@@ -118,6 +147,8 @@ def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None
         if file is not None:
             say(f"wrote the {what} to {file}")
     if math.isfinite(found.bound):
-        say("Objective and bound are sums over the blocks, each with what was asked of it, and leave out what couples "
-            "one block with another.")
+        say(
+            "Objective and bound are sums over the blocks, each with what was asked of it, and leave out what couples "
+            "one block with another."
+        )
     say("The gap is about the quadratic model of the loss, not about accuracy.")

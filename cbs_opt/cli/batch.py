@@ -81,11 +81,19 @@ def batch(
     settings = _settings(
         study,
         {
-            "blocks": blocks, "methods": split_names(methods, "--methods"),
-            "sparsity": split_names(sparsity, "--sparsity"), "prune": split_names(prune, "--prune"),
-            "pattern": split_names(pattern, "--pattern"), "seeds": _numbers(seeds), "store": store, "jobs": jobs,
-            "backend": backend, "scheduler": scheduler,
-            "time_limit": time_limit, "memory_limit": memory_limit, "gap": gap,
+            "blocks": blocks,
+            "methods": split_names(methods, "--methods"),
+            "sparsity": split_names(sparsity, "--sparsity"),
+            "prune": split_names(prune, "--prune"),
+            "pattern": split_names(pattern, "--pattern"),
+            "seeds": _numbers(seeds),
+            "store": store,
+            "jobs": jobs,
+            "backend": backend,
+            "scheduler": scheduler,
+            "time_limit": time_limit,
+            "memory_limit": memory_limit,
+            "gap": gap,
         },
     )
     check_outputs(json)
@@ -169,8 +177,14 @@ def _show(result: BatchResult) -> None:
     from cbs_opt.cli.batch_progress import duration
 
     rows = [
-        [line.method, line.asked, str(line.done), str(line.proven), percent(line.worst) if line.exact else "–",
-         str(line.failed)]
+        [
+            line.method,
+            line.asked,
+            str(line.done),
+            str(line.proven),
+            percent(line.worst) if line.exact else "–",
+            str(line.failed),
+        ]
         for line in result.tally.lines.values()
     ]
     if rows:
@@ -178,8 +192,10 @@ def _show(result: BatchResult) -> None:
     failed = result.tally.sums()[3]
     before = f", {result.before} before" if result.before else ""
     left = f", {result.left} left" if result.left else ""
-    say(f"{result.asked} tasks: {result.solved} done now in {duration(result.seconds)}{before}{left}, {failed} failed; "
-        f"results in {result.store}")
+    say(
+        f"{result.asked} tasks: {result.solved} done now in {duration(result.seconds)}{before}{left}, {failed} failed; "
+        f"results in {result.store}"
+    )
     for text in result.notices:
         say(f"  note: {text}")
     if failed:

@@ -66,8 +66,16 @@ def certify(
 
     Example: cbs-opt certify block.npz --mask mask.npz
     """
-    of_a_network = {"--weights": weights, "--data": data, "--samples": samples, "--damping": damping,
-                    "--dampening-frac": dampening_frac, "--targets": targets, "--ignore": ignore, "--seed": seed}
+    of_a_network = {
+        "--weights": weights,
+        "--data": data,
+        "--samples": samples,
+        "--damping": damping,
+        "--dampening-frac": dampening_frac,
+        "--targets": targets,
+        "--ignore": ignore,
+        "--seed": seed,
+    }
     if _is_network(block):
         if certificate is not None or time_limit is not None or pattern is not None:
             raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
@@ -99,7 +107,10 @@ def certify(
     given = load_weights(pruned or mask, problem.n, required=pruned is not None)
     with working(f"bounding {problem.name}, {problem.n} weights"):
         judged = run(
-            problem, chosen, given, time_limit=10.0 if time_limit is None else time_limit,
+            problem,
+            chosen,
+            given,
+            time_limit=10.0 if time_limit is None else time_limit,
             pattern=None if pattern is None else n_of_m(pattern, problem.n),
         )
     emit(json, judged.to_dict(), lambda: _show(judged))
@@ -111,9 +122,7 @@ def _is_network(block: Path) -> bool:
     return not block.exists() and (str(block) in NETWORKS or ":" in str(block))
 
 
-def _network(
-    name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None
-) -> None:
+def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None) -> None:
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network, load_tensors
     from cbs_opt.pruning.certify_network import certify_network, load_masks
@@ -127,12 +136,17 @@ def _network(
     samples = digits_data() if data is None else load_data(data, name)
     with working(f"bounding {name}"):
         judged = certify_network(
-            model, samples,
-            None if mask is None else load_masks(mask), None if pruned is None else load_tensors(pruned),
-            samples=1_000 if options["--samples"] is None else options["--samples"], damping=options["--damping"],
+            model,
+            samples,
+            None if mask is None else load_masks(mask),
+            None if pruned is None else load_tensors(pruned),
+            samples=1_000 if options["--samples"] is None else options["--samples"],
+            damping=options["--damping"],
             dampening_frac=options["--dampening-frac"],
             targets=split_names(options["--targets"], "--targets") or ("*",),
-            ignore=split_names(options["--ignore"], "--ignore") or (), seed=options["--seed"] or 0, name=name,
+            ignore=split_names(options["--ignore"], "--ignore") or (),
+            seed=options["--seed"] or 0,
+            name=name,
         )
     emit(json, judged.to_dict(), lambda: _show(judged))
 

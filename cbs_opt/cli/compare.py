@@ -48,9 +48,7 @@ FOOTNOTE = "The gap is about the quadratic model of the loss, not about accuracy
 
 
 def compare(
-    blocks: Annotated[
-        list[Path], typer.Argument(metavar="BLOCK...", help="Block files, or folders of them.")
-    ],
+    blocks: Annotated[list[Path], typer.Argument(metavar="BLOCK...", help="Block files, or folders of them.")],
     sparsity: Sparsity = None,
     prune: Prune = None,
     pattern: PatternOption = None,

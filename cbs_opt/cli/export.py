@@ -31,9 +31,7 @@ def export(
     ] = None,
     transformation: Annotated[
         str | None,
-        typer.Option(
-            "--transformation", metavar="gdp.bigm|gdp.hull", help="For joint-indicator (default gdp.bigm)."
-        ),
+        typer.Option("--transformation", metavar="gdp.bigm|gdp.hull", help="For joint-indicator (default gdp.bigm)."),
     ] = None,
     json: Json = None,
 ) -> None:

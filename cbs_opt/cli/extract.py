@@ -68,12 +68,22 @@ def extract(
     samples_of = digits_data() if data is None else load_data(data, network)
     with working(f"extracting {network}") as tell:
         extracted = run(
-            model, samples_of, out,
+            model,
+            samples_of,
+            out,
             curvature=curvature,
             partition=int(partition) if partition is not None and partition.isdecimal() else partition,
-            samples=samples, damping=damping, dampening_frac=dampening_frac,
-            targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
-            dense=dense, device=device, seed=seed, network=network, weights_file=weights, data_file=data,
+            samples=samples,
+            damping=damping,
+            dampening_frac=dampening_frac,
+            targets=split_names(targets, "--targets") or ("*",),
+            ignore=split_names(ignore, "--ignore") or (),
+            dense=dense,
+            device=device,
+            seed=seed,
+            network=network,
+            weights_file=weights,
+            data_file=data,
             progress=lambda words: tell(f"{network}: {words}"),
         )
     told = {**extracted.__dict__, "network": network}
@@ -83,8 +93,10 @@ def extract(
 def _show(network: str, extracted: Extraction) -> None:
     of = f"{extracted.layers} layer{'s' if extracted.layers > 1 else ''}"
     into = f"{extracted.blocks:,} block{'s' if extracted.blocks > 1 else ''}"
-    say(f"{network}: {extracted.weights:,} weights of {of} in {into}, {_bytes(extracted.bytes)}, "
-        f"{seconds(extracted.seconds)}")
+    say(
+        f"{network}: {extracted.weights:,} weights of {of} in {into}, {_bytes(extracted.bytes)}, "
+        f"{seconds(extracted.seconds)}"
+    )
     for note in extracted.notes:
         say(f"  note: {note}")
     say(f"wrote {extracted.manifest}")

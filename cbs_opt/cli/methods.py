@@ -62,8 +62,16 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
     say(
         table(
             "Methods: `cbs-opt solve BLOCK --sparsity R --method NAME`",
-            [("method", "left"), ("problem", "left"), ("answer", "left"), ("max n", "right"), ("here", "left"),
-             ("options", "left"), ("what it does", "left"), ("reference", "left")],
+            [
+                ("method", "left"),
+                ("problem", "left"),
+                ("answer", "left"),
+                ("max n", "right"),
+                ("here", "left"),
+                ("options", "left"),
+                ("what it does", "left"),
+                ("reference", "left"),
+            ],
             [
                 [
                     row["name"],

@@ -23,9 +23,7 @@ DataFile = Annotated[
     typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
 ]
 
-Damping = Annotated[
-    float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")
-]
+Damping = Annotated[float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")]
 
 DampeningFrac = Annotated[
     float | None, typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of the mean diagonal.")

@@ -42,9 +42,7 @@ Json = Annotated[
 ]
 
 
-def load_problem(
-    path: Path, sparsity: float | None, prune: int | None, pattern: str | None = None
-) -> PruningProblem:
+def load_problem(path: Path, sparsity: float | None, prune: int | None, pattern: str | None = None) -> PruningProblem:
     """The block at ``path`` with the pattern that was asked for; errors name the file."""
     from cbs_opt.kernel.problem import PruningProblem
 

@@ -27,6 +27,7 @@ from cbs_opt.errors import InputError
 if TYPE_CHECKING:
     from cbs_opt.pruning import Pruned
 
+
 def prune(
     sparsity: Annotated[
         float, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
@@ -95,12 +96,28 @@ def prune(
     samples_of = digits_data() if data is None else load_data(data, network)
     with working(f"pruning {network}") as tell:
         pruned = run(
-            model, samples_of, sparsity,
-            curvature=curvature, method=method or "", samples=samples, damping=damping, dampening_frac=dampening_frac,
-            targets=split_names(targets, "--targets") or ("*",), ignore=split_names(ignore, "--ignore") or (),
-            partition=int(partition) if partition.isdecimal() else partition, allocation=allocation, average=average,
-            first_order=first_order, stages=stages, schedule=schedule, settle=settle, revive=revive,
-            reestimate_batchnorm=batchnorm, bound=bound, seed=seed, device=device,
+            model,
+            samples_of,
+            sparsity,
+            curvature=curvature,
+            method=method or "",
+            samples=samples,
+            damping=damping,
+            dampening_frac=dampening_frac,
+            targets=split_names(targets, "--targets") or ("*",),
+            ignore=split_names(ignore, "--ignore") or (),
+            partition=int(partition) if partition.isdecimal() else partition,
+            allocation=allocation,
+            average=average,
+            first_order=first_order,
+            stages=stages,
+            schedule=schedule,
+            settle=settle,
+            revive=revive,
+            reestimate_batchnorm=batchnorm,
+            bound=bound,
+            seed=seed,
+            device=device,
             progress=lambda words: tell(f"{network}: {words}"),
         )
     if out is not None:
@@ -112,24 +129,37 @@ def prune(
 
 def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) -> None:
     n, settings = pruned.weights.n, pruned.settings
-    say(f"{network}: pruned {pruned.weights.pruned:,} of {n:,} weights ({100 * pruned.sparsity:.2f} %), "
-        f"{settings['curvature']} curvature, {settings['method']}")
+    say(
+        f"{network}: pruned {pruned.weights.pruned:,} of {n:,} weights ({100 * pruned.sparsity:.2f} %), "
+        f"{settings['curvature']} curvature, {settings['method']}"
+    )
     if len(pruned.stages) > 1:
         rows = [
             [str(i + 1), f"{100 * s.sparsity:.2f} %", number(s.objective), percent(s.gap), _share(s.accuracy)]
             for i, s in enumerate(pruned.stages)
         ]
-        columns = [("stage", "right"), ("sparsity", "right"), ("objective", "right"), ("gap", "right"),
-                   ("accuracy", "right")]
+        columns = [
+            ("stage", "right"),
+            ("sparsity", "right"),
+            ("objective", "right"),
+            ("gap", "right"),
+            ("accuracy", "right"),
+        ]
         say(table(None, columns, rows))
     own = any(layer.objective is not None for layer in pruned.layers)
     columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("sparsity", "right")]
     columns += [("objective", "right"), ("bound", "right")] if own else []
-    say(table(None, columns, [
-        [layer.name, f"{layer.n:,}", f"{layer.pruned:,}", f"{100 * layer.sparsity:.1f} %"]
-        + ([number(layer.objective), number(layer.bound)] if own else [])
-        for layer in pruned.layers
-    ]))
+    say(
+        table(
+            None,
+            columns,
+            [
+                [layer.name, f"{layer.n:,}", f"{layer.pruned:,}", f"{100 * layer.sparsity:.1f} %"]
+                + ([number(layer.objective), number(layer.bound)] if own else [])
+                for layer in pruned.layers
+            ],
+        )
+    )
     say(f"  objective      {number(pruned.objective)}")
     say(f"  proven bound   {number(pruned.bound)}  (gap {percent(pruned.gap)})")
     if pruned.accuracy is not None:
@@ -142,8 +172,10 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
             say(f"wrote the {what} to {file}")
     if math.isfinite(pruned.bound):
         if own:
-            say("The bound is the sum of the layers', each as it was posed: its inputs, and how many weights each row "
-                "loses.")
+            say(
+                "The bound is the sum of the layers', each as it was posed: its inputs, and how many weights each row "
+                "loses."
+            )
         say("The gap is about the quadratic model of the loss, not about accuracy.")
 
 

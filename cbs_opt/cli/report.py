@@ -64,6 +64,9 @@ def report(
 
     emit(json, found.to_dict(), show)
     if found.broken:
-        typer.echo(f"error: {len(found.broken):,} answers lie below a bound that is called proven; no proof on their "
-                   "blocks holds, please report them", err=True)
+        typer.echo(
+            f"error: {len(found.broken):,} answers lie below a bound that is called proven; no proof on their "
+            "blocks holds, please report them",
+            err=True,
+        )
         raise typer.Exit(found.exit_code)

@@ -58,19 +58,35 @@ def _table(title: str, headings: list[str], left: int = 1) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0,
-                  show_edge=False)
+    drawn = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
+    )
     for position, heading in enumerate(headings):
-        drawn.add_column(heading, justify="left" if position < left else "right", vertical="bottom",
-                         overflow="ellipsis" if position < left else "fold", no_wrap=True)
+        drawn.add_column(
+            heading,
+            justify="left" if position < left else "right",
+            vertical="bottom",
+            overflow="ellipsis" if position < left else "fold",
+            no_wrap=True,
+        )
     return drawn
 
 
 def _methods(report: BatchReport, asked: str) -> Table:
     from rich.text import Text
 
-    headings = ["\nmethod", "\nblocks", "\nproven", "mean\ngap", "worst\ngap", "\nwins", "time\nmedian", "\n90 %",
-                "\nlongest", "\nfailed"]
+    headings = [
+        "\nmethod",
+        "\nblocks",
+        "\nproven",
+        "mean\ngap",
+        "worst\ngap",
+        "\nwins",
+        "time\nmedian",
+        "\n90 %",
+        "\nlongest",
+        "\nfailed",
+    ]
     rows = [summary for summary in report.summaries if summary.asked == asked]
     untried = any(row.untried for row in rows)
     unbounded = any(row.unknown_gap for row in rows)

@@ -112,7 +112,9 @@ def _certify(
     with working(f"making the certificate of {problem.name}") as tell:
         if records:
             proof = from_records(
-                problem, solution, records,
+                problem,
+                solution,
+                records,
                 progress=lambda done, nodes: tell(f"certificate of {problem.name}: {done:,} of {nodes:,} nodes"),
             )
         else:

@@ -58,9 +58,7 @@ def study(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            "--samples", metavar="M", min=1, help="Samples the curvature is collected from (default 1000)."
-        ),
+        typer.Option("--samples", metavar="M", min=1, help="Samples the curvature is collected from (default 1000)."),
     ] = None,
     dampening: Annotated[
         float | None,
@@ -100,8 +98,14 @@ def study(
     files = [*(blocks or ()), *(more or ())]
     if files and network is not None:
         raise InputError("give either block files or --network, not both")
-    of_a_network = {"--weights": weights, "--data": data, "--curvature": curvature, "--targets": targets,
-                    "--block-size": block_size, "--max-blocks": max_blocks}
+    of_a_network = {
+        "--weights": weights,
+        "--data": data,
+        "--curvature": curvature,
+        "--targets": targets,
+        "--block-size": block_size,
+        "--max-blocks": max_blocks,
+    }
     if network is None:
         _refuse(of_a_network, "belongs to a network; give --network, too, or leave it out")
     if files:
@@ -115,8 +119,9 @@ def study(
     prepare_folder(out)
 
     with working("collecting the curvature"):
-        subject = _subject(files, network, weights, data, curvature, targets, block_size, max_blocks, samples,
-                           dampening, seed)
+        subject = _subject(
+            files, network, weights, data, curvature, targets, block_size, max_blocks, samples, dampening, seed
+        )
     with progress_bar() as advance:
         result = run_study(
             subject, sparsities=levels, methods=names, seed=seed, time_limit=time_limit, jobs=jobs, on_progress=advance

@@ -119,8 +119,9 @@ def gradients(
     m = len(y)
     needed = 8 * m * sum(len(chosen) for chosen in entries.values())
     if needed > MAX_BYTES:
-        raise TooLargeError(f"the gradients of {m} samples would take {needed / 1e9:,.0f} GB; use fewer samples, or "
-                            "fewer blocks")
+        raise TooLargeError(
+            f"the gradients of {m} samples would take {needed / 1e9:,.0f} GB; use fewer samples, or fewer blocks"
+        )
     double = copy.deepcopy(model).double().eval()
     columns = {name: torch.from_numpy(chosen) for name, chosen in entries.items()}
     rows = {name: np.empty((m, len(chosen))) for name, chosen in entries.items()}
@@ -241,8 +242,10 @@ def _room(
         raise InputError(f"folder: {place} is no folder; name one for the {needed / 1e9:.1f} GB of gradients")
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise TooLargeError(f"folder: {place} has {free / 1e9:.1f} GB free, but {m} rows of {n} gradients take "
-                            f"{needed / 1e9:.1f} GB; use fewer rows, or name another folder")
+        raise TooLargeError(
+            f"folder: {place} has {free / 1e9:.1f} GB free, but {m} rows of {n} gradients take "
+            f"{needed / 1e9:.1f} GB; use fewer rows, or name another folder"
+        )
     own = Path(tempfile.mkdtemp(prefix="cbs-opt-", dir=place))
     A = np.memmap(own / "gradients", dtype=precision, mode="w+", shape=(m, n))
     return A, [*notes, f"the {needed / 1e9:.1f} GB of gradients lie in a file in {place}"], own

@@ -180,9 +180,11 @@ class LayerSums:
         if not all(bool(part.isfinite().all()) for part in sums):
             largest = x.flatten(1).abs().amax(dim=1)
             worst = int(largest.argmax())
-            raise InputError(f"layer {self.target.name}: the squares of its inputs overflow float64; they are largest "
-                             f"for sample {of_row(worst, len(x), numbers)} ({float(largest[worst]):.2g}); look at this "
-                             "sample and at the network's weights")
+            raise InputError(
+                f"layer {self.target.name}: the squares of its inputs overflow float64; they are largest "
+                f"for sample {of_row(worst, len(x), numbers)} ({float(largest[worst]):.2g}); look at this "
+                "sample and at the network's weights"
+            )
 
     def _within_float32(self, x: torch.Tensor, dense: torch.Tensor | None) -> bool:
         """Whether products of these inputs neither overflow nor vanish in float32."""
@@ -238,8 +240,9 @@ class LayerSums:
                 lam = 1.0
                 notes.append(f"layer {name}: λ = 1 in place of a fraction of zero")
         elif lam == 0 and (dead := int((diagonal == 0).sum())):
-            raise InputError(f"layer {name}: {dead} of its inputs are zero on all samples and the damping is 0; give a "
-                             "damping > 0")
+            raise InputError(
+                f"layer {name}: {dead} of its inputs are zero on all samples and the damping is 0; give a damping > 0"
+            )
         return LayerModel(
             target=self.target,
             w_bar=self.matrix.cpu().numpy(),

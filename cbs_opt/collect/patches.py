@@ -64,8 +64,10 @@ def check_input(target: Target, x: object) -> None:
         ok = isinstance(x, torch.Tensor) and x.ndim == 4
     if not ok:
         shape = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-        raise InputError(f"layer {target.name}: its input is {shape}; batches of {target.kind} inputs are needed, so "
-                         "ignore the layer")
+        raise InputError(
+            f"layer {target.name}: its input is {shape}; batches of {target.kind} inputs are needed, so "
+            "ignore the layer"
+        )
 
 
 def _padded(module: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

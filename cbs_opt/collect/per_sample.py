@@ -103,8 +103,10 @@ class RowGradients:
                 gradients = self._gradients(rows)
             except _OutOfMemory:
                 if chunk == 1:
-                    raise TooLargeError("chunk: the gradients of not even one row fit the memory; use a machine with "
-                                        "more of it, or choose fewer tensors") from None
+                    raise TooLargeError(
+                        "chunk: the gradients of not even one row fit the memory; use a machine with "
+                        "more of it, or choose fewer tensors"
+                    ) from None
                 chunk = self._fitting(start, chunk)
                 if self._given is not None:
                     raise TooLargeError(f"chunk: {self._given} rows do not fit the memory; {chunk} do") from None
@@ -175,8 +177,10 @@ class RowGradients:
         if bool(bad.any()):
             chosen = self._numbers[self._samples[rows.start + int(bad.nonzero()[0, 0])]]
             which = f"sample {chosen[0]}" if len(chosen) == 1 else f"the mean of samples {', '.join(map(str, chosen))}"
-            raise InputError(f"the gradient of {which} with respect to {name} is not finite; "
-                             "look at this sample and at the network's weights")
+            raise InputError(
+                f"the gradient of {which} with respect to {name} is not finite; "
+                "look at this sample and at the network's weights"
+            )
         return gradient
 
 

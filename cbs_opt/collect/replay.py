@@ -184,8 +184,10 @@ class Replay:
         try:
             reached = self._to(layer, x, finished, answer)
         except Needed as needed:
-            raise InputError(f"x: the network takes another course on batch {batch} than on the first sample "
-                             f"({needed.name} is needed); give memory=0 to compute every input from scratch") from None
+            raise InputError(
+                f"x: the network takes another course on batch {batch} than on the first sample "
+                f"({needed.name} is needed); give memory=0 to compute every input from scratch"
+            ) from None
         finally:
             self._returned = lambda name, value: None
         for name, number in list(self._kept):

@@ -109,8 +109,10 @@ class SequentialLayers:
         target = layer.target
         matrix = np.asarray(weights, dtype=np.float64)
         if matrix.shape != (target.outputs, target.inputs):
-            raise InputError(f"layer {target.name}: the new weights have shape {matrix.shape}; "
-                             f"({target.outputs}, {target.inputs}) is needed")
+            raise InputError(
+                f"layer {target.name}: the new weights have shape {matrix.shape}; "
+                f"({target.outputs}, {target.inputs}) is needed"
+            )
         if not np.isfinite(matrix).all():
             raise InputError(f"layer {target.name}: the new weights hold NaN or infinity")
         self._weights[target.name] = matrix.copy()
@@ -132,14 +134,18 @@ class SequentialLayers:
             return frozenset()
         needed = self._needed[target.name]
         if needed is None:
-            self.notes.append(f"layer {target.name}: the network cannot go on from here (it changes in place what a "
-                              "module returned, or is random); the next layer's inputs are computed from scratch")
+            self.notes.append(
+                f"layer {target.name}: the network cannot go on from here (it changes in place what a "
+                "module returned, or is random); the next layer's inputs are computed from scratch"
+            )
             return frozenset()
         streams = 1 if self._dense is None else 2
         size = self._plan.size(needed) * len(self._x) * streams
         if size > self._memory:
-            self.notes.append(f"layer {target.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
-                              f"{self._memory / 1e9:.2g} GB; the next layer's inputs are computed from scratch")
+            self.notes.append(
+                f"layer {target.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
+                f"{self._memory / 1e9:.2g} GB; the next layer's inputs are computed from scratch"
+            )
             return frozenset()
         return needed
 
@@ -219,8 +225,10 @@ def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
         calls = plan.counts.get(target.name, 0)
         if calls != 1:
             often = "never" if calls == 0 else f"{calls} times in one pass"
-            raise InputError(f"layer {target.name}: the network calls it {often}; layer by layer each must be called "
-                             "once, so ignore it")
+            raise InputError(
+                f"layer {target.name}: the network calls it {often}; layer by layer each must be called "
+                "once, so ignore it"
+            )
     return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
 
 

@@ -24,6 +24,8 @@ from cbs_opt.kernel.update import obs_update
 
 TIME_LIMIT = 10.0
 BRANCHING_LIMIT = 200
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What is proven about a mask, against every mask with at least as many zeros.

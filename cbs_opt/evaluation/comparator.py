@@ -161,8 +161,10 @@ def compare(
     for name, mask in (masks or {}).items():
         checked = as_mask(mask, f"mask {name}", problem.n)
         if not problem.Z.contains(checked):
-            raise PatternError(f"mask {name}: keeps {int(checked.sum())} weights and is outside the pattern "
-                               f"({problem.Z}); compare it at its own sparsity")
+            raise PatternError(
+                f"mask {name}: keeps {int(checked.sum())} weights and is outside the pattern "
+                f"({problem.Z}); compare it at its own sparsity"
+            )
         rows.append(_row(problem, name, checked, bound, seed, None))
     return Comparison(
         problem=problem.name,

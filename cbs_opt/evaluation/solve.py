@@ -15,6 +15,7 @@ from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, Solution
 
 log = logging.getLogger("cbs_opt")
 
+
 def solve(problem: PruningProblem, method: str = "bnb", *, seed: int = 0, **options: Any) -> Solution:
     """Choose a mask with one method, re-tune the kept weights, and say what is proven.
 

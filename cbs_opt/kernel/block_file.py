@@ -68,8 +68,10 @@ def load_block(path: str | os.PathLike[str], content: str | None = None) -> Prun
     file = Path(path)
     with _opened(file) as stream:
         if content is not None and _content(stream, file) != content:
-            raise BlockFileError(f"{file}: is not what its manifest says, or not what it was when the batch began; "
-                                 "extract the blocks again, or run the batch again")
+            raise BlockFileError(
+                f"{file}: is not what its manifest says, or not what it was when the batch began; "
+                "extract the blocks again, or run the batch again"
+            )
         arrays = _arrays(stream, file, FIELDS)
     try:
         return _problem(arrays, file)
@@ -300,16 +302,19 @@ _CACHE = _CurvatureCache()
 def _curvature_file(block: Path, name: str) -> Path:
     """The curvature file that a block names."""
     if not name.endswith(CURVATURE_SUFFIX) or set(name) & set("/\\:\0"):
-        raise BlockFileError(f"curvature: is {_printable(name)!r}; give the bare name of a file …{CURVATURE_SUFFIX} in "
-                             "the block's folder")
+        raise BlockFileError(
+            f"curvature: is {_printable(name)!r}; give the bare name of a file …{CURVATURE_SUFFIX} in "
+            "the block's folder"
+        )
     file = block.parent / name
     try:
         there = file.is_file()
     except OSError:  # a name that no file can have
         there = False
     if not there:
-        raise BlockFileError(f"curvature: {_printable(name)} is missing in {block.parent}; copy it there, beside the "
-                             "block")
+        raise BlockFileError(
+            f"curvature: {_printable(name)} is missing in {block.parent}; copy it there, beside the block"
+        )
     return file
 
 

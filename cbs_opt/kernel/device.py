@@ -37,8 +37,10 @@ def device_named(name: str) -> torch.device:
         if not torch.cuda.is_available():
             raise UnavailableMethodError(f"device: {name} is asked for, but torch finds no CUDA device here; use 'cpu'")
         if index and int(index) >= torch.cuda.device_count():
-            raise UnavailableMethodError(f"device: {name} is asked for, but there are {torch.cuda.device_count()} "
-                                         "CUDA devices; use a lower number")
+            raise UnavailableMethodError(
+                f"device: {name} is asked for, but there are {torch.cuda.device_count()} "
+                "CUDA devices; use a lower number"
+            )
     return torch.device(name)
 
 

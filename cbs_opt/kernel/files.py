@@ -18,7 +18,6 @@ from cbs_opt.errors import InputError
 SUFFIX = ".npy"
 
 
-
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Raise one clear sentence when no file can be written at ``path``; better before a long solve than after.
 

@@ -82,8 +82,12 @@ def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Ve
     if len(kept) < curvature.m:
         image = curvature.image(np.where(z, 0.0, w_bar))
         A_S = curvature.columns(kept)
-        d = _solve_padded(np, (A_S.T @ A_S + lam * np.eye(len(kept)))[None], (image @ A_S - g[kept])[None],
-                          np.ones((1, len(kept)), dtype=np.bool_))[0]
+        d = _solve_padded(
+            np,
+            (A_S.T @ A_S + lam * np.eye(len(kept)))[None],
+            (image @ A_S - g[kept])[None],
+            np.ones((1, len(kept)), dtype=np.bool_),
+        )[0]
         w = np.zeros_like(w_bar)
         w[kept] = w_bar[kept] + d
         return w

@@ -71,16 +71,20 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
             names = [n for n in ("train_x", "train_y", "test_x", "test_y", "x", "y") if n in archive.files]
             arrays = {name: archive[name] for name in names}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
-                         "arrays only; pickled objects are never loaded") from error
+        raise InputError(
+            f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
+            "arrays only; pickled objects are never loaded"
+        ) from error
     needed = ("x", "y", "x", "y") if {"x", "y"} <= set(arrays) else ("train_x", "train_y", "test_x", "test_y")
     for name in needed:
         if name not in arrays:
             raise InputError(f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y")
         kinds = "iu" if name.endswith("y") else "fiu"
         if arrays[name].dtype.kind not in kinds:
-            raise InputError(f"{file}: {name} has dtype {arrays[name].dtype}; "
-                             f"{'integer labels' if kinds == 'iu' else 'numbers'} are needed")
+            raise InputError(
+                f"{file}: {name} has dtype {arrays[name].dtype}; "
+                f"{'integer labels' if kinds == 'iu' else 'numbers'} are needed"
+            )
     scale = NETWORKS[network].scale if network in NETWORKS else lambda x: x / 255
 
     def images(x: NDArray[Any]) -> Images:
@@ -107,8 +111,9 @@ def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> t
         return data.train_x, data.train_y
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if not hasattr(x, "__array__") or not (y is None or hasattr(y, "__array__")):
-        raise InputError(f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone, or a "
-                         "cbs_opt.network.Data")
+        raise InputError(
+            f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone, or a cbs_opt.network.Data"
+        )
     if needs_labels and y is None:
         raise InputError("data: has no labels, but this curvature needs them; give (x, y), or use sequential or gram")
     x = _as_array(x)
@@ -118,8 +123,10 @@ def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> t
         return x, None
     y = _as_array(y)
     if needs_labels and classes and (y.ndim != 1 or y.dtype.kind not in "iu"):
-        raise InputError(f"data: the labels have shape {y.shape} and dtype {y.dtype}; one whole number a sample is "
-                         "needed, the number of its class")
+        raise InputError(
+            f"data: the labels have shape {y.shape} and dtype {y.dtype}; one whole number a sample is "
+            "needed, the number of its class"
+        )
     if len(x) != len(y):
         raise InputError(f"data: has {len(x)} samples and {len(y)} labels; they must agree")
     return x, y

@@ -17,6 +17,7 @@ from cbs_opt.network.reference import NETWORKS
 if TYPE_CHECKING:
     import torch
 
+
 def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """A network in eval mode.
 
@@ -97,8 +98,10 @@ def _from_factory(name: str) -> torch.nn.Module:
     try:
         model = getattr(importlib.import_module(module_name), factory_name)()
     except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"network {name}: cannot be made ({type(error).__name__}: {error}); "
-                         "give module:factory with a function that takes no arguments") from error
+        raise InputError(
+            f"network {name}: cannot be made ({type(error).__name__}: {error}); "
+            "give module:factory with a function that takes no arguments"
+        ) from error
     finally:
         sys.path.remove(os.getcwd())
     if not isinstance(model, torch.nn.Module):

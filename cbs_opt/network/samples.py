@@ -72,8 +72,9 @@ def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise:
         shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed{otherwise}")
     if labels is not None and (labels.min() < 0 or labels.max() >= outputs.shape[1]):
-        raise InputError(f"y: holds labels from {labels.min()} to {labels.max()}, but the network has "
-                         f"{outputs.shape[1]} outputs")
+        raise InputError(
+            f"y: holds labels from {labels.min()} to {labels.max()}, but the network has {outputs.shape[1]} outputs"
+        )
     return outputs
 
 
@@ -97,8 +98,10 @@ def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) ->
     bad = ~values.isfinite()
     if bool(bad.any()):
         row = int(bad.flatten(1).any(dim=1).nonzero()[0, 0])
-        raise InputError(f"{what} for sample {of_row(row, len(values), numbers)} is not finite; look at this sample "
-                         "and at the network's weights")
+        raise InputError(
+            f"{what} for sample {of_row(row, len(values), numbers)} is not finite; look at this sample "
+            "and at the network's weights"
+        )
 
 
 def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:

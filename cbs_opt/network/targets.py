@@ -170,12 +170,16 @@ def _check_own(model: torch.nn.Module, chosen: list[str]) -> None:
         tensor = f"{name}.weight" if name else "weight"
         sharing = next((names for names in holders.values() if tensor in names), None)
         if sharing is None:
-            raise InputError(f"layer {name}: its weight is no parameter but computed (torch prune, a parametrization); "
-                             "make it permanent first, as torch.nn.utils.prune.remove does, or ignore the layer")
+            raise InputError(
+                f"layer {name}: its weight is no parameter but computed (torch prune, a parametrization); "
+                "make it permanent first, as torch.nn.utils.prune.remove does, or ignore the layer"
+            )
         if len(sharing) > 1:
             others = ", ".join(other for other in sharing if other != tensor)
-            raise InputError(f"layer {name}: its weight is the same tensor as {others}; pruning one would prune the "
-                             "other, so ignore the layer")
+            raise InputError(
+                f"layer {name}: its weight is the same tensor as {others}; pruning one would prune the "
+                "other, so ignore the layer"
+            )
 
 
 def _patterns(given: Iterable[str]) -> tuple[str, ...]:

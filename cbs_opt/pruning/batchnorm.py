@@ -43,8 +43,10 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
         norm.momentum = momentum
     for name, norm in named.items():
         if not all(bool(value.isfinite().all()) for value in norm.buffers()):
-            raise InputError(f"layer {name}: its batch-normalization statistics over these samples are not finite; "
-                             "look for samples with huge values, or leave reestimate_batchnorm out")
+            raise InputError(
+                f"layer {name}: its batch-normalization statistics over these samples are not finite; "
+                "look for samples with huge values, or leave reestimate_batchnorm out"
+            )
     model.eval()
     return len(norms)
 
@@ -58,8 +60,9 @@ def check_reestimate(model: torch.nn.Module, samples: int) -> None:
         No batch normalization that keeps statistics, or a single sample, which has no variance.
     """
     if not _norms(model):
-        raise InputError("reestimate_batchnorm: the network has no batch normalization with running statistics; leave "
-                         "it out")
+        raise InputError(
+            "reestimate_batchnorm: the network has no batch normalization with running statistics; leave it out"
+        )
     if samples < 2:
         raise InputError("reestimate_batchnorm: a variance needs at least 2 samples; give more of them")
 

@@ -104,8 +104,10 @@ def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
     for target, part in weights.parts():
         wrong = int(np.count_nonzero(given[part][~z[part]]))
         if wrong:
-            raise InputError(f"{target.tensor}: {wrong} weights that the mask prunes are not zero in the checkpoint; "
-                             "give a mask and a checkpoint that belong together")
+            raise InputError(
+                f"{target.tensor}: {wrong} weights that the mask prunes are not zero in the checkpoint; "
+                "give a mask and a checkpoint that belong together"
+            )
 
 
 def _not_judged(

@@ -50,9 +50,16 @@ def fisher_stage(
     """
     with clock.phase("curvature", "collecting per-sample gradients"):
         factor = gradient_factor(
-            now, samples.x, samples.y, weights.targets,
-            rows=len(samples.x) // settings.average, average=settings.average, seed=settings.seed,
-            loss=settings.loss, precision=settings.precision, numbers=samples.numbers,
+            now,
+            samples.x,
+            samples.y,
+            weights.targets,
+            rows=len(samples.x) // settings.average,
+            average=settings.average,
+            seed=settings.seed,
+            loss=settings.loss,
+            precision=settings.precision,
+            numbers=samples.numbers,
         )
         alive = np.ones(weights.n, dtype=np.bool_) if settings.revive else weights.mask
         problem = fisher_problem(factor, weights, alive, settings).within(
@@ -84,8 +91,13 @@ def check_method(weights: Weights, settings: Settings) -> None:
     MethodError, TooLargeError
     """
     columns = {target.tensor: part for target, part in weights.parts()}
-    nothing = GradientFactor(np.zeros((1, weights.n), dtype=np.float32), columns, np.zeros((1, 1), dtype=np.int64),
-                             dict.fromkeys(columns, 0.0), ())
+    nothing = GradientFactor(
+        np.zeros((1, weights.n), dtype=np.float32),
+        columns,
+        np.zeros((1, 1), dtype=np.int64),
+        dict.fromkeys(columns, 0.0),
+        (),
+    )
     alike = replace(settings, damping=1.0, dampening_frac=None)
     problem = fisher_problem(nothing, weights, weights.mask, alike).within(Cardinality(weights.n, 0))
     method_named(settings.method).check(problem)

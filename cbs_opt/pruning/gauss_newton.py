@@ -268,8 +268,9 @@ class _Network:
             total = torch.zeros_like(u)
             direction = self._split(u)
             for part in self._batches(self._x_curved):
-                total += self._checked(one(part, direction), lambda part: one(part, direction), part,
-                                       self._numbers_curved, "curvature")
+                total += self._checked(
+                    one(part, direction), lambda part: one(part, direction), part, self._numbers_curved, "curvature"
+                )
             return total / len(self._x_curved)
 
         return times
@@ -295,10 +296,14 @@ class _Network:
         for place in range(part.start, part.stop):
             for name, tensor in again(slice(place, place + 1)).items():
                 if not bool(tensor.isfinite().all()):
-                    raise InputError(f"the {what} of sample {numbers[place]} with respect to {name} is not finite; "
-                                     "look at this sample and at the network's weights")
-        raise InputError(f"the {what} of the loss is not finite, though that of each sample is; look at the largest of "
-                         "the samples and at the network's weights")
+                    raise InputError(
+                        f"the {what} of sample {numbers[place]} with respect to {name} is not finite; "
+                        "look at this sample and at the network's weights"
+                    )
+        raise InputError(
+            f"the {what} of the loss is not finite, though that of each sample is; look at the largest of "
+            "the samples and at the network's weights"
+        )
 
     def _logits(self, tensors: dict[str, torch.Tensor], x: NDArray[Any]) -> torch.Tensor:
         from torch.func import functional_call

@@ -61,20 +61,40 @@ def layer_stage(
         Of ``now``.
     """
     with clock.phase("allocation", "deciding how many weights each row loses"):
-        quotas = row_quotas(settings.allocation, now, samples, weights, prune, seed=settings.seed,
-                            damping=settings.damping, dampening_frac=settings.dampening_frac)
+        quotas = row_quotas(
+            settings.allocation,
+            now,
+            samples,
+            weights,
+            prune,
+            seed=settings.seed,
+            damping=settings.damping,
+            dampening_frac=settings.dampening_frac,
+        )
     solver = _LayerSolver(quotas, weights.masks(), settings, clock)
     notes: list[str] = []
     if settings.curvature == "gram":
         with clock.phase("curvature", "collecting layer inputs"):
-            layers = layer_grams(model, samples.x, weights.targets, damping=settings.damping,
-                                 dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+            layers = layer_grams(
+                model,
+                samples.x,
+                weights.targets,
+                damping=settings.damping,
+                dampening_frac=settings.dampening_frac,
+                numbers=samples.numbers,
+            )
         for layer in layers.values():
             solver.solve(layer)
             notes += layer.notes
     else:
-        sequence = sequential_layers(model, samples.x, weights.targets, damping=settings.damping,
-                                     dampening_frac=settings.dampening_frac, numbers=samples.numbers)
+        sequence = sequential_layers(
+            model,
+            samples.x,
+            weights.targets,
+            damping=settings.damping,
+            dampening_frac=settings.dampening_frac,
+            numbers=samples.numbers,
+        )
         remaining = iter(sequence)
         while True:
             with clock.phase("curvature", f"collecting the inputs of layer {len(solver.losses) + 1}"):

@@ -121,9 +121,21 @@ def prune(
     from cbs_opt.kernel.device import device_named
 
     settings = Settings(
-        curvature=curvature, method=method, options=options or {}, partition=partition, allocation=allocation,
-        damping=damping, dampening_frac=dampening_frac, average=average, first_order=first_order, revive=revive,
-        loss=loss, precision=precision, device=device, bound=bound, seed=seed,
+        curvature=curvature,
+        method=method,
+        options=options or {},
+        partition=partition,
+        allocation=allocation,
+        damping=damping,
+        dampening_frac=dampening_frac,
+        average=average,
+        first_order=first_order,
+        revive=revive,
+        loss=loss,
+        precision=precision,
+        device=device,
+        bound=bound,
+        seed=seed,
     )
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
@@ -161,10 +173,16 @@ def prune(
         weights = stage.weights
         now = weights.into(dense)
         notes += stage.notes
-        reports.append(StageReport(
-            share, stage.objective, stage.bound, stage.gap, stage.damping,
-            accuracy=_accuracy(now, test, clock) if len(wanted) > 1 else None,
-        ))
+        reports.append(
+            StageReport(
+                share,
+                stage.objective,
+                stage.bound,
+                stage.gap,
+                stage.damping,
+                accuracy=_accuracy(now, test, clock) if len(wanted) > 1 else None,
+            )
+        )
     assert stage is not None, "there is at least one stage"
     clock.stage = ""
     reached: float | None = None if reestimate_batchnorm or not reports else reports[-1].accuracy
@@ -181,8 +199,14 @@ def prune(
         stages=tuple(reports),
         layers=_layer_reports(weights, stage),
         settings={
-            "sparsity": sparsity, "samples": samples, "targets": targets, "ignore": ignore,
-            "stages": stages, "schedule": schedule, "settle": settle, "reestimate_batchnorm": reestimate_batchnorm,
+            "sparsity": sparsity,
+            "samples": samples,
+            "targets": targets,
+            "ignore": ignore,
+            "stages": stages,
+            "schedule": schedule,
+            "settle": settle,
+            "reestimate_batchnorm": reestimate_batchnorm,
             **_told(settings),
         },
         accuracy_dense=accuracy_dense,

@@ -138,14 +138,25 @@ class Pruned:
             "accuracy_dense": self.accuracy_dense,
             "accuracy": self.accuracy,
             "layers": [
-                {"name": layer.name, "n": layer.n, "pruned": layer.pruned, "sparsity": layer.sparsity,
-                 "objective": layer.objective,
-                 "bound": None if layer.bound is None or math.isinf(layer.bound) else layer.bound}
+                {
+                    "name": layer.name,
+                    "n": layer.n,
+                    "pruned": layer.pruned,
+                    "sparsity": layer.sparsity,
+                    "objective": layer.objective,
+                    "bound": None if layer.bound is None or math.isinf(layer.bound) else layer.bound,
+                }
                 for layer in self.layers
             ],
             "stages": [
-                {"sparsity": s.sparsity, "objective": s.objective, "bound": finite_or_none(s.bound),
-                 "gap": finite_or_none(s.gap), "damping": _plain(s.damping), "accuracy": s.accuracy}
+                {
+                    "sparsity": s.sparsity,
+                    "objective": s.objective,
+                    "bound": finite_or_none(s.bound),
+                    "gap": finite_or_none(s.gap),
+                    "damping": _plain(s.damping),
+                    "accuracy": s.accuracy,
+                }
                 for s in self.stages
             ],
             "seconds": dict(self.seconds),

@@ -80,8 +80,10 @@ def sensitivities(
         answers.clear()
         outputs = run(network, x[part])
         if not isinstance(outputs, torch.Tensor):
-            raise InputError(f"allocation sensitivity: the network returns a {type(outputs).__name__}, but a tensor is "
-                             "needed; take the allocation magnitude or uniform")
+            raise InputError(
+                f"allocation sensitivity: the network returns a {type(outputs).__name__}, but a tensor is "
+                "needed; take the allocation magnitude or uniform"
+            )
         if not answers:
             raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
         signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) * 2 - 1

@@ -19,6 +19,8 @@ CURVATURES = ("fisher", "gram", "sequential", "gauss-newton")
 DEFAULT_METHOD = {"fisher": "relaxation", "gram": "swap", "sequential": "swap", "gauss-newton": "magnitude"}
 PARTITIONS = ("network", "layer", "row")
 LAYERWISE = ("gram", "sequential")
+
+
 @dataclass(frozen=True)
 class Settings:
     """See ``cbs_opt.prune`` for what each of these means."""
@@ -53,8 +55,9 @@ class Settings:
             raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
         whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)
         if (whole and int(self.partition) < 1) or not (whole or self.partition in PARTITIONS):
-            raise InputError(f"partition: is {self.partition!r}; give {', '.join(PARTITIONS)} or a number of weights a "
-                             "chunk")
+            raise InputError(
+                f"partition: is {self.partition!r}; give {', '.join(PARTITIONS)} or a number of weights a chunk"
+            )
         if self.allocation not in ALLOCATIONS:
             raise unknown_name("allocation", self.allocation, list(ALLOCATIONS))
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
@@ -70,8 +73,9 @@ class Settings:
             raise InputError("options: seed is given as seed=, not among the method's options")
         if self.curvature == "gauss-newton":
             if self.method not in ("magnitude", "obd"):
-                raise UnsupportedError(f"method {self.method}: gauss-newton never forms its curvature; it takes "
-                                       "magnitude or obd")
+                raise UnsupportedError(
+                    f"method {self.method}: gauss-newton never forms its curvature; it takes magnitude or obd"
+                )
             if self.options:
                 raise UnsupportedError(f"method {self.method}: has no option {next(iter(self.options))}")
         else:
@@ -98,5 +102,6 @@ class Settings:
         }
         for name, (given, curvatures) in belongs.items():
             if given and self.curvature not in curvatures:
-                raise InputError(f"{name}: belongs to the curvature {', '.join(curvatures)}; leave it out for "
-                                 f"{self.curvature}")
+                raise InputError(
+                    f"{name}: belongs to the curvature {', '.join(curvatures)}; leave it out for {self.curvature}"
+                )

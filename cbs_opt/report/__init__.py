@@ -1,2 +1,1 @@
 """Results for people: plots and a page."""
-

@@ -133,16 +133,20 @@ def _curves(report: BatchReport) -> Chart:
                 points = {"x": [middle], "y": [number(curve.median)], "hi": [number(curve.most)], "spread": [low, high]}
                 ended += 1
             else:
-                points = {name: _numbers(values) for name, values in
-                          (("x", curve.seconds), ("y", curve.median), ("hi", curve.most))}
+                points = {
+                    name: _numbers(values)
+                    for name, values in (("x", curve.seconds), ("y", curve.median), ("hi", curve.most))
+                }
                 searches += curve.searches
                 traced += curve.reported
             series.append({"m": method, **points})
         if series:
             parts = ["No method here reports on its way."]
             if traced:
-                parts = [f"Curves over {searches:,} searches, of which {traced:,} reported on their way; the others "
-                         "count from their end on."]
+                parts = [
+                    f"Curves over {searches:,} searches, of which {traced:,} reported on their way; the others "
+                    "count from their end on."
+                ]
             parts += ["Dots: methods that only have an end."] if ended else []
             panels.append({"asked": request, "note": " ".join(parts), "series": series})
     return {
@@ -169,16 +173,18 @@ def _sizes(report: BatchReport) -> Chart:
             bins = report.sizes.get((name, asked), ())
             if bins:
                 worst = [shown(records.blocks.name[records.block[b.worst_at]], NAME_LENGTH) for b in bins]
-                series.append({
-                    "m": method,
-                    "x": [edges.index((b.smallest, b.largest)) for b in bins],
-                    "y": _numbers([b.median for b in bins]),
-                    "lo": _numbers([b.low for b in bins]),
-                    "hi": _numbers([b.high for b in bins]),
-                    "worst": _numbers([b.worst for b in bins]),
-                    "at": worst,
-                    "blocks": [b.blocks for b in bins],
-                })
+                series.append(
+                    {
+                        "m": method,
+                        "x": [edges.index((b.smallest, b.largest)) for b in bins],
+                        "y": _numbers([b.median for b in bins]),
+                        "lo": _numbers([b.low for b in bins]),
+                        "hi": _numbers([b.high for b in bins]),
+                        "worst": _numbers([b.worst for b in bins]),
+                        "at": worst,
+                        "blocks": [b.blocks for b in bins],
+                    }
+                )
         if series:
             panels.append({"asked": request, "note": "", "series": series})
     return {
@@ -219,19 +225,19 @@ def _layers(report: BatchReport, network: Network) -> Chart:
             continue
         counted = [[_counted(at.get((layer, m))) for m in methods] for layer in layers]
         for choice, (measure, unit) in measures.items():
-            cells = [
-                [number(measure(at[layer, m])) if (layer, m) in at else None for m in methods] for layer in layers
-            ]
-            panels.append({
-                "asked": request,
-                "choice": choice,
-                "unit": unit,
-                "note": note,
-                "rows": [shown(layer, NAME_LENGTH) for layer in layers],
-                "columns": [shown(method, NAME_LENGTH) for method in methods],
-                "cells": cells,
-                "at": counted,
-            })
+            cells = [[number(measure(at[layer, m])) if (layer, m) in at else None for m in methods] for layer in layers]
+            panels.append(
+                {
+                    "asked": request,
+                    "choice": choice,
+                    "unit": unit,
+                    "note": note,
+                    "rows": [shown(layer, NAME_LENGTH) for layer in layers],
+                    "columns": [shown(method, NAME_LENGTH) for method in methods],
+                    "cells": cells,
+                    "at": counted,
+                }
+            )
     return {
         "kind": "heat",
         "id": "layers",
@@ -260,15 +266,17 @@ def _places(report: BatchReport, network: Network) -> Chart:
         if np.isnan(gap[network.blocks]).all():
             continue
         lines = [_along(report, network, places[layer], gap) for layer in layers]
-        panels.append({
-            "asked": request,
-            "unit": "gap",
-            "note": f"{note} Every layer is cut into {PARTS} parts of equal length.".strip(),
-            "rows": [shown(layer, NAME_LENGTH) for layer in layers],
-            "columns": [],
-            "cells": [values for values, _ in lines],
-            "at": [names for _, names in lines],
-        })
+        panels.append(
+            {
+                "asked": request,
+                "unit": "gap",
+                "note": f"{note} Every layer is cut into {PARTS} parts of equal length.".strip(),
+                "rows": [shown(layer, NAME_LENGTH) for layer in layers],
+                "columns": [],
+                "cells": [values for values, _ in lines],
+                "at": [names for _, names in lines],
+            }
+        )
     return {
         "kind": "heat",
         "id": "places",

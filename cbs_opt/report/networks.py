@@ -223,9 +223,7 @@ def layer_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
         yield from _gaps(records, network, tensor, network.blocks[places], False)
 
 
-def _gaps(
-    records: Records, network: Network, layer: str, blocks: Indices, relative: bool
-) -> Iterator[NetworkGap]:
+def _gaps(records: Records, network: Network, layer: str, blocks: Indices, relative: bool) -> Iterator[NetworkGap]:
     unit: Vector | float = records.blocks.unit[blocks] if relative else 1.0
     weights = int(records.blocks.n[blocks].sum())
     doubt = network.doubt

@@ -87,14 +87,18 @@ def _networks(report: BatchReport) -> str:
             continue
         if network.name:
             parts.append(f"<h2>Certified gap of {_text(network.name, 80)}</h2>\n")
-            parts.append("<p>The sum of the blocks' answers against the sum of their bounds. For the block-diagonal "
-                         "model with these numbers of zeros in each block, no other answer is better by more. The "
-                         "partial gap is over the blocks that have both.</p>\n")
+            parts.append(
+                "<p>The sum of the blocks' answers against the sum of their bounds. For the block-diagonal "
+                "model with these numbers of zeros in each block, no other answer is better by more. The "
+                "partial gap is over the blocks that have both.</p>\n"
+            )
         else:
             parts.append("<h2>Blocks of no network</h2>\n<p>Sums over files that came without a manifest.</p>\n")
         if network.mixed_units:
-            parts.append('<p class="soft">Its blocks are in different units, so that each counts relative to the loss '
-                         "of removing it whole.</p>\n")
+            parts.append(
+                '<p class="soft">Its blocks are in different units, so that each counts relative to the loss '
+                "of removing it whole.</p>\n"
+            )
         parts.append(_network_table(lines))
         parts.append(_missing(lines))
     return "".join(parts)
@@ -153,12 +157,17 @@ def _methods(report: BatchReport) -> str:
         parts.append(f"<h3>{_text(asked)}</h3>\n")
         rows = [summary for summary in report.summaries if summary.asked == asked]
         parts.append(_summary_table(rows))
-        parts += [f'<p class="soft">{_text(row.method, 80)} failed: {_text(row.why(), 300)}.</p>\n'
-                  for row in rows if row.failed]
-    parts.append("<p><small>Proven: the answer meets the best bound of any method; the share is of all blocks the "
-                 "method was tried on, failed ones included. Wins: no other answer is better (alone: none is as "
-                 "good). Times: half, nine of ten, and ninety-nine of a hundred blocks took no longer. Click a heading "
-                 "to sort.</small></p>\n")
+        parts += [
+            f'<p class="soft">{_text(row.method, 80)} failed: {_text(row.why(), 300)}.</p>\n'
+            for row in rows
+            if row.failed
+        ]
+    parts.append(
+        "<p><small>Proven: the answer meets the best bound of any method; the share is of all blocks the "
+        "method was tried on, failed ones included. Wins: no other answer is better (alone: none is as "
+        "good). Times: half, nine of ten, and ninety-nine of a hundred blocks took no longer. Click a heading "
+        "to sort.</small></p>\n"
+    )
     return "".join(parts)
 
 
@@ -237,9 +246,7 @@ def _best_rows(report: BatchReport, problems: set[tuple[int, int]]) -> dict[tupl
     records, best = report.records, dict[tuple[int, int], int]()
     for row in np.flatnonzero(records.done):
         problem = int(records.block[row]), int(records.request[row])
-        if problem in problems and (
-            problem not in best or records.objective[row] < records.objective[best[problem]]
-        ):
+        if problem in problems and (problem not in best or records.objective[row] < records.objective[best[problem]]):
             best[problem] = int(row)
     return best
 
@@ -262,8 +269,10 @@ def _failures(report: BatchReport) -> str:
     more = ""
     if len(rows) > MOST_FAILURES:
         more = f"<p><small>The first {MOST_FAILURES:,}; all of them are in failures.csv.</small></p>\n"
-    heads = "".join(f'<th class="text"><button>{name}</button></th>' for name in
-                    ("block", "asked", "method", "reason", "what happened"))
+    heads = "".join(
+        f'<th class="text"><button>{name}</button></th>'
+        for name in ("block", "asked", "method", "reason", "what happened")
+    )
     return (
         f'<h2 class="warn">Failed tasks: {len(rows):,}</h2>\n<p>{escape(reasons)}. `cbs-opt batch … --retry-failed` '
         f'tries them again.</p>\n<div class="scroll tall"><table><thead><tr>{heads}</tr></thead><tbody>\n'

@@ -32,8 +32,9 @@ def read_records(store: Store) -> Records:
         The store cannot be read.
     """
     environments = store.environments()
-    columns = {name: array("d") for name in ("objective", "bound", "selection", "selection_bound", "round_off",
-                                             "seconds")}
+    columns = {
+        name: array("d") for name in ("objective", "bound", "selection", "selection_bound", "round_off", "seconds")
+    }
     block, request, variant, nodes, identity, done = (array("q") for _ in range(6))
     status: list[str] = []
     reason: list[str] = []

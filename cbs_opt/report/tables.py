@@ -29,9 +29,27 @@ def tables(report: BatchReport) -> dict[str, Table]:
     }
 
 
-NETWORK = ("network", "layer", "asked", "method", "blocks", "weights", "without_answer", "without_bound",
-           "without_unit", "broken", "objective", "bound", "relative_to_removal", "gap", "partial_gap", "proven",
-           "worst_gap", "seconds", "missing")
+NETWORK = (
+    "network",
+    "layer",
+    "asked",
+    "method",
+    "blocks",
+    "weights",
+    "without_answer",
+    "without_bound",
+    "without_unit",
+    "broken",
+    "objective",
+    "bound",
+    "relative_to_removal",
+    "gap",
+    "partial_gap",
+    "proven",
+    "worst_gap",
+    "seconds",
+    "missing",
+)
 BROKEN = ("block", "asked", "problem", "prover", "bound", "method", "objective")
 
 
@@ -75,9 +93,29 @@ def _results(report: BatchReport) -> Table:
     }
 
 
-SUMMARY = ("method", "asked", "blocks", "done", "failed", "untried", "proven", "proven_share", "own_proofs",
-           "unknown_gap", "mean_gap", "worst_gap", "worst_block", "seconds_median", "seconds_90", "seconds_99",
-           "seconds_longest", "seconds", "wins", "sole_wins", "broken")
+SUMMARY = (
+    "method",
+    "asked",
+    "blocks",
+    "done",
+    "failed",
+    "untried",
+    "proven",
+    "proven_share",
+    "own_proofs",
+    "unknown_gap",
+    "mean_gap",
+    "worst_gap",
+    "worst_block",
+    "seconds_median",
+    "seconds_90",
+    "seconds_99",
+    "seconds_longest",
+    "seconds",
+    "wins",
+    "sole_wins",
+    "broken",
+)
 
 
 def _summary(report: BatchReport) -> Table:
@@ -112,22 +150,43 @@ def _curves(report: BatchReport) -> Table:
 def _sizes(report: BatchReport) -> Table:
     records = report.records
     rows = [
-        (asked, method, size.smallest, size.largest, size.blocks,
-         *_known(np.array([size.low, size.median, size.high, size.worst])),
-         records.blocks.name[records.block[size.worst_at]])
+        (
+            asked,
+            method,
+            size.smallest,
+            size.largest,
+            size.blocks,
+            *_known(np.array([size.low, size.median, size.high, size.worst])),
+            records.blocks.name[records.block[size.worst_at]],
+        )
         for (method, asked), bins in report.sizes.items()
         for size in bins
     ]
-    columns = ("asked", "method", "smallest", "largest", "blocks", "gap_10", "gap_median", "gap_90", "gap_worst",
-               "worst_block")
+    columns = (
+        "asked",
+        "method",
+        "smallest",
+        "largest",
+        "blocks",
+        "gap_10",
+        "gap_median",
+        "gap_90",
+        "gap_worst",
+        "worst_block",
+    )
     return _columns(columns, rows)
 
 
 def _failures(report: BatchReport) -> Table:
     records = report.records
     rows = [
-        (records.blocks.name[records.block[row]], records.methods[records.method[row]],
-         records.asked[records.request[row]], records.reason[row], records.error[row])
+        (
+            records.blocks.name[records.block[row]],
+            records.methods[records.method[row]],
+            records.asked[records.request[row]],
+            records.reason[row],
+            records.error[row],
+        )
         for row in np.flatnonzero(~records.done)
     ]
     return _columns(("block", "method", "asked", "reason", "error"), rows)

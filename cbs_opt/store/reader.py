@@ -85,9 +85,7 @@ class Store:
                 found = _result(dict(zip(columns, row, strict=True)))
             yield found
 
-    def gaps(
-        self, *, method: str | None = None, asked: str | None = None, broken: bool | None = None
-    ) -> Iterator[Gap]:
+    def gaps(self, *, method: str | None = None, asked: str | None = None, broken: bool | None = None) -> Iterator[Gap]:
         """Every answer against the best bound on its block, in the order of the results. Look at ``Gap.broken``."""
         where = _Where().equal("method", method).equal("asked", asked).equal("broken", broken)
         for row in self._rows(f"SELECT {', '.join(GAP_COLUMNS)} FROM gaps{where} ORDER BY result", where.values):
@@ -126,8 +124,10 @@ class Store:
     def _block(self, row: tuple[Any, ...]) -> Block:
         with self._damage(f"block {row[BLOCK_COLUMNS.index('id')]}"):
             values = dict(zip(BLOCK_COLUMNS, row, strict=True))
-            _check(values, {"name": str, "file": str, "n": int, "tensor": str, "first": int, "manifest": str,
-                            "unit": float})
+            _check(
+                values,
+                {"name": str, "file": str, "n": int, "tensor": str, "first": int, "manifest": str, "unit": float},
+            )
             return Block(**values)
 
     @contextmanager
@@ -175,8 +175,16 @@ class _Where:
         return " WHERE " + " AND ".join(self._conditions) if self._conditions else ""
 
 
-_REALS = ("objective", "bound", "gap", "selection_objective", "selection_bound", "selection_gap", "round_off",
-          "seconds")
+_REALS = (
+    "objective",
+    "bound",
+    "gap",
+    "selection_objective",
+    "selection_bound",
+    "selection_gap",
+    "round_off",
+    "seconds",
+)
 _RESULT = {"method": str, "asked": str, "reason": str, "error": str, **dict.fromkeys(_REALS, float), "nodes": int}
 
 

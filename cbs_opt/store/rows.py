@@ -13,7 +13,11 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 DONE, FAILED = "done", "failed"
 
 BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR = (
-    "bad input", "time limit", "memory limit", "worker died", "error"
+    "bad input",
+    "time limit",
+    "memory limit",
+    "worker died",
+    "error",
 )
 REASONS = (BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR)
 """Why a task failed."""

@@ -190,7 +190,8 @@ def known_in(database: sqlite3.Connection, path: Path, key: str) -> Known | None
     with troubles(path):
         row = database.execute(
             "SELECT status = 'done', reason, solution_status = 'optimal', termination_condition, "
-            "json_extract(options, '$.time_limit'), gap FROM results WHERE key = ?", [key]
+            "json_extract(options, '$.time_limit'), gap FROM results WHERE key = ?",
+            [key],
         ).fetchone()
     if row is None:
         return None

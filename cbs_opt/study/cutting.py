@@ -191,7 +191,9 @@ def _rows(layer: LayerModel, rows: list[int], dampening_frac: float) -> tuple[tu
 def _damping(tensor: str, dampening_frac: float, mean_diagonal: float) -> float:
     damping = dampening_frac * mean_diagonal
     if not damping > 0:
-        raise InputError(f"{tensor}: the damping is {damping} ({dampening_frac} of a mean diagonal of "
-                         f"{mean_diagonal:.3g}); give a dampening_frac > 0, and samples on which the layer is not "
-                         "switched off")
+        raise InputError(
+            f"{tensor}: the damping is {damping} ({dampening_frac} of a mean diagonal of "
+            f"{mean_diagonal:.3g}); give a dampening_frac > 0, and samples on which the layer is not "
+            "switched off"
+        )
     return damping

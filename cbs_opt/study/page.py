@@ -57,8 +57,10 @@ def _tables(result: StudyResult, summaries: Sequence[Summary]) -> str:
             most = max(rows, key=lambda row: row.blocks)
             parts.append(f"<h3>Sparsity {sparsity:g}: {most.pruned:,} of {most.weights:,} weights pruned</h3>\n")
             parts.append(_summary_table(rows, result.dense_accuracy is not None))
-    parts.append("<p><small>“Proven optimal” counts the blocks whose answer meets the best bound of any method. "
-                 "Click a heading to sort.</small></p>\n")
+    parts.append(
+        "<p><small>“Proven optimal” counts the blocks whose answer meets the best bound of any method. "
+        "Click a heading to sort.</small></p>\n"
+    )
     return "".join(parts)
 
 
@@ -95,8 +97,10 @@ def _figures(plots: Sequence[Plot]) -> str:
         # Ink follows the page, light or dark; the width follows the column.
         svg = svg.replace(INK, "currentColor")
         svg = re.sub(r'\b(?:width|height)="[^"]*pt"', "", svg, count=2)
-        parts.append(f'<figure>\n<h3>{escape(plot.title)}</h3>\n<div class="scroll">{svg}</div>\n'
-                     f"<figcaption>{escape(plot.caption)}</figcaption>\n</figure>\n")
+        parts.append(
+            f'<figure>\n<h3>{escape(plot.title)}</h3>\n<div class="scroll">{svg}</div>\n'
+            f"<figcaption>{escape(plot.caption)}</figcaption>\n</figure>\n"
+        )
     return "<h2>Pictures</h2>\n" + "".join(parts) if parts else ""
 
 

@@ -182,11 +182,15 @@ def model_subject(
     notes = []
     for layer in layers:
         shape = "chunks" if layer.curvature == "fisher" else "rows"
-        notes.append(f"{layer.tensor}: {len(layer.blocks)} {shape}, {layer.curvature} of {len(chosen)} samples, "
-                     f"λ = {layer.damping:.3g}")
+        notes.append(
+            f"{layer.tensor}: {len(layer.blocks)} {shape}, {layer.curvature} of {len(chosen)} samples, "
+            f"λ = {layer.damping:.3g}"
+        )
         if len(layer.blocks) < layer.total:
-            notes.append(f"{layer.tensor}: {layer.total - len(layer.blocks)} of {layer.total} blocks left out "
-                         "(max_blocks); their weights stay as trained")
+            notes.append(
+                f"{layer.tensor}: {layer.total - len(layer.blocks)} of {layer.total} blocks left out "
+                "(max_blocks); their weights stay as trained"
+            )
     notes += [f"{kind} objectives are in units of {UNITS[kind]}" for kind in dict.fromkeys(curvature.values())]
     weights = sum(model.get_parameter(layer.tensor).numel() for layer in layers)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -1,2 +1,1 @@
 """Proven lower bounds."""
-

@@ -59,8 +59,10 @@ def pieces_of(curvature: Curvature) -> tuple[DualBlock, ...]:
     for block, part in zip(curvature.blocks, curvature.slices, strict=True):
         if isinstance(block, BlockDiagonalCurvature):
             inner = pieces_of(block)
-            pieces += [DualBlock(p.factor, p.damping, slice(part.start + p.part.start, part.start + p.part.stop))
-                       for p in inner]
+            pieces += [
+                DualBlock(p.factor, p.damping, slice(part.start + p.part.start, part.start + p.part.stop))
+                for p in inner
+            ]
             continue
         if id(block) not in made:
             made[id(block)] = _piece(block, part)

@@ -54,7 +54,9 @@ class DualTensors:
         Passes over A in float32.
     """
 
-    def __init__(self, problem: PruningProblem, pieces: Sequence[DualBlock], device: torch.device, single: bool) -> None:
+    def __init__(
+        self, problem: PruningProblem, pieces: Sequence[DualBlock], device: torch.device, single: bool
+    ) -> None:
         import torch
 
         self.device = device

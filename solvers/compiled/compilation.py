@@ -27,9 +27,9 @@ def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_folder())
         try:
-            return numba.njit(
-                cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False
-            )(function)
+            return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(
+                function
+            )
         finally:
             numba.config.CACHE_DIR = before
 

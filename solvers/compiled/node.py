@@ -24,6 +24,7 @@ ROUNDS = 30
 """Of the relaxation at most: cut short, its bound is often worth half of what it could be. Passed as np.int64: a
 literal is a type of its own, for which all of the relaxation would be compiled again."""
 
+
 @compiled(fast=True)
 def eliminate(H, c, state, order, W, L, d):
     """Reduce a node.

@@ -138,8 +138,26 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         proven = max(known, best)
         barrier = max(min(cutoff - proven, proven), LEAST_GAP * cutoff) / free
         bound, kth, next_score, doubt = improve_pieces(
-            HF, DF, own_members, own_u, own_q, floor, bF, cF, K, wF, zF, FIRST_BARRIER * barrier, BARRIER * barrier,
-            cutoff - value + margin, shift, round_number == 0, sF, R, M, L,
+            HF,
+            DF,
+            own_members,
+            own_u,
+            own_q,
+            floor,
+            bF,
+            cF,
+            K,
+            wF,
+            zF,
+            FIRST_BARRIER * barrier,
+            BARRIER * barrier,
+            cutoff - value + margin,
+            shift,
+            round_number == 0,
+            sF,
+            R,
+            M,
+            L,
         )
         for p in range(free):
             i = order[kept + p]

@@ -163,7 +163,8 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds,
             pull[e] = along(members, u, e, trial_w)
             slope[e] = q[e] * pull[e] / zeta[e] - standing[e]
         bound, kth, next_score, doubt = evaluate_pieces(
-            R, H, D, members, u, q, c, trial_w, slope, theta, K, trial_scores)
+            R, H, D, members, u, q, c, trial_w, slope, theta, K, trial_scores
+        )
         if bound > best:
             best, best_kth, best_next, best_doubt = bound, kth, next_score, doubt
             assign(w, trial_w)

@@ -189,9 +189,7 @@ def improve_splitting(A, ell, doubt, D, p, mu, k, target, rounds, share, low, R,
             break
         for i in range(m):
             path_q[i] = ell[i] + 0.5 * path_D[i]
-        new, new_enter, new_leave, path_mu = relax(
-            R, path_q, doubt, path_p, path_mu, k, target, path_low, work, L
-        )
+        new, new_enter, new_leave, path_mu = relax(R, path_q, doubt, path_p, path_mu, k, target, path_low, work, L)
         if new > bound:
             bound, enter, leave, mu = new, new_enter, new_leave, path_mu
             assign(D, path_D)

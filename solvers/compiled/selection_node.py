@@ -24,6 +24,7 @@ from cbs_opt.solvers.compiled.selection_bound import TINY, improve_splitting, re
 FREE, KEPT, PRUNED = 0, 1, 2
 FATHOMED, LEAF, BRANCH = 0, 1, 2
 
+
 @compiled()
 def process(A, ell, state, D, p, mu, share, k, cutoff, rounds, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.

@@ -84,7 +84,7 @@ def certify_splitting(H, D, shift, R, work, L):
         if cholesky(work, L):
             return attempt
         for i in range(m):
-            D[i] *= 1.0 - 0.5**max(1, 10 - attempt)
+            D[i] *= 1.0 - 0.5 ** max(1, 10 - attempt)
     return -1
 
 
@@ -105,9 +105,7 @@ def splitting_gain(D, w, tau, least):
 
 
 @compiled()
-def improve_splitting(
-    H, D, b, c, K, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse
-):
+def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse):
     """Alternate relaxation and splitting ascent; D, w, scores and R hold the best found.
 
     The relaxation's value is concave in D (for fixed (w, z) it is linear), so a step that does not help is

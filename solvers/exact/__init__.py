@@ -1,2 +1,1 @@
 """Methods that prove their answer."""
-

@@ -81,9 +81,15 @@ def run(
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(
-        Search(problem, gap, record), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES,
+        Search(problem, gap, record),
+        problem,
+        bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES,
         time_limit=time_limit,
-        node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress, threads=threads,
+        node_limit=node_limit,
+        memory_limit=memory_limit,
+        start=start,
+        progress=progress,
+        threads=threads,
     )
 
 

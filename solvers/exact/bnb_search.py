@@ -113,8 +113,18 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         scores = np.zeros(len(node.w))
         state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
         outcome, bound, tau, share, branch, baseline = process(
-            self._block.H, self._block.c, state, D, w, scores, node.tau, max(node.share, LEAST_SHARE), self._budget,
-            self._cutoff, rounds, 0 if self._record else PASSES,
+            self._block.H,
+            self._block.c,
+            state,
+            D,
+            w,
+            scores,
+            node.tau,
+            max(node.share, LEAST_SHARE),
+            self._budget,
+            self._cutoff,
+            rounds,
+            0 if self._record else PASSES,
         )
         if self._record:
             self._record(
@@ -141,8 +151,20 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         state, D, q, z = node.state.copy(), node.D.copy(), node.q.copy(), node.z.copy()
         w, scores = self._block.c.copy(), np.zeros(n)
         outcome, bound, branch, baseline = process_pieces(
-            self._block.H, self._block.c, *root.pieces, LEAST_D * root.D, state, D, q, w, z, scores, node.bound,
-            self._budget, self._cutoff, PASSES,
+            self._block.H,
+            self._block.c,
+            *root.pieces,
+            LEAST_D * root.D,
+            state,
+            D,
+            q,
+            w,
+            z,
+            scores,
+            node.bound,
+            self._budget,
+            self._cutoff,
+            PASSES,
         )
         bound = max(bound, node.bound)
         if self._done(outcome, state, w, scores, bound, baseline):
@@ -227,8 +249,16 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         from cbs_opt.solvers.compiled.leaves import try_leaves
 
         done, proven, best = try_leaves(
-            self._block.H, self._block.c, self._pull, self._size, state, scores, baseline - self._cutoff, self._budget,
-            self._cutoff, self._doubt,
+            self._block.H,
+            self._block.c,
+            self._pull,
+            self._size,
+            state,
+            scores,
+            baseline - self._cutoff,
+            self._budget,
+            self._cutoff,
+            self._doubt,
         )
         if done:
             self._closed = min(self._closed, proven)

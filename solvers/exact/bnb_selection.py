@@ -67,8 +67,14 @@ def run(
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
     return tree.search(
-        _Search(problem, gap), problem, bytes_per_node=BYTES_PER_WEIGHT * problem.n, time_limit=time_limit,
-        node_limit=node_limit, memory_limit=memory_limit, start=start, progress=progress,
+        _Search(problem, gap),
+        problem,
+        bytes_per_node=BYTES_PER_WEIGHT * problem.n,
+        time_limit=time_limit,
+        node_limit=node_limit,
+        memory_limit=memory_limit,
+        start=start,
+        progress=progress,
     )
 
 
@@ -166,8 +172,17 @@ class _Search(tree.TreeSearch[_Node]):
 
         state, D, p = node.state.copy(), node.D.copy(), node.p.copy()
         outcome, bound, mu, share, branch = process(
-            self._block.A, self._block.ell, state, D, p, node.mu, node.share, self._k, self._cutoff,
-            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS, PASSES,
+            self._block.A,
+            self._block.ell,
+            state,
+            D,
+            p,
+            node.mu,
+            node.share,
+            self._k,
+            self._cutoff,
+            ROOT_ROUNDS if self.nodes == 1 else NODE_ROUNDS,
+            PASSES,
         )
         bound = max(bound, node.bound)
         if outcome == LEAF:

@@ -101,8 +101,11 @@ PROFILES: dict[str, Profile] = {
         "mip_tolerances_mipgap",
         "threads",
         "timelimit",
-        tolerances={"mip_tolerances_integrality": 1e-9, "simplex_tolerances_feasibility": 1e-9,
-                    "simplex_tolerances_optimality": 1e-9},
+        tolerances={
+            "mip_tolerances_integrality": 1e-9,
+            "simplex_tolerances_feasibility": 1e-9,
+            "simplex_tolerances_optimality": 1e-9,
+        },
         dual_tolerance=1e-9,
     ),
     "xpress": Profile("miprelstop", "threads", "maxtime"),
@@ -166,7 +169,13 @@ def find_solver(name: str, method: str, conic: bool) -> Any:
 
 
 def ask(
-    solver: Any, name: str, method: str, model: ConcreteModel, conic: bool, seconds: float, gap: float,
+    solver: Any,
+    name: str,
+    method: str,
+    model: ConcreteModel,
+    conic: bool,
+    seconds: float,
+    gap: float,
     options: Mapping[str, Any],
 ) -> Answer:
     """Run the solver on one thread, starting from the values in ``model``; leave its solution there.
@@ -201,7 +210,12 @@ def ask(
 
 
 def _run_new(
-    solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
+    solver: Any,
+    known: Profile,
+    method: str,
+    model: ConcreteModel,
+    seconds: float,
+    gap: float,
     options: dict[str, Any],
 ) -> Answer:
     """A run through an interface of ``pyomo.contrib.solver``, in its own words."""
@@ -235,7 +249,12 @@ def _run_new(
 
 
 def _run_classic(
-    solver: Any, known: Profile, method: str, model: ConcreteModel, seconds: float, gap: float,
+    solver: Any,
+    known: Profile,
+    method: str,
+    model: ConcreteModel,
+    seconds: float,
+    gap: float,
     options: dict[str, Any],
 ) -> Answer:
     """A run through a classic Pyomo interface."""

@@ -1,2 +1,1 @@
 """Selectors for any size: fast, without a proof of their own."""
-

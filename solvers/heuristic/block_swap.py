@@ -116,9 +116,7 @@ def _exchange(supports: Supports, support: Support, quotas: Quotas) -> np.ndarra
     H = (half.T @ half + torch.diag(lam)).cpu().numpy()
     omega = support.omega[tensor(chosen, data.device)].cpu().numpy()
     b = H @ np.where(kept, omega, 0.0) + np.where(kept, 0.0, lam.cpu().numpy() * omega)
-    after, _, made = best_exchanges(
-        H, b, kept, quotas.labels[chosen], LEAST_DECREASE * abs(support.value), CANDIDATES
-    )
+    after, _, made = best_exchanges(H, b, kept, quotas.labels[chosen], LEAST_DECREASE * abs(support.value), CANDIDATES)
     return chosen[after != kept] if made else None
 
 

@@ -69,9 +69,7 @@ def _traces(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     together = layer.together(matrices=3)
-    parts = [
-        _trace(layer, slice(start, min(start + together, layer.rows))) for start in range(0, layer.rows, together)
-    ]
+    parts = [_trace(layer, slice(start, min(start + together, layer.rows))) for start in range(0, layer.rows, together)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

@@ -32,6 +32,9 @@ def folder(tmp_path: Path) -> Path:
 def settings(folder: Path, tmp_path: Path) -> Settings:
     """Greedy and exact at one sparsity, with one worker."""
     return Settings(
-        blocks=(str(folder),), methods=("greedy-obs", "bnb"), asked=(Asked("sparsity", "0.5"),),
-        store=str(tmp_path / "results.sqlite"), jobs=1,
+        blocks=(str(folder),),
+        methods=("greedy-obs", "bnb"),
+        asked=(Asked("sparsity", "0.5"),),
+        store=str(tmp_path / "results.sqlite"),
+        jobs=1,
     )

@@ -32,10 +32,31 @@ def content(store: str) -> set[tuple[object, ...]]:
     with open_store(store) as opened:
         blocks = {block.id: block.content for block in opened.blocks()}
         return {
-            (row.key, blocks[row.block], row.method, row.asked, row.seed, str(row.options), row.status, row.reason,
-             row.error, row.solution_status, row.termination_condition, row.objective, row.bound, row.gap,
-             row.selection_objective, row.round_off, row.nodes, row.n, row.pruned, row.notes, row.attempts,
-             None if row.mask is None else row.mask.tobytes(), None if row.weights is None else row.weights.tobytes())
+            (
+                row.key,
+                blocks[row.block],
+                row.method,
+                row.asked,
+                row.seed,
+                str(row.options),
+                row.status,
+                row.reason,
+                row.error,
+                row.solution_status,
+                row.termination_condition,
+                row.objective,
+                row.bound,
+                row.gap,
+                row.selection_objective,
+                row.round_off,
+                row.nodes,
+                row.n,
+                row.pruned,
+                row.notes,
+                row.attempts,
+                None if row.mask is None else row.mask.tobytes(),
+                None if row.weights is None else row.weights.tobytes(),
+            )
             for row in opened.results(arrays=True)
         }
 

@@ -24,7 +24,9 @@ def test_files_folders_and_patterns(folder: Path) -> None:
     whole = [block.file for block in find_blocks([folder])]
     assert whole == [str(folder / f"row{i}.npz") for i in range(6)]
     assert [block.file for block in find_blocks([str(folder / "row[12].npz"), whole[1], whole[0]])] == [
-        whole[1], whole[2], whole[0]
+        whole[1],
+        whole[2],
+        whole[0],
     ]
     (first, *_) = find_blocks([folder])
     assert (first.name, first.n, first.content) == ("row0", 6, content_of(whole[0]))
@@ -41,9 +43,15 @@ def test_tasks_are_blocks_by_methods_by_patterns_by_seeds(settings: Settings) ->
     plan = Plan(replace(settings, methods=("cbs", "bnb", "obd"), asked=asked, seeds=(0, 1)), nothing)
     combinations = [(c.spec.name, str(c.asked), c.seed) for c in plan.combinations]
     assert combinations == [
-        ("cbs", "sparsity 0.5", 0), ("cbs", "sparsity 0.5", 1), ("cbs", "prune 2", 0), ("cbs", "prune 2", 1),
-        ("bnb", "sparsity 0.5", None), ("bnb", "prune 2", None),
-        ("obd", "sparsity 0.5", None), ("obd", "prune 2", None), ("obd", "pattern 1:2", None),
+        ("cbs", "sparsity 0.5", 0),
+        ("cbs", "sparsity 0.5", 1),
+        ("cbs", "prune 2", 0),
+        ("cbs", "prune 2", 1),
+        ("bnb", "sparsity 0.5", None),
+        ("bnb", "prune 2", None),
+        ("obd", "sparsity 0.5", None),
+        ("obd", "prune 2", None),
+        ("obd", "pattern 1:2", None),
     ]
     assert plan.left_out == {
         "cbs, pattern 1:2": "method cbs: cannot take the pattern 1:2",
@@ -106,8 +114,11 @@ def test_a_manifest_says_where_blocks_belong(tmp_path: Path) -> None:
     contents = [content_of(tmp_path / f"b{i}.npz") for i in range(2)]
     blocks = [ManifestBlock(f"b{i}.npz", contents[i], "fc.weight", 8 * i, 8, 0.1) for i in range(2)]
     facts = {
-        "network": "x", "weights": {"file": None, "sha256": None, "state": None}, "partition": "rows",
-        "curvature": "gram", "tensors": {"fc.weight": {"shape": [2, 8], "rows": 2, "kind": "linear", "groups": 1}},
+        "network": "x",
+        "weights": {"file": None, "sha256": None, "state": None},
+        "partition": "rows",
+        "curvature": "gram",
+        "tensors": {"fc.weight": {"shape": [2, 8], "rows": 2, "kind": "linear", "groups": 1}},
     }
     write_manifest(tmp_path / "manifest.json", facts, iter(map(line_of, blocks)))
     for place in (tmp_path, tmp_path / "manifest.json"):

@@ -210,8 +210,10 @@ def test_two_batches_on_one_store(settings: Settings) -> None:
 def test_a_bound_above_an_objective_is_told(settings: Settings) -> None:
     run_batch(settings)
     with sqlite3.connect(settings.store) as database:
-        database.execute("UPDATE results SET bound = 1e9 WHERE method = 'bnb' AND id = (SELECT max(id) FROM results "
-                         "WHERE method = 'bnb')")
+        database.execute(
+            "UPDATE results SET bound = 1e9 WHERE method = 'bnb' AND id = (SELECT max(id) FROM results "
+            "WHERE method = 'bnb')"
+        )
         database.commit()
     database.close()
     result = run_batch(settings)
@@ -251,6 +253,9 @@ def test_five_bad_blocks_among_good_ones(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(facts)
     assert "| nan.npz | bad input: nan.npz" in (tmp_path / "out" / "batch.md").read_text(encoding="utf-8")
     assert {name: reason.split(":")[0] for name, reason in facts["failed"].items()} == {
-        "corrupt.npz": "bad input", "nan.npz": "bad input", "indefinite.npz": "bad input",
-        "zero-bytes.npz": "bad input", "enormous.npz": "memory limit",
+        "corrupt.npz": "bad input",
+        "nan.npz": "bad input",
+        "indefinite.npz": "bad input",
+        "zero-bytes.npz": "bad input",
+        "enormous.npz": "memory limit",
     }

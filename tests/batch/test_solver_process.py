@@ -26,7 +26,12 @@ from cbs_opt.store import unpack_mask, unpack_weights
 
 def task(file: Path, method: str = "bnb", asked: str = "prune 4", **options: Any) -> dict[str, Any]:
     return {
-        "task": 3, "file": str(file), "content": content_of(file), "method": method, "asked": asked, "seed": None,
+        "task": 3,
+        "file": str(file),
+        "content": content_of(file),
+        "method": method,
+        "asked": asked,
+        "seed": None,
         "options": options,
     }
 
@@ -107,9 +112,7 @@ def test_memory_that_is_refused(solver: SolverProcess, small: Path, tmp_path: Pa
     assert json.loads(solver.solve(task(small)).facts)["status"] == "done"
 
 
-def test_memory_that_is_taken(
-    solver: SolverProcess, small: Path, long: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_that_is_taken(solver: SolverProcess, small: Path, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     solver.limits = Limits(memory=1_000_000_000)
     with monkeypatch.context() as patch:
         patch.setattr(solver_process, "resident", lambda process: 1_234_000_000)
@@ -154,8 +157,11 @@ def test_two_deaths_at_one_task_are_its_failure(small: Path, long: Path) -> None
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("corrupt", "cannot be read"), ("nan", "entry (3, 4) is nan"), ("indefinite", "not positive definite"),
-        ("zero-bytes", "not an npz archive"), ("small", "not what its manifest says"),
+        ("corrupt", "cannot be read"),
+        ("nan", "entry (3, 4) is nan"),
+        ("indefinite", "not positive definite"),
+        ("zero-bytes", "not an npz archive"),
+        ("small", "not what its manifest says"),
     ],
 )
 def test_bad_blocks_are_bad_input(solver: SolverProcess, small: Path, tmp_path: Path, name: str, words: str) -> None:

@@ -113,10 +113,14 @@ def test_ratios_count_where_one_of_the_two_proved_it() -> None:
         return Record(instance, "gram", 8, 4, engine, 99.0, seconds, 1, 1.0, 1.0, 0.0, status, 1)
 
     rows = [
-        record("a", "mine", 1.0, "optimal"), record("a", "ref", 16.0, "optimal"),
-        record("b", "mine", 2.0, "optimal"), record("b", "ref", 60.0, "time limit"),
-        record("c", "mine", 60.0, "time limit"), record("c", "ref", 60.0, "time limit"),
-        record("d", "mine", 4.0, "optimal"), record("d", "ref", None, "failed: licence"),
+        record("a", "mine", 1.0, "optimal"),
+        record("a", "ref", 16.0, "optimal"),
+        record("b", "mine", 2.0, "optimal"),
+        record("b", "ref", 60.0, "time limit"),
+        record("c", "mine", 60.0, "time limit"),
+        record("c", "ref", 60.0, "time limit"),
+        record("d", "mine", 4.0, "optimal"),
+        record("d", "ref", None, "failed: licence"),
     ]
     found = ratios(rows, "mine", "ref")
     assert [(row["instance"], row["ratio"], row["sign"]) for row in found] == [("a", 16.0, ""), ("b", 30.0, "≥")]

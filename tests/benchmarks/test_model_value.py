@@ -28,9 +28,20 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entry(model: dict[str, Any], method: str, objective: float, bound: float | None, accuracy: float) -> dict[str, Any]:
     return {
-        "network": "digits", "model": model, "method": method, "sparsity": 0.8, "seed": 0, "accuracy": accuracy,
-        "accuracy_dense": 0.96, "loss": 0.5, "loss_dense": 0.1, "validation": 10_000, "objective": objective,
-        "bound": bound, "damping": model["damping"], "moved": 100 * objective,
+        "network": "digits",
+        "model": model,
+        "method": method,
+        "sparsity": 0.8,
+        "seed": 0,
+        "accuracy": accuracy,
+        "accuracy_dense": 0.96,
+        "loss": 0.5,
+        "loss_dense": 0.1,
+        "validation": 10_000,
+        "objective": objective,
+        "bound": bound,
+        "damping": model["damping"],
+        "moved": 100 * objective,
     }
 
 
@@ -77,11 +88,16 @@ def test_a_point_that_fails_is_told_and_the_others_run(
 def test_all_selectors_of_a_model_share_its_best_bound() -> None:
     from benchmarks.model_value.analysis import points_of
 
-    found = points_of("digits", [
-        entry(FISHER, "magnitude", 4.0, None, 0.9), entry(FISHER, "relaxation", 2.0, 1.0, 0.8),
-        entry(FISHER, "cbs", 5.0, 0.5, 0.8), {**entry(FISHER, "nothing kept", 20.0, None, 0.1), "sparsity": 1.0},
-        {**entry(FISHER, "magnitude", 3.0, None, 0.9), "seed": 1},
-    ])
+    found = points_of(
+        "digits",
+        [
+            entry(FISHER, "magnitude", 4.0, None, 0.9),
+            entry(FISHER, "relaxation", 2.0, 1.0, 0.8),
+            entry(FISHER, "cbs", 5.0, 0.5, 0.8),
+            {**entry(FISHER, "nothing kept", 20.0, None, 0.1), "sparsity": 1.0},
+            {**entry(FISHER, "magnitude", 3.0, None, 0.9), "seed": 1},
+        ],
+    )
     assert [point.gap for point in found] == [0.75, 0.5, 0.8, math.inf]
     assert [point.relative for point in found[:3]] == [0.2, 0.1, 0.25]
     assert math.isnan(found[3].relative)
@@ -144,7 +160,10 @@ def test_conclusions_take_their_figures_from_the_log_and_stand_only_where_it_bea
     entries = [
         {**entry(model, method, objective, bound, accuracy), "network": "mlpnet", "sparsity": 0.98}
         for method, objective, bound, accuracy in (
-            ("magnitude", 1.0, None, 0.31), ("relaxation", 0.8, 0.6, 0.62), ("cbs", 1.2, None, 0.52))
+            ("magnitude", 1.0, None, 0.31),
+            ("relaxation", 0.8, 0.6, 0.62),
+            ("cbs", 1.2, None, 0.52),
+        )
     ]
     monkeypatch.setattr(conclusions, "_paragraphs", lambda: {"exception": "{cbs}, gap {cbs_gap}; {magnitude}"})
     found = {"mlpnet": points_of("mlpnet", entries)}

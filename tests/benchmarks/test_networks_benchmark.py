@@ -39,7 +39,10 @@ def test_a_part_replaces_its_own_rows_only(tmp_path: Path) -> None:
     assert main(synthetic) == 0
     rows = rows_of(tmp_path)
     assert [(row["part"], row.get("sparsity")) for row in rows] == [
-        ("gaps", 0.5), ("gaps", 0.8), *[("fuzz", None)] * 4, ("synthetic", 0.9),
+        ("gaps", 0.5),
+        ("gaps", 0.8),
+        *[("fuzz", None)] * 4,
+        ("synthetic", 0.9),
     ]
     assert all(0 <= row["gap"] < 0.01 for row in rows if row["part"] == "gaps")
     assert all(row["problems"] == 5 and row["violations"] == [] for row in rows if row["part"] == "fuzz")

@@ -33,14 +33,21 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 
 def made_up(row: str, seed: int, accuracy: float, **other: Any) -> dict[str, Any]:
     return {
-        "network": "digits", "row": row, "sparsity": 0.8, "seed": seed, "chosen": {"damping": 0.01}, "test": True,
-        "accuracy": accuracy, "accuracy_without_update": 0.5, "accuracy_dense": 0.96, "gap": None, **other,
+        "network": "digits",
+        "row": row,
+        "sparsity": 0.8,
+        "seed": seed,
+        "chosen": {"damping": 0.01},
+        "test": True,
+        "accuracy": accuracy,
+        "accuracy_without_update": 0.5,
+        "accuracy_dense": 0.96,
+        "gap": None,
+        **other,
     }
 
 
-def test_digits_run_from_choice_to_table_and_are_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_digits_run_from_choice_to_table_and_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ("--rows", "fisher relaxation,layers greedy-obs", "--sparsities", "0.8", "--seeds", "1")
     assert run(tmp_path, *asked) == 0
     entries = logged(tmp_path)

@@ -310,9 +310,7 @@ def test_several_seeds_and_the_best_of_them(solved: Solved) -> None:
 
 
 @pytest.mark.parametrize(("partition", "fits"), [(8, False), ("layer", False), ("row", True)])
-def test_groups_that_reach_across_rows_are_refused(
-    tmp_path: Path, digits: Any, partition: Any, fits: bool
-) -> None:
+def test_groups_that_reach_across_rows_are_refused(tmp_path: Path, digits: Any, partition: Any, fits: bool) -> None:
     """Rows of 4: a block of 8 weights is two of them, and 3:8 of it need not be any pattern of the rows."""
     import torch
 

@@ -335,11 +335,18 @@ def test_a_disk_too_small_is_found_before_the_work(
 def test_how_much_the_disk_needs_is_foreseen(tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written is at most what was foreseen, and not far below it beside small files' overhead."""
     targets = find_targets(case.model)
-    for number, options in enumerate((
-        {}, {"partition": "layer"}, {"partition": "row"}, {"dense": True, "partition": "row"}, {"curvature": "gram"},
-        {"curvature": "gram", "partition": "layer"}, {"curvature": "gram", "partition": 4},
-        {"curvature": "gram", "dense": True},
-    )):
+    for number, options in enumerate(
+        (
+            {},
+            {"partition": "layer"},
+            {"partition": "row"},
+            {"dense": True, "partition": "row"},
+            {"curvature": "gram"},
+            {"curvature": "gram", "partition": "layer"},
+            {"curvature": "gram", "partition": 4},
+            {"curvature": "gram", "dense": True},
+        )
+    ):
         settings = Settings(samples=M, **options)  # type: ignore[arg-type]
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
         with pytest.raises(TooLargeError) as caught:

@@ -13,8 +13,11 @@ from cbs_opt.blocks.manifest import ManifestBlock, is_manifest, line_of, load_ma
 from cbs_opt.errors import InputError
 
 FACTS = {
-    "network": "digits", "weights": {"file": None, "sha256": None, "state": "0" * 64}, "partition": "chunks",
-    "curvature": "fisher", "tensors": {"fc.weight": {"shape": [2, 5], "rows": 2, "kind": "linear", "groups": 1}},
+    "network": "digits",
+    "weights": {"file": None, "sha256": None, "state": "0" * 64},
+    "partition": "chunks",
+    "curvature": "fisher",
+    "tensors": {"fc.weight": {"shape": [2, 5], "rows": 2, "kind": "linear", "groups": 1}},
 }
 BLOCKS = [
     ManifestBlock("fc.weight.0.npz", "a" * 64, "fc.weight", 0, 6, 1e-3),
@@ -104,8 +107,13 @@ def test_what_is_wrong_is_named(file: Path, path: str, value: Any, message: str)
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is no manifest"), (b"{", "is no manifest"), (b"[1]", "is no manifest"), (b"\xff\xfe", "is no manifest"),
-     (b"[" * 100_000, "is no manifest")],
+    [
+        (b"", "is no manifest"),
+        (b"{", "is no manifest"),
+        (b"[1]", "is no manifest"),
+        (b"\xff\xfe", "is no manifest"),
+        (b"[" * 100_000, "is no manifest"),
+    ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "m.json").write_bytes(content)

@@ -9,8 +9,22 @@ from safetensors.numpy import load_file, save_file
 def pruned(cli, tmp_path):
     """The digits network pruned: the JSON and the two files."""
     folder = tmp_path
-    run = cli("prune", "--sparsity", 0.8, "--method", "magnitude", "--samples", 200, "--no-bound", "--json", "-",
-              "--out", folder / "p.safetensors", "--masks", folder / "m.safetensors")
+    run = cli(
+        "prune",
+        "--sparsity",
+        0.8,
+        "--method",
+        "magnitude",
+        "--samples",
+        200,
+        "--no-bound",
+        "--json",
+        "-",
+        "--out",
+        folder / "p.safetensors",
+        "--masks",
+        folder / "m.safetensors",
+    )
     assert run.code == 0
     return run.json(), folder
 
@@ -44,8 +58,18 @@ def test_files_agree(pruned):
 
 def test_certify_judges_masks_and_checkpoints(cli, pruned):
     told, folder = pruned
-    both = cli("certify", "digits", "--mask", folder / "m.safetensors", "--pruned", folder / "p.safetensors",
-               "--samples", 200, "--json", "-").json()
+    both = cli(
+        "certify",
+        "digits",
+        "--mask",
+        folder / "m.safetensors",
+        "--pruned",
+        folder / "p.safetensors",
+        "--samples",
+        200,
+        "--json",
+        "-",
+    ).json()
     assert both["pruned"] == 2176
     # The network was re-tuned on the same model: weights as given, re-tuned anew, and the run itself agree.
     assert both["objective"] == pytest.approx(told["objective"], rel=1e-6)
@@ -103,8 +127,20 @@ def test_options_of_networks_are_refused_for_blocks(cli, tmp_path):
 
 def test_changes_beside_the_targets_are_said(cli, pruned):
     _, folder = pruned
-    run = cli("certify", "digits", "--mask", folder / "m.safetensors", "--pruned", folder / "p.safetensors",
-              "--samples", 50, "--targets", "fc2", "--json", "-")
+    run = cli(
+        "certify",
+        "digits",
+        "--mask",
+        folder / "m.safetensors",
+        "--pruned",
+        folder / "p.safetensors",
+        "--samples",
+        50,
+        "--targets",
+        "fc2",
+        "--json",
+        "-",
+    )
     assert run.json()["n"] == 512
     beside = [note for note in run.json()["notes"] if "not judged" in note]
     assert [note.split(":")[0] for note in beside] == ["fc1.weight", "fc3.weight"]
@@ -116,8 +152,16 @@ def test_a_checkpoint_that_keeps_what_the_mask_prunes_is_named(cli, pruned, tmp_
     turned = masks["fc2.weight"].copy()
     turned[np.unravel_index(np.flatnonzero(turned)[0], turned.shape)] = False
     save_file({**masks, "fc2.weight": turned}, tmp_path / "other.safetensors")
-    cli("certify", "digits", "--mask", tmp_path / "other.safetensors", "--pruned", folder / "p.safetensors",
-        "--samples", 50).refused("fc2.weight: 1 weights")
+    cli(
+        "certify",
+        "digits",
+        "--mask",
+        tmp_path / "other.safetensors",
+        "--pruned",
+        folder / "p.safetensors",
+        "--samples",
+        50,
+    ).refused("fc2.weight: 1 weights")
 
 
 def test_masks_that_do_not_fit_are_named(cli, pruned, tmp_path):

@@ -23,9 +23,14 @@ def test_gram_and_cross_products_are_those_of_unfolded_inputs(height, width, sam
 @pytest.mark.parametrize(
     "module",
     [
-        nn.Conv2d(2, 3, 3, padding=1, stride=2), nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3, padding=1).double(),
-        nn.Conv2d(2, 3, 3, padding=2, dilation=2), nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Linear(9, 9),
-        nn.Conv2d(2, 3, 5, padding=2), nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(2, 3, 3, padding=1, stride=2),
+        nn.Conv2d(2, 3, 3),
+        nn.Conv2d(2, 3, 3, padding=1).double(),
+        nn.Conv2d(2, 3, 3, padding=2, dilation=2),
+        nn.Conv2d(2, 2, 3, padding=1, groups=2),
+        nn.Linear(9, 9),
+        nn.Conv2d(2, 3, 5, padding=2),
+        nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"),
     ],
 )
 def test_other_layers_are_unfolded(module):

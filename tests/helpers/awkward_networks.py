@@ -22,10 +22,10 @@ class Conv1D(nn.Module):
 class Skipping(nn.Module):
     """Convolutions around skip connections.
 
-        x ── a ── bn ── act(in place) ──┬── b(groups, dilation) ──(+=)── relu ── c(stride) ──(+)── flatten ──┬── fc
-        │                               ├────────────────────────────┘                        │              │
-        │                               └───────────────────── mean over positions ───────────┼──────────────┘
-        └───────────────────────────────────────────── short(1×1, stride) ────────────────────┘
+    x ── a ── bn ── act(in place) ──┬── b(groups, dilation) ──(+=)── relu ── c(stride) ──(+)── flatten ──┬── fc
+    │                               ├────────────────────────────┘                        │              │
+    │                               └───────────────────── mean over positions ───────────┼──────────────┘
+    └───────────────────────────────────────────── short(1×1, stride) ────────────────────┘
     """
 
     def __init__(self):

@@ -33,9 +33,18 @@ class Chromium:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        words = [executable, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                 "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking",
-                 f"--user-data-dir={self._profile.name}", "about:blank"]
+        words = [
+            executable,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+            "--no-first-run",
+            "--disable-background-networking",
+            f"--user-data-dir={self._profile.name}",
+            "about:blank",
+        ]
         shell = f'exec "$@" 3</proc/self/fd/{to_browser} 4>/proc/self/fd/{from_browser}'
         self._process = subprocess.Popen(
             ["sh", "-c", shell, "sh", *words],
@@ -103,8 +112,9 @@ class Chromium:
     def look_at(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Open a file at this size and wait until it is drawn."""
         self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                  mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=file.resolve().as_uri())

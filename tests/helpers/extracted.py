@@ -19,15 +19,30 @@ def record(plan: Manifest, block: ManifestBlock, asked: str, found: Solution, se
     return Record(
         Block(block.content, found.name, str(plan.path(block)), block.n, block.tensor, block.first, str(plan.file)),
         Result(
-            key=result_key(block.content, found.method, asked, seed, {}), block=0, method=found.method, asked=asked,
-            seed=seed, options={}, status="done", solution_status=str(found.solution_status),
-            termination_condition=str(found.termination_condition), objective=found.objective,
-            bound=finite_or_none(found.bound), gap=finite_or_none(found.gap),
-            selection_objective=found.selection_objective, selection_bound=finite_or_none(found.selection_bound),
-            round_off=found.round_off, seconds=found.seconds, nodes=found.nodes, n=found.n, pruned=found.pruned,
-            notes=found.notes, finished="2026-01-01T00:00:00+00:00",
+            key=result_key(block.content, found.method, asked, seed, {}),
+            block=0,
+            method=found.method,
+            asked=asked,
+            seed=seed,
+            options={},
+            status="done",
+            solution_status=str(found.solution_status),
+            termination_condition=str(found.termination_condition),
+            objective=found.objective,
+            bound=finite_or_none(found.bound),
+            gap=finite_or_none(found.gap),
+            selection_objective=found.selection_objective,
+            selection_bound=finite_or_none(found.selection_bound),
+            round_off=found.round_off,
+            seconds=found.seconds,
+            nodes=found.nodes,
+            n=found.n,
+            pruned=found.pruned,
+            notes=found.notes,
+            finished="2026-01-01T00:00:00+00:00",
         ),
-        pack_mask(found.mask), pack_weights(found.weights),
+        pack_mask(found.mask),
+        pack_weights(found.weights),
     )
 
 
@@ -35,8 +50,17 @@ def failure(plan: Manifest, block: ManifestBlock, asked: str, method: str, reaso
     """A failed task as a batch stores it."""
     return Record(
         Block(block.content, block.file, str(plan.path(block)), block.n, block.tensor, block.first, str(plan.file)),
-        Result(key=result_key(block.content, method, asked, None, {}), block=0, method=method, asked=asked, seed=None,
-               options={}, status="failed", reason=reason, error="it took too long"),
+        Result(
+            key=result_key(block.content, method, asked, None, {}),
+            block=0,
+            method=method,
+            asked=asked,
+            seed=None,
+            options={},
+            status="failed",
+            reason=reason,
+            error="it took too long",
+        ),
     )
 
 
@@ -69,5 +93,3 @@ def transformer_like() -> Any:
 
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), Conv1D(6, 4), nn.Tanh(), nn.Linear(6, 3)).eval()
-
-

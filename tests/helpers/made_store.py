@@ -92,8 +92,14 @@ def write_store(path: Path, records: Iterable[Record]) -> Path:
 def write_manifest(path: Path, blocks: Iterable[Block], curvature: str = "fisher", network: str = "toy") -> Path:
     """A manifest that lists these blocks; each tensor as long as its blocks need."""
     entries = [
-        {"file": f"{b.content[:12]}-{place}.npz", "content": b.content, "tensor": b.tensor, "first": b.first, "n": b.n,
-         "damping": 0.1}
+        {
+            "file": f"{b.content[:12]}-{place}.npz",
+            "content": b.content,
+            "tensor": b.tensor,
+            "first": b.first,
+            "n": b.n,
+            "damping": 0.1,
+        }
         for place, b in enumerate(blocks)
     ]
     sizes: dict[str, int] = {}
@@ -119,16 +125,28 @@ def write_manifest(path: Path, blocks: Iterable[Block], curvature: str = "fisher
 def large_store(folder: Path, blocks: int = 1_000, seed: int = 0, failures: int = 7) -> Path:
     """Three methods at two sparsities on the blocks of six layers; bnb proves most, and traces what it does."""
     rng = np.random.default_rng(seed)
-    layers = {f"layer{i + 1}.{part}": share for i, (part, share) in enumerate(
-        [("conv1", 0.05), ("conv1", 0.1), ("conv2", 0.15), ("conv1", 0.2), ("conv2", 0.3), ("fc", 0.2)])}
+    layers = {
+        f"layer{i + 1}.{part}": share
+        for i, (part, share) in enumerate(
+            [("conv1", 0.05), ("conv1", 0.1), ("conv2", 0.15), ("conv1", 0.2), ("conv2", 0.3), ("fc", 0.2)]
+        )
+    }
     cut: list[Block] = []
     for number, (layer, share) in enumerate(layers.items()):
         first = 0
         for index in range(max(2, round(share * blocks))):
             n = int(rng.choice([16, 24, 32, 48, 64]))
             name = f"{layer}[{index}]"
-            cut.append(block(name, n, tensor=f"{layer}.weight", first=first, manifest=str(folder / "manifest.json"),
-                             unit=float(rng.lognormal(number - 3, 0.3))))
+            cut.append(
+                block(
+                    name,
+                    n,
+                    tensor=f"{layer}.weight",
+                    first=first,
+                    manifest=str(folder / "manifest.json"),
+                    unit=float(rng.lognormal(number - 3, 0.3)),
+                )
+            )
             first += n
     cut = cut[:blocks]
     write_manifest(folder / "manifest.json", cut, network="resnet-toy")
@@ -138,8 +156,13 @@ def large_store(folder: Path, blocks: int = 1_000, seed: int = 0, failures: int 
             for position, b in enumerate(cut):
                 n = b.n or 0
                 optimum = float(rng.lognormal(-3 - 2 * (1 - hardness), 0.6)) * (b.unit or 1.0)
-                yield done(b, "magnitude", optimum * (1 + rng.gamma(2.0, 0.08) * hardness), asked=asked,
-                           seconds=float(rng.lognormal(-9, 0.2)))
+                yield done(
+                    b,
+                    "magnitude",
+                    optimum * (1 + rng.gamma(2.0, 0.08) * hardness),
+                    asked=asked,
+                    seconds=float(rng.lognormal(-9, 0.2)),
+                )
                 worse = 1 + rng.gamma(1.0, 0.004) * hardness * (rng.random() < 0.6)
                 yield done(b, "greedy-obs", optimum * worse, asked=asked, seconds=float(rng.lognormal(-7, 0.3)))
                 if asked == "sparsity 0.8" and position % (len(cut) // failures or 1) == 3:
@@ -151,11 +174,22 @@ def large_store(folder: Path, blocks: int = 1_000, seed: int = 0, failures: int 
                 seconds, left = min(seconds, 4.0), float(rng.gamma(1.0, 0.01)) if unproven else 0.0
                 steps = np.sort(rng.random(12)) * seconds
                 trace = [
-                    (float(t), optimum * (1 + 0.02 * (1 - t / seconds) ** 3),
-                     optimum * (1 - left - 0.5 * (1 - t / seconds) ** 2))
+                    (
+                        float(t),
+                        optimum * (1 + 0.02 * (1 - t / seconds) ** 3),
+                        optimum * (1 - left - 0.5 * (1 - t / seconds) ** 2),
+                    )
                     for t in steps
                 ]
-                yield done(b, "bnb", optimum, optimum * (1 - left), asked=asked, seconds=seconds, trace=trace,
-                           nodes=int(1000 * seconds))
+                yield done(
+                    b,
+                    "bnb",
+                    optimum,
+                    optimum * (1 - left),
+                    asked=asked,
+                    seconds=seconds,
+                    trace=trace,
+                    nodes=int(1000 * seconds),
+                )
 
     return write_store(folder / "results.sqlite", results())

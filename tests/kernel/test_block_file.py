@@ -108,9 +108,7 @@ ONES = np.ones(3)
         ({"w": np.array([1, None, 2], dtype=object), "H": EYE}, "holds pickled objects, which are never loaded"),
     ],
 )
-def test_bad_fields_name_the_file_the_field_and_the_entry(
-    tmp_path: Path, arrays: dict[str, Any], message: str
-) -> None:
+def test_bad_fields_name_the_file_the_field_and_the_entry(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     file = tmp_path / "bad.npz"
     np.savez(file, **arrays)
     with pytest.raises(CbsOptError, match=message) as caught:

@@ -145,8 +145,14 @@ def test_missing_cut_or_indefinite_curvature_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [(0, "rows: is 0"), (1.5, "rows: is 1.5; a whole number"), (3, "w: has 4 weights"), ([1, 2], "rows: has shape"),
-     (np.nan, "rows: is nan; a whole number"), (np.inf, "rows: is inf; a whole number")],
+    [
+        (0, "rows: is 0"),
+        (1.5, "rows: is 1.5; a whole number"),
+        (3, "w: has 4 weights"),
+        ([1, 2], "rows: has shape"),
+        (np.nan, "rows: is nan; a whole number"),
+        (np.inf, "rows: is inf; a whole number"),
+    ],
 )
 def test_rows_that_do_not_fit(tmp_path: Path, rows: Any, message: str) -> None:
     file = tmp_path / "b.npz"

@@ -96,7 +96,9 @@ def test_n_of_m_keeps_the_largest_of_every_group_and_the_lower_index_of_ties() -
     pattern = Quotas.n_of_m(12, 2, 4, row=4)
     z = pattern.argmax(np.array([1, 3, 2, 0, 5, 5, 5, 5, 0, 0, 1, 0.0]))
     assert z.reshape(3, 4).tolist() == [
-        [False, True, True, False], [True, True, False, False], [True, False, True, False]
+        [False, True, True, False],
+        [True, True, False, False],
+        [True, False, True, False],
     ]
     assert str(pattern) == "prune at least 2 of every 4 consecutive weights of 12"
     assert str(Quotas([3, 2], [1, 2], keep=[0], forbid=[4])) == (

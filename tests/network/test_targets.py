@@ -14,7 +14,11 @@ from cbs_opt.network.targets import find_target, find_targets
 
 def test_every_prunable_layer_by_default(skipping, attending):
     assert [target.tensor for target in find_targets(skipping)] == [
-        "a.weight", "b.weight", "c.weight", "short.weight", "fc.weight",
+        "a.weight",
+        "b.weight",
+        "c.weight",
+        "short.weight",
+        "fc.weight",
     ]
     kinds = [(target.name, target.kind) for target in find_targets(attending)]
     linear = [(name, "linear") for name in ("mlp.0", "mlp.2", "head")]

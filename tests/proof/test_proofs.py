@@ -104,8 +104,13 @@ CURVATURES = {
 @pytest.mark.parametrize("kind", CURVATURES)
 def test_every_curvature_is_taken_as_the_exact_numbers_it_holds(kind: str) -> None:
     rng = np.random.default_rng(3)
-    problem = PruningProblem(rng.normal(size=14), CURVATURES[kind](rng), Cardinality(14, 9, keep=[0], forbid=[3, 4]),
-                             g=0.01 * rng.normal(size=14), offset=-0.5)
+    problem = PruningProblem(
+        rng.normal(size=14),
+        CURVATURES[kind](rng),
+        Cardinality(14, 9, keep=[0], forbid=[3, 4]),
+        g=0.01 * rng.normal(size=14),
+        offset=-0.5,
+    )
     _, verification = checked(problem)
     assert verification.forced == 3
     assert verification.gap <= 1e-6

@@ -72,8 +72,9 @@ def test_a_region_without_room_is_settled() -> None:
 
 def test_separable_problems_are_solved_by_one_point() -> None:
     problem = PruningProblem(np.array([3.0, 1.0, 2.0]), np.diag([1.0, 4.0, 1.0])).pruning(2)
-    chosen = choice(ExactModel.of(problem), np.zeros(3, dtype=np.int8), 1, np.array([1.0, 4.0, 1.0]),
-                    problem.w_bar, np.zeros(3))
+    chosen = choice(
+        ExactModel.of(problem), np.zeros(3, dtype=np.int8), 1, np.array([1.0, 4.0, 1.0]), problem.w_bar, np.zeros(3)
+    )
     assert chosen.bound == 4
     assert chosen.flipped(0, PRUNED) == Fraction(13, 2)
     assert chosen.flipped(1, KEPT) == Fraction(13, 2)

@@ -63,8 +63,12 @@ def without_node(proof: Proof, rng: Rng) -> Proof:
     left = np.arange(len(tree.parent)) != gone
     parent = tree.parent[left]
     return changed(
-        proof, parent=np.where(parent > gone, parent - 1, parent), side=tree.side[left], branch=tree.branch[left],
-        point=tree.point[left], fixed=tree.fixed[left],
+        proof,
+        parent=np.where(parent > gone, parent - 1, parent),
+        side=tree.side[left],
+        branch=tree.branch[left],
+        point=tree.point[left],
+        fixed=tree.fixed[left],
     )
 
 
@@ -126,16 +130,21 @@ REFUSED = {
     "weights": (lambda p: replace(p, weights=np.ones_like(p.weights)), "weights are not zero where its mask prunes"),
     "D too large": (lambda p: changed(p, D=tree_of(p).D * 1.01), "not proven to leave a positive semidefinite rest"),
     "last node": (
-        lambda p: changed(p, **{name: getattr(tree_of(p), name)[:-1] for name in
-                                ("parent", "side", "branch", "point", "fixed")}),
+        lambda p: changed(
+            p, **{name: getattr(tree_of(p), name)[:-1] for name in ("parent", "side", "branch", "point", "fixed")}
+        ),
         "one of its children is missing",
     ),
     "twin": (lambda p: changed(p, side=np.ones_like(tree_of(p).side)), "is a child that node . has already"),
     "no root": (lambda p: changed(p, parent=np.zeros_like(tree_of(p).parent)), "node 0 is not a root"),
     "forward": (lambda p: changed(p, parent=np.arange(len(tree_of(p).parent))), "node 0 is not a root"),
     "no points": (lambda p: changed(p, point=np.full_like(tree_of(p).point, -1)), "needs a point, and has none"),
-    "empty": (lambda p: changed(p, **{name: getattr(tree_of(p), name)[:0] for name in
-                                      ("parent", "side", "branch", "point", "fixed")}), "has no nodes"),
+    "empty": (
+        lambda p: changed(
+            p, **{name: getattr(tree_of(p), name)[:0] for name in ("parent", "side", "branch", "point", "fixed")}
+        ),
+        "has no nodes",
+    ),
     "branch": (lambda p: changed(p, branch=np.full_like(tree_of(p).branch, 99)), "weight 99, which is not free there"),
     "nan": (lambda p: changed(p, w=tree_of(p).w * np.nan), "w holds values that are not finite"),
     "alpha": (lambda p: replace(p, alpha=np.ones(3)), "arrays do not fit together"),

@@ -41,8 +41,13 @@ def test_what_is_pruned_already_counts(conv_network, kind):
     mask = np.random.default_rng(0).random(weights.n) < 0.5
     weights = weights.with_values(np.where(mask, weights.values, 0.0), mask)
     found = row_quotas(
-        kind, weights.into(model), drawn(x, None, len(x), 0), weights, weights.pruned + 10,
-        damping=1e-3, dampening_frac=None,
+        kind,
+        weights.into(model),
+        drawn(x, None, len(x), 0),
+        weights,
+        weights.pruned + 10,
+        damping=1e-3,
+        dampening_frac=None,
     )
     assert sum(int(quota.sum()) for quota in found.values()) == weights.pruned + 10
     for name, gone in weights.masks().items():

@@ -18,8 +18,13 @@ def small(conv_network):
     model, x, y = conv_network
     model = model.double()
     weights = Weights.of(model, find_targets(model))
-    return model, x.astype(np.float64), y, weights, torch.from_numpy(weights.values), _Network(
-        model, drawn(x, y, len(x), 0), weights, 0
+    return (
+        model,
+        x.astype(np.float64),
+        y,
+        weights,
+        torch.from_numpy(weights.values),
+        _Network(model, drawn(x, y, len(x), 0), weights, 0),
     )
 
 

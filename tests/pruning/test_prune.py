@@ -23,8 +23,16 @@ def test_fisher_objective_is_that_of_the_explicit_matrix(digits_network, digits,
     m, lam = 60, 1e-2
     data = (digits.train_x[:m], digits.train_y[:m])
     found = cbs_opt.prune(
-        digits_network, data, 0.7, method="magnitude", samples=m, damping=lam, partition=partition,
-        first_order=first_order, precision="float64", seed=1,
+        digits_network,
+        data,
+        0.7,
+        method="magnitude",
+        samples=m,
+        damping=lam,
+        partition=partition,
+        first_order=first_order,
+        precision="float64",
+        seed=1,
     )
     names = [t.tensor for t in found.weights.targets]
     sizes = [t.numel for t in found.weights.targets]
@@ -123,8 +131,17 @@ def test_averaged_rows_keep_the_mean_gradient(digits_network, digits, average):
     m, lam, seed = 24, 1e-2, 3
     x, y = digits.train_x[:m], digits.train_y[:m]
     found = cbs_opt.prune(
-        digits_network, (x, y), 0.6, samples=m, average=average, first_order=True, damping=lam, precision="float64",
-        method="magnitude", seed=seed, bound=False,
+        digits_network,
+        (x, y),
+        0.6,
+        samples=m,
+        average=average,
+        first_order=True,
+        damping=lam,
+        precision="float64",
+        method="magnitude",
+        seed=seed,
+        bound=False,
     )
     targets, double = found.weights.targets, copy.deepcopy(digits_network).double()
     parameters = [double.get_parameter(t.tensor) for t in targets]
@@ -290,8 +307,11 @@ def test_a_dead_layer_is_said_and_can_be_pruned(digits_network, digits):
 def test_labels_are_checked(digits_network, digits, curvature):
     x, y = digits.train_x[:50], digits.train_y[:50]
     for labels, words in (
-        (np.where(np.arange(50) == 7, 10, y), "10 outputs"), (np.where(np.arange(50) == 7, -1, y), "10 outputs"),
-        (y + 0.7, "whole number"), (np.eye(10)[y], "whole number"), (y[:, None], "whole number"),
+        (np.where(np.arange(50) == 7, 10, y), "10 outputs"),
+        (np.where(np.arange(50) == 7, -1, y), "10 outputs"),
+        (y + 0.7, "whole number"),
+        (np.eye(10)[y], "whole number"),
+        (y[:, None], "whole number"),
     ):
         with pytest.raises(CbsOptError, match=words):
             cbs_opt.prune(digits_network, (x, labels), 0.5, curvature=curvature, method="magnitude", samples=50)
@@ -309,8 +329,12 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
     holed = x.copy()
     holed[7, 3] = np.nan
     for data, words in (
-        ((x[:, :30], y), "cannot take samples"), ([x, y], "is a list"), (None, "NoneType"), ((holed, y), "sample 7 "),
-        ((x[:0], y[:0]), "samples"), (torch.utils.data.TensorDataset(torch.from_numpy(x)), "TensorDataset"),
+        ((x[:, :30], y), "cannot take samples"),
+        ([x, y], "is a list"),
+        (None, "NoneType"),
+        ((holed, y), "sample 7 "),
+        ((x[:0], y[:0]), "samples"),
+        (torch.utils.data.TensorDataset(torch.from_numpy(x)), "TensorDataset"),
     ):
         with pytest.raises(CbsOptError, match=words):
             cbs_opt.prune(digits_network, data, 0.5, curvature=curvature, method="magnitude", samples=50)

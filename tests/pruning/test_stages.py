@@ -26,8 +26,14 @@ def test_what_one_stage_pruned_stays_pruned(digits_network, digits, curvature):
 def test_fisher_of_the_second_stage_is_that_of_the_network_the_first_left(digits_network, digits, first_order):
     """f of the second stage from float64 gradients at the first stage's network, on the second draw."""
     m, lam, seed = 40, 1e-2, 5
-    arguments = {"method": "magnitude", "damping": lam, "samples": m, "precision": "float64", "seed": seed,
-                 "first_order": first_order}
+    arguments = {
+        "method": "magnitude",
+        "damping": lam,
+        "samples": m,
+        "precision": "float64",
+        "seed": seed,
+        "first_order": first_order,
+    }
     first = cbs_opt.prune(digits_network, digits, 0.3, **arguments)
     found = cbs_opt.prune(digits_network, digits, 0.6, stages=2, schedule="linear", **arguments)
     chosen = np.random.default_rng(seed + 1).permutation(len(digits.train_x))[:m]

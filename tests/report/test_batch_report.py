@@ -93,7 +93,11 @@ class TestSummaries:
             done(a, "plain", 1.0, options={"width": 5}, seed=7),
         )
         assert set(report.records.methods) == {
-            "draws (seed 0)", "draws (seed 1)", "tuned (no options)", "tuned (width=3)", "plain"
+            "draws (seed 0)",
+            "draws (seed 1)",
+            "tuned (no options)",
+            "tuned (width=3)",
+            "plain",
         }
 
     def test_requests_in_the_order_of_their_numbers(self, tmp_path: Path) -> None:
@@ -172,15 +176,23 @@ class TestNetworks:
 
     @pytest.mark.parametrize(
         ("third", "words"),
-        [("none", "no result"), ("failed", "1 without a result"), ("no bound", "1 without a bound"),
-         ("broken", "1 with a broken bound")],
+        [
+            ("none", "no result"),
+            ("failed", "1 without a result"),
+            ("no bound", "1 without a bound"),
+            ("broken", "1 with a broken bound"),
+        ],
     )
     def test_a_block_that_is_missing_makes_it_no_gap_of_the_network(
         self, tmp_path: Path, third: str, words: str
     ) -> None:
         a, b, c = self.blocks(tmp_path)
-        last = {"none": [], "failed": [failed(c, "m", "error", "fell over")], "no bound": [done(c, "m", 5.0)],
-                "broken": [done(c, "m", 5.0, 6.0)]}[third]
+        last = {
+            "none": [],
+            "failed": [failed(c, "m", "error", "fell over")],
+            "no bound": [done(c, "m", 5.0)],
+            "broken": [done(c, "m", 5.0, 6.0)],
+        }[third]
         report = made(tmp_path, done(a, "m", 1.0, 1.0), done(b, "m", 2.0, 1.0), *last)
         (line,) = report.network_gaps
         assert not line.of_the_network
@@ -288,8 +300,16 @@ def test_no_masks_and_weights_of_a_network_are_below_its_certified_bound(tmp_pat
         for method in ("magnitude", "bnb"):
             found = cbs_opt.solve(problem, method)
             bound = found.bound if math.isfinite(found.bound) else None
-            records.append(done(cut[-1], method, found.objective, bound, round_off=found.round_off,
-                                selection_objective=found.selection_objective))
+            records.append(
+                done(
+                    cut[-1],
+                    method,
+                    found.objective,
+                    bound,
+                    round_off=found.round_off,
+                    selection_objective=found.selection_objective,
+                )
+            )
         best += min(
             problem.objective(obs_update(problem, mask))
             for kept in itertools.combinations(range(8), 4)
@@ -329,8 +349,12 @@ class TestBrokenBounds:
         assert not report.broken
 
     def test_other_requests_and_blocks_are_other_problems(self, tmp_path: Path) -> None:
-        report = made(tmp_path, done(block("a"), "m", 3.0, 3.0), done(block("a"), "m", 2.0, asked="sparsity 0.2"),
-                      done(block("b"), "m", 1.0))
+        report = made(
+            tmp_path,
+            done(block("a"), "m", 3.0, 3.0),
+            done(block("a"), "m", 2.0, asked="sparsity 0.2"),
+            done(block("b"), "m", 1.0),
+        )
         assert not report.broken
 
 

@@ -180,8 +180,9 @@ class TestNetwork:
     def test_anything_missing_is_no_gap_of_the_network(
         self, objective: float, bound: float, is_broken: bool, unit: float, which: str
     ) -> None:
-        sums = aggregate(np.array([4.0, objective]), np.array([3.0, bound]), np.array([False, is_broken]),
-                         np.array([1.0, unit]))
+        sums = aggregate(
+            np.array([4.0, objective]), np.array([3.0, bound]), np.array([False, is_broken]), np.array([1.0, unit])
+        )
         assert getattr(sums, which) == sums.missing == 1
         assert not sums.complete
         assert math.isnan(sums.gap)

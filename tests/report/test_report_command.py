@@ -19,8 +19,12 @@ def store(tmp_path: Path) -> Path:
     a, b = block("a"), block("b")
     return write_store(
         tmp_path / "results.sqlite",
-        [done(a, "exact", 2.0, 2.0), done(a, "quick", 2.5), done(b, "quick", 1.0),
-         failed(b, "exact", "memory limit", "needed more than 512 MiB")],
+        [
+            done(a, "exact", 2.0, 2.0),
+            done(a, "quick", 2.5),
+            done(b, "quick", 1.0),
+            failed(b, "exact", "memory limit", "needed more than 512 MiB"),
+        ],
     )
 
 
@@ -47,8 +51,11 @@ def test_csv(cli: Cli, store: Path, tmp_path: Path) -> None:
     with files["results"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["block"], row["method"], row["gap"], row["proven"]) for row in rows] == [
-        ("a", "exact", "0.0", "true"), ("a", "quick", "0.2", "false"), ("b", "quick", "", "false"),
-        ("b", "exact", "", "false")]
+        ("a", "exact", "0.0", "true"),
+        ("a", "quick", "0.2", "false"),
+        ("b", "quick", "", "false"),
+        ("b", "exact", "", "false"),
+    ]
     assert rows[3]["reason"] == "memory limit"
 
 

@@ -18,7 +18,7 @@ CHARTS = ["profile-time", "profile-objective", "curves", "sizes", "layers", "pla
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>",
-    "\"><img src=x onerror=\"document.title='owned'\">",
+    '"><img src=x onerror="document.title=\'owned\'">',
     "'; document.title = 'owned'; //<!--<script>",
     "&lt;b&gt; ${document.title='owned'} `",
     "\u202etxet desrever\u2069 \x1b[31mred\x07",
@@ -48,8 +48,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = str(folder / "manifest.json")
     blocks = [block(name, 4, tensor=name, first=0, manifest=manifest) for name in HOSTILE]
     write_manifest(folder / "manifest.json", blocks, network=HOSTILE[0])
-    records = [done(one, method, 1.0, 0.5, asked=HOSTILE[3], trace=[(0.5, 2.0, 0.1)])
-               for one in blocks for method in HOSTILE]
+    records = [
+        done(one, method, 1.0, 0.5, asked=HOSTILE[3], trace=[(0.5, 2.0, 0.1)]) for one in blocks for method in HOSTILE
+    ]
     records += [failed(one, HOSTILE[0], "error", HOSTILE[1], asked=HOSTILE[2]) for one in blocks]
     records += [done(blocks[0], "liar", 3.0, 3.0, asked=HOSTILE[3])]
     return page_of(write_store(folder / "results.sqlite", records))

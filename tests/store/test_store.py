@@ -40,10 +40,26 @@ def record(
     mask, weights = np.arange(N) % 3 == 0, np.linspace(-1, 1, N)
     facts = {
         "key": result_key(content, method, "sparsity 0.6", None, {"gap": 1e-4}),
-        "block": 0, "method": method, "asked": "sparsity 0.6", "seed": None, "options": {"gap": 1e-4}, "status": "done",
-        "solution_status": "optimal", "termination_condition": "convergenceCriteriaSatisfied", "objective": objective,
-        "bound": bound, "gap": None, "selection_objective": 3.0, "selection_bound": bound, "round_off": 1e-12,
-        "seconds": 0.25, "nodes": 7, "n": N, "pruned": 7, "notes": ("damped", "λ"), "finished": "2030-01-01T00:00:00",
+        "block": 0,
+        "method": method,
+        "asked": "sparsity 0.6",
+        "seed": None,
+        "options": {"gap": 1e-4},
+        "status": "done",
+        "solution_status": "optimal",
+        "termination_condition": "convergenceCriteriaSatisfied",
+        "objective": objective,
+        "bound": bound,
+        "gap": None,
+        "selection_objective": 3.0,
+        "selection_bound": bound,
+        "round_off": 1e-12,
+        "seconds": 0.25,
+        "nodes": 7,
+        "n": N,
+        "pruned": 7,
+        "notes": ("damped", "λ"),
+        "finished": "2030-01-01T00:00:00",
     } | changes
     result = Result(**facts)  # type: ignore[arg-type]
     block = Block(content, name, f"/x/{name}.npz", N, "fc1.weight", 32, "/x/manifest.json", 9.0)
@@ -65,7 +81,11 @@ def test_what_goes_in_comes_out(path: Path) -> None:
         (block,) = store.blocks()
         (result,) = store.results(arrays=True)
         assert (block.tensor, block.first, block.n, block.unit, block.manifest) == (
-            "fc1.weight", 32, N, 9.0, "/x/manifest.json"
+            "fc1.weight",
+            32,
+            N,
+            9.0,
+            "/x/manifest.json",
         )
         assert store.block(block.content) == block
         assert result.block == block.id
@@ -96,8 +116,9 @@ def test_plain_sqlite_reads_it(path: Path) -> None:
         writer.write([record()])
     assert [file.name for file in path.parent.iterdir()] == [path.name], "one file, when nobody works on it"
     database = sqlite3.connect(path)
-    row = database.execute("SELECT b.name, r.objective, json_extract(r.options, '$.gap') FROM results r "
-                           "JOIN blocks b ON b.id = r.block").fetchone()
+    row = database.execute(
+        "SELECT b.name, r.objective, json_extract(r.options, '$.gap') FROM results r JOIN blocks b ON b.id = r.block"
+    ).fetchone()
     database.close()
     assert row == ("b0", 2.0, 1e-4)
 
@@ -179,8 +200,14 @@ def test_a_block_that_becomes_readable_gets_its_facts(path: Path) -> None:
 
 def test_a_key_tells_apart_what_differs() -> None:
     one = ("aa", "bnb", "sparsity 0.5", None, {"gap": 1e-4})
-    others = [("ab", *one[1:]), ("aa", "cbs", *one[2:]), (*one[:2], "prune 5", None, {}), (*one[:3], 0, one[4]),
-              (*one[:4], {"gap": 1e-3}), (*one[:4], {})]
+    others = [
+        ("ab", *one[1:]),
+        ("aa", "cbs", *one[2:]),
+        (*one[:2], "prune 5", None, {}),
+        (*one[:3], 0, one[4]),
+        (*one[:4], {"gap": 1e-3}),
+        (*one[:4], {}),
+    ]
     assert len({result_key(*what) for what in (one, *others)}) == len(others) + 1
 
 
@@ -341,8 +368,15 @@ def check_sound(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("objective", -math.inf), ("bound", math.inf), ("objective", "abc"), ("options", "{"), ("notes", "x"),
-     ("weights", b"1234567"), ("weights", "text")],
+    [
+        ("objective", -math.inf),
+        ("bound", math.inf),
+        ("objective", "abc"),
+        ("options", "{"),
+        ("notes", "x"),
+        ("weights", b"1234567"),
+        ("weights", "text"),
+    ],
 )
 def test_damaged_rows_are_named(path: Path, column: str, value: object) -> None:
     with StoreWriter(path) as writer:

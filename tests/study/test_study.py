@@ -197,8 +197,9 @@ def test_interrupted_before_the_first_answer_overwrites_nothing(folder, result, 
     write_study(result, tmp_path / "out")
     before = (tmp_path / "out" / "results.json").read_bytes()
     np.savez(folder / "b0.npz", w=np.ones(2), H=np.eye(2))
-    nothing = run_study(files_subject([folder / "b0.npz", folder / "b1.npz"]), methods=["magnitude"], jobs=1,
-                        on_progress=interrupt)
+    nothing = run_study(
+        files_subject([folder / "b0.npz", folder / "b1.npz"]), methods=["magnitude"], jobs=1, on_progress=interrupt
+    )
     assert len(nothing.rows) == 1  # the answer that had come is kept
     empty = type(nothing)(**{**nothing.__dict__, "rows": ()})
     assert write_study(empty, tmp_path / "out") == ()

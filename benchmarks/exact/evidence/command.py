@@ -102,9 +102,17 @@ def one_run(asked: argparse.Namespace) -> Row:
     instance = next(instances(["fisher"], [128], [1e-4], [0.8], [asked.seed]))
     found = solve(instance.problem, "bnb", gap=GAP, time_limit=asked.time_limit)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"instance": instance.name, "seconds": found.seconds, "nodes": found.nodes, "objective": found.objective,
-            "bound": found.bound, "gap": found.gap, "status": str(found.solution_status),
-            "termination": str(found.termination_condition), "peak_bytes": peak}
+    return {
+        "instance": instance.name,
+        "seconds": found.seconds,
+        "nodes": found.nodes,
+        "objective": found.objective,
+        "bound": found.bound,
+        "gap": found.gap,
+        "status": str(found.solution_status),
+        "termination": str(found.termination_condition),
+        "peak_bytes": peak,
+    }
 
 
 def _timed(instance: Instance, engines: Sequence[str], time_limit: float, repeat: int = 1) -> Iterator[Row]:
@@ -136,7 +144,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the part, record it, write the page."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.exact.evidence", description=__doc__,
+        prog="python -m benchmarks.exact.evidence",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("part", choices=[*PARTS, "one-run", "page"])

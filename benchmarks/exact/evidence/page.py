@@ -74,9 +74,12 @@ def _agreement(rows: Sequence[Row]) -> list[str]:
         *table(
             ["engine", "proven", "best objective held", "median CPU s"],
             [
-                [engine, f"{sum(r.proven for r in records if r.engine == engine)}/{len(by_instance)}",
-                 sum(_holds_best(group, engine) for group in by_instance.values()),
-                 _median_cpu([r for r in records if r.engine == engine])]
+                [
+                    engine,
+                    f"{sum(r.proven for r in records if r.engine == engine)}/{len(by_instance)}",
+                    sum(_holds_best(group, engine) for group in by_instance.values()),
+                    _median_cpu([r for r in records if r.engine == engine]),
+                ]
                 for engine in engines
             ],
         ),
@@ -123,9 +126,16 @@ def _against(rows: Sequence[Row], worst: int) -> list[str]:
         part = [row for row in found if row["instance"] in names]
         bnb, other = ([r for r in chosen if r.engine == engine] for engine in ("bnb", "gurobi"))
         body.append(
-            ["all" if n is None else n, len(bnb), sum(r.proven for r in bnb), sum(r.proven for r in other),
-             _median_cpu(bnb), _median_cpu(other), short(geometric_mean([row["ratio"] for row in part])),
-             part[0]["sign"] + short(part[0]["ratio"]) if part else ""]
+            [
+                "all" if n is None else n,
+                len(bnb),
+                sum(r.proven for r in bnb),
+                sum(r.proven for r in other),
+                _median_cpu(bnb),
+                _median_cpu(other),
+                short(geometric_mean([row["ratio"] for row in part])),
+                part[0]["sign"] + short(part[0]["ratio"]) if part else "",
+            ]
         )
     lines += table(
         ["n", "blocks", "bnb proved", "Gurobi proved", "median CPU s: bnb", "Gurobi", "geometric mean", "worst ratio"],
@@ -155,9 +165,7 @@ def _chunks(rows: Sequence[Row]) -> list[str]:
         "",
         *table(
             ["chunk", "engine", "s", "CPU s", "nodes", "gap", "status"],
-            [
-                [row["instance"], row["engine"], *(short(row[key]) for key in keys), row["status"]] for row in rows
-            ],
+            [[row["instance"], row["engine"], *(short(row[key]) for key in keys), row["status"]] for row in rows],
         ),
     ]
 

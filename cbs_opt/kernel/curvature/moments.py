@@ -16,8 +16,9 @@ def _second_moment(rows: Matrix, field: str, damping: float | None, dampening_fr
     mean_diagonal = float(np.einsum("ij,ij->", rows, rows)) / (m * n)
     lam = resolve_damping(damping, dampening_frac, mean_diagonal)
     if m < n and lam == 0:
-        raise InputError(f"damping: is 0, but {m} samples cannot determine {n} weights ({field}ᵀ{field} is singular); "
-                         "add damping")
+        raise InputError(
+            f"damping: is 0, but {m} samples cannot determine {n} weights ({field}ᵀ{field} is singular); add damping"
+        )
     if m < n:
         return FactorCurvature(rows / np.sqrt(m), lam)
     gram = rows.T @ rows / m

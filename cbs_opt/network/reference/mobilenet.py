@@ -30,6 +30,4 @@ def mobilenet() -> torch.nn.Module:
         stages.append(nn.Sequential(*depthwise, *convolution(channels, outputs, 1, 1)))
         channels = outputs
     stages.append(nn.AvgPool2d(7))
-    return nn.Sequential(
-        OrderedDict(model=nn.Sequential(*stages), flatten=nn.Flatten(), fc=nn.Linear(channels, 1000))
-    )
+    return nn.Sequential(OrderedDict(model=nn.Sequential(*stages), flatten=nn.Flatten(), fc=nn.Linear(channels, 1000)))

@@ -23,8 +23,10 @@ def rgb_images(mean: tuple[float, float, float], std: tuple[float, float, float]
 
     def scale(x: NDArray[Any]) -> NDArray[Any]:
         if x.ndim != 4 or x.shape[3] != 3:
-            raise InputError(f"images: have shape {x.shape}; integer images (m, height, width, 3) are needed, or float "
-                             "images already scaled")
+            raise InputError(
+                f"images: have shape {x.shape}; integer images (m, height, width, 3) are needed, or float "
+                "images already scaled"
+            )
         scaled = (x / 255 - np.array(mean, dtype=x.dtype)) / np.array(std, dtype=x.dtype)
         return scaled.transpose(0, 3, 1, 2)
 

@@ -20,6 +20,7 @@ MOST_ENTRIES = 2**23
 MOST_DUAL_ENTRIES = 2**31
 """Most weights, and most entries of a dual vector, that a file may claim."""
 
+
 class _Reader:
     """Arrays of an npz archive, of the dtype and shape they have to be, or one clear sentence."""
 

@@ -27,6 +27,7 @@ TREE = ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low")
 Progress = Callable[[int, int], None]
 """``progress(done, nodes)``, called now and then."""
 
+
 class NotVerifiedError(CbsOptError):
     """A certificate that does not prove its claim; says at which node, and why."""
 

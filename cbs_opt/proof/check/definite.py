@@ -105,8 +105,13 @@ def _square(L: Matrix) -> list[NDArray[np.int64]]:
         one = product(x, y)
         return one + one.T
 
-    return [product(low, low), twice(middle, low), twice(high, low) + product(middle, middle), twice(high, middle),
-            product(high, high)]
+    return [
+        product(low, low),
+        twice(middle, low),
+        twice(high, low) + product(middle, middle),
+        twice(high, middle),
+        product(high, high),
+    ]
 
 
 def _dominant(E: NDArray[np.int64], reserve: float) -> bool:

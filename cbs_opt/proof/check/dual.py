@@ -72,8 +72,14 @@ def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) ->
     pruned = pruned + shifted(-2 * (y * w_bar + slack * abs(w_bar)), 2 * unit - result)
     chosen, free = pattern.keep, pattern.free
     base = sum(kept[chosen]) + sum(pruned[~chosen])
-    return Choice(np.flatnonzero(free), (pruned - kept)[free], int(base), pattern.most_kept_free, result - 1,
-                  Fraction(problem.offset) - _half_square(alpha, np.zeros_like(alpha)))
+    return Choice(
+        np.flatnonzero(free),
+        (pruned - kept)[free],
+        int(base),
+        pattern.most_kept_free,
+        result - 1,
+        Fraction(problem.offset) - _half_square(alpha, np.zeros_like(alpha)),
+    )
 
 
 def dual_value(problem: PruningProblem, w: Vector) -> Fraction:

@@ -103,9 +103,13 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
     except NotVerifiedError as error:
         other = "" if same else "; the certificate was made for another block (its fingerprint differs)"
         raise NotVerifiedError(f"not verified: {error}{other}") from None
-    notes = () if same else (
-        "the certificate was made for other numbers (its fingerprint differs), perhaps the same block with its H "
-        "formed in another order; the proof holds for these",
+    notes = (
+        ()
+        if same
+        else (
+            "the certificate was made for other numbers (its fingerprint differs), perhaps the same block with its H "
+            "formed in another order; the proof holds for these",
+        )
     )
     exact = proof.tree is not None
     value = above(objective)

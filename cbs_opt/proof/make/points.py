@@ -121,6 +121,8 @@ def _fixed_bound(record: NodeRecord, region: State, chosen: Choice) -> Fraction 
     """The least that is proven for the other sides of the weights the search fixed; None: nothing was fixed."""
     if region is not record.before:
         return None
-    flips = (chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
-             for i in np.flatnonzero(record.before != record.after))
+    flips = (
+        chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
+        for i in np.flatnonzero(record.before != record.after)
+    )
     return min((flip for flip in flips if flip is not None), default=None)

@@ -69,9 +69,7 @@ def prove(
     records: list[NodeRecord] = []
     most = node_limit_of(problem.n)
     nodes = most if node_limit is None else min(node_limit, most)
-    solution = solve(
-        problem, "bnb", gap=gap, time_limit=time_limit, node_limit=nodes, record=records.append
-    )
+    solution = solve(problem, "bnb", gap=gap, time_limit=time_limit, node_limit=nodes, record=records.append)
     return from_records(problem, solution, records, progress=progress)
 
 
@@ -150,8 +148,14 @@ def _from_dual(problem: PruningProblem, mask: Mask | None) -> Proof:
         mask = pattern.argmax((y - damping * problem.w_bar) ** 2 / (2.0 * damping))
     bound = below(dual_choice(problem, alpha, CAUTION_OF_SUMS).bound)
     return Proof(
-        prune=pattern.prune, keep=pattern.keep, forbid=pattern.forbid, mask=mask, weights=obs_update(problem, mask),
-        bound=bound, digest=block_digest(problem), alpha=alpha,
+        prune=pattern.prune,
+        keep=pattern.keep,
+        forbid=pattern.forbid,
+        mask=mask,
+        weights=obs_update(problem, mask),
+        bound=bound,
+        digest=block_digest(problem),
+        alpha=alpha,
     )
 
 

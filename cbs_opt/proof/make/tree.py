@@ -68,8 +68,14 @@ class TreeMaker:
         bound = below(root) - 2.0 * EPS * float(d @ np.sqrt(self._problem.curvature.diagonal())) ** 2
         pattern = self._pattern
         return Proof(
-            prune=pattern.prune, keep=pattern.keep, forbid=pattern.forbid, mask=self._mask, weights=weights,
-            bound=bound, digest=block_digest(self._problem), tree=self._tree(Fraction(bound)),
+            prune=pattern.prune,
+            keep=pattern.keep,
+            forbid=pattern.forbid,
+            mask=self._mask,
+            weights=weights,
+            bound=bound,
+            digest=block_digest(self._problem),
+            tree=self._tree(Fraction(bound)),
         )
 
     def _value(self, record: NodeRecord, value: Sequence[Fraction | None]) -> Fraction | None:

@@ -168,8 +168,13 @@ def test_master_is_a_relaxation_and_exact_where_its_tangents_are() -> None:
         if problem.objective(w) > incumbent.objective:
             continue
         model = master.model
-        for part, values in ((model.z, point.z), (model.u, point.u), (model.s, point.s), (model.y, point.y),
-                             (model.t, point.t)):
+        for part, values in (
+            (model.z, point.z),
+            (model.u, point.u),
+            (model.s, point.s),
+            (model.y, point.y),
+            (model.t, point.t),
+        ):
             for variable, entry in zip(part.values(), values, strict=True):
                 variable.set_value(entry, skip_validation=True)
         assert all(row.slack() >= -1e-9 for row in model.component_data_objects(Constraint))

@@ -162,8 +162,12 @@ def test_a_single_precision_factor_is_the_problem_itself(linear: bool) -> None:
 
 def test_blocks_of_a_network() -> None:
     rng = np.random.default_rng(2)
-    blocks = [FactorCurvature(rng.normal(size=(6, 200)), 20.0), FactorCurvature(rng.normal(size=(30, 12)), 4.0),
-              DiagonalCurvature(rng.uniform(1, 9, 50)), DenseCurvature(np.eye(20) + 0.2)]
+    blocks = [
+        FactorCurvature(rng.normal(size=(6, 200)), 20.0),
+        FactorCurvature(rng.normal(size=(30, 12)), 4.0),
+        DiagonalCurvature(rng.uniform(1, 9, 50)),
+        DenseCurvature(np.eye(20) + 0.2),
+    ]
     problem = PruningProblem(rng.normal(size=282), BlockDiagonalCurvature(blocks)).at_sparsity(0.7)
     found, magnitude = solve(problem, "relaxation"), solve(problem, "magnitude")
     assert found.bound <= found.objective < magnitude.objective

@@ -42,9 +42,7 @@ def make_pattern(kind: str, rows: int, d: int, rng: np.random.Generator) -> Patt
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 4), st.integers(1, 3), st.sampled_from(KINDS), st.booleans(), st.integers(0, 2**32 - 1)
-)
+@given(st.integers(1, 4), st.integers(1, 3), st.sampled_from(KINDS), st.booleans(), st.integers(0, 2**32 - 1))
 def test_masks_fill_the_pattern_and_never_beat_the_optimum(
     rows: int, d: int, kind: str, first_order: bool, seed: int
 ) -> None:
