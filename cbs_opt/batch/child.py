@@ -25,7 +25,6 @@ import numpy as np
 from cbs_opt.batch.frames import Frames, frame
 from cbs_opt.errors import CbsOptError, InputError, MethodError, SolverError
 from cbs_opt.kernel.asked import Asked
-from cbs_opt.kernel.block_file import load_block
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, finite_or_none
@@ -141,7 +140,7 @@ class Solver:
     def _block(self, file: str, content: str) -> tuple[PruningProblem, float]:
         if self._held is None or self._held[0] != content:
             self._held = None
-            problem = load_block(file, content)
+            problem = PruningProblem.load(file, content)
             self._held = content, problem, problem.objective(np.zeros(problem.n))
         return self._held[1:]
 

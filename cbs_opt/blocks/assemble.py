@@ -20,7 +20,7 @@ from cbs_opt.blocks.manifest import Manifest, ManifestBlock, load_manifest
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.asked import Asked
-from cbs_opt.kernel.block_file import load_block
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
 from cbs_opt.network.data import Data
@@ -237,7 +237,7 @@ class _Pieces:
         start = self._starts[block.tensor] + block.first
         place = slice(start, start + block.n)
         answer, done, reason = self._answers.of(block)
-        problem = load_block(file, block.content)
+        problem = PruningProblem.load(file, block.content)
         if problem.n != block.n or not np.array_equal(problem.w_bar, self._dense.values[place]):
             raise InputError(
                 f"{file}: its weights are not weights {block.first} to {block.first + block.n - 1} of "

@@ -17,7 +17,7 @@ from typing import Any
 
 from cbs_opt.blocks.manifest import NAME, ManifestBlock, line_of, write_manifest
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.block_file import CURVATURE_SUFFIX, content_of, save_block, save_curvature
+from cbs_opt.kernel.block_file import CURVATURE_SUFFIX, content_of, save_curvature
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.files import require_writable
 from cbs_opt.kernel.problem import PruningProblem
@@ -74,7 +74,7 @@ class BlockFolder:
         """Write the block of the weights from ``first`` on; ``curvature``: the shared file that holds its H."""
         name = f"{self._stem(target)}.{first:0{len(str(target.numel - 1))}d}.npz"
         path = self.partial / name
-        save_block(problem, path, curvature=curvature)
+        problem.save(path, curvature=curvature)
         block = ManifestBlock(name, content_of(path), target.tensor, first, problem.n, damping)
         with self._writing():
             self._lines.write(line_of(block) + "\n")

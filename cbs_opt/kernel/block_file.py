@@ -35,9 +35,11 @@ from typing import IO, Any
 import numpy as np
 
 from cbs_opt.errors import BlockFileError, CbsOptError
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature
+from cbs_opt.kernel.curvature.moments import second_moment
 from cbs_opt.kernel.files import read_arrays, write_whole
-from cbs_opt.kernel.problem import PruningProblem
 
 SOURCES = ("H", "G", "X", "curvature")
 FIELDS = ("w", *SOURCES, "damping", "rows", "g", "offset", "name")
@@ -52,8 +54,8 @@ AT_ONCE = 2**24
 """Files up to this size are read in one piece, and all that is said of them is said of these bytes."""
 
 
-def load_block(path: str | os.PathLike[str], content: str | None = None) -> PruningProblem:
-    """Read a block file.
+def read_block(path: str | os.PathLike[str], content: str | None = None) -> dict[str, Any]:
+    """What a block file holds: ``w_bar``, ``curvature``, ``g``, ``offset`` and ``name``, as ``PruningProblem`` takes them.
 
     Parameters
     ----------
@@ -73,13 +75,17 @@ def load_block(path: str | os.PathLike[str], content: str | None = None) -> Prun
                 "extract the blocks again, or run the batch again"
             )
         arrays = _arrays(stream, file, FIELDS)
+    with about(file):
+        return _parts(arrays, file)
+
+
+@contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever is said in the body of what is in a file names the file first; the class of an error stays as it is."""
     try:
-        return _problem(arrays, file)
-    except BlockFileError as error:
-        raise BlockFileError(f"{file}: {error}") from None
+        yield
     except CbsOptError as error:
-        # The class tells what kind of trouble it is, the sentence gains the file.
-        error.args = (f"{file}: {error}", *error.args[1:])
+        error.args = (f"{path}: {error}", *error.args[1:])
         raise
 
 
@@ -97,30 +103,37 @@ def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def save_block(
-    problem: PruningProblem, path: str | os.PathLike[str], *, curvature: str | os.PathLike[str] | None = None
+def write_block(
+    path: str | os.PathLike[str],
+    w_bar: Vector,
+    curvature: Curvature,
+    *,
+    g: Vector | None = None,
+    offset: float = 0.0,
+    name: str = "",
+    shared: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write a block file; the factor of a factored curvature is saved as gradients G = √m·A.
 
     Parameters
     ----------
-    curvature : path, optional
-        A file in the same folder that ``save_curvature`` wrote with the problem's curvature, to be named in the block
-        instead of storing the curvature in it.
+    shared : path, optional
+        A file in the same folder that ``save_curvature`` wrote with this curvature, to be named in the block instead of
+        storing the curvature in it.
     """
-    arrays: dict[str, Any] = {"w": problem.w_bar}
-    if curvature is None:
-        arrays |= _sources(problem.curvature)
+    arrays: dict[str, Any] = {"w": w_bar}
+    if shared is None:
+        arrays |= _sources(curvature)
     else:
-        arrays["curvature"] = _curvature_file(Path(path), Path(curvature).name).name
-    if isinstance(problem.curvature, RowsCurvature):
-        arrays["rows"] = problem.curvature.rows
-    if problem.g is not None:
-        arrays["g"] = problem.g
-    if problem.offset:
-        arrays["offset"] = problem.offset
-    if problem.name:
-        arrays["name"] = problem.name
+        arrays["curvature"] = _curvature_file(Path(path), Path(shared).name).name
+    if isinstance(curvature, RowsCurvature):
+        arrays["rows"] = curvature.rows
+    if g is not None:
+        arrays["g"] = g
+    if offset:
+        arrays["offset"] = offset
+    if name:
+        arrays["name"] = name
     write_whole(path, lambda stream: np.savez(stream, **arrays))
 
 
@@ -226,7 +239,7 @@ def _content(stream: IO[bytes], file: Path) -> str:
     return hashlib.sha256(own.digest() + shared).hexdigest()
 
 
-def _problem(arrays: dict[str, Any], file: Path) -> PruningProblem:
+def _parts(arrays: dict[str, Any], file: Path) -> dict[str, Any]:
     if "w" not in arrays:
         raise BlockFileError("w: is missing; a block needs the trained weights")
     name = _printable(str(arrays["name"]) if "name" in arrays else file.stem)
@@ -239,7 +252,7 @@ def _problem(arrays: dict[str, Any], file: Path) -> PruningProblem:
         if not rows.is_integer():
             raise BlockFileError(f"rows: is {rows}; a whole number of rows is needed")
         curvature = RowsCurvature(curvature, int(rows))
-    return PruningProblem(arrays["w"], curvature, g=arrays.get("g"), offset=offset, name=name)
+    return {"w_bar": arrays["w"], "curvature": curvature, "g": arrays.get("g"), "offset": offset, "name": name}
 
 
 def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
@@ -255,11 +268,7 @@ def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
         return DenseCurvature(arrays["H"])
     if "damping" not in arrays:
         raise BlockFileError(f"damping: is missing; {source} needs it (0 for none)")
-    damping, rows = _scalar(arrays["damping"], "damping"), arrays[source]
-    nothing = np.zeros(np.atleast_2d(rows).shape[1])
-    if source == "G":
-        return PruningProblem.from_gradients(nothing, rows, damping=damping).curvature
-    return PruningProblem.from_activations(nothing, rows, damping=damping).curvature
+    return second_moment(as_array(arrays[source], source, 2), source, damping=_scalar(arrays["damping"], "damping"))
 
 
 # ---------------------------------------------------------------- curvature files

@@ -13,7 +13,7 @@ from cbs_opt.errors import InputError, PatternError
 from cbs_opt.kernel.arrays.types import EPS, Vector, frozen
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature
-from cbs_opt.kernel.curvature.moments import _second_moment
+from cbs_opt.kernel.curvature.moments import second_moment
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 
 
@@ -116,7 +116,7 @@ class PruningProblem:
         With fewer samples than weights the factor G/√m is kept and H is never formed; else H, which
         is then the smaller of the two.
         """
-        curvature = _second_moment(as_array(gradients, "G", 2), "G", damping, dampening_frac)
+        curvature = second_moment(as_array(gradients, "G", 2), "G", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
 
     @classmethod
@@ -141,21 +141,41 @@ class PruningProblem:
         damping, dampening_frac : float
             Exactly one: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
         """
-        curvature = _second_moment(as_array(inputs, "X", 2), "X", damping, dampening_frac)
+        curvature = second_moment(as_array(inputs, "X", 2), "X", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, name=name)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> PruningProblem:
-        """Read a block file (see ``cbs_opt.kernel.block_file``); the name defaults to the file's stem."""
-        from cbs_opt.kernel.block_file import load_block
+    def load(cls, path: str | os.PathLike[str], content: str | None = None) -> PruningProblem:
+        """Read a block file (see ``cbs_opt.kernel.block_file``); the name defaults to the file's stem.
 
-        return load_block(path)
+        Parameters
+        ----------
+        content : str, optional
+            What ``content_of`` said of the file: if it has changed, it is not read.
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a block file (see ``cbs_opt.kernel.block_file``); an existing file is replaced whole or not at all."""
-        from cbs_opt.kernel.block_file import save_block
+        Raises
+        ------
+        BlockFileError
+            Naming the file, the field and the offending entry.
+        """
+        from cbs_opt.kernel.block_file import about, read_block
 
-        save_block(self, path)
+        parts = read_block(path, content)
+        with about(path):
+            return cls(**parts)
+
+    def save(self, path: str | os.PathLike[str], *, curvature: str | os.PathLike[str] | None = None) -> None:
+        """Write a block file (see ``cbs_opt.kernel.block_file``); an existing file is replaced whole or not at all.
+
+        Parameters
+        ----------
+        curvature : path, optional
+            A file in the same folder that ``save_curvature`` wrote with the problem's curvature, to be named in the
+            block instead of storing the curvature in it.
+        """
+        from cbs_opt.kernel.block_file import write_block
+
+        write_block(path, self.w_bar, self.curvature, g=self.g, offset=self.offset, name=self.name, shared=curvature)
 
     # ---------------------------------------------------------------- the pattern
 

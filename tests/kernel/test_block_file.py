@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt.errors import BlockFileError, CbsOptError, InputError, NotPositiveDefiniteError
-from cbs_opt.kernel.block_file import load_block, read_npz, save_block
+from cbs_opt.kernel.block_file import read_npz
 from cbs_opt.kernel.curvature import (
     BlockDiagonalCurvature,
     Curvature,
@@ -60,7 +60,7 @@ def test_gradients_and_inputs_with_all_optional_fields(tmp_path: Path, field: st
     file = tmp_path / "b.npz"
     extra = {"optimum": np.arange(3), "notes": np.array("left alone")}
     np.savez(file, w=np.ones(5), **{field: rows}, damping=0.2, g=np.arange(5.0), offset=0.5, name="row 7", **extra)
-    problem = load_block(file)
+    problem = PruningProblem.load(file)
     np.testing.assert_allclose(problem.curvature.dense(), rows.T @ rows / m + 0.2 * np.eye(5), atol=1e-13)
     assert (problem.name, problem.offset, problem.curvature.damping) == ("row 7", 0.5, 0.2)
     np.testing.assert_array_equal(problem.linear_term(), np.arange(5.0))
@@ -72,8 +72,8 @@ def test_a_round_trip_keeps_every_bit_of_a_dense_block(tmp_path_factory: Any, ex
     A = np.random.default_rng(seed).standard_normal((4, 4))
     file = tmp_path_factory.mktemp("bits") / "b.npz"
     problem = PruningProblem(A[0], DenseCurvature((A.T @ A + np.eye(4)) * 10.0**exponent))
-    save_block(problem, file)
-    np.testing.assert_array_equal(load_block(file).curvature.dense(), problem.curvature.dense())
+    problem.save(file)
+    np.testing.assert_array_equal(PruningProblem.load(file).curvature.dense(), problem.curvature.dense())
 
 
 # ---------------------------------------------------------------- unreadable
@@ -112,7 +112,7 @@ def test_bad_fields_name_the_file_the_field_and_the_entry(tmp_path: Path, arrays
     file = tmp_path / "bad.npz"
     np.savez(file, **arrays)
     with pytest.raises(CbsOptError, match=message) as caught:
-        load_block(file)
+        PruningProblem.load(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
 
@@ -121,9 +121,9 @@ def test_the_kind_of_trouble_and_the_sufficient_damping_survive_the_file_name(tm
     file = tmp_path / "bad.npz"
     np.savez(file, w=ONES, H=-EYE)
     with pytest.raises(NotPositiveDefiniteError, match=r"bad\.npz: H: not positive definite") as caught:
-        load_block(file)
+        PruningProblem.load(file)
     np.savez(file, w=ONES, H=-EYE + caught.value.sufficient_damping * EYE)
-    load_block(file)
+    PruningProblem.load(file)
 
 
 def test_files_that_are_no_archives(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
         (cut, "not an npz archive, or cut short"),
     ):
         with pytest.raises(BlockFileError, match=message) as caught:
-            load_block(file)
+            PruningProblem.load(file)
         assert str(caught.value).startswith(f"{file}: ")
 
 
@@ -153,7 +153,7 @@ def test_no_damaged_byte_causes_anything_but_our_own_error(tmp_path: Path, save:
     for position in range(0, len(content), 5):
         damaged.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
         try:
-            load_block(damaged)
+            PruningProblem.load(damaged)
         except CbsOptError as error:
             assert str(error).startswith(f"{damaged}: ")  # noqa: PT017
 
@@ -161,7 +161,7 @@ def test_no_damaged_byte_causes_anything_but_our_own_error(tmp_path: Path, save:
 def test_arrays_that_are_not_asked_for_are_not_even_read(tmp_path: Path) -> None:
     file = tmp_path / "b.npz"
     np.savez(file, w=ONES, H=EYE, labels=np.array([{}], dtype=object))
-    assert load_block(file).n == 3
+    assert PruningProblem.load(file).n == 3
     with pytest.raises(BlockFileError, match="pickled"):
         read_npz(file)
 

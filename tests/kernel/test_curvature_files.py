@@ -11,7 +11,7 @@ import pytest
 
 import cbs_opt.kernel.block_file
 from cbs_opt.errors import BlockFileError, CbsOptError, NotPositiveDefiniteError
-from cbs_opt.kernel.block_file import block_files, content_of, load_block, save_block, save_curvature
+from cbs_opt.kernel.block_file import block_files, content_of, save_curvature
 from cbs_opt.kernel.curvature import DenseCurvature, FactorCurvature, RowsCurvature
 from cbs_opt.kernel.problem import PruningProblem
 
@@ -37,7 +37,7 @@ def test_a_block_has_the_curvature_it_names(tmp_path: Path, source: str) -> None
     whole = tmp_path / "whole.npz"
     with np.load(file) as block:
         np.savez(whole, w=block["w"], **arrays)
-    problem, expected = load_block(file), load_block(whole)
+    problem, expected = PruningProblem.load(file), PruningProblem.load(whole)
     assert type(problem.curvature) is type(expected.curvature)
     np.testing.assert_array_equal(problem.curvature.dense(), expected.curvature.dense())
     np.testing.assert_array_equal(problem.w_bar, expected.w_bar)
@@ -47,8 +47,8 @@ def test_a_block_has_the_curvature_it_names(tmp_path: Path, source: str) -> None
 def test_what_is_saved_in_two_files_comes_back(tmp_path: Path, curvature: Any) -> None:
     problem = PruningProblem(np.arange(1.0, curvature.n + 1), curvature, g=np.ones(curvature.n), offset=0.5, name="row")
     save_curvature(curvature, tmp_path / SHARED)
-    save_block(problem, tmp_path / "a.npz", curvature=SHARED)
-    loaded = load_block(tmp_path / "a.npz")
+    problem.save(tmp_path / "a.npz", curvature=SHARED)
+    loaded = PruningProblem.load(tmp_path / "a.npz")
     assert type(loaded.curvature) is type(curvature)
     np.testing.assert_allclose(loaded.curvature.dense(), curvature.dense(), rtol=1e-15)
     np.testing.assert_array_equal(loaded.linear_term(), problem.linear_term())
@@ -61,17 +61,17 @@ def test_the_rows_of_a_layer_are_a_block_with_one_small_matrix(tmp_path: Path) -
     problem.save(file)
     with np.load(file) as arrays:
         assert arrays["H"].shape == (4, 4)
-    loaded = load_block(file)
+    loaded = PruningProblem.load(file)
     assert isinstance(loaded.curvature, RowsCurvature)
     np.testing.assert_array_equal(loaded.curvature.dense(), problem.curvature.dense())
 
 
 def test_it_is_read_once_and_anew_when_it_changed(tmp_path: Path) -> None:
     file = shared(tmp_path)
-    first = load_block(file).curvature
-    assert load_block(file).curvature is first
+    first = PruningProblem.load(file).curvature
+    assert PruningProblem.load(file).curvature is first
     np.savez(tmp_path / SHARED, H=2 * H)
-    np.testing.assert_array_equal(load_block(file).curvature.dense(), 2 * H)
+    np.testing.assert_array_equal(PruningProblem.load(file).curvature.dense(), 2 * H)
 
 
 def test_memory_holds_no_more_than_the_last_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_only_a_bare_name_in_the_blocks_own_folder_is_followed(tmp_path: Path, n
     file = tmp_path / "in" / "b.npz"
     np.savez(file, w=np.ones(4), curvature=name)
     with pytest.raises(BlockFileError, match=r"b\.npz: curvature: is .*give the bare name") as caught:
-        load_block(file)
+        PruningProblem.load(file)
     assert str(caught.value).isprintable()
     assert len(content_of(file)) == 64
 
@@ -126,21 +126,21 @@ def test_what_is_wrong_in_the_curvature_file_names_both_files(
     file = shared(tmp_path, **arrays)
     for _ in range(2):
         with pytest.raises(CbsOptError, match=message) as caught:
-            load_block(file)
+            PruningProblem.load(file)
         assert str(caught.value).startswith(f"{file}: ")
 
 
 def test_missing_cut_or_indefinite_curvature_files(tmp_path: Path) -> None:
     file = shared(tmp_path, H=-H)
     with pytest.raises(NotPositiveDefiniteError) as caught:
-        load_block(file)
+        PruningProblem.load(file)
     assert caught.value.sufficient_damping > 0
     (tmp_path / SHARED).write_bytes((tmp_path / SHARED).read_bytes()[:-30])
     with pytest.raises(BlockFileError, match=r"curvature: fc\.curvature\.npz: not an npz archive, or cut short"):
-        load_block(file)
+        PruningProblem.load(file)
     (tmp_path / SHARED).unlink()
     with pytest.raises(BlockFileError, match=r"curvature: fc\.curvature\.npz is missing in .*copy it there"):
-        load_block(file)
+        PruningProblem.load(file)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_rows_that_do_not_fit(tmp_path: Path, rows: Any, message: str) -> None:
     file = tmp_path / "b.npz"
     np.savez(file, w=np.ones(4), H=np.eye(2), rows=rows)
     with pytest.raises(CbsOptError, match=message):
-        load_block(file)
+        PruningProblem.load(file)
 
 
 def test_rows_of_a_factor_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "b.npz"
     np.savez(file, w=np.ones(8), G=ROWS[:2], damping=1.0, rows=2)
     with pytest.raises(BlockFileError, match="rows: is given, but the curvature is no matrix H"):
-        load_block(file)
+        PruningProblem.load(file)
 
 
 def test_a_curvature_file_has_its_own_ending(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_block_that_is_not_what_it_was_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "block.npz"
     PruningProblem(np.ones(3), np.eye(3)).save(file)
     content = content_of(file)
-    assert load_block(file, content).n == 3
+    assert PruningProblem.load(file, content).n == 3
     PruningProblem(np.ones(3), 2 * np.eye(3)).save(file)
     with pytest.raises(BlockFileError, match="not what it was when the batch began"):
-        load_block(file, content)
+        PruningProblem.load(file, content)

@@ -11,7 +11,19 @@ from cbs_opt.kernel.curvature.dense import DenseCurvature
 from cbs_opt.kernel.curvature.factor import FactorCurvature, resolve_damping
 
 
-def _second_moment(rows: Matrix, field: str, damping: float | None, dampening_frac: float | None) -> Curvature:
+def second_moment(
+    rows: Matrix, field: str, damping: float | None = None, dampening_frac: float | None = None
+) -> Curvature:
+    """H = rowsᵀrows/m + λI for m samples, one a row: its factor while m < n, else H itself, the smaller of the two.
+
+    Parameters
+    ----------
+    rows : array, shape (m, n)
+    field : str
+        What the samples are called in messages.
+    damping, dampening_frac : float
+        Exactly one: λ itself, or λ as a fraction of the mean diagonal.
+    """
     m, n = rows.shape
     mean_diagonal = float(np.einsum("ij,ij->", rows, rows)) / (m * n)
     lam = resolve_damping(damping, dampening_frac, mean_diagonal)
