@@ -100,9 +100,9 @@ def _wanted(store: Store, plan: Manifest, asked: str | None) -> Asked:
 
 def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
     """Raise where groups of N:M, which are counted from a block's first weight, would not be those of the rows."""
-    if asked.kind != "pattern":
+    of = asked.group
+    if of is None:
         return
-    of = int(asked.value.partition(":")[2])
     inputs = {target.tensor: target.inputs for target in targets}
     for block in plan.blocks:
         row = inputs[block.tensor]

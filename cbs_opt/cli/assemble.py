@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cbs_opt.cli.network_options import DataFile, WeightsFile
-from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity, check_outputs, require_one
+from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity, check_outputs
 from cbs_opt.cli.output import emit, number, percent, say, table, working
 from cbs_opt.errors import InputError
 
@@ -49,6 +49,7 @@ def assemble(
     """
     from cbs_opt.blocks.assemble import assemble as run
     from cbs_opt.blocks.manifest import NAME, load_manifest
+    from cbs_opt.kernel.asked import Asked
     from cbs_opt.network.checkpoint import require_safetensors
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
@@ -58,12 +59,9 @@ def assemble(
     for target in (out, masks):
         if target is not None:
             require_safetensors(target)
-    given = {"sparsity": sparsity, "prune": prune, "pattern": pattern}
     asked = None
-    if any(value is not None for value in given.values()):
-        require_one(sparsity, prune, pattern)
-        ((kind, value),) = ((kind, value) for kind, value in given.items() if value is not None)
-        asked = f"{kind} {value}"
+    if (sparsity, prune, pattern) != (None, None, None):
+        asked = str(Asked.of_options(sparsity, prune, pattern))
     plan = load_manifest(manifest)
     name = _network(plan, network, weights)
     model = load_network(name, weights)

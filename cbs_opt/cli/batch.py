@@ -43,7 +43,8 @@ def batch(
         str | None, typer.Option("--prune", metavar="K,K", help="Prune at least so many weights of each block.")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--pattern", metavar="N:M,N:M", help="Keep at most N of every M consecutive weights.")
+        str | None,
+        typer.Option("--pattern", metavar="N:M,N:M", help="Keep at most N of every M consecutive weights of a row."),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="N,N", help="For the methods that draw at random (default 0).")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cbs_opt.cli.network_options import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
-from cbs_opt.cli.options import Json, PatternOption, check_outputs, n_of_m, split_names
-from cbs_opt.cli.output import emit, number, percent, say, seconds, working
+from cbs_opt.cli.options import Json, PatternOption, check_outputs, split_names
+from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, working
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ def certify(
     assert mask is not None, "one of the two is given"
     from cbs_opt.evaluation.certify import certify as run
     from cbs_opt.evaluation.mask_file import load_mask, load_weights
+    from cbs_opt.kernel.asked import Asked
     from cbs_opt.kernel.problem import PruningProblem
 
-    problem = PruningProblem.load(block)
+    problem = PruningProblem.load(block) if pattern is None else load_asked(block, Asked("pattern", pattern))
     chosen = load_mask(mask, problem.n)
     given = load_weights(pruned or mask, problem.n, required=pruned is not None)
     with working(f"bounding {problem.name}, {problem.n} weights"):
@@ -111,7 +112,7 @@ def certify(
             chosen,
             given,
             time_limit=10.0 if time_limit is None else time_limit,
-            pattern=None if pattern is None else n_of_m(pattern, problem.n),
+            pattern=None if pattern is None else problem.Z,
         )
     emit(json, judged.to_dict(), lambda: _show(judged))
 

@@ -21,11 +21,9 @@ from cbs_opt.cli.options import (
     TimeLimit,
     check_outputs,
     limits,
-    load_problem,
-    require_one,
     split_names,
 )
-from cbs_opt.cli.output import emit, number, percent, say, seconds, sentence, table, working
+from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table, working
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
 
 if TYPE_CHECKING:
@@ -69,9 +67,10 @@ def compare(
     """
     from cbs_opt.evaluation.catalogue import method as find_method
     from cbs_opt.evaluation.comparator import compare as run
+    from cbs_opt.kernel.asked import Asked
     from cbs_opt.kernel.block_file import block_files
 
-    require_one(sparsity, prune, pattern)
+    asked = Asked.of_options(sparsity, prune, pattern)
     names = split_names(methods, "--methods")
     for name in names or ():
         reason = find_method(name).unavailable_because()
@@ -87,7 +86,7 @@ def compare(
     with working("comparing") as progress:
         for i, file in enumerate(files, 1):
             try:
-                problem = load_problem(file, sparsity, prune, pattern)
+                problem = load_asked(file, asked)
                 where = f"block {i} of {len(files)}, {problem.name}: "
                 done.append(run(problem, names, seed=seed, on_row=partial(_announce, progress, where), **options))
                 units.append(_unit(problem))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.errors import CbsOptError, InputError
+from cbs_opt.cli.output import load_asked
+from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
-    from cbs_opt.kernel.patterns import Quotas
     from cbs_opt.kernel.problem import PruningProblem
 
 Block = Annotated[Path, typer.Argument(metavar="BLOCK", help="A block file (.npz).")]
@@ -26,7 +26,7 @@ Prune = Annotated[int | None, typer.Option("--prune", metavar="K", help="Prune a
 
 PatternOption = Annotated[
     str | None,
-    typer.Option("--pattern", metavar="N:M", help="Keep at most N of every M consecutive weights; 2:4 for instance."),
+    typer.Option("--pattern", metavar="N:M", help="Keep at most N of every M consecutive weights of a row; as 2:4."),
 ]
 
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each exact method.")]
@@ -44,49 +44,9 @@ Json = Annotated[
 
 def load_problem(path: Path, sparsity: float | None, prune: int | None, pattern: str | None = None) -> PruningProblem:
     """The block at ``path`` with the pattern that was asked for; errors name the file."""
-    from cbs_opt.kernel.problem import PruningProblem
+    from cbs_opt.kernel.asked import Asked
 
-    require_one(sparsity, prune, pattern)
-    problem = PruningProblem.load(path)
-    try:
-        if pattern is not None:
-            return problem.within(n_of_m(pattern, problem.n))
-        return problem.at_sparsity(sparsity) if sparsity is not None else problem.pruning(prune or 0)
-    except CbsOptError as error:
-        error.args = (f"{path}: {error}", *error.args[1:])
-        raise
-
-
-def require_one(sparsity: float | None, prune: int | None, pattern: str | None = None) -> None:
-    """Raise unless exactly one of ``--sparsity`` (in [0, 1]), ``--prune`` (≥ 0) and ``--pattern`` (N:M) is given."""
-    if sum(option is not None for option in (sparsity, prune, pattern)) != 1:
-        raise InputError("give exactly one of --sparsity R, --prune K and --pattern N:M")
-    if sparsity is not None:
-        from cbs_opt.kernel.patterns import prune_count
-
-        prune_count(1, sparsity)
-    if prune is not None and prune < 0:
-        raise InputError(f"prune: is {prune}; a whole number of weights, 0 or more, is needed")
-    if pattern is not None:
-        _two_numbers(pattern)
-
-
-def n_of_m(pattern: str, n: int) -> Quotas:
-    """The pattern 'N:M' of ``n`` weights, which are one row."""
-    from cbs_opt.kernel.patterns import Quotas
-
-    keep, of = _two_numbers(pattern)
-    return Quotas.n_of_m(n, keep, of)
-
-
-def _two_numbers(pattern: str) -> tuple[int, int]:
-    first, colon, second = pattern.partition(":")
-    if not (colon and first.strip().isdecimal() and second.strip().isdecimal()):
-        raise InputError(f"pattern: is {pattern!r}; give N:M, as 2:4 for 2 kept of every 4 consecutive weights")
-    keep, of = int(first), int(second)
-    if not (of >= 1 and keep <= of):
-        raise InputError(f"pattern: is {pattern!r}; N of M weights are kept, so N ≤ M and M ≥ 1")
-    return keep, of
+    return load_asked(path, Asked.of_options(sparsity, prune, pattern))
 
 
 def limits(time_limit: float | None, gap: float | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import CbsOptError
@@ -14,9 +15,24 @@ from cbs_opt.errors import CbsOptError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cbs_opt.kernel.asked import Asked
+    from cbs_opt.kernel.problem import PruningProblem
 
 PLAIN_WIDTH = 160
 """Columns of a table that does not go to a terminal."""
+
+
+def load_asked(path: Path, asked: Asked) -> PruningProblem:
+    """The block at ``path`` with what is asked of it; errors name the file."""
+    from cbs_opt.kernel.problem import PruningProblem
+
+    problem = PruningProblem.load(path)
+    try:
+        return asked.of(problem)
+    except CbsOptError as error:
+        error.args = (f"{path}: {error}", *error.args[1:])
+        raise
+
 
 # ---------------------------------------------------------------- output
 

@@ -88,7 +88,7 @@ def test_files_that_cannot_be_read(cli: Cli, tmp_path: Path, block: Path) -> Non
     ("words", "said"),
     [
         (["--prune", "9"], ["prune: is 9", "the 8 weights"]),
-        (["--prune", "-1"], ["prune: is -1"]),
+        (["--prune", "-1"], ["prune: is '-1'"]),
         (["--prune", "2.5"], ["--prune"]),
         (["--sparsity", "1.5"], ["sparsity: is 1.5", "[0, 1]"]),
         (["--sparsity", "-0.1"], ["sparsity: is -0.1"]),

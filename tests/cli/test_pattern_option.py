@@ -56,12 +56,52 @@ def test_export_writes_the_quotas(cli: Cli, block: Path, tmp_path: Path) -> None
     assert "quotas(1)" in file.read_text()
 
 
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """All of a layer of two rows of six weights, which share one H."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((20, 6))
+    file = tmp_path / "rows.npz"
+    np.savez(file, w=rng.standard_normal(12), H=X.T @ X / 20 + 1e-2 * np.eye(6), rows=2)
+    return file
+
+
+@pytest.mark.parametrize("command", ["solve", "compare", "certify", "export", "batch"])
+def test_no_command_lets_a_group_straddle_two_rows(cli: Cli, rows: Path, tmp_path: Path, command: str) -> None:
+    """4 divides the block's 12 weights, but not the 6 of a row: the second group would be of two rows."""
+    mask, model, store = tmp_path / "mask.npz", tmp_path / "model.lp", tmp_path / "s.sqlite"
+    np.savez(mask, mask=np.array([1, 1, 0, 0] * 3))
+    said = "pattern 2:4: 4 does not divide the 6 weights of a row; choose another"
+    words = {
+        "export": [model],
+        "certify": ["--mask", mask],
+        "batch": ["--methods", "magnitude", "--store", store, "--jobs", 1],
+    }
+    run = cli(command, rows, *words.get(command, ()), "--pattern", "2:4")
+    if command == "batch":
+        assert (run.code, f"bad input: {said}" in run.out) == (1, True)
+    else:
+        run.refused(f"{rows}: {said}")
+    assert not model.exists()
+
+
+def test_groups_are_those_of_the_rows(cli: Cli, rows: Path) -> None:
+    run = cli("solve", rows, "--pattern", "1:3", "--method", "magnitude", "--json", "-")
+    kept = np.isin(np.arange(12), json.loads(run.out)["kept"]).reshape(2, 2, 3)
+    largest = np.abs(PruningProblem.load(rows).w_bar).reshape(2, 2, 3).argmax(axis=2)
+    assert np.array_equal(kept.argmax(axis=2), largest)
+    assert kept.sum() == 4
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--pattern", "2:5"], "5 does not divide the 8 weights"),
         (["--pattern", "5:4"], "N ≤ M"),
         (["--pattern", "2/4"], "give N:M, as 2:4"),
+        (["--pattern", "2:4:8"], "give N:M, as 2:4"),
+        (["--pattern", "0:0"], "M ≥ 1"),
+        (["--pattern", "2:" + "9" * 5000], "give N:M, as 2:4"),
         (["--pattern", "2:4", "--prune", "3"], "exactly one of --sparsity R, --prune K and --pattern N:M"),
     ],
 )
