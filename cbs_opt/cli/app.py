@@ -1,13 +1,11 @@
 """The commands under one roof, and what becomes of every error.
 
 Exit codes: 0 done; 1 finished, but not all that was asked for (a block failed, a proof was not
-reached); 2 bad input; 70 an error nobody expected; 130 interrupted.
+reached, standard output could not be written); 2 bad input; 70 an error nobody expected; 130 interrupted.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -30,8 +28,10 @@ from cbs_opt.cli import (
     study,
 )
 from cbs_opt.cli.output import sentence
+from cbs_opt.cli.streams import OutputError, standard_output
 from cbs_opt.errors import CbsOptError
 
+NOT_ALL = 1
 BAD_INPUT = 2
 UNEXPECTED = 70
 INTERRUPTED = 130
@@ -96,17 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without λ shows ? instead of failing
     try:
-        with _log_on_stderr(debug):
+        with standard_output(), _log_on_stderr(debug):
             code = app(args=words, prog_name="cbs-opt", standalone_mode=False)
-        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has left; nothing is to be said, and nothing flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return NOT_ALL  # whoever read our output has left; nothing is to be said
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except Exception as error:
@@ -142,6 +136,8 @@ def _report(error: Exception) -> int:
         command = context.command_path if context else "cbs-opt"
         message = sentence(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
         return _fail(f"{message}; see `{command} --help`", BAD_INPUT)
+    if isinstance(error, OutputError):
+        return _fail(sentence(error), NOT_ALL)
     if isinstance(error, CbsOptError):
         return _fail(sentence(error), BAD_INPUT)
     if isinstance(error, OSError) and error.filename is not None:

@@ -16,12 +16,24 @@ from typing import Any
 
 import numba
 
+from cbs_opt.errors import UnavailableMethodError
+
 REASSOCIATE = {"reassoc", "contract"}
 """What fast loops may do: re-associate sums (vector instructions). NaN and infinity keep their meaning."""
 
 
 def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
-    """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy."""
+    """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy.
+
+    Raises
+    ------
+    UnavailableMethodError
+        numba is told to compile nothing: as plain Python the loops take a thousand times as long, and x/0 raises.
+    """
+    if numba.config.DISABLE_JIT:
+        raise UnavailableMethodError(
+            "the bounds and searches need numba's compiler, which NUMBA_DISABLE_JIT turns off; unset it"
+        )
 
     def compile_lazily(function: Any) -> Any:
         before = numba.config.CACHE_DIR

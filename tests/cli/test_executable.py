@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,55 @@ def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
     done = subprocess.run(["sh", "-c", pipe], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     assert len(done.stdout) == 5
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+
+
+PRINTS = ["methods", "--version", "solve BLOCK --prune 3 --method magnitude --json -"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /dev/full")
+@pytest.mark.parametrize("words", PRINTS)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_one_sentence(block: Path, words: str, unbuffered: str) -> None:
+    done = shell(f"PYTHONUNBUFFERED={unbuffered} '{EXECUTABLE}' {words.replace('BLOCK', str(block))} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output cannot be written (No space left on device)")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell")
+def test_a_closed_standard_output_is_refused_before_any_work(block: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    solving = f"'{EXECUTABLE}' solve '{block}' --prune 3 --method magnitude --out '{out}'"
+    done = shell(f"{solving} >&-")
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output is closed; give it a file, a pipe or /dev/null\n"
+    assert not out.exists()
+    done = shell(f"{solving} 2>&-")
+    assert (done.returncode, out.exists()) == (0, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell pipes")
+@pytest.mark.parametrize("words", PRINTS)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nothing_is_said_where_nobody_reads(block: Path, words: str, unbuffered: str) -> None:
+    """The reader is gone before anything is written, which the command learns from its first write."""
+    command = f"PYTHONUNBUFFERED={unbuffered} '{EXECUTABLE}' {words.replace('BLOCK', str(block))}"
+    done = shell(f"(sleep 0.2; {command}; echo $? >&2) | true")
+    assert done.stderr == "1\n"
+
+
+def test_without_a_compiler_the_searches_are_refused(block: Path) -> None:
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    for words in (["solve", block, "--prune", "3"], ["compare", block, "--prune", "3"]):
+        done = subprocess.run([EXECUTABLE, *words], capture_output=True, text=True, timeout=60, env=environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "error: the bounds and searches need numba's compiler, which NUMBA_DISABLE_JIT turns off; unset it\n"
+        )
 
 
 def test_a_terminal_without_unicode_gets_question_marks(block: Path) -> None:
