@@ -32,7 +32,7 @@ def find_blocks(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
 
 def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
     for place in places:
-        for path in _matches(str(place)):
+        for path in matches(str(place)):
             if is_manifest(path):
                 manifest = load_manifest(path)
                 where = os.path.abspath(manifest.file)
@@ -47,7 +47,7 @@ def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
                 yield Block(content, file.stem, os.path.abspath(file), weights)
 
 
-def _matches(place: str) -> list[str]:
+def matches(place: str) -> list[str]:
     """The paths a pattern stands for; a path that exists stands for itself."""
     if Path(place).exists() or not glob.has_magic(place):
         return [place]

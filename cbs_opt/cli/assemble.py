@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cbs_opt.cli.network_options import DataFile, WeightsFile
-from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity, check_outputs
+from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity
 from cbs_opt.cli.output import emit, number, percent, say, table, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ def assemble(
     from cbs_opt.network.checkpoint import require_safetensors
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
+    from cbs_opt.store.database import files_of
 
     file = manifest / NAME if manifest.is_dir() else manifest
-    check_outputs(out, masks, json, inputs=[weights, data, store, file])
+    read = [*block_inputs([file]), *files_of(store), *network_inputs(network, weights, data)]
+    check_outputs(out, masks, json, inputs=read)
     for target in (out, masks):
         if target is not None:
             require_safetensors(target)

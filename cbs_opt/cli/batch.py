@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.options import Gap, Json, check_outputs, split_names
+from cbs_opt.cli.options import Gap, Json, split_names
 from cbs_opt.cli.output import emit, percent, say, table, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ def batch(
             "gap": gap,
         },
     )
-    check_outputs(json)
+    from cbs_opt.batch.inputs import matches
+    from cbs_opt.store.database import files_of
+
+    read = block_inputs(path for place in settings.blocks for path in matches(place))
+    check_outputs(json, made=files_of(settings.store), inputs=[study, *read])
     if dry_run:
         from cbs_opt.batch import plan_batch
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cbs_opt.cli.network_options import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
-from cbs_opt.cli.options import Json, PatternOption, check_outputs, split_names
+from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def certify(
     if _is_network(block):
         if certificate is not None or time_limit is not None or pattern is not None:
             raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
-        check_outputs(json, inputs=[mask, pruned, weights, data])
+        check_outputs(json, inputs=[mask, pruned, *network_inputs(str(block), weights, data)])
         _network(str(block), mask, pruned, of_a_network, json)
         return
     for name, value in of_a_network.items():
@@ -87,7 +88,7 @@ def certify(
             raise InputError(f"{name}: belongs to a network; leave it out for a block")
     if (mask is None) == (certificate is None):
         raise InputError("give exactly one of --mask FILE and --certificate FILE")
-    check_outputs(json, inputs=[block, mask, pruned, certificate])
+    check_outputs(json, inputs=[*block_inputs([block]), mask, pruned, certificate])
     if certificate is not None:
         if pruned is not None:
             raise InputError("--pruned belongs to --mask; a certificate has its own")

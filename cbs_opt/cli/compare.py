@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.options import (
-    Gap,
-    Json,
-    PatternOption,
-    Prune,
-    Seed,
-    Sparsity,
-    TimeLimit,
-    check_outputs,
-    limits,
-    split_names,
-)
+from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity, TimeLimit, limits, split_names
 from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
 
 if TYPE_CHECKING:
@@ -78,7 +68,7 @@ def compare(
             raise UnavailableMethodError(f"method {name}: {reason}; install it, or leave the method out")
     options = limits(time_limit, gap)
     files = block_files(blocks)
-    check_outputs(json, inputs=files)
+    check_outputs(json, inputs=block_inputs(blocks))
     done: list[Comparison] = []
     units: list[float] = []
     failed: dict[str, str] = {}

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cbs_opt.cli.options import Block, Json, PatternOption, Prune, Sparsity, check_outputs, load_problem
+from cbs_opt.cli.options import Block, Json, PatternOption, Prune, Sparsity, load_problem
 from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError, TooLargeError, UnsupportedError
 
 SUFFIXES = (".lp", ".mps", ".nl")
@@ -44,7 +45,8 @@ def export(
     spec = by_name(formulation)
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"{out}: the suffix says no format; name it .lp, .mps or .nl")
-    check_outputs(out, json, inputs=[block, mask])
+    names = [out.with_suffix(suffix) for suffix in (".row", ".col")] if out.suffix.lower() == ".nl" else []
+    check_outputs(out, json, made=names, inputs=[*block_inputs([block]), mask])
     accepted = inspect.signature(spec.build).parameters
     options: dict[str, Any] = {}
     for option, value in (("mask", mask), ("transformation", transformation)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +17,9 @@ from cbs_opt.cli.network_options import (
     Targets,
     WeightsFile,
 )
-from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, say, seconds, working
+from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def extract(
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
 
-    check_outputs(json, inputs=[weights, data])
-    if json is not None and json != "-" and os.path.realpath(json) == os.path.realpath(out):
-        raise InputError(f"{json}: is the folder of the blocks, too; write to another file")
+    partial = out.with_name(f"{out.name}.partial") if out.name else out
+    check_outputs(json, made=[out, partial], inputs=network_inputs(network, weights, data))
     if data is None and network != "digits":
         raise InputError(f"network {network}: needs calibration samples; give --data FILE")
     model = load_network(network, weights)

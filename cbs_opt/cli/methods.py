@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbs_opt.cli.options import Json
 from cbs_opt.cli.output import emit, say, table
+from cbs_opt.cli.outputs import check_outputs
 
 if TYPE_CHECKING:
     from cbs_opt.kernel.method import MethodSpec
@@ -46,6 +47,7 @@ def methods(json: Json = None) -> None:
         }
         for model in FORMULATIONS.values()
     ]
+    check_outputs(json)
     emit(json, {"methods": rows, "formulations": models}, lambda: _show(rows, models))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,20 +67,3 @@ def split_names(names: str | None, what: str) -> list[str] | None:
     if not parts:
         raise InputError(f"{what}: names nothing; separate names by commas")
     return parts
-
-
-def check_outputs(*targets: str | Path | None, inputs: Iterable[Path | None] = ()) -> None:
-    """Raise before any work is done when a result could not be written, or would replace an input or another result."""
-    from cbs_opt.kernel.files import require_writable
-
-    taken = {os.path.realpath(path): "an input" for path in inputs if path is not None}
-    for target in targets:
-        if target is None or str(target) == "-":
-            continue
-        require_writable(target)
-        if Path(target).exists() and not Path(target).is_file():
-            continue  # a device such as /dev/null takes everything
-        place = os.path.realpath(target)
-        if place in taken:
-            raise InputError(f"{target}: is {taken[place]}, too; write to another file")
-        taken[place] = "another output"

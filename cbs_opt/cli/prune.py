@@ -20,8 +20,9 @@ from cbs_opt.cli.network_options import (
     Targets,
     WeightsFile,
 )
-from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
+from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def prune(
     from cbs_opt.network.reference import NETWORKS
     from cbs_opt.pruning import prune as run
 
-    check_outputs(out, masks, json, inputs=[weights, data])
+    check_outputs(out, masks, json, inputs=network_inputs(network, weights, data))
     for file in (out, masks):
         if file is not None and file.suffix.lower() != ".safetensors":
             raise InputError(f"{file}: networks and masks are written as .safetensors; give the file that suffix")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cbs_opt.cli.options import Json, check_outputs
+from cbs_opt.cli.options import Json
 from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs
+from cbs_opt.errors import InputError
 
 
 def report(
@@ -35,12 +38,23 @@ def report(
     from cbs_opt.kernel.files import prepare_folder, write_whole
     from cbs_opt.report.build import build_report
     from cbs_opt.report.files import require_parquet, write_csv, write_parquet
+    from cbs_opt.report.networks import found_manifest
     from cbs_opt.report.page import batch_page
+    from cbs_opt.report.tables import NAMES
     from cbs_opt.store import open_store
+    from cbs_opt.store.database import files_of
 
     if parquet is not None:
         require_parquet()
-    check_outputs(html, json, inputs=[store])
+    tables = [(csv, ".csv"), (parquet, ".parquet")]
+    made = [folder / f"{name}{suffix}" for folder, suffix in tables if folder is not None for name in NAMES]
+    made += [folder for folder in dict.fromkeys((csv, parquet)) if folder is not None]
+    manifests = []
+    with open_store(store) as opened:
+        for name in opened.manifests():
+            with suppress(InputError):  # one that is gone is not read
+                manifests.append(found_manifest(name, store.parent))
+    check_outputs(html, json, made=made, inputs=[*files_of(store), *block_inputs(manifests)])
     for folder in (csv, parquet):
         if folder is not None:
             prepare_folder(folder)

@@ -16,11 +16,11 @@ from cbs_opt.cli.options import (
     Seed,
     Sparsity,
     TimeLimit,
-    check_outputs,
     limits,
     load_problem,
 )
 from cbs_opt.cli.output import emit, number, percent, say, seconds, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def solve(
     if threads is not None:
         options["threads"] = threads
     spec.check_options(options)
-    check_outputs(out, certificate, json, inputs=[block])
+    check_outputs(out, certificate, json, inputs=block_inputs([block]))
     if out is not None:
         suffix_of(out)
     problem = load_problem(block, sparsity, prune, pattern)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.options import Json, check_outputs, split_names
+from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def study(
     from cbs_opt.evaluation.catalogue import method as find_method
     from cbs_opt.kernel.files import prepare_folder
     from cbs_opt.study import run_study, write_study
+    from cbs_opt.study.write import FILES
 
     files = [*(blocks or ()), *(more or ())]
     if files and network is not None:
@@ -115,7 +117,8 @@ def study(
     names = split_names(methods, "--methods")
     for name in names or ():
         find_method(name)
-    check_outputs(json, inputs=[*files, weights, data])
+    read = [*block_inputs(files), *network_inputs(network, weights, data)]
+    check_outputs(json, made=[out, *(out / name for name in FILES)], inputs=read)
     prepare_folder(out)
 
     with working("collecting the curvature"):

@@ -92,7 +92,7 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
     """The network of a manifest: all the blocks it lists, if it is still there to be read."""
     blocks = records.blocks
     try:
-        read = load_manifest(_found(manifest, Path(records.source).parent))
+        read = load_manifest(found_manifest(manifest, Path(records.source).parent))
         known = {content: position for position, content in enumerate(blocks.content)}
         places = [entry for entry in read.blocks if entry.content in known]
         if not places:
@@ -141,7 +141,7 @@ def _left_out(manifest: str, blocks: int) -> str:
     return f"{manifest} was written again; blocks of the store that it does not list, and no sum has: {blocks:,}"
 
 
-def _found(manifest: str, beside: Path) -> Path:
+def found_manifest(manifest: str, beside: Path) -> Path:
     """Where the manifest lies: as the batch named it, or seen from the store."""
     for place in (Path(manifest), beside / manifest):
         try:

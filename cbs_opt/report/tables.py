@@ -16,19 +16,21 @@ Table = dict[str, Sequence[Any]]
 
 def tables(report: BatchReport) -> dict[str, Table]:
     """Every table by the name of its file; `docs/reports.md` describes their columns."""
-    return {
-        "results": _results(report),
-        "summary": _summary(report),
-        "networks": _rows([line.to_dict() for line in report.network_gaps], NETWORK),
-        "layers": _rows([line.to_dict() for line in report.layer_gaps], NETWORK),
-        "profiles": _profiles(report),
-        "curves": _curves(report),
-        "sizes": _sizes(report),
-        "failures": _failures(report),
-        "broken_bounds": _rows([bound.to_dict() for bound in report.broken], BROKEN),
-    }
+    made = (
+        _results(report),
+        _summary(report),
+        _rows([line.to_dict() for line in report.network_gaps], NETWORK),
+        _rows([line.to_dict() for line in report.layer_gaps], NETWORK),
+        _profiles(report),
+        _curves(report),
+        _sizes(report),
+        _failures(report),
+        _rows([bound.to_dict() for bound in report.broken], BROKEN),
+    )
+    return dict(zip(NAMES, made, strict=True))
 
 
+NAMES = ("results", "summary", "networks", "layers", "profiles", "curves", "sizes", "failures", "broken_bounds")
 NETWORK = (
     "network",
     "layer",

@@ -44,6 +44,15 @@ def _waiting(path: str | os.PathLike[str]) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
+def files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The files that a store is while it is open: itself, what SQLite keeps beside it, and the lock of its writer.
+
+    Beside the path and beside the file that it leads to: which of the two is SQLite's and the lock's own affair.
+    """
+    places = dict.fromkeys((os.path.abspath(path), os.path.realpath(path)))
+    return [Path(path), *(Path(place + end) for place in places for end in ("-wal", "-shm", "-journal", ".lock"))]
+
+
 def require_file(path: str | os.PathLike[str]) -> None:
     """Raise unless ``path`` is a file."""
     if not Path(path).exists():

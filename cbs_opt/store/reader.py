@@ -117,6 +117,11 @@ class Store:
         """The methods there are results of, in the order they came."""
         return [name for (name,) in self._rows("SELECT method FROM results GROUP BY method ORDER BY min(id)", [])]
 
+    def manifests(self) -> list[str]:
+        """The manifests that blocks came by, as the batch named them."""
+        query = "SELECT DISTINCT manifest FROM blocks WHERE manifest IS NOT NULL ORDER BY manifest"
+        return [str(name) for (name,) in self._rows(query, [])]
+
     def asked(self) -> list[str]:
         """What was asked of the blocks, as 'sparsity 0.8'; in alphabetical order."""
         return [asked for (asked,) in self._rows("SELECT DISTINCT asked FROM results ORDER BY asked", [])]

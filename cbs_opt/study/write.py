@@ -13,6 +13,8 @@ from cbs_opt.study.result import StudyResult
 
 FOLDER = "cbs-study"
 PLOTS = frozenset({"gap", "objective", "accuracy"})
+FILES = ("results.json", "results.csv", "index.html", *(f"{plot}.{end}" for plot in PLOTS for end in ("png", "svg")))
+"""What a study writes, or removes where it is an earlier study's."""
 
 
 def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) -> tuple[Path, ...]:

@@ -162,16 +162,16 @@ def test_an_output_never_replaces_an_input_or_another_output(cli: Cli, block: Pa
     solving = ("solve", block, "--prune", 2, "--method", "magnitude")
     for option in ("--out", "--certificate", "--json"):
         for same in (block, link, tmp_path / "." / ".." / tmp_path.name / block.name):
-            cli(*solving, option, same).refused(f"{same}: is an input, too; write to another file")
+            cli(*solving, option, same).refused(f"{same}: is the input {block}, too; write to another file")
     both = tmp_path / "both.npz"
-    cli(*solving, "--out", both, "--json", both).refused(f"{both}: is another output, too")
-    cli("certify", block, "--mask", mask, "--json", mask).refused("is an input, too")
-    cli("certify", block, "--mask", mask, "--json", block).refused("is an input, too")
-    cli("compare", block, "--prune", 2, "--json", block).refused("is an input, too")
-    cli("compare", tmp_path, "--prune", 2, "--json", block).refused("is an input, too")
-    cli("study", block, "--out", tmp_path / "o", "--json", block).refused("is an input, too")
-    cli("export", block, model, "--prune", 2, "--json", model).refused("is another output, too")
-    cli("export", block, model, "--prune", 2, "--json", block).refused("is an input, too")
+    cli(*solving, "--out", both, "--json", both).refused(f"{both}: is the output {both}, too")
+    cli("certify", block, "--mask", mask, "--json", mask).refused("is the input ")
+    cli("certify", block, "--mask", mask, "--json", block).refused("is the input ")
+    cli("compare", block, "--prune", 2, "--json", block).refused("is the input ")
+    cli("compare", tmp_path, "--prune", 2, "--json", block).refused("is the input ")
+    cli("study", block, "--out", tmp_path / "o", "--json", block).refused("is the input ")
+    cli("export", block, model, "--prune", 2, "--json", model).refused("is the output ")
+    cli("export", block, model, "--prune", 2, "--json", block).refused("is the input ")
     assert (block.read_bytes(), mask.read_bytes()) == before
     assert not both.exists()
     assert not model.exists()
