@@ -121,8 +121,8 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
     Raises
     ------
     InputError
-        Naming the file, the entry and what is wrong with it: not a manifest, another format, a block outside its
-        tensor, two blocks that share a weight.
+        Naming the file, the entry and what is wrong with it: not a manifest, another format, no block, a block outside
+        its tensor, two blocks that share a weight.
     """
     file = Path(path)
     if file.is_dir():
@@ -194,6 +194,8 @@ def _checked(file: Path, read: Any) -> Manifest:
                 f"{block.file}: holds weights {block.first} to {block.first + block.n - 1}, but "
                 f"{block.tensor} has {size}"
             )
+    if not blocks:
+        raise InputError("lists no blocks; extract the blocks again")
     for one, other in _neighbours(blocks):
         if one.tensor == other.tensor and one.first + one.n > other.first:
             raise InputError(f"{one.file} and {other.file}: both hold weight {other.first} of {one.tensor}")

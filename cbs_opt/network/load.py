@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from cbs_opt.network.reference import NETWORKS
 
 if TYPE_CHECKING:
     import torch
+
+ORIGINAL, MASK = "_orig", "_mask"
+"""What torch.nn.utils.prune adds to the name of a weight for the two parts it splits it into."""
 
 
 def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
@@ -58,8 +61,51 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Tensors by name from a ``.safetensors``, ``.npz`` or torch file; nothing pickled is ever executed.
 
     A torch file may be a training checkpoint that holds the weights under ``state_dict``, ``model_state_dict`` or
-    ``model``; the prefix ``module.`` that DataParallel puts before every name is taken off.
+    ``model``; the prefix ``module.`` that DataParallel puts before every name is taken off. Weights that
+    torch.nn.utils.prune has masked are read as such (see ``with_masks_applied``).
     """
+    return with_masks_applied(stored_tensors(path), str(path))
+
+
+def with_masks_applied(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """The tensors of a network, in which torch.nn.utils.prune may have split a weight into the original and its mask.
+
+    ``fc.weight_orig`` and ``fc.weight_mask`` become ``fc.weight``, their product, as in the network's forward pass.
+
+    Raises
+    ------
+    InputError
+        A mask of another shape or with other values than 0 and 1, or a third tensor ``fc.weight`` that is not the
+        product (names ``source``).
+    """
+    import torch
+
+    found = dict(tensors)
+    for name in masked_names(tensors):
+        original, mask = (torch.as_tensor(found.pop(f"{name}{part}")) for part in (ORIGINAL, MASK))
+        if mask.shape != original.shape or not bool(((mask == 0) | (mask == 1)).all()):
+            raise InputError(
+                f"{source}: {name}{MASK} is no mask of {name}{ORIGINAL}; zeros and ones in the shape "
+                f"{tuple(original.shape)} are needed"
+            )
+        product = original * mask.to(original.dtype)
+        if name in found and not torch.equal(found[name], product):
+            raise InputError(
+                f"{source}: {name} is not {name}{ORIGINAL} times {name}{MASK}; leave out what does not "
+                "belong to the network"
+            )
+        found[name] = product
+    return found
+
+
+def masked_names(tensors: Mapping[str, Any]) -> list[str]:
+    """The weights that torch.nn.utils.prune has split into an original and a mask."""
+    bases = [name.removesuffix(ORIGINAL) for name in tensors if name.endswith(ORIGINAL)]
+    return [name for name in bases if f"{name}{MASK}" in tensors]
+
+
+def stored_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The tensors of a file as they are; see ``load_tensors``."""
     import torch
 
     file = Path(path)

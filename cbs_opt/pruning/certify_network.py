@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from cbs_opt.evaluation.certify import Judgement
 from cbs_opt.evaluation.certify import certify as certify_problem
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.network.data import calibration
+from cbs_opt.network.load import with_masks_applied
 from cbs_opt.network.samples import draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
@@ -63,6 +63,8 @@ def certify_network(
     """
     if masks is None and pruned is None:
         raise InputError("give masks, or a pruned checkpoint")
+    if pruned is not None:
+        pruned = with_masks_applied(pruned, "the checkpoint")
     settings = Settings(damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude")
     dense = copy.deepcopy(model).eval()
     chosen = find_targets(dense, targets, ignore)
@@ -87,15 +89,33 @@ def certify_network(
 
 
 def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Masks by parameter name from a .safetensors or .npz file; 'fc1.weight_mask' means 'fc1.weight'."""
-    from cbs_opt.network.load import load_tensors
+    """Masks by parameter name from a .safetensors, .npz or torch file; 'fc1.weight_mask' means 'fc1.weight'.
 
-    found = {}
-    for key, tensor in load_tensors(Path(path)).items():
-        values = tensor.numpy()
+    A checkpoint that torch.nn.utils.prune has masked serves, too: a weight without a mask in it is kept as a whole.
+
+    Raises
+    ------
+    InputError
+        Other values than 0 and 1, or two masks of one weight that differ.
+    """
+    from cbs_opt.network.load import MASK, load_tensors, masked_names, stored_tensors
+
+    tensors = stored_tensors(path)
+    split = masked_names(tensors)
+    if split:
+        whole = load_tensors(path)
+        return {
+            name: tensors[f"{name}{MASK}"].numpy() if name in split else np.ones(tensor.shape, dtype=np.bool_)
+            for name, tensor in whole.items()
+        }
+    found: dict[str, Any] = {}
+    for key, tensor in tensors.items():
+        values, name = tensor.numpy(), key.removesuffix(MASK)
         if not np.isin(values, (0, 1)).all():
             raise InputError(f"{path}: {key} holds other values than 0 and 1; masks are booleans, 1 keeps")
-        found[key.removesuffix("_mask")] = values
+        if name in found and not np.array_equal(found[name], values):
+            raise InputError(f"{path}: {name} and {name}{MASK} are different masks of one weight; leave one out")
+        found[name] = values
     return found
 
 

@@ -43,9 +43,11 @@ def test_what_is_written_comes_back(file: Path) -> None:
     assert not is_manifest(file.parent / "fc.weight.0.npz")
 
 
-def test_a_manifest_without_blocks_is_still_json(tmp_path: Path) -> None:
+def test_a_manifest_without_blocks_is_json_and_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", FACTS, iter(()))
-    assert load_manifest(tmp_path).blocks == ()
+    assert json.loads((tmp_path / "manifest.json").read_bytes())["blocks"] == []
+    with pytest.raises(InputError, match=r"manifest\.json: lists no blocks; extract the blocks again"):
+        load_manifest(tmp_path)
 
 
 def changed(read: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -171,3 +171,41 @@ def test_masks_that_do_not_fit_are_named(cli, pruned, tmp_path):
     cli("certify", "digits", "--mask", tmp_path / "less.safetensors", "--samples", 50).refused(r"fc2.weight")
     save_file({**masks, "fc2.weight": masks["fc2.weight"].T.copy()}, tmp_path / "turned.safetensors")
     cli("certify", "digits", "--mask", tmp_path / "turned.safetensors", "--samples", 50).refused("shape")
+
+
+def test_a_checkpoint_of_torch_prune_is_masks_and_weights_and_a_network(cli, tmp_path):
+    import torch
+    from torch.nn.utils import prune
+
+    from cbs_opt.network.load import load_network
+
+    model = load_network("digits")
+    prune.custom_from_mask(model.fc1, "weight", torch.arange(64) % 2 * torch.ones(32, 1))
+    torch.save(model.state_dict(), tmp_path / "t.pt")
+    prune.remove(model.fc1, "weight")
+    torch.save(model.state_dict(), tmp_path / "plain.pt")
+    arguments = ("certify", "digits", "--samples", 50, "--json", "-")
+    wanted = cli(*arguments, "--pruned", tmp_path / "plain.pt").json()
+    assert wanted["pruned"] == 32 * 32
+    for words in (("--mask", "t.pt"), ("--pruned", "t.pt"), ("--mask", "t.pt", "--pruned", "plain.pt")):
+        run = cli(*arguments, *(word if word.startswith("--") else tmp_path / word for word in words))
+        assert run.code == 0, run
+        assert {key: run.json()[key] for key in ("pruned", "objective", "bound")} == {
+            key: wanted[key] for key in ("pruned", "objective", "bound")
+        }
+    pruning = ("prune", "--sparsity", 0.5, "--method", "magnitude", "--samples", 50, "--no-bound", "--json", "-")
+    told = [cli(*pruning, "--weights", tmp_path / name).json() for name in ("t.pt", "plain.pt")]
+    assert told[0]["objective"] == told[1]["objective"]
+
+
+def test_two_masks_of_one_weight_have_to_agree(cli, tmp_path):
+    masks = {f"fc{i}.weight": np.ones(shape, dtype=bool) for i, shape in ((1, (32, 64)), (2, (16, 32)), (3, (10, 16)))}
+    second = masks["fc1.weight"].copy()
+    second[0, 0] = False
+    masks["fc1.weight"] = second.copy()
+    certify = ("certify", "digits", "--mask", tmp_path / "m.npz", "--samples", 50)
+    np.savez(tmp_path / "m.npz", **masks, **{"fc1.weight_mask": second})
+    assert cli(*certify).code == 0
+    second[0, 1] = False
+    np.savez(tmp_path / "m.npz", **masks, **{"fc1.weight_mask": second})
+    cli(*certify).refused("m.npz: fc1.weight and fc1.weight_mask are different masks of one weight; leave one out")

@@ -156,3 +156,39 @@ def test_resnet20_accuracy():
     data = load_data(shared("cifar10.npz"), "resnet20")
     model = load_network("resnet20", shared("resnet20_cifar10.npz"))
     assert accuracy(model, data.test_x, data.test_y) == 0.9143
+
+
+def masked_digits(of=("fc1", "fc2", "fc3")):
+    """The digits network with every other weight of some layers masked by torch.nn.utils.prune."""
+    from torch.nn.utils import prune
+
+    model = load_network("digits")
+    for name in of:
+        layer = model.get_submodule(name)
+        mask = (torch.arange(layer.weight.numel()) % 2).reshape(layer.weight.shape)
+        prune.custom_from_mask(layer, "weight", mask)
+    return model
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_that_torch_prune_has_masked(tmp_path, digits, prefix):
+    model = masked_digits()
+    torch.save({f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "w.pt")
+    read = load_network("digits", tmp_path / "w.pt")
+    x = torch.from_numpy(digits.test_x[:50])
+    assert torch.equal(read(x), model(x))
+    assert not read.fc1.weight.flatten()[::2].any()
+    assert read.fc1.weight.flatten()[1::2].all()
+
+
+def test_what_only_looks_like_a_masked_weight(tmp_path):
+    state = masked_digits(["fc1"]).state_dict()
+    for name, tensor, word in (
+        ("fc1.weight_mask", 0.5 * state["fc1.weight_mask"], "fc1.weight_mask is no mask of fc1.weight_orig"),
+        ("fc1.weight_mask", state["fc1.weight_mask"][:3], r"zeros and ones in the shape \(32, 64\)"),
+        ("fc1.weight", state["fc1.weight_orig"], "fc1.weight is not fc1.weight_orig times fc1.weight_mask"),
+        ("fc2.weight_orig", state["fc2.weight"], "fc2.weight_orig has no place in the network"),
+    ):
+        torch.save({**state, name: tensor}, tmp_path / "w.pt")
+        with pytest.raises(InputError, match=word):
+            load_network("digits", tmp_path / "w.pt")
