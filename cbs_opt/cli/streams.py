@@ -65,7 +65,7 @@ def standard_output() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ shows ? instead of failing
     try:
-        with redirect_stdout(_Output(sys.stdout)):  # type: ignore[type-var]
+        with redirect_stdout(_Output(sys.stdout)):
             yield
             sys.stdout.flush()
     except (BrokenPipeError, OutputError, SystemExit):  # the last is what typer and rich make of a broken pipe
