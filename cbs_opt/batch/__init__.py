@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Where each name lives; imported on first use, so that a worker, which needs none of them, starts in no time.
 _HOME = {
-    "Asked": ".asked",
+    "Asked": "cbs_opt.kernel.asked",
     "BatchResult": "cbs_opt.batch.runner",
     "Failure": "cbs_opt.batch.runner",
     "Plan": "cbs_opt.batch.plan",
@@ -40,4 +40,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(_HOME[name]), name)
