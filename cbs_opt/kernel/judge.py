@@ -20,6 +20,7 @@ from cbs_opt.kernel.result import (
     relative_gap,
 )
 from cbs_opt.kernel.update import obs_update
+from cbs_opt.kernel.update_error import update_round_off
 
 
 def judge(
@@ -54,7 +55,9 @@ def judge(
     as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
     joint = objective is Objective.JOINT
     judged = weights if joint else as_trained
-    value, round_off = problem.objective(judged), problem.round_off(judged)
+    # Weights as trained are exact; updated ones may lie above the best on their support, and their round-off says so.
+    exact, updated = problem.round_off(as_trained), update_round_off(problem, outcome.mask, weights)
+    value, round_off = problem.objective(judged), updated if joint else exact
     gap = relative_gap(value, bound, round_off)
     # An objective that is itself not known to the tolerance cannot be proven optimal to it.
     known = round_off <= tolerance * abs(value) or value == bound
@@ -72,8 +75,8 @@ def judge(
         termination_condition=outcome.termination,
         solution_status=SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE,
         seconds=seconds,
-        round_off=problem.round_off(weights),
-        selection_round_off=problem.round_off(as_trained),
+        round_off=updated,
+        selection_round_off=exact,
         nodes=outcome.nodes,
         notes=notes,
         options=options or {},

@@ -86,7 +86,8 @@ class Solution:
     termination_condition, solution_status
         Why it stopped and what is held.
     round_off, selection_round_off : float
-        What float64 may have got wrong in the two objectives.
+        What float64 may have got wrong in the two objectives; of the first, also how far the updated weights may lie
+        above the best on their mask.
     seconds : float
         Wall time of the solve; start-up and compilation excluded where they can be told apart.
     nodes : int

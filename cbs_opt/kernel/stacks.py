@@ -8,6 +8,7 @@ import numpy as np
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, rounded_up
+from cbs_opt.kernel.update import _backs, _images, _placed, _refined, _stacked_step
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
@@ -99,29 +100,17 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
     xp = _namespace(A, w_bar, mask)
     if not damping > 0:
         raise InputError(f"damping: is {damping}; the factor form AᵀA + λI needs λ > 0")
-    m, n = A.shape[-2:]
-    kept_first, valid, S = _gather_order(xp, mask)
     zero = xp.zeros_like(w_bar)
-    image = (A @ xp.where(mask, zero, w_bar)[..., None])[..., 0]  # A_P w̄_P, shape (*batch, m)
-    flat = A.reshape(-1, m, n)
-    batch, rows = _arange(xp, len(flat), A)[:, None, None], _arange(xp, m, A)[None, :, None]
-    if m > S:
-        A_S = flat[batch, rows, kept_first[:, None, :]] * valid[:, None, :]
-        rhs = (image.reshape(-1, 1, m) @ A_S)[:, 0, :]
-        if g is not None:
-            rhs = rhs - _take(xp, g.reshape(-1, n), kept_first)
-        H_SS = _transposed(xp, A_S) @ A_S + damping * _eye(xp, S, A)
-        return _scatter(xp, w_bar, mask, kept_first, _solve_padded(xp, H_SS, rhs, valid))
-    K = damping * _eye(xp, m, A) + xp.zeros_like(flat[:, :1, :1])  # λI + A_S A_Sᵀ, (B, m, m)
-    for start in range(0, S, COLUMN_CHUNK):
-        chunk = slice(start, start + COLUMN_CHUNK)
-        A_S = flat[batch, rows, kept_first[:, None, chunk]] * valid[:, None, chunk]
-        K = K + A_S @ _transposed(xp, A_S)
-    g_S = zero if g is None else xp.where(mask, g, zero)
-    rhs = damping * image + (A @ g_S[..., None])[..., 0]
-    u = _solve_samples(xp, K, rhs.reshape(-1, m), damping).reshape(image.shape)
-    d = ((u[..., None, :] @ A)[..., 0, :] - g_S) / damping
-    return xp.where(mask, w_bar + d, zero)
+    step = _stacked_step(xp, A, damping, mask)
+    w = xp.where(mask, w_bar + step(_images(A, xp.where(mask, zero, w_bar)), zero if g is None else g), zero)
+
+    def gradient(w: Any) -> tuple[Any, Any]:
+        d = w - w_bar
+        y = _images(A, d)
+        r = _backs(A, y) + damping * d
+        return xp.where(mask, r if g is None else r + g, zero), damping * ((y * y).sum(-1) + damping * (d * d).sum(-1))
+
+    return _refined(xp, w, gradient, lambda r: xp.where(mask, step(None, r), zero))
 
 
 def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:
@@ -215,12 +204,7 @@ def _gather_order(xp: Any, mask: Any) -> tuple[Any, Any, int]:
 
 def _scatter(xp: Any, w_bar: Any, mask: Any, kept_first: Any, d_S: Any) -> Any:
     """w = w̄ + d on the kept weights, zero on the others; (*batch, n)."""
-    d = xp.zeros_like(w_bar).reshape(-1, w_bar.shape[-1])
-    if xp is np:
-        np.put_along_axis(d, kept_first, d_S, axis=-1)
-    else:
-        d = d.scatter(-1, kept_first, d_S)
-    return xp.where(mask, w_bar + d.reshape(w_bar.shape), xp.zeros_like(w_bar))
+    return xp.where(mask, w_bar + _placed(xp, w_bar, kept_first, d_S), xp.zeros_like(w_bar))
 
 
 def _take(xp: Any, values: Any, indices: Any) -> Any:

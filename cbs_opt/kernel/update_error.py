@@ -1,0 +1,57 @@
+"""How far the updated weights may lie above the best weights on their support.
+
+Let r = (H(w − w̄) + g)_S be the gradient on the kept weights S. The least f on that support is f(w) − ½ rᵀH_SS⁻¹r, and
+where H ⪰ λI
+
+    f(w) − min f ≤ ‖r‖² / (2λ).                                                                     (excess)
+
+For H = AᵀA + λI, in float64, with y = A(w − w̄) and D = Σ|w_i − w̄_i|‖A_i‖, the rounding of r_i is at most
+
+    ‖A_i‖ ((m + 8)·eps·‖y‖ + (n + 8)·eps·D) + 8·eps·(λ|w_i − w̄_i| + |g_i|)
+
+(eps is twice the unit of rounding, which leaves room for what is of higher order), and counts as part of r. A dense H
+says nothing of its smallest eigenvalue; there the update is one Cholesky solve in units where the diagonal is one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.problem import PruningProblem
+
+
+def update_round_off(problem: PruningProblem, mask: Mask, weights: Vector) -> float:
+    """What may lie between f(weights) as evaluated and the least f on the support ``mask``.
+
+    The round-off of the evaluation, and in factor or diagonal form what the update has left (excess).
+
+    Parameters
+    ----------
+    mask : boolean array, shape (n,)
+        1 keeps.
+    weights : array, shape (n,)
+        ``obs_update(problem, mask)``.
+    """
+    left = _excess(problem.curvature, weights - problem.w_bar, mask, problem.linear_term())
+    return problem.round_off(weights) + left
+
+
+def _excess(curvature: Curvature, d: Vector, z: Mask, g: Vector) -> float:
+    """(excess) at w̄ + ``d``; 0 for curvatures that it says nothing of."""
+    if isinstance(curvature, BlockDiagonalCurvature):
+        parts = zip(curvature.blocks, curvature.slices, strict=True)
+        return sum(_excess(block, d[part], z[part], g[part]) for block, part in parts)
+    if isinstance(curvature, DiagonalCurvature):
+        h = curvature.diagonal()
+        r = np.abs(h * d + g) + 8 * EPS * (h * np.abs(d) + np.abs(g))
+        return 0.51 * float(np.sum((r * r / h)[z]))
+    if isinstance(curvature, FactorCurvature):
+        lam, columns = curvature.damping, np.sqrt(curvature.column_squares)
+        y = curvature.image(d)
+        r = np.abs(curvature.back(y) + lam * d + g) + 8 * EPS * (lam * np.abs(d) + np.abs(g))
+        D = float(np.abs(d) @ columns)
+        r += columns * (EPS * ((curvature.m + 8) * float(np.linalg.norm(y)) + (curvature.n + 8) * D))
+        return 0.51 * float(np.sum(r[z] ** 2)) / lam
+    return 0.0
