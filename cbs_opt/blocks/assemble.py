@@ -20,6 +20,7 @@ from cbs_opt.blocks.manifest import Manifest, ManifestBlock, load_manifest
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.below import total_bound
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
@@ -204,7 +205,7 @@ def assemble(
         blocks=len(plan.blocks),
         missing=len(pieces.missing),
         objective=sum(pieces.objectives.values()),
-        bound=sum(pieces.bounds.values()),
+        bound=total_bound(bound for bounds in pieces.bounds.values() for bound in bounds),
         round_off=pieces.round_off,
         accuracy_dense=None if test is None else accuracy(_copy(model), *test),
         accuracy=None if test is None else accuracy(pruned, *test),
@@ -221,7 +222,8 @@ class _Pieces:
         self._dense = dense
         self.values, self.mask = dense.values.copy(), dense.mask.copy()
         names = [target.tensor for target in dense.targets]
-        self.objectives, self.bounds = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        self.objectives = dict.fromkeys(names, 0.0)
+        self.bounds: dict[str, list[float]] = {name: [] for name in names}
         self._blocks, self._absent = Counter[str](), Counter[str]()
         self.methods = Counter[str]()
         self.missing: list[ManifestBlock] = []
@@ -263,7 +265,7 @@ class _Pieces:
         self.values[place], self.mask[place] = answer.weights, answer.mask
         self.objectives[block.tensor] += objective
         # A bound may lie above the objective by round-off; the sum of bounds must not gain by it.
-        self.bounds[block.tensor] += min(bound, objective)
+        self.bounds[block.tensor].append(min(bound, objective))
         self.round_off += round_off
         self.methods[answer.method] += 1
 
@@ -279,7 +281,7 @@ class _Pieces:
                 self._blocks[name],
                 self._absent[name],
                 self.objectives[name],
-                self.bounds[name],
+                total_bound(self.bounds[name]),
             )
 
 

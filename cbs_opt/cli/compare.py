@@ -15,6 +15,7 @@ from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity,
 from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table, working
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
+from cbs_opt.kernel.below import total_bound
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.comparator import Comparison
@@ -122,7 +123,7 @@ def _sum(done: list[Comparison], units: list[float]) -> list[dict[str, Any]]:
         rows = [(comparison[name], unit) for comparison, unit in zip(done, units, strict=True)]
         objective = math.fsum(row.objective / unit for row, unit in rows)
         selection = math.fsum(row.selection_objective / unit for row, unit in rows)
-        bound = math.fsum(row.bound / unit for row, unit in rows)
+        bound = total_bound((row.bound for row, _ in rows), units)
         # A block whose gap is 0 up to round-off adds nothing to the gap of the sum.
         missing = math.fsum((row.objective - row.bound) / unit for row, unit in rows if row.gap > 0)
         total.append(

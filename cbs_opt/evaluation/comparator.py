@@ -25,10 +25,12 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, TerminationCondition, finite_or_none, relative_gap
 from cbs_opt.kernel.update import obs_update
+from cbs_opt.kernel.update_error import update_round_off
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ def trivial_bound(problem: PruningProblem) -> float:
     if problem.g is None:
         return problem.offset
     minimizer = problem.minimizer()
-    return problem.objective(minimizer) - problem.n * problem.round_off(minimizer)
+    everything = np.ones(problem.n, dtype=np.bool_)
+    left = update_round_off(problem, everything, minimizer) - problem.round_off(minimizer)
+    return sum_below(problem.objective(minimizer), -problem.n * problem.round_off(minimizer), -left)
 
 
 def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.below import total_bound
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,6 @@ def aggregate(objective: Vector, bound: Vector, broken: Mask, unit: Vector | flo
     bounded = sound & np.isfinite(bound)
     with np.errstate(invalid="ignore", over="ignore"):
         used = bounded & (units > 0)
-    terms = bound[used] / units[used]
-    # A division rounds to either side; a bound may only be rounded down.
-    terms = np.where(units[used] == 1.0, terms, np.nextafter(terms, -np.inf))
     return Aggregate(
         blocks=len(objective),
         without_answer=int((~answered).sum()),
@@ -96,17 +94,5 @@ def aggregate(objective: Vector, bound: Vector, broken: Mask, unit: Vector | flo
         without_unit=int((bounded & ~used).sum()),
         broken=int((answered & broken).sum()),
         objective=math.fsum(objective[used] / units[used]) if used.any() else math.nan,
-        bound=_sum_from_below(terms) if used.any() else math.nan,
+        bound=total_bound(bound[used].tolist(), units[used].tolist()) if used.any() else math.nan,
     )
-
-
-def _sum_from_below(terms: Vector) -> float:
-    """The largest float64 that is not above the exact sum."""
-    nearest = math.fsum(terms)
-    # fsum rounds once, at the end, so that the sign of what is left is exact.
-    return nearest if math.fsum([*terms, -nearest]) >= 0 else math.nextafter(nearest, -math.inf)
-
-
-def total_bound(bounds: list[float]) -> float:
-    """The sum of bounds of separate problems; −inf where one has none."""
-    return -math.inf if any(bound == -math.inf for bound in bounds) else float(sum(bounds))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cbs_opt.evaluation.comparator import Row
+from cbs_opt.kernel.below import total_bound
 from cbs_opt.kernel.result import GAP_TOLERANCE, finite_or_none
 
 EXIT_INTERRUPTED = 130
@@ -246,7 +247,7 @@ def _summary(sparsity: float, method: str, rows: Sequence[BlockRow], in_units: b
         pruned=sum(row.pruned for row in judged),
         objective=objective,
         selection_objective=_sum(row.selection_objective / unit for row, unit in zip(judged, units, strict=True)),
-        bound=_sum(row.bound / unit for row, unit in zip(judged, units, strict=True)),
+        bound=total_bound((row.bound for row in judged), units),
         gap=math.inf if not math.isfinite(missing) else missing / abs(objective) if missing > 0 else 0.0,
         worst_gap=max(gaps),
         proven=sum(gap <= GAP_TOLERANCE for gap in gaps),

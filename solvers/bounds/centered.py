@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 
@@ -71,10 +72,9 @@ class CenteredBlock:
         With V = ½(x − c)ᵀH(x − c) and |ρᵀ(x − c)| ≤ 2ε√V the model is at least f(c) + V − 2ε√V, which grows with V from
         V = ε² on and is −ε² at the least.
         """
-        left = value - 2.0 * self.drift * math.sqrt(value) if value >= self.drift**2 else -(self.drift**2)
-        proven = self.base + self.scale * left - self.base_error
-        if self.base != 0 and left != 0:  # the sum was rounded, perhaps upwards
-            proven = math.nextafter(proven, -math.inf)
+        drift = self.drift * (1.0 + 8.0 * EPS)  # its products, too, are rounded
+        left = sum_below(value, -2.0 * drift * math.sqrt(value)) if value >= drift**2 else -(drift**2)
+        proven = sum_below(self.base, scaled_below(left, self.scale), -self.base_error)
         return proven if math.isfinite(proven) else -math.inf
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.dual_blocks import DualBlock, pieces_of
 
@@ -126,7 +127,7 @@ def _evaluate(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vecto
     sums = half_square * max(len(alpha), 1) + float(np.abs(costs).sum()) + float(scores[z].sum()) + abs(problem.offset)
     sums += float((0.5 * lam * w_bar * w_bar).sum())
     slip += float(np.sqrt(problem.n) + 8.0) * EPS * sums
-    return value - slip, slip, np.where(z, -y / lam, -w_bar)
+    return sum_below(value, -slip), slip, np.where(z, -y / lam, -w_bar)
 
 
 def _scores(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vector) -> Vector:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 
@@ -29,5 +30,5 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)
         # Where it cannot be factorized nothing better than f at the minimizer is known.
-        value = exact - margin if np.isfinite(exact) else 0.0
+        value = sum_below(exact, -margin) if np.isfinite(exact) else 0.0
     return block.bound(max(value, 0.0)), ROUNDS

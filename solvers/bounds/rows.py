@@ -21,6 +21,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
 from cbs_opt.solvers.bounds.rows_splitting import ascended, first_splitting, gain_of
@@ -144,7 +145,7 @@ def certified(problem: PruningProblem, D: Vector, E: Matrix) -> tuple[float, Vec
     total = float(slip.sum()) + 0.5 * unit * float((reach * reach).sum())
     sums = abs(problem.offset) + float(np.abs(squares).sum()) + float(np.abs(costs).sum())
     total += (64.0 + np.log2(problem.n)) * EPS * sums
-    return value - 1.01 * total, scores.ravel()
+    return sum_below(value, -1.01 * total), scores.ravel()
 
 
 def _proven_splitting(H: Matrix, D: Vector) -> tuple[Matrix, Vector] | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
@@ -297,7 +298,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         from cbs_opt.solvers.compiled.node import support_value
 
         value, margin = support_value(self._block.H, self._block.c, mask)
-        proven = value - margin if math.isfinite(value) else 0.0
+        proven = sum_below(value, -margin) if math.isfinite(value) else 0.0
         self._closed = min(self._closed, max(proven, bound))
         self.offer(mask)
 

@@ -11,7 +11,6 @@ which the coordinate ascent approaches.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from cbs_opt.errors import SolverError
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
@@ -126,8 +126,7 @@ class SelectionBlock:
 
     def in_units_of_f(self, value: float) -> float:
         """``value`` in the units of f, rounded down."""
-        change = self.scale * value
-        return change + self.offset if 0.0 in (change, self.offset) else math.nextafter(change + self.offset, -math.inf)
+        return sum_below(scaled_below(value, self.scale), self.offset)
 
 
 class _Node(NamedTuple):

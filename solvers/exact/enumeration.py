@@ -47,7 +47,9 @@ def run_joint(problem: PruningProblem) -> Outcome:
 def run_selection(problem: PruningProblem) -> Outcome:
     """The optimal mask of CBS-S; ties go to the mask tried first."""
     masks, allowed = _all_masks(problem.Z)
-    return _best(problem, masks[allowed], lambda z: z * problem.w_bar, lambda mask: mask * problem.w_bar)
+    return _best(
+        problem, masks[allowed], lambda z: z * problem.w_bar, lambda mask: mask * problem.w_bar, _objectives_of_exact
+    )
 
 
 def _all_masks(pattern: Pattern) -> tuple[Masks, Mask]:
@@ -74,10 +76,11 @@ def _best(
     masks: Masks,
     weights: Callable[[Masks], Matrix],
     weights_of_one: Callable[[Mask], Vector],
+    evaluate: Callable[[PruningProblem, Matrix], tuple[Vector, Vector]] | None = None,
 ) -> Outcome:
     """The mask with the smallest f(weights); the bound allows for the round-off of every mask's value."""
     starts = range(0, len(masks), BATCH)
-    pairs = [_objectives(problem, weights(masks[at : at + BATCH])) for at in starts]
+    pairs = [(evaluate or _objectives)(problem, weights(masks[at : at + BATCH])) for at in starts]
     values = np.concatenate([value for value, _ in pairs])
     errors = np.concatenate([error for _, error in pairs])
     finalists = masks[np.sort(np.argsort(values, kind="stable")[:FINALISTS])]
@@ -94,6 +97,18 @@ def _objectives(problem: PruningProblem, weights: Matrix) -> tuple[Vector, Vecto
     D, W = np.abs(d) @ root, np.abs(weights) @ root
     errors = EPS * (D * (D + W) + EPS * W * W + abs(problem.offset) + (np.abs(d) + np.abs(weights)) @ np.abs(g))
     return values, errors
+
+
+def _objectives_of_exact(problem: PruningProblem, weights: Matrix) -> tuple[Vector, Vector]:
+    """f of each row of ``weights`` (B, n), and above what rounding may have added to it; (B,) each.
+
+    The weights are these very numbers. (evaluation) of ``value_below``, and the last sums.
+    """
+    values, _ = _objectives(problem, weights)
+    d = np.abs(weights - problem.w_bar)
+    D = d @ np.sqrt(problem.curvature.dense().diagonal())
+    size = 0.5 * D * D + d @ np.abs(problem.linear_term())
+    return values, EPS * ((2 * problem.n + 8) * size + 4 * abs(problem.offset))
 
 
 JOINT = MethodSpec(

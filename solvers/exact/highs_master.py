@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.models.outer_approximation import Master, Point
 
@@ -120,6 +121,7 @@ class HighsMaster:
             values = results.solution_loader.get_vars()
             point = Point(*(np.array([values[column] for column in part]) for part in self._columns))
         proven = results.objective_bound
-        bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) / SCALE - self.margin
+        known = proven is not None and math.isfinite(proven)
+        bound = sum_below(math.nextafter(float(proven) / SCALE, -math.inf), -self.margin) if known else -math.inf
         nodes = max(0, int(results.extra_info.mip_node_count))
         return Answer(bound, point, ended, nodes)

@@ -30,6 +30,7 @@ from numpy.linalg import LinAlgError
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.curvature import DenseCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
@@ -264,7 +265,8 @@ class _Stage:
         """Run HiGHS and raise the bound; the next point, None where the search is over."""
         answer = self._highs.solve(self._search.remaining, gap)
         self._search.nodes += answer.nodes
-        self._search.raise_bound(self._reduced.base + answer.bound * self._V - self._margin, self._cutoff)
+        rise = math.nextafter(answer.bound * self._V, -math.inf)
+        self._search.raise_bound(sum_below(self._reduced.base, rise, -self._margin), self._cutoff)
         if answer.termination is not TerminationCondition.CONVERGED:
             self._search.termination = answer.termination
             return None

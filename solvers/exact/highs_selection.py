@@ -27,10 +27,12 @@ import numpy as np
 from cbs_opt.errors import InputError, SolverError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.value_below import value_below
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
@@ -82,7 +84,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     # Without a first-order term no w lies below f(w̄).
     bound = unit.offset if unit.g is None else -math.inf
     if _value(unit, best) <= bound:
-        return Outcome(best, s * bound, notes=("pruning costs nothing: HiGHS was not run",))
+        return Outcome(best, scaled_below(bound, s), notes=("pruning costs nothing: HiGHS was not run",))
     nodes = 0
     while True:
         start = _value(unit, best)
@@ -90,11 +92,14 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         dear = incumbent_box(unit, start).excludes_zero & unit.Z.free
         unit = unit.within(unit.Z.fixed(dear, np.zeros_like(dear)))
         if not unit.Z.free.any():
-            return Outcome(best, s * start, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
+            # What was excluded lies above ``start``, the one mask that is left at its own value.
+            bound = min(scaled_below(start, s), value_below(problem, np.where(best, problem.w_bar, 0.0)))
+            return Outcome(best, bound, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
         scale = _scale(unit, start)
         answer = _solve(unit.times(scale), deadline - time.monotonic(), gap)
         nodes += answer.nodes
-        bound = max(bound, answer.bound / scale)
+        # What was excluded lies above ``start``.
+        bound = max(bound, min(scaled_below(answer.bound, 1.0 / scale), start))
         if answer.mask is not None and _value(unit, answer.mask) < start:
             best = answer.mask
         value = _value(unit, best)
@@ -103,7 +108,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         if shown or stopped or _scale(unit, value) < RESCALE * scale:
             break
     notes = () if shown or stopped else ("the gap is what HiGHS' tolerances leave: this optimum is near zero",)
-    return Outcome(best, float(s * bound), answer.termination, nodes, notes)
+    return Outcome(best, scaled_below(bound, s), answer.termination, nodes, notes)
 
 
 def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
@@ -141,7 +146,8 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
         results.solution_loader.load_vars()
         mask = FORMULATION.extract(model, problem)
     proven = results.objective_bound
-    bound = -math.inf if proven is None or not math.isfinite(proven) else float(proven) - _margin(problem)
+    known = proven is not None and math.isfinite(proven)
+    bound = sum_below(float(proven), -_margin(problem)) if known else -math.inf
     return _Answer(mask, bound, ended, _nodes(results))
 
 

@@ -33,11 +33,13 @@ import numpy as np
 from cbs_opt.errors import InputError, SolverError, UnsupportedError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
+from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.update import obs_update
+from cbs_opt.kernel.value_below import least_below
 from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box
@@ -128,10 +130,13 @@ def solve_by(
     # Without a first-order term no w lies below f(w̄).
     trivial = unit.offset if unit.g is None else -math.inf
     if trivial >= U:
-        return Outcome(best, s * trivial, notes=("pruning costs nothing: the solver was not run",))
+        return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
     if not (unit.Z.free & ~best).any() or not (unit.Z.free & best).any():
-        margin = unit.round_off(obs_update(unit, best))
-        return Outcome(best, s * (U - margin), notes=("there is one largest mask: the solver was not run",))
+        return Outcome(
+            best,
+            scaled_below(max(least_below(unit, best), trivial), s),
+            notes=("there is one largest mask: the solver was not run",),
+        )
     scale = _scale(unit, U)
     scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
@@ -146,20 +151,20 @@ def solve_by(
         separate_squares(model, scaled)
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        return Outcome(best, s * trivial, TerminationCondition.TIME_LIMIT)
+        return Outcome(best, scaled_below(trivial, s), TerminationCondition.TIME_LIMIT)
     # The other half of the gap is left to the margin.
     answer = ask(solver, solver_name, method, model, conic, seconds, gap / 2, solver_options or {})
     own = _mask_of(spec.extract, model, scaled) if math.isfinite(answer.objective) else None
     if own is not None and _value(unit, own) < U:
         best, U = own, _value(unit, own)
     lowered = _lowered(known, conic, answer, scaled, own, best, incumbent)
-    bound = lowered / scale
+    bound = scaled_below(lowered, 1.0 / scale)
     notes: tuple[str, ...] = ()
     if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered:
         notes = (f"the bound is lowered by a relative {1 - lowered / answer.bound:.1e} for the solver's tolerances",)
     if bound > U:
         bound, notes = -math.inf, (f"{method} states a bound above the value of a mask; it was thrown away",)
-    return Outcome(best, s * max(bound, trivial), answer.termination, answer.nodes, notes)
+    return Outcome(best, scaled_below(max(bound, trivial), s), answer.termination, answer.nodes, notes)
 
 
 def _lowered(
@@ -180,7 +185,7 @@ def _lowered(
     excess = 0.0 if own is None else max(answer.objective - _value(problem, own), 0.0)
     dual = known.conic_dual_tolerance if conic else known.dual_tolerance
     tolerances = dual * (1 + 2 * columns + 2 * rows) + accuracy * abs(answer.bound)
-    return answer.bound - tolerances - arithmetic - 4 * excess
+    return sum_below(answer.bound, -tolerances, -arithmetic, -4 * excess)
 
 
 def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) -> Mask | None:
