@@ -132,11 +132,8 @@ def solve_by(
     if trivial >= U:
         return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
     if not (unit.Z.free & ~best).any() or not (unit.Z.free & best).any():
-        return Outcome(
-            best,
-            scaled_below(max(least_below(unit, best), trivial), s),
-            notes=("there is one largest mask: the solver was not run",),
-        )
+        bound = scaled_below(max(least_below(unit, best), trivial), s)
+        return Outcome(best, bound, notes=("there is one largest mask: the solver was not run",))
     scale = _scale(unit, U)
     scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
