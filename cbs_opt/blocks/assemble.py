@@ -20,9 +20,9 @@ from cbs_opt.blocks.manifest import Manifest, ManifestBlock, load_manifest
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.asked import Asked
-from cbs_opt.kernel.below import total_bound
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
+from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
 from cbs_opt.network.data import Data
 from cbs_opt.network.samples import accuracy

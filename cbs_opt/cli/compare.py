@@ -15,7 +15,7 @@ from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity,
 from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table, working
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
-from cbs_opt.kernel.below import total_bound
+from cbs_opt.kernel.sums import total_bound
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.comparator import Comparison

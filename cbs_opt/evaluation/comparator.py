@@ -25,10 +25,10 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
-from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, TerminationCondition, finite_or_none, relative_gap
+from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.kernel.update_error import update_round_off
 

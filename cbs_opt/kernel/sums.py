@@ -1,98 +1,48 @@
-"""The certified gap of a whole network from its blocks.
+"""Sums, quotients and products of bounds, rounded downwards: a bound may lose its last digit, never gain one.
 
-In the block-diagonal model the loss of a network is the sum of the losses of its blocks, and each block has its own
-number of weights to prune. So the sum of the answers is what the network's answer costs, and the sum of the
-bounds is a bound on what any other answer with these numbers costs:
-
-    gap = (Σ objective − Σ bound) / |Σ objective|.
-
-Both sums have to run over *all* blocks. A sum over some of them says nothing of the network.
+A float64 operation rounds to the nearest number, which may lie above the exact result. What is proven stays proven
+only where the last step, too, goes down.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-import numpy as np
-
-from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.below import total_bound
+from collections.abc import Iterable
 
 
-@dataclass(frozen=True)
-class Aggregate:
-    """Sums over the blocks that have both, and what is missing.
-
-    Parameters
-    ----------
-    blocks : int
-        Blocks of the network.
-    without_answer, without_bound, without_unit, broken : int
-        Blocks with no answer; with an answer but no bound; that have both, but no unit; whose bound lies above
-        their objective. Each block is counted once at most.
-    objective, bound : float
-        Sums over the other blocks; NaN where there are none.
-    """
-
-    blocks: int
-    without_answer: int
-    without_bound: int
-    without_unit: int
-    broken: int
-    objective: float
-    bound: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether the sums are those of the network."""
-        return self.blocks > 0 and self.missing == 0
-
-    @property
-    def missing(self) -> int:
-        """Blocks that are in neither sum."""
-        return self.without_answer + self.without_bound + self.without_unit + self.broken
-
-    @property
-    def gap(self) -> float:
-        """The certified gap; NaN unless every block has an answer and a bound."""
-        return self.partial_gap if self.complete else math.nan
-
-    @property
-    def partial_gap(self) -> float:
-        """The gap of the sums over the blocks that have both; of the network only where ``complete``."""
-        if self.missing >= self.blocks:
-            return math.nan
-        if self.objective <= self.bound:
-            return 0.0
-        return (self.objective - self.bound) / abs(self.objective) if self.objective else math.inf
+def sum_below(*terms: float) -> float:
+    """The largest float64 that is not above the exact sum of ``terms``; −inf where one of them is, or it overflows."""
+    if -math.inf in terms:
+        return -math.inf
+    try:
+        nearest = math.fsum(terms)
+        # fsum rounds once, at the end, so that the sign of what is left is exact.
+        exact = not math.isfinite(nearest) or math.fsum((*terms, -nearest)) >= 0
+    except OverflowError:
+        return -math.inf
+    return nearest if exact else math.nextafter(nearest, -math.inf)
 
 
-def aggregate(objective: Vector, bound: Vector, broken: Mask, unit: Vector | float = 1.0) -> Aggregate:
-    """Add up answers and bounds over the blocks of a network; all of shape (blocks,).
+def scaled_below(value: float, unit: float) -> float:
+    """``value`` · ``unit`` for a power of two ``unit`` > 0: exact, but rounded down where digits are lost near zero."""
+    product = value * unit
+    return product if product / unit <= value else math.nextafter(product, -math.inf)
+
+
+def total_bound(bounds: Iterable[float], units: Iterable[float] | None = None) -> float:
+    """A bound on the sum of separate problems, from below; −inf where one has none.
 
     Parameters
     ----------
-    objective, bound : arrays
-        NaN without an answer; −inf without a bound.
-    broken : array of bool
-        Where the bound lies above the objective.
-    unit : array or float
-        What objective and bound of a block are divided by before they are added (blocks in different units). NaN
-        or ≤ 0 is no unit.
+    bounds : iterable of float
+        One of each problem.
+    units : iterable of float, optional
+        Each > 0: what the bound of each problem is divided by before they are added (problems in different units).
     """
-    units = np.broadcast_to(np.asarray(unit, dtype=float), objective.shape)
-    answered = ~np.isnan(objective)
-    sound = answered & ~broken
-    bounded = sound & np.isfinite(bound)
-    with np.errstate(invalid="ignore", over="ignore"):
-        used = bounded & (units > 0)
-    return Aggregate(
-        blocks=len(objective),
-        without_answer=int((~answered).sum()),
-        without_bound=int((sound & ~bounded).sum()),
-        without_unit=int((bounded & ~used).sum()),
-        broken=int((answered & broken).sum()),
-        objective=math.fsum(objective[used] / units[used]) if used.any() else math.nan,
-        bound=total_bound(bound[used].tolist(), units[used].tolist()) if used.any() else math.nan,
+    if units is None:
+        return sum_below(*bounds)
+    quotients = (
+        bound / unit if unit == 1.0 else math.nextafter(bound / unit, -math.inf)
+        for bound, unit in zip(bounds, units, strict=True)
     )
+    return sum_below(*quotients)

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.linalg import eigvalsh
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
-from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 
 

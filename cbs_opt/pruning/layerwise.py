@@ -22,11 +22,11 @@ from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Matrix
-from cbs_opt.kernel.below import total_bound
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
 from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution
+from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights, join
 from cbs_opt.pruning.allocation import row_quotas

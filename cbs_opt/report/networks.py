@@ -15,8 +15,8 @@ from cbs_opt.blocks.manifest import Manifest, load_manifest
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.result import finite_or_none
-from cbs_opt.kernel.sums import Aggregate, aggregate
 from cbs_opt.report.measures.bounds import Indices
+from cbs_opt.report.measures.network import Aggregate, aggregate
 from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.records import Records
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cbs_opt.evaluation.comparator import Row
-from cbs_opt.kernel.below import total_bound
 from cbs_opt.kernel.result import GAP_TOLERANCE, finite_or_none
+from cbs_opt.kernel.sums import total_bound
 
 EXIT_INTERRUPTED = 130
 EXIT_FAILED_BLOCKS = 1

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
-from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.sums import scaled_below, sum_below
 
 
 @dataclass(frozen=True, eq=False)

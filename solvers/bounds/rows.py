@@ -21,8 +21,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
-from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
 from cbs_opt.solvers.bounds.rows_splitting import ascended, first_splitting, gain_of
 from cbs_opt.solvers.forms.layer_tensors import Layer, shared_curvature

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
-from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
 from cbs_opt.solvers.exact import tree

@@ -30,12 +30,12 @@ from numpy.linalg import LinAlgError
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
-from cbs_opt.kernel.below import sum_below
 from cbs_opt.kernel.curvature import DenseCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.models.outer_approximation import Point, build
 from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state

@@ -27,11 +27,11 @@ import numpy as np
 from cbs_opt.errors import InputError, SolverError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
-from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.sums import scaled_below, sum_below
 from cbs_opt.kernel.value_below import value_below
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs

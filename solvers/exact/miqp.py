@@ -33,11 +33,11 @@ import numpy as np
 from cbs_opt.errors import InputError, SolverError, UnsupportedError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
-from cbs_opt.kernel.below import scaled_below, sum_below
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
+from cbs_opt.kernel.sums import scaled_below, sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.kernel.value_below import least_below
 from cbs_opt.models import by_name

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbs_opt.kernel.below import scaled_below, sum_below, total_bound
+from cbs_opt.kernel.sums import scaled_below, sum_below, total_bound
 
 numbers = st.floats(-1e300, 1e300)
 
@@ -55,7 +55,7 @@ EXACT = Fraction(0.1) + Fraction(0.2)
 
 def test_where_bounds_of_blocks_are_added() -> None:
     from cbs_opt.cli import compare
-    from cbs_opt.kernel.sums import aggregate
+    from cbs_opt.report.measures.network import aggregate
     from cbs_opt.study import result
 
     assert Fraction(sum(BOUNDS)) > EXACT

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cbs_opt.errors import BoundViolationError
 from cbs_opt.kernel.result import relative_gap
-from cbs_opt.kernel.sums import aggregate
 from cbs_opt.report.measures.bounds import best_bounds, broken, gaps, proven
 from cbs_opt.report.measures.curves import gap_curve, moments, own_gap, reached
+from cbs_opt.report.measures.network import aggregate
 from cbs_opt.report.measures.profile import cost_ratios, excess_ratios, profile
 from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.measures.sizes import by_size, size_edges
