@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, rounded_up
-from cbs_opt.kernel.update import _backs, _images, _placed, _refined, _stacked_step
+from cbs_opt.kernel.curvature.factor import REFINEMENTS
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
 
 ROWS_BYTES = 2**27
 """Most memory for the matrices H_SS of the rows that are solved at a time (one row may take more)."""
+
+
+Step = Callable[[Any, Any], Any]
+"""d with H_SS d_S = H_SP w̄_P − g_S from A_P w̄_P (None: zero) and g; off the support its entries mean nothing."""
 
 
 def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
@@ -111,6 +116,83 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
         return xp.where(mask, r if g is None else r + g, zero), damping * ((y * y).sum(-1) + damping * (d * d).sum(-1))
 
     return _refined(xp, w, gradient, lambda r: xp.where(mask, step(None, r), zero))
+
+
+def _refined(xp: Any, w: Any, gradient: Callable[[Any], tuple[Any, Any]], correction: Callable[[Any], Any]) -> Any:
+    """The weights w (*batch, n), improved where float64 leaves too large a gradient on the support.
+
+    Parameters
+    ----------
+    gradient : callable
+        w ↦ r = (H(w − w̄) + g)_S, zero off the support, and λ (w − w̄)ᵀH(w − w̄), of shape (*batch). Nothing is done where
+        eps times the latter is at least ‖r‖²: by (excess) of ``update_error`` f is then good to its own round-off.
+    correction : callable
+        r ↦ −H_SS⁻¹r. It is done again while ‖r‖ halves (R. D. Skeel, Mathematics of Computation 35, 1980).
+    """
+    rest, size = gradient(w)
+    wrong = (rest * rest).sum(-1) > EPS * size
+    for _ in range(REFINEMENTS):
+        if not bool(wrong.any()):
+            break
+        better = w + correction(rest)
+        left, size = gradient(better)
+        squares = (left * left).sum(-1)
+        wrong = wrong & (squares < 0.25 * (rest * rest).sum(-1))
+        w, rest = xp.where(wrong[..., None], better, w), xp.where(wrong[..., None], left, rest)
+        wrong = wrong & (squares > EPS * size)
+    return w
+
+
+def _images(A: Any, v: Any) -> Any:
+    """A v of every block, (*batch, m)."""
+    return (A @ v[..., None])[..., 0]
+
+
+def _backs(A: Any, u: Any) -> Any:
+    """Aᵀu of every block, (*batch, n)."""
+    return (u[..., None, :] @ A)[..., 0, :]
+
+
+def _stacked_step(xp: Any, A: Any, damping: float, mask: Any) -> Step:
+    """The step of a stack of blocks, by the m × m or the |S| × |S| matrices, whichever are smaller."""
+    m, n = A.shape[-2:]
+    kept_first, valid, S = _gather_order(xp, mask)
+    flat = A.reshape(-1, m, n)
+    batch, rows = _arange(xp, len(flat), A)[:, None, None], _arange(xp, m, A)[None, :, None]
+    if m > S:
+        A_S = flat[batch, rows, kept_first[:, None, :]] * valid[:, None, :]
+        H_SS = _transposed(xp, A_S) @ A_S + damping * _eye(xp, S, A)
+
+        def in_weights(image: Any, g: Any) -> Any:
+            rhs = -_take(xp, g.reshape(-1, n), kept_first)
+            if image is not None:
+                rhs = (image.reshape(-1, 1, m) @ A_S)[:, 0, :] + rhs
+            return _placed(xp, g, kept_first, _solve_padded(xp, H_SS, rhs, valid))
+
+        return in_weights
+    K = damping * _eye(xp, m, A) + xp.zeros_like(flat[:, :1, :1])  # λI + A_S A_Sᵀ, (B, m, m)
+    for start in range(0, S, COLUMN_CHUNK):
+        chunk = slice(start, start + COLUMN_CHUNK)
+        A_S = flat[batch, rows, kept_first[:, None, chunk]] * valid[:, None, chunk]
+        K = K + A_S @ _transposed(xp, A_S)
+
+    def in_samples(image: Any, g: Any) -> Any:
+        g_S = xp.where(mask, g, xp.zeros_like(g))
+        rhs = _images(A, g_S) if image is None else damping * image + _images(A, g_S)
+        u = _solve_samples(xp, K, rhs.reshape(-1, m), damping).reshape(rhs.shape)
+        return (_backs(A, u) - g_S) / damping
+
+    return in_samples
+
+
+def _placed(xp: Any, like: Any, kept_first: Any, d_S: Any) -> Any:
+    """d_S (B, S) in the places of the kept weights, zero elsewhere; in the shape of ``like``, (*batch, n)."""
+    d = xp.zeros_like(like).reshape(-1, like.shape[-1])
+    if xp is np:
+        np.put_along_axis(d, kept_first, d_S, axis=-1)
+    else:
+        d = d.scatter(-1, kept_first, d_S)
+    return d.reshape(like.shape)
 
 
 def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:

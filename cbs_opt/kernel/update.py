@@ -19,13 +19,12 @@ This is the only update in the package. ``obs_update`` serves problems; ``update
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
 
-from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.curvature import (
     BlockDiagonalCurvature,
@@ -34,20 +33,8 @@ from cbs_opt.kernel.curvature import (
     FactorCurvature,
     RowsCurvature,
 )
-from cbs_opt.kernel.curvature.factor import REFINEMENTS
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.stacks import (
-    COLUMN_CHUNK,
-    _arange,
-    _eye,
-    _gather_order,
-    _singular,
-    _solve_padded,
-    _solve_samples,
-    _take,
-    _transposed,
-    update_rows,
-)
+from cbs_opt.kernel.stacks import Step, _refined, _singular, _solve_padded, _solve_samples, update_rows
 
 
 def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
@@ -107,10 +94,6 @@ def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Ve
     return _refined(np, w, gradient, lambda r: np.where(z, step(None, r), 0.0))
 
 
-Step = Callable[[Any, Any], Any]
-"""d with H_SS d_S = H_SP w̄_P − g_S from A_P w̄_P (None: zero) and g; off the support its entries mean nothing."""
-
-
 def _step_in_weights(curvature: FactorCurvature, z: Mask) -> Step:
     """By the |S| × |S| matrix."""
     kept = np.flatnonzero(z)
@@ -138,80 +121,3 @@ def _step_in_samples(curvature: FactorCurvature, z: Mask) -> Step:
         return (curvature.back(_solve_samples(np, K[None], rhs[None], lam)[0]) - g_S) / lam
 
     return step
-
-
-def _refined(xp: Any, w: Any, gradient: Callable[[Any], tuple[Any, Any]], correction: Callable[[Any], Any]) -> Any:
-    """The weights w (*batch, n), improved where float64 leaves too large a gradient on the support.
-
-    Parameters
-    ----------
-    gradient : callable
-        w ↦ r = (H(w − w̄) + g)_S, zero off the support, and λ (w − w̄)ᵀH(w − w̄), of shape (*batch). Nothing is done where
-        eps times the latter is at least ‖r‖²: by (excess) of ``update_error`` f is then good to its own round-off.
-    correction : callable
-        r ↦ −H_SS⁻¹r. It is done again while ‖r‖ halves (R. D. Skeel, Mathematics of Computation 35, 1980).
-    """
-    rest, size = gradient(w)
-    wrong = (rest * rest).sum(-1) > EPS * size
-    for _ in range(REFINEMENTS):
-        if not bool(wrong.any()):
-            break
-        better = w + correction(rest)
-        left, size = gradient(better)
-        squares = (left * left).sum(-1)
-        wrong = wrong & (squares < 0.25 * (rest * rest).sum(-1))
-        w, rest = xp.where(wrong[..., None], better, w), xp.where(wrong[..., None], left, rest)
-        wrong = wrong & (squares > EPS * size)
-    return w
-
-
-def _images(A: Any, v: Any) -> Any:
-    """A v of every block, (*batch, m)."""
-    return (A @ v[..., None])[..., 0]
-
-
-def _backs(A: Any, u: Any) -> Any:
-    """Aᵀu of every block, (*batch, n)."""
-    return (u[..., None, :] @ A)[..., 0, :]
-
-
-def _stacked_step(xp: Any, A: Any, damping: float, mask: Any) -> Step:
-    """The step of a stack of blocks, by the m × m or the |S| × |S| matrices, whichever are smaller."""
-    m, n = A.shape[-2:]
-    kept_first, valid, S = _gather_order(xp, mask)
-    flat = A.reshape(-1, m, n)
-    batch, rows = _arange(xp, len(flat), A)[:, None, None], _arange(xp, m, A)[None, :, None]
-    if m > S:
-        A_S = flat[batch, rows, kept_first[:, None, :]] * valid[:, None, :]
-        H_SS = _transposed(xp, A_S) @ A_S + damping * _eye(xp, S, A)
-
-        def in_weights(image: Any, g: Any) -> Any:
-            rhs = -_take(xp, g.reshape(-1, n), kept_first)
-            if image is not None:
-                rhs = (image.reshape(-1, 1, m) @ A_S)[:, 0, :] + rhs
-            return _placed(xp, g, kept_first, _solve_padded(xp, H_SS, rhs, valid))
-
-        return in_weights
-    K = damping * _eye(xp, m, A) + xp.zeros_like(flat[:, :1, :1])  # λI + A_S A_Sᵀ, (B, m, m)
-    for start in range(0, S, COLUMN_CHUNK):
-        chunk = slice(start, start + COLUMN_CHUNK)
-        A_S = flat[batch, rows, kept_first[:, None, chunk]] * valid[:, None, chunk]
-        K = K + A_S @ _transposed(xp, A_S)
-
-    def in_samples(image: Any, g: Any) -> Any:
-        g_S = xp.where(mask, g, xp.zeros_like(g))
-        rhs = _images(A, g_S) if image is None else damping * image + _images(A, g_S)
-        u = _solve_samples(xp, K, rhs.reshape(-1, m), damping).reshape(rhs.shape)
-        return (_backs(A, u) - g_S) / damping
-
-    return in_samples
-
-
-def _placed(xp: Any, like: Any, kept_first: Any, d_S: Any) -> Any:
-    """d_S (B, S) in the places of the kept weights, zero elsewhere; in the shape of ``like``, (*batch, n)."""
-    d = xp.zeros_like(like).reshape(-1, like.shape[-1])
-    if xp is np:
-        np.put_along_axis(d, kept_first, d_S, axis=-1)
-    else:
-        d = d.scatter(-1, kept_first, d_S)
-    return d.reshape(like.shape)
