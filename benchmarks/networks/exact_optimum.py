@@ -31,7 +31,7 @@ def exact_optimum(problem: PruningProblem) -> Number:
     g = _numbers(problem.linear_term())
     masks = [z for bits in product((False, True), repeat=problem.n) if problem.Z.contains(z := np.array(bits))]
     ranked = sorted(masks, key=lambda mask: _approximate(problem, H, mask))
-    return Number(problem.offset) + min(_value(H, w, g, mask) for mask in ranked[:BEST])
+    return Number(problem.offset) + min(value_of(H, w, g, mask) for mask in ranked[:BEST])
 
 
 def exact_matrix(curvature: Curvature) -> Table:
@@ -73,7 +73,7 @@ def _approximate(problem: PruningProblem, H: Table, z: Mask) -> float:
     return float(g @ d + 0.5 * d @ K @ d)
 
 
-def _value(H: Table, w: Sequence[Number], g: Sequence[Number], z: Mask) -> Number:
+def value_of(H: Table, w: Sequence[Number], g: Sequence[Number], z: Mask) -> Number:
     """min f − f(w̄) on the support, by elimination: H_SS d_S = H_SP w̄_P − g_S."""
     kept, pruned = np.flatnonzero(z).tolist(), np.flatnonzero(~z).tolist()
     rows = [[H[i][j] for j in kept] + [sum((H[i][p] * w[p] for p in pruned), Number(0)) - g[i]] for i in kept]

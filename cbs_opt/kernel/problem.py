@@ -240,23 +240,32 @@ class PruningProblem:
         """The unconstrained minimizer H⁻¹b = w̄ − H⁻¹g, shape (n,)."""
         return self.w_bar if self.g is None else self.w_bar - self.curvature.solve(self.g)
 
+    def below(self) -> PruningProblem:
+        """The problem with the curvature ``below`` its own: f is nowhere larger, so its bounds are the problem's too.
+
+        It is the problem itself where no array of the user's was rounded when the curvature was made of them.
+        """
+        lower = self.curvature.below()
+        return self if lower is self.curvature else replace(self, curvature=lower)
+
     def times(self, scale: float) -> PruningProblem:
-        """The same problem with f multiplied by ``scale`` > 0, dense; exact where ``scale`` is a power of two."""
+        """``below`` with f multiplied by ``scale`` > 0, dense; exact where ``scale`` is a power of two."""
         g = None if self.g is None else self.g * scale
-        H = DenseCurvature(self.curvature.dense() * scale)
+        H = DenseCurvature(self.curvature.below().dense() * scale)
         return replace(self, curvature=H, g=g, offset=self.offset * scale)
 
     def normalized(self) -> tuple[PruningProblem, float, float]:
-        """The same problem in units where the largest weight and the mean of diag(H) lie in [1, 2).
+        """``below`` in units where the largest weight and the mean of diag(H) lie in [1, 2).
 
         Both units are powers of two, so no digit is lost: f = s·f', w = t·w' for the returned
         ``(problem', s, t)``. External solvers with absolute tolerances are run on it.
         """
-        t = _power_of_two(float(np.abs(self.minimizer()).max()) or float(np.abs(self.w_bar).max()))
-        s = _power_of_two(float(self.curvature.diagonal().mean()) * t * t)
-        H = DenseCurvature(self.curvature.dense() * (t * t / s))
-        g = None if self.g is None else self.g * (t / s)
-        scaled = replace(self, w_bar=self.w_bar / t, curvature=H, g=g, offset=self.offset / s)
+        low = self.below()
+        t = _power_of_two(float(np.abs(low.minimizer()).max()) or float(np.abs(low.w_bar).max()))
+        s = _power_of_two(float(low.curvature.diagonal().mean()) * t * t)
+        H = DenseCurvature(low.curvature.dense() * (t * t / s))
+        g = None if low.g is None else low.g * (t / s)
+        scaled = replace(low, w_bar=low.w_bar / t, curvature=H, g=g, offset=low.offset / s)
         return scaled, s, t
 
 

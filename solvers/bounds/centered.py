@@ -2,7 +2,9 @@
 
 With c = H⁻¹b the model is f(w) = f(c) + ½(w − c)ᵀH(w − c) whatever g was. Weights are measured in units
 x_i = w_i/u_i and f in units of s, all powers of two: the diagonal of the scaled H lies in [1, 4), the
-largest |c_i| in [1, 2), and no digit is lost, so a bound on the scaled problem is a bound on the problem.
+largest |c_i| in [1, 2), and no digit is lost, so a bound on the scaled problem is a bound on the problem. (Numbers
+1e-300 times the largest may vanish; the margins for round-off are far above them.) Where the user's arrays were rounded
+to form H, all this is done to the problem ``below``, whose H is exact and whose f is nowhere larger.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class CenteredBlock:
 
     @classmethod
     def of(cls, problem: PruningProblem) -> CenteredBlock:
-        """Center and scale ``problem`` (its curvature is formed densely)."""
+        """Center and scale ``problem.below()`` (its curvature is formed densely)."""
+        problem = problem.below()
         H = problem.curvature.dense()
         minimizer = problem.minimizer()
         _, exponents = np.frexp(np.sqrt(H.diagonal()))
@@ -61,7 +64,7 @@ class CenteredBlock:
             c=c / size,
             base=problem.offset if exact else problem.objective(minimizer),
             # Of the evaluation, and of the residual of the linear system that the minimizer solves.
-            base_error=0.0 if exact else problem.n * problem.round_off(minimizer),
+            base_error=0.0 if exact else max(problem.n, 3) * problem.round_off(minimizer),
             scale=size * size / 4.0,
             drift=0.0 if exact else _drift(problem, minimizer, scaled, 4.0 * unit / size),
         )

@@ -72,10 +72,22 @@ def pieces_of(curvature: Curvature) -> tuple[DualBlock, ...]:
 
 def _piece(curvature: Curvature, part: slice) -> DualBlock:
     if isinstance(curvature, DiagonalCurvature):
-        return DualBlock(None, curvature.diagonal(), part)
+        return DualBlock(None, curvature.below().diagonal(), part)
     if isinstance(curvature, FactorCurvature):
-        return DualBlock(curvature, np.full(curvature.n, curvature.damping), part)
-    return DualBlock(*split_dense(curvature.dense()), part)
+        return DualBlock(curvature, _own_damping(curvature), part)
+    return DualBlock(*split_dense(curvature.below().dense()), part)
+
+
+def _own_damping(curvature: FactorCurvature) -> Vector:
+    """λ less what the entries of A may be wrong by, shape (n,), rounded down."""
+    lam, slack = curvature.damping, curvature.slack
+    damping = np.where(slack > 0.0, np.nextafter(lam - slack, -np.inf), lam)
+    if not (damping > 0.0).all():
+        needed = rounded_up(2.0 * float(slack.max()))
+        raise NotPositiveDefiniteError(
+            f"damping: {lam:.6g} is less than what the rounding of G/√m may change; give at least {needed:.3g}", needed
+        )
+    return damping
 
 
 def split_dense(H: Matrix) -> tuple[FactorCurvature, Vector]:

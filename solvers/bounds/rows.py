@@ -73,6 +73,7 @@ def rows_bound(problem: PruningProblem, device: str = "cpu") -> tuple[float, int
 
 def bound_rows(problem: PruningProblem, device: str = "cpu") -> RowsBound:
     """The bound with the relaxed point that gave it."""
+    problem = problem.below()
     layer = Layer.of(problem, device)
     D, point = _improved(layer)
     rows, H = shared_curvature(problem)

@@ -109,7 +109,8 @@ class SelectionBlock:
 
     @classmethod
     def of(cls, problem: PruningProblem) -> SelectionBlock:
-        """From ``problem``, scaled by powers of two only: every entry is w̄_i·H_ij·w̄_j but for its roundings."""
+        """From ``problem.below()``, scaled by powers of two only: every entry is w̄_i·H_ij·w̄_j but for its roundings."""
+        problem = problem.below()
         H = problem.curvature.dense()
         _, exponents = np.frexp(np.sqrt(H.diagonal()))
         unit = np.ldexp(1.0, -exponents)  # weights in these units have H_ii in [¼, 1)

@@ -14,13 +14,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.kernel.stacks import update_dense
 from cbs_opt.kernel.update import obs_update
+from cbs_opt.solvers.bounds.support import support_bounds
 
 Masks = NDArray[np.bool_]
 
@@ -34,22 +35,23 @@ FINALISTS = 8
 
 def run_joint(problem: PruningProblem) -> Outcome:
     """The optimal mask of CBS; ties go to the mask tried first."""
-    H, w_bar, g = problem.curvature.dense(), problem.w_bar, problem.linear_term()
+    low = problem.below()
+    H, w_bar, g = low.curvature.dense(), problem.w_bar, problem.linear_term()
 
     def updated(masks: Masks) -> Matrix:
         weights: Matrix = update_dense(H, np.broadcast_to(w_bar, masks.shape), masks, np.broadcast_to(g, masks.shape))
         return weights
 
     masks, allowed = _all_masks(problem.Z)
-    return _best(problem, masks[_maximal(allowed)], updated, lambda mask: obs_update(problem, mask))
+    chosen = masks[_maximal(allowed)]
+    return _best(problem, low, chosen, updated, True, lambda mask: obs_update(problem, mask))
 
 
 def run_selection(problem: PruningProblem) -> Outcome:
     """The optimal mask of CBS-S; ties go to the mask tried first."""
     masks, allowed = _all_masks(problem.Z)
-    return _best(
-        problem, masks[allowed], lambda z: z * problem.w_bar, lambda mask: mask * problem.w_bar, _objectives_of_exact
-    )
+    w_bar, chosen = problem.w_bar, masks[allowed]
+    return _best(problem, problem.below(), chosen, lambda z: z * w_bar, False, lambda mask: mask * w_bar)
 
 
 def _all_masks(pattern: Pattern) -> tuple[Masks, Mask]:
@@ -73,42 +75,32 @@ def _maximal(allowed: Mask) -> Mask:
 
 def _best(
     problem: PruningProblem,
+    low: PruningProblem,
     masks: Masks,
     weights: Callable[[Masks], Matrix],
+    updated: bool,
     weights_of_one: Callable[[Mask], Vector],
-    evaluate: Callable[[PruningProblem, Matrix], tuple[Vector, Vector]] | None = None,
 ) -> Outcome:
-    """The mask with the smallest f(weights); the bound allows for the round-off of every mask's value."""
-    starts = range(0, len(masks), BATCH)
-    pairs = [(evaluate or _objectives)(problem, weights(masks[at : at + BATCH])) for at in starts]
-    values = np.concatenate([value for value, _ in pairs])
-    errors = np.concatenate([error for _, error in pairs])
+    """The mask with the smallest f(weights); the bound is the smallest that is proven of any mask, on ``low``.
+
+    ``updated`` says that the weights minimize f on their mask, about.
+    """
+    values, bounds = np.empty(len(masks)), np.empty(len(masks))
+    for at in range(0, len(masks), BATCH):
+        part = slice(at, at + BATCH)
+        w = weights(masks[part])
+        values[part] = _objectives(low, w)
+        bounds[part] = support_bounds(low, w, masks[part] if updated else None)
     finalists = masks[np.sort(np.argsort(values, kind="stable")[:FINALISTS])]
     value, mask = min(((problem.objective(weights_of_one(z)), z) for z in finalists), key=lambda pair: pair[0])
-    return Outcome(mask.copy(), bound=min(value, float((values - errors).min())), nodes=len(masks))
+    return Outcome(mask.copy(), bound=min(value, float(bounds.min())), nodes=len(masks))
 
 
-def _objectives(problem: PruningProblem, weights: Matrix) -> tuple[Vector, Vector]:
-    """f of each row of ``weights`` (B, n), and its round-off as ``PruningProblem.round_off`` has it; (B,) each."""
+def _objectives(problem: PruningProblem, weights: Matrix) -> Vector:
+    """f of each row of ``weights`` (B, n)."""
     H, g = problem.curvature.dense(), problem.linear_term()
     d = weights - problem.w_bar
-    values = problem.offset + 0.5 * np.einsum("bi,bi->b", d @ H, d) + d @ g
-    root = np.sqrt(H.diagonal())
-    D, W = np.abs(d) @ root, np.abs(weights) @ root
-    errors = EPS * (D * (D + W) + EPS * W * W + abs(problem.offset) + (np.abs(d) + np.abs(weights)) @ np.abs(g))
-    return values, errors
-
-
-def _objectives_of_exact(problem: PruningProblem, weights: Matrix) -> tuple[Vector, Vector]:
-    """f of each row of ``weights`` (B, n), and above what rounding may have added to it; (B,) each.
-
-    The weights are these very numbers. (evaluation) of ``value_below``, and the last sums.
-    """
-    values, _ = _objectives(problem, weights)
-    d = np.abs(weights - problem.w_bar)
-    D = d @ np.sqrt(problem.curvature.dense().diagonal())
-    size = 0.5 * D * D + d @ np.abs(problem.linear_term())
-    return values, EPS * ((2 * problem.n + 8) * size + 4 * abs(problem.offset))
+    return np.asarray(problem.offset + 0.5 * np.einsum("bi,bi->b", d @ H, d) + d @ g)
 
 
 JOINT = MethodSpec(

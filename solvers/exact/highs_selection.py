@@ -36,6 +36,7 @@ from cbs_opt.kernel.value_below import value_below
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
+from cbs_opt.solvers.bounds.support import support_bounds
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""
@@ -92,8 +93,9 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         dear = incumbent_box(unit, start).excludes_zero & unit.Z.free
         unit = unit.within(unit.Z.fixed(dear, np.zeros_like(dear)))
         if not unit.Z.free.any():
+            (proven,) = support_bounds(unit, np.where(best, unit.w_bar, 0.0)[None], None)
             # What was excluded lies above ``start``, the one mask that is left at its own value.
-            bound = min(scaled_below(start, s), value_below(problem, np.where(best, problem.w_bar, 0.0)))
+            bound = scaled_below(min(start, float(proven)), s)
             return Outcome(best, bound, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
         scale = _scale(unit, start)
         answer = _solve(unit.times(scale), deadline - time.monotonic(), gap)

@@ -45,6 +45,7 @@ from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import ProblemClass
 from cbs_opt.models.joint_perspective import default_split
+from cbs_opt.solvers.bounds.support import support_bounds
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
 from cbs_opt.solvers.heuristic import swap
@@ -132,7 +133,8 @@ def solve_by(
     if trivial >= U:
         return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
     if not (unit.Z.free & ~best).any() or not (unit.Z.free & best).any():
-        bound = scaled_below(max(least_below(unit, best), trivial), s)
+        (proven,) = support_bounds(unit, obs_update(unit, best)[None], best[None])
+        bound = scaled_below(max(float(proven), trivial), s)
         return Outcome(best, bound, notes=("there is one largest mask: the solver was not run",))
     scale = _scale(unit, U)
     scaled = unit.times(scale)

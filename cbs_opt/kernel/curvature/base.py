@@ -63,13 +63,31 @@ class Curvature(ABC):
         TooLargeError
             Beyond ``MAX_DENSE`` weights.
         """
+        self._require_formable()
+        return self._form_dense()
+
+    @abstractmethod
+    def below(self) -> Curvature:
+        """What proven bounds are computed on: a curvature H' with H − H' positive semidefinite, each entry exact.
+
+        The curvature itself where its numbers are all that defines H. Else H, a product or a sum of the user's arrays,
+        was rounded when it was formed, and the diagonal of H' is lower by as much as that may have added.
+
+        Raises
+        ------
+        TooLargeError
+            As ``dense``, where H is formed for it.
+        NotPositiveDefiniteError
+            H' has no Cholesky factor with the margin float64 needs; names a λ that would do.
+        """
+
+    def _require_formable(self) -> None:
         if self.n > MAX_DENSE:
             gigabytes = 8e-9 * self.n * self.n
             raise TooLargeError(
                 f"the dense {self.n} × {self.n} curvature would take {gigabytes:,.0f} GB; "
                 "cut the network into smaller blocks or use a method that works on the factor"
             )
-        return self._form_dense()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -78,5 +78,11 @@ class BlockDiagonalCurvature(Curvature):
             H[part, part] = block.dense()
         return H
 
+    def below(self) -> Curvature:
+        lower = {id(block): block.below() for block in self._blocks}
+        if all(lower[id(block)] is block for block in self._blocks):
+            return self
+        return BlockDiagonalCurvature([lower[id(block)] for block in self._blocks])
+
     def _parts(self) -> list[tuple[Curvature, slice]]:
         return list(zip(self._blocks, self.slices, strict=True))

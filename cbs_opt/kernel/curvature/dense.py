@@ -12,6 +12,7 @@ from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector, frozen, rounded_up
 from cbs_opt.kernel.arrays.validate import as_array, as_nonnegative
 from cbs_opt.kernel.curvature.base import Curvature
+from cbs_opt.kernel.curvature.second_moment import scales, slack, two_sum
 
 ASYMMETRY_TOLERANCE = 1e-8
 """Largest |H_ij − H_ji| / √(H_ii H_jj) that is round-off; it is averaged away and noted."""
@@ -42,11 +43,36 @@ class DenseCurvature(Curvature):
         if matrix.shape[0] != matrix.shape[1]:
             raise InputError(f"H: has shape {matrix.shape}; a square matrix is needed")
         self._damping = as_nonnegative(damping, "damping")
-        matrix, self._notes = _symmetric(matrix)
+        matrix, error, self._notes = _symmetric(matrix)
         if self._damping > 0:
-            matrix = matrix + self._damping * np.eye(len(matrix))
+            matrix, at = matrix.copy(), np.diag_indices(len(matrix))
+            matrix[at], error[at] = two_sum(matrix[at], self._damping)
         require_positive_definite(matrix, self._damping)
         self._H = frozen(matrix)
+        self._slack = slack(np.abs(error), scales(matrix))
+
+    @classmethod
+    def formed(cls, H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = ()) -> DenseCurvature:
+        """A curvature of which ``H``, shape (n, n), is only known to within diag(``slack``), shape (n,).
+
+        Parameters
+        ----------
+        H : array, shape (n, n)
+            Exactly symmetric, λ included.
+        slack : array, shape (n,)
+            e ≥ 0: both diag(e) − (H' − H) and diag(e) + (H' − H) are positive semidefinite for the H' that is meant.
+        damping : float
+            λ.
+
+        Raises
+        ------
+        NotPositiveDefiniteError
+            As for an array.
+        """
+        require_positive_definite(H, damping)
+        made = cls.__new__(cls)
+        made._H, made._slack, made._damping, made._notes = frozen(H), slack, damping, notes
+        return made
 
     @property
     def n(self) -> int:
@@ -80,16 +106,28 @@ class DenseCurvature(Curvature):
     def _form_dense(self) -> Matrix:
         return self._H
 
+    def below(self) -> DenseCurvature:
+        if not self._slack.any():
+            return self
+        return lowered(self._H, self._slack, self._damping, self._notes)
+
     @cached_property
     def _cholesky(self) -> tuple[Matrix, bool]:
         return cho_factor(self._H, lower=True)
 
 
-def _symmetric(matrix: Matrix) -> tuple[Matrix, tuple[str, ...]]:
-    """The matrix itself when exactly symmetric, else its symmetric part with a note."""
+def lowered(H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = ()) -> DenseCurvature:
+    """H − diag(``slack``), rounded down; what it raises is as for ``DenseCurvature.formed``."""
+    low, at = H.copy(), np.diag_indices(len(H))
+    low[at] = np.where(slack > 0.0, np.nextafter(low[at] - slack, -np.inf), low[at])
+    return DenseCurvature.formed(low, np.zeros(len(H)), damping, notes)
+
+
+def _symmetric(matrix: Matrix) -> tuple[Matrix, Matrix, tuple[str, ...]]:
+    """The matrix itself when exactly symmetric, else its symmetric part with a note; and what that rounded off."""
     difference = np.abs(matrix - matrix.T)
     if not difference.any():
-        return matrix, ()
+        return matrix, np.zeros_like(matrix), ()
     scale = np.sqrt(np.abs(matrix.diagonal()))
     allowed = ASYMMETRY_TOLERANCE * np.outer(scale, scale)
     i, j = np.unravel_index(int(np.argmax(difference - allowed)), matrix.shape)
@@ -99,10 +137,11 @@ def _symmetric(matrix: Matrix) -> tuple[Matrix, tuple[str, ...]]:
             "give (H + Hᵀ)/2 if that is what is meant"
         )
     note = f"H symmetrised: entries differed by at most {difference.max():.3g}"
-    return (matrix + matrix.T) / 2, (note,)
+    total, lost = two_sum(matrix, matrix.T)
+    return total / 2, lost / 2, (note,)
 
 
-def require_positive_definite(matrix: Matrix, damping: float, terms: int = 0) -> None:
+def require_positive_definite(matrix: Matrix, damping: float) -> None:
     """Cholesky of H, scaled to unit diagonal and lowered by its own round-off, must exist.
 
     A Cholesky factorization that succeeds on A − cI, with c a small multiple of n·eps for unit diagonal,
@@ -113,11 +152,9 @@ def require_positive_definite(matrix: Matrix, damping: float, terms: int = 0) ->
     ----------
     damping : float
         What the diagonal already contains; the damping named in the error includes it.
-    terms : int
-        How many products were summed for each entry, where the matrix was formed from a factor.
     """
     n = len(matrix)
-    units = n + 1 + terms
+    units = n + 1
     diagonal = matrix.diagonal()
     i = int(np.argmin(diagonal))
     if diagonal[i] > 0:

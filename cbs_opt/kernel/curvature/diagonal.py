@@ -10,6 +10,7 @@ from cbs_opt.errors import NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import Matrix, Vector, frozen, rounded_up
 from cbs_opt.kernel.arrays.validate import as_array, as_nonnegative
 from cbs_opt.kernel.curvature.base import Curvature
+from cbs_opt.kernel.curvature.second_moment import two_sum
 
 
 class DiagonalCurvature(Curvature):
@@ -26,7 +27,7 @@ class DiagonalCurvature(Curvature):
 
     def __init__(self, diagonal: Any, damping: float = 0.0) -> None:
         self._damping = as_nonnegative(damping, "damping")
-        entries = as_array(diagonal, "diagonal", 1) + self._damping
+        entries, lost = two_sum(as_array(diagonal, "diagonal", 1), self._damping)
         i = int(np.argmin(entries))
         if entries[i] <= 0:
             needed = rounded_up(self._damping + float(-entries[i] + 1e-8 * np.abs(entries).mean()) or 1.0)
@@ -35,6 +36,7 @@ class DiagonalCurvature(Curvature):
                 needed,
             )
         self._diagonal = frozen(entries)
+        self._lower = np.where(lost < 0.0, np.nextafter(entries, -np.inf), entries)
 
     @property
     def n(self) -> int:
@@ -58,6 +60,10 @@ class DiagonalCurvature(Curvature):
 
     def solve(self, v: Vector) -> Vector:
         return v / self._diagonal
+
+    def below(self) -> Curvature:
+        same = bool((self._lower == self._diagonal).all())
+        return self if same else DiagonalCurvature(self._lower)
 
     def _form_dense(self) -> Matrix:
         return np.diag(self._diagonal)

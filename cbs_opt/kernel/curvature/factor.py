@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.arrays.types import Matrix, Vector, frozen
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector, frozen
 from cbs_opt.kernel.arrays.validate import as_array, as_nonnegative
 from cbs_opt.kernel.curvature.base import Curvature
-from cbs_opt.kernel.curvature.dense import require_positive_definite
+from cbs_opt.kernel.curvature.dense import DenseCurvature, lowered, require_positive_definite
+from cbs_opt.kernel.curvature.second_moment import second_moment
 
 DEFAULT_DAMPING = 1e-3
 
@@ -47,6 +48,30 @@ class FactorCurvature(Curvature):
         self._damping = as_nonnegative(damping, "damping")
         if self._damping == 0:
             raise InputError("damping: is 0; a factored curvature AᵀA + λI needs λ > 0")
+        self._entry_error = 0.0
+
+    @classmethod
+    def of_samples(cls, G: Matrix, damping: float) -> FactorCurvature:
+        """H = GᵀG/m + λI of m samples, one a row: A = G/√m, whose entries are rounded, which ``slack`` accounts for."""
+        root = np.sqrt(len(G))
+        made = cls(G / root, damping)
+        if root != 2.0 ** np.round(np.log2(root)):
+            made._entry_error = 1.01 * EPS  # of the root, and of the division
+        return made
+
+    @property
+    def slack(self) -> Vector:
+        """e ≥ 0, shape (n,): AᵀA + λI differs from the H of the samples by no more than diag(e); 0 for a given A.
+
+        Entries that are wrong by δ, relatively, give |E_ij| ≤ (2δ + δ²)‖A_i‖‖A_j‖; see (slack) in ``second_moment``,
+        with x = 1 or x_i = H_ii^(−½).
+        """
+        if self._entry_error == 0.0:
+            return np.zeros(self.n)
+        size, scale = np.sqrt(self.column_squares), np.sqrt(self.diagonal())
+        even, scaled = size * size.sum(), size * scale * (size / scale).sum()
+        smaller = even if even.max() < scaled.max() else scaled
+        return np.asarray(2.1 * self._entry_error * smaller)
 
     @property
     def A(self) -> Matrix:
@@ -145,13 +170,15 @@ class FactorCurvature(Curvature):
         inner = cho_solve(self._sample_cholesky, self.image(v))
         return (v - self.back(inner)) / self._damping
 
+    def below(self) -> DenseCurvature:
+        self._require_formable()
+        H, slack = second_moment(self._A, self._damping)
+        return lowered(H, slack + self.slack, self._damping)
+
     def _form_dense(self) -> Matrix:
-        A = self.A
-        H = A.T @ A
-        H[np.diag_indices(self.n)] += self._damping
-        H = (H + H.T) / 2
+        H, _ = second_moment(self._A, self._damping)
         # In float64 AᵀA + λI may have lost λ: what is formed must be positive definite in spite of its rounding.
-        require_positive_definite(H, self._damping, terms=self.m)
+        require_positive_definite(H, self._damping)
         return H
 
     def _chunks(self) -> Iterator[tuple[slice, Matrix]]:

@@ -9,6 +9,7 @@ from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature.base import Curvature
 from cbs_opt.kernel.curvature.dense import DenseCurvature
 from cbs_opt.kernel.curvature.factor import FactorCurvature, resolve_damping
+from cbs_opt.kernel.curvature.second_moment import second_moment
 
 
 def second_moment(
@@ -32,6 +33,6 @@ def second_moment(
             f"damping: is 0, but {m} samples cannot determine {n} weights ({field}ᵀ{field} is singular); add damping"
         )
     if m < n:
-        return FactorCurvature(rows / np.sqrt(m), lam)
-    gram = rows.T @ rows / m
-    return DenseCurvature((gram + gram.T) / 2, lam)
+        return FactorCurvature.of_samples(rows, lam)
+    H, slack = second_moment(rows, lam, m)
+    return DenseCurvature.formed(H, slack, lam)

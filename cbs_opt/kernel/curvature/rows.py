@@ -98,5 +98,9 @@ class RowsCurvature(Curvature):
     def _form_dense(self) -> Matrix:
         return np.asarray(np.kron(np.eye(self._rows), self.H), dtype=np.float64)
 
+    def below(self) -> Curvature:
+        lower = self._row.below()
+        return self if lower is self._row else RowsCurvature(lower, self._rows)
+
     def _as_rows(self, v: Vector) -> Matrix:
         return v.reshape(self._rows, self.d)

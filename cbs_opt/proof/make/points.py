@@ -57,7 +57,7 @@ class PointMaker:
         self._most_kept = most_kept
         block = CenteredBlock.of(problem)
         # The search's units, undone: H = H'·unit², f = scale·f', hence w = w'·√scale/unit.
-        unit = np.sqrt(problem.curvature.dense().diagonal() / block.H.diagonal())
+        unit = np.sqrt(problem.curvature.below().dense().diagonal() / block.H.diagonal())
         self._D_unit, self._w_unit = unit * unit, math.sqrt(block.scale) / unit
         self._smallest = max(float(np.linalg.eigvalsh(self._definite.H)[0]), 1e-15)
         self._delta = LEAST_SHRINKING

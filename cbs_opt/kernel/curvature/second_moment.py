@@ -1,0 +1,116 @@
+"""AᵀA/q + λI in float64, to about one rounding of each entry however many rows A has, and how far off it may be.
+
+Every column is cut in two, A = B + C, B being its leading β bits below the column's largest exponent. A product of two
+columns of B is a sum of m integers of 2β bits in units of its own, exact in float64 in any order where m·2^(2β) ≤ 2^53,
+and
+
+    AᵀA = BᵀB + FᵀC + CᵀF,     F = B + C/2,
+
+where only the small FᵀC is rounded: by γ‖F_i‖‖C_j‖, γ ≈ m·eps. The sum of the three is kept as two numbers, the second
+of which is what rounding takes off the first (K. Ozaki, T. Ogita, S. Oishi & S. M. Rump, Error-free transformations of
+matrix multiplication, Numerical Algorithms 59, 2012; T. J. Dekker, Numerische Mathematik 18, 1971).
+
+Where |H_ij − Ĥ_ij| ≤ E_ij, any x > 0 gives −diag(e) ⪯ H − Ĥ ⪯ diag(e) with
+
+    e_i = Σ_j E_ij x_j / x_i,                                                                  (slack)
+
+since diag(e) − E, applied to x, is zero and has no positive entry off its diagonal. Here x_i = Ĥ_ii^(−½).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+
+CHUNK_ENTRIES = 2**20
+"""Entries of A that are held in float64 at a time."""
+
+SMALL = 2.0**-450
+"""Products of numbers no smaller do not underflow, nor do those of their last bits."""
+
+SMALLEST = 2.0**-1074
+"""What float64 can tell apart around zero."""
+
+CAUTION = 1.0 + 1e-6
+"""For the roundings of a sum of errors."""
+
+
+def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Matrix, Vector]:
+    """Ĥ, shape (n, n), symmetric, and e ≥ 0, shape (n,), with −diag(e) ⪯ AᵀA/divisor + λI − Ĥ ⪯ diag(e).
+
+    Parameters
+    ----------
+    A : array, shape (m, n), float64 or float32
+    damping : float
+        λ ≥ 0.
+    """
+    m, n = A.shape
+    largest, smallest = _sizes(A)
+    bits = (53 - m.bit_length()) // 2
+    exponents = np.frexp(largest)[1]
+    square, cross = np.zeros((n, n)), np.zeros((n, n))
+    fine, coarse = np.zeros(n), np.zeros(n)  # ‖C_i‖² and ‖F_i‖²
+    for part in _parts(A):
+        B = np.ldexp(np.rint(np.ldexp(part, bits - exponents)), exponents - bits)
+        C = part - B
+        F = B + 0.5 * C
+        square += B.T @ B
+        cross += F.T @ C
+        fine += np.einsum("ij,ij->j", C, C)
+        coarse += np.einsum("ij,ij->j", F, F)
+    H, rest = two_sum(square, cross + cross.T)
+    if divisor != 1:
+        H, rest = H / divisor, rest / divisor
+    exact = divisor & (divisor - 1) == 0
+    error = np.zeros((n, n)) if exact else 0.5 * EPS * np.abs(H)
+    at = np.diag_indices(n)
+    H[at], lost = two_sum(H[at], damping)
+    rest[at] += lost
+    H, rest = two_sum(H, rest)
+    error += np.abs(rest)
+    if smallest < SMALL:
+        error += 8.0 * m * SMALLEST
+    scale = scales(H)
+    fine, coarse = np.sqrt(fine), np.sqrt(coarse)
+    products = coarse * float((fine / scale).sum()) + fine * float((coarse / scale).sum())
+    return H, CAUTION * (slack(error, scale) + scale * products * ((m + 8) * EPS / divisor))
+
+
+def slack(error: Matrix, scale: Vector) -> Vector:
+    """(slack) for the errors E, shape (n, n), and x = 1/``scale``; shape (n,)."""
+    return np.asarray(CAUTION * scale * (error @ (1.0 / scale)))
+
+
+def scales(H: Matrix) -> Vector:
+    """√H_ii, shape (n,); 1 where it is not positive."""
+    diagonal = H.diagonal()
+    return np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+
+
+def _sizes(A: NDArray[Any]) -> tuple[Vector, float]:
+    """The largest |A_ij| of every column, and the smallest of all that is not zero (infinite where there is none)."""
+    largest, smallest = np.zeros(A.shape[1]), np.inf
+    for part in _parts(A):
+        sizes = np.abs(part)
+        largest = np.maximum(largest, sizes.max(axis=0))
+        smallest = min(smallest, float(sizes.min(where=sizes > 0.0, initial=np.inf)))
+    return largest, smallest
+
+
+def _parts(A: NDArray[Any]) -> Iterator[Matrix]:
+    """A in float64, some rows at a time."""
+    step = max(1, CHUNK_ENTRIES // A.shape[1])
+    for start in range(0, len(A), step):
+        yield A[start : start + step].astype(np.float64, copy=False)
+
+
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """a + b rounded, and what is missing, exactly (D. E. Knuth, The Art of Computer Programming 2, 4.2.2)."""
+    total = a + b
+    other = total - a
+    return total, (a - (total - other)) + (b - other)
