@@ -30,6 +30,9 @@ def layer_grams(
 ) -> dict[str, LayerModel]:
     """The layer Gram model (g = 0) of each target, by module name, in eval mode.
 
+    The sums, as float64 has them, are the data of the problems made of them: objectives and proven bounds are about
+    these matrices, not about the products of samples that were rounded on the way.
+
     A layer that is called several times in one pass sees the inputs of all its calls. X is never held whole: each
     batch of inputs is added up and dropped.
 

@@ -114,7 +114,8 @@ class PruningProblem:
         Notes
         -----
         With fewer samples than weights the factor G/√m is kept and H is never formed; else H, which
-        is then the smaller of the two.
+        is then the smaller of the two. f is evaluated on what is kept; its rounding is in every proven bound, which
+        holds for the H of G and λ as they are given.
         """
         curvature = second_moment(as_array(gradients, "G", 2), "G", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
@@ -132,7 +133,8 @@ class PruningProblem:
     ) -> PruningProblem:
         """Layer Gram curvature H = XᵀX/m + λI of one output row, from the layer's inputs.
 
-        f is then half the mean squared change of the row's output over the samples, plus damping.
+        f is then half the mean squared change of the row's output over the samples, plus damping. As with
+        ``from_gradients`` proven bounds hold for the H of X and λ as they are given.
 
         Parameters
         ----------

@@ -111,13 +111,19 @@ def screen_root(
         free, H, c, base, margin = eliminated(block, state)
         room = budget - int((state == KEPT).sum())
         best = max(best, base - margin)
-        split = certified(H, advice[free])
+        # What the elimination may have changed in H_F and c_F, by a norm of H.
+        changed = 4.0 * (len(state) + 1) * EPS * float(block.H.diagonal().max()) if state.any() else 0.0
+        split = certified(H, advice[free], changed)
         reduced = Reduced(free, H, c, base, room, split, best)
         if best >= cutoff or not free.size:
             return reduced
         if room <= 0 or room >= free.size:
             state[free] = KEPT if room > 0 else PRUNED
             continue
+        if state.any():
+            unit = 4.0 * len(state) * EPS
+            further = float(np.abs(w[free] - c) @ np.sqrt(block.H.diagonal()[free]))
+            margin = unit * (math.sqrt(margin / unit) + further) ** 2
         own, keep, prune = screened(H, c, split, w[free], room, cutoff - (base - margin))
         best = max(best, base - margin + own)
         if best >= cutoff or not (keep.any() or prune.any()):
@@ -144,12 +150,15 @@ def eliminated(block: CenteredBlock, state: NDArray[np.int8]) -> tuple[NDArray[n
     return free, H_F, block.c[free] + d[free], 0.5 * float(d @ (H @ d)), 4.0 * n * EPS * spread * spread
 
 
-def certified(H: Matrix, D: Vector) -> Vector:
-    """D, shrunk until H − diag(D) has a Cholesky factor with the margin that makes it positive semidefinite."""
+def certified(H: Matrix, D: Vector, changed: float = 0.0) -> Vector:
+    """D, shrunk until H − diag(D) has a Cholesky factor with the margin that makes it positive semidefinite.
+
+    ``changed`` is what H may be wrong by already.
+    """
     m = len(D)
     if m == 0:
         return D
-    shift = 4.0 * (m + 1) * EPS * float(H.diagonal().max())
+    shift = changed + 4.0 * (m + 1) * EPS * float(H.diagonal().max())
     for attempt in range(60):
         try:
             cholesky(H - np.diag(D + shift), lower=True, check_finite=False)

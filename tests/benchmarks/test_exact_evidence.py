@@ -49,6 +49,36 @@ def test_a_part_replaces_its_own_rows_only(tmp_path: Path) -> None:
     assert "256 MiB" in page
 
 
+def test_bounds_that_are_wrong_are_counted(tmp_path: Path) -> None:
+    from benchmarks.exact.evidence.page import write_page
+
+    row = {
+        "part": "bounds",
+        "kind": "factors",
+        "engine": "bnb",
+        "blocks": 5,
+        "first_seed": 0,
+        "refused": 1,
+        "weak": ["seed 3: 1 below 2"],
+        "violations": ["seed 1: 2 above 1", "seed 2: ValueError: no"],
+    }
+    assert "| factors | bnb | 5 | 2 | 1 | 1 |" in write_page([row], tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_bound_above_the_optimum_by_one_bit_is_wrong() -> None:
+    import numpy as np
+
+    from benchmarks.exact import rounding
+
+    drawn = rounding.case(3, True)
+    assert drawn is not None
+    best = drawn.optima()[0]
+    below = float(best) if float(best) <= best else float(np.nextafter(float(best), -np.inf))
+    for value, verdict in ((below, ""), (float(np.nextafter(below, np.inf)), "wrong")):
+        rounding.BOUNDS["bnb"] = (lambda _, value=value: value, 0, 1)
+        assert rounding.judged("bnb", drawn, best)[0] == verdict
+
+
 def test_agreement_counts_proofs_and_contradictions(tmp_path: Path) -> None:
     from benchmarks.exact.evidence.page import write_page
 

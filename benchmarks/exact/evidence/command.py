@@ -1,6 +1,7 @@
 """`python -m benchmarks.exact.evidence PART …`: what the exact engines claim, measured and recorded.
 
     fuzz        random blocks against enumeration
+    bounds      bounds against the optimum in fractions, where H is made of the user's arrays (--count of each kind)
     agreement   bnb, highs-oa and scip on 100 generated blocks of 20 to 40 weights
     blocks      bnb and Gurobi on a folder of blocks with known optima (--blocks)
     families    bnb and Gurobi on generated blocks (--sizes)
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from tests.instances import random_problem
 
-from benchmarks.exact import fuzz
+from benchmarks.exact import fuzz, rounding
 from benchmarks.exact.chunks import chunks
 from benchmarks.exact.command import of_folder
 from benchmarks.exact.evidence.page import write_page
@@ -49,6 +50,12 @@ def run_fuzz(asked: argparse.Namespace) -> Iterator[Row]:
                     wrong += [f"seed {seed}: {words}" for words in fuzz.violations(problem, engine)]
                 seed += 1
         yield {"engine": engine, "blocks": blocks, "violations": wrong, "cpu": processor_time() - before}
+
+
+def run_bounds(asked: argparse.Namespace) -> Iterator[Row]:
+    """One row per kind of problem and bound."""
+    for factors in (True, False):
+        yield from rounding.fuzz(asked.count, asked.first_seed, factors)
 
 
 AGREEMENT = ((1e-2, 0.5), (1e-2, 0.9), (1e-3, 0.8), (1e-4, 0.5), (1e-4, 0.8))
@@ -132,6 +139,7 @@ def _against_gurobi(instance: Instance, time_limit: float) -> Iterator[Row]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
     "fuzz": run_fuzz,
+    "bounds": run_bounds,
     "agreement": run_agreement,
     "blocks": run_blocks,
     "families": run_families,
@@ -151,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("part", choices=[*PARTS, "one-run", "page"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--count", type=int, default=2000, help="blocks of the fuzz")
+    parser.add_argument("--first-seed", type=int, default=100_000, help="of the bounds")
     parser.add_argument("--sizes", default="32,40,64", help="of the families")
     parser.add_argument("--seed", type=int, default=11, help="of the generated blocks")
     parser.add_argument("--time-limit", type=float, default=10.0, help="seconds a solve")

@@ -42,6 +42,26 @@ def _fuzz(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def _bounds(rows: Sequence[Row]) -> list[str]:
+    return [
+        "## Against the optimum in fractions",
+        "",
+        "The problems of `benchmarks/exact/rounding.py`: n ≤ 6; factors of up to 5,000 rows with λ 1e-14 … 1e-6 of the",
+        "mean diagonal, and matrices, samples, diagonals, blocks, rows and quotas. H is formed of the user's arrays as",
+        "fractions; wrong is a bound above the exact optimum by any amount, or an error that is no refusal of the",
+        "input; weak one that an exact method leaves more than 3 % below it, where λ is 1e-10 of the mean diagonal",
+        "or more.",
+        "",
+        *table(
+            ["kind", "bound", "problems", "wrong", "weak", "refused"],
+            [
+                [row["kind"], row["engine"], row["blocks"], len(row["violations"]), len(row["weak"]), row["refused"]]
+                for row in rows
+            ],
+        ),
+    ]
+
+
 def _agreement(rows: Sequence[Row]) -> list[str]:
     records = [_record(row) for row in rows]
     by_instance: dict[str, list[Record]] = {}
@@ -199,6 +219,7 @@ SECTIONS = {
     "chunks": _chunks,
     "agreement": _agreement,
     "fuzz": _fuzz,
+    "bounds": _bounds,
     "cold": _cold,
     "memory": _memory,
 }

@@ -63,22 +63,33 @@ def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Ma
         cross += F.T @ C
         fine += np.einsum("ij,ij->j", C, C)
         coarse += np.einsum("ij,ij->j", F, F)
-    H, rest = two_sum(square, cross + cross.T)
+    diagonal = (square.diagonal() + 2.0 * cross.diagonal()) / divisor + damping
+    scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    e = np.empty(n)
+    for start in range(0, n, max(1, CHUNK_ENTRIES // (16 * n))):
+        rows = slice(start, start + max(1, CHUNK_ENTRIES // (16 * n)))
+        square[rows], error = _summed(square[rows], cross[rows] + cross[:, rows].T, start, damping, divisor)
+        if smallest < SMALL:
+            error += 8.0 * m * SMALLEST
+        e[rows] = scale[rows] * (error @ (1.0 / scale))
+    fine, coarse = np.sqrt(fine), np.sqrt(coarse)
+    products = coarse * float((fine / scale).sum()) + fine * float((coarse / scale).sum())
+    return square, CAUTION * (e + scale * products * ((m + 8) * EPS / divisor))
+
+
+def _summed(square: Matrix, cross: Matrix, start: int, damping: float, divisor: int) -> tuple[Matrix, Matrix]:
+    """(square + cross)/divisor + λI of the rows from ``start`` on, and what each entry may be wrong by."""
+    H, rest = two_sum(square, cross)
     if divisor != 1:
         H, rest = H / divisor, rest / divisor
     exact = divisor & (divisor - 1) == 0
-    error = np.zeros((n, n)) if exact else 0.5 * EPS * np.abs(H)
-    at = np.diag_indices(n)
+    error = np.zeros_like(H) if exact else 0.5 * EPS * np.abs(H)
+    at = np.arange(len(H)), start + np.arange(len(H))
     H[at], lost = two_sum(H[at], damping)
-    rest[at] += lost
+    rest[at], lost = two_sum(rest[at], lost)
+    error[at] += np.abs(lost)
     H, rest = two_sum(H, rest)
-    error += np.abs(rest)
-    if smallest < SMALL:
-        error += 8.0 * m * SMALLEST
-    scale = scales(H)
-    fine, coarse = np.sqrt(fine), np.sqrt(coarse)
-    products = coarse * float((fine / scale).sum()) + fine * float((coarse / scale).sum())
-    return H, CAUTION * (slack(error, scale) + scale * products * ((m + 8) * EPS / divisor))
+    return H, error + np.abs(rest)
 
 
 def slack(error: Matrix, scale: Vector) -> Vector:
