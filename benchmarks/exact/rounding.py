@@ -34,7 +34,7 @@ from cbs_opt import (
     solve,
 )
 from cbs_opt.errors import InputError
-from cbs_opt.evaluation import certify
+from cbs_opt.evaluation.certify import certify
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Pattern

@@ -33,7 +33,8 @@ def support_bounds(problem: PruningProblem, weights: Matrix, masks: Mask | None)
     reach = np.abs(d) @ unit
     linear = np.abs(d) @ np.abs(g)
     value = problem.offset + 0.5 * np.einsum("bi,bi->b", d, image) + d @ g
-    slip = (n + 6) * EPS * (0.5 * reach * reach + linear) + 4.0 * EPS * abs(problem.offset)
+    # Half an eps for every rounding: of d and n products in each (Hd)_i, of d and n products again, of three sums.
+    slip = EPS * ((n + 3) * 0.5 * reach * reach + (0.5 * n + 2.0) * linear + 1.5 * abs(problem.offset))
     if masks is not None:
         rho = np.abs(image + g) / unit + (n + 4) * EPS * (reach[:, None] + np.abs(g) / unit)
         spectrum = np.linalg.eigvalsh(H / unit / unit[:, None])

@@ -73,7 +73,8 @@ def test_units_do_not_matter(seed: int, h: float, w: float) -> None:
 @given(seed=SEEDS)
 def test_units_of_single_weights_do_not_matter(seed: int) -> None:
     """Neither A nor ℓ knows in what units a weight is measured."""
-    problem = gram(14, 12, 1e-3, seed).pruning(9)
+    drawn = gram(14, 12, 1e-3, seed)
+    problem = cbs_opt.PruningProblem(drawn.w_bar, drawn.curvature.dense()).pruning(9)
     units = 2.0 ** np.random.default_rng(seed).integers(-40, 40, 14)
     H = problem.curvature.dense() / units / units[:, None]
     scaled = cbs_opt.PruningProblem(problem.w_bar * units, H, pattern=problem.pattern)
