@@ -59,10 +59,10 @@ def test_many_equal_rows(m: int, row: tuple[float, float], damping: float, metho
 def test_no_bound_above_the_optimum_in_fractions(factors: bool) -> None:
     from benchmarks.exact.rounding import fuzz
 
-    for row in fuzz(60, 20_000, factors, ("lower_bound", "dual", "enumeration", "bnb", "bnb-selection")):
+    for row in fuzz(30, 20_000, factors, ("lower_bound", "dual", "enumeration", "bnb", "bnb-selection")):
         assert row["violations"] == []
         assert row["weak"] == []
-        assert row["blocks"] - row["refused"] >= 12
+        assert row["blocks"] - row["refused"] >= 5
 
 
 @pytest.mark.parametrize("seed", range(40))
