@@ -94,9 +94,10 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         unit = unit.within(unit.Z.fixed(dear, np.zeros_like(dear)))
         if not unit.Z.free.any():
             (proven,) = support_bounds(unit, np.where(best, unit.w_bar, 0.0)[None], None)
+            alone = ("only this mask is as good: HiGHS was not needed",)
             # What was excluded lies above ``start``, the one mask that is left at its own value.
             bound = scaled_below(min(start, float(proven)), s)
-            return Outcome(best, bound, nodes=nodes, notes=("only this mask is as good: HiGHS was not needed",))
+            return Outcome(best, bound, nodes=nodes, notes=alone)
         scale = _scale(unit, start)
         answer = _solve(unit.times(scale), deadline - time.monotonic(), gap)
         nodes += answer.nodes
