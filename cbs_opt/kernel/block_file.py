@@ -55,7 +55,7 @@ AT_ONCE = 2**24
 
 
 def read_block(path: str | os.PathLike[str], content: str | None = None) -> dict[str, Any]:
-    """What a block file holds: ``w_bar``, ``curvature``, ``g``, ``offset`` and ``name``, as ``PruningProblem`` takes them.
+    """What a block file holds, as ``PruningProblem`` takes it: ``w_bar``, ``curvature``, ``g``, ``offset``, ``name``.
 
     Parameters
     ----------

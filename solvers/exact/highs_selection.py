@@ -32,7 +32,6 @@ from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
-from cbs_opt.kernel.value_below import value_below
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION

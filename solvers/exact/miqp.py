@@ -39,7 +39,6 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
 from cbs_opt.kernel.update import obs_update
-from cbs_opt.kernel.value_below import least_below
 from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box

@@ -92,7 +92,7 @@ def test_where_bounds_of_blocks_are_added() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["assembly", "pruning.layers", "study.result", "cli.compare", "report.measures.network"]
+    "module", ["blocks.assemble", "pruning.layerwise", "study.result", "cli.compare", "report.measures.network"]
 )
 def test_there_is_one_sum(module: str) -> None:
     from importlib import import_module

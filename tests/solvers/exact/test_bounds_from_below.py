@@ -13,8 +13,9 @@ from tests.instances import random_problem
 from cbs_opt import PruningProblem, solve
 from cbs_opt.evaluation.comparator import trivial_bound
 from cbs_opt.kernel.curvature import FactorCurvature
-from cbs_opt.kernel.value_below import least_below, value_below
+from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.support import support_bounds
 
 
 def exact_selection(problem: PruningProblem, mask: np.ndarray) -> Fraction:
@@ -56,7 +57,7 @@ def test_a_value_from_below() -> None:
             continue
         mask = np.random.default_rng(seed).random(problem.n) < 0.5
         exact, w = exact_selection(problem, mask), np.where(mask, problem.w_bar, 0.0)
-        below = value_below(problem, w)
+        below = float(support_bounds(problem, w[None], None)[0])
         assert Fraction(below) <= exact
         assert exact - Fraction(below) <= Fraction(25 * problem.round_off(w))
 
@@ -71,7 +72,8 @@ def test_the_least_value_on_a_support(correlation: float) -> None:
         problem = PruningProblem(w, np.array([[1.0, c], [c, 1.0]]), g=g, offset=rng.normal())
         w1, g0, g1, exact_c = Fraction(w[1]), Fraction(g[0]), Fraction(g[1]), Fraction(c)
         exact = Fraction(problem.offset) - g1 * w1 + w1 * w1 / 2 - (g0 - exact_c * w1) ** 2 / 2
-        below = least_below(problem, np.array([True, False]))
+        mask = np.array([True, False])
+        below = float(support_bounds(problem, obs_update(problem, mask)[None], mask[None])[0])
         assert Fraction(below) <= exact
         assert exact - Fraction(below) <= Fraction(1e-13)
 
