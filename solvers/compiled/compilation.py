@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.registry import CPUDispatcher
 
 from cbs_opt.errors import UnavailableMethodError
 
@@ -39,13 +40,34 @@ def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_folder())
         try:
-            return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(
+            compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(
                 function
             )
         finally:
             numba.config.CACHE_DIR = before
+        compiled.__class__ = _Kernel
+        return compiled
 
     return compile_lazily
+
+
+class _Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A compiled function whose call from Python, interrupted by Ctrl-C, raises ``KeyboardInterrupt`` and nothing else.
+
+    numba makes the arrays of a result with some Python of its own, and goes on when Ctrl-C arrives just there. Python
+    then finds a result and an exception at once, and calls it a ``SystemError`` caused by the interrupt.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return super().__call__(*arguments)
+        except SystemError as error:
+            if not isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+        # What the call has returned is lost with it, and arrays it was to fill are not to be used.
+        raise KeyboardInterrupt
 
 
 @cache
