@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from cbs_opt.batch.plan import Combination
 from cbs_opt.batch.solver_process import Answer
+from cbs_opt.kernel.text import as_text
 from cbs_opt.store.rows import DONE, Block, Record, Result, TracePoint
 
 _TAKEN = (
@@ -28,13 +29,15 @@ _TAKEN = (
     "n",
     "pruned",
 )
+_NAMES = ("name", "file", "tensor", "manifest")
 
 
 def record_of(answer: Answer, block: Block, combination: Combination, environment: dict[str, str]) -> Record:
-    """The row of an answer."""
+    """The row of an answer; names and messages are text that the store can hold."""
     facts = json.loads(answer.facts)
     found = facts["block"]
     block = replace(block, n=found["n"], name=found["name"], unit=found["unit"]) if found else replace(block, n=None)
+    places = {name: as_text(value) for name in _NAMES if (value := getattr(block, name)) is not None}
     result = Result(
         key=combination.key(block),
         block=0,
@@ -42,14 +45,14 @@ def record_of(answer: Answer, block: Block, combination: Combination, environmen
         asked=str(combination.asked),
         seed=combination.seed,
         options=combination.all_options,
-        notes=tuple(facts.get("notes", ())),
+        notes=tuple(map(as_text, facts.get("notes", ()))),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: facts.get(name) for name in _TAKEN},
+        **{name: as_text(value) if isinstance(value := facts.get(name), str) else value for name in _TAKEN},
     )
     size = ((result.n or 0) + 7) // 8
     done = result.status == DONE
     return Record(
-        block=block,
+        block=replace(block, **places),
         result=result,
         mask=answer.arrays[:size] if done else None,
         weights=answer.arrays[size:] if done else None,

@@ -15,6 +15,7 @@ from cbs_opt.blocks.folder import BlockFolder
 from cbs_opt.blocks.settings import Settings, check_sizes
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.text import as_text
 from cbs_opt.network.checkpoint import file_digest, state_digest
 from cbs_opt.network.data import calibration
 from cbs_opt.network.samples import Precision, check_samples, drawn
@@ -133,11 +134,11 @@ def extract(
     facts = {
         "network": network,
         "weights": {
-            "file": Path(weights_file).name if weights_file else None,
+            "file": as_text(Path(weights_file).name) if weights_file else None,
             "sha256": file_digest(weights_file) if weights_file else None,
             "state": state_digest(model),
         },
-        "data": Path(data_file).name if data_file else None,
+        "data": as_text(Path(data_file).name) if data_file else None,
         "targets": wanted,
         "ignore": left_out,
         **settings.facts(),

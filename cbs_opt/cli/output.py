@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import CbsOptError
+from cbs_opt.kernel.text import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,18 +54,18 @@ def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) 
 
 
 def plain(value: Any) -> Any:
-    """``value`` in terms of JSON: NaN and infinities become null, arrays become lists."""
+    """``value`` in terms of JSON: NaN and infinities become null, arrays become lists, text can be UTF-8."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {as_text(str(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     if value is None or isinstance(value, (bool, int)):
         return value
-    return str(value)
+    return as_text(str(value))
 
 
 def say(*lines: object) -> None:

@@ -15,6 +15,7 @@ from cbs_opt.blocks.manifest import Manifest, load_manifest
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.text import as_path
 from cbs_opt.report.measures.bounds import Indices
 from cbs_opt.report.measures.network import Aggregate, aggregate
 from cbs_opt.report.measures.quantiles import quantiles
@@ -143,7 +144,7 @@ def _left_out(manifest: str, blocks: int) -> str:
 
 def found_manifest(manifest: str, beside: Path) -> Path:
     """Where the manifest lies: as the batch named it, or seen from the store."""
-    for place in (Path(manifest), beside / manifest):
+    for place in (Path(manifest), beside / manifest, Path(as_path(manifest))):
         try:
             if place.is_file():
                 return place

@@ -21,7 +21,7 @@ def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
     A file in a folder that cannot be written to is read as it lies there, unless results wait beside it in a ``-wal``
     that would then be missing.
     """
-    place = f"file:{quote(os.path.abspath(path))}?mode={mode}"
+    place = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}"
     with troubles(path):
         database = sqlite3.connect(place, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:

@@ -13,6 +13,7 @@ import numpy as np
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.block_file import block_files
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.text import as_text
 
 if TYPE_CHECKING:
     import torch
@@ -232,17 +233,17 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
     unreadable: dict[str, str] = {}
     for file in files:
         try:
-            blocks.append(StudyBlock(PruningProblem.load(file), file.stem))
+            blocks.append(StudyBlock(PruningProblem.load(file), as_text(file.stem)))
         except CbsOptError as error:
             if len(files) == 1:
                 raise
-            unreadable[str(file)] = str(error).removeprefix(f"{file}: ")
+            unreadable[as_text(str(file))] = as_text(str(error).removeprefix(f"{file}: "))
     mixed = len(blocks) > 1
     return Subject(
         name="1 block file" if len(files) == 1 else f"{len(files)} block files",
         blocks=tuple(blocks),
         notes=(RELATIVE.format("blocks"),) if mixed else (),
-        settings={"files": [str(file) for file in files]},
+        settings={"files": [as_text(str(file)) for file in files]},
         unreadable=unreadable,
         mixed_units=mixed,
     )
