@@ -14,12 +14,9 @@ def sum_below(*terms: float) -> float:
     """The largest float64 that is not above the exact sum of ``terms``; −inf where one of them is, or it overflows."""
     if -math.inf in terms:
         return -math.inf
-    try:
-        nearest = math.fsum(terms)
-        # fsum rounds once, at the end, so that the sign of what is left is exact.
-        exact = not math.isfinite(nearest) or math.fsum((*terms, -nearest)) >= 0
-    except OverflowError:
-        return -math.inf
+    nearest = total(terms, beyond=-math.inf)
+    # fsum rounds once, at the end, so that the sign of what is left is exact.
+    exact = not math.isfinite(nearest) or total((*terms, -nearest), beyond=-math.inf) >= 0
     return nearest if exact else math.nextafter(nearest, -math.inf)
 
 
@@ -46,3 +43,11 @@ def total_bound(bounds: Iterable[float], units: Iterable[float] | None = None) -
         for bound, unit in zip(bounds, units, strict=True)
     )
     return sum_below(*quotients)
+
+
+def total(terms: Iterable[float], beyond: float) -> float:
+    """The exact sum, rounded once to the nearest; ``beyond`` where float64 cannot hold it."""
+    try:
+        return math.fsum(terms)
+    except (OverflowError, ValueError):  # too large, or ∞ − ∞
+        return beyond

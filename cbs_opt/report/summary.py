@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.sums import total
 from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.measures.wins import wins
 from cbs_opt.report.records import Records
@@ -116,7 +117,7 @@ def summaries(records: Records) -> tuple[Summary, ...]:
                     worst_gap=float(records.gap[worst]) if worst is not None else math.nan,
                     worst_block=records.blocks.name[records.block[worst]] if worst is not None else "",
                     times=tuple(quantiles(seconds, TIMES)),
-                    seconds=math.fsum(seconds),
+                    seconds=total(seconds, beyond=math.inf),
                     wins=int(best[done].sum()),
                     sole_wins=int(alone[done].sum()),
                     reasons=Counter(records.reason[row] for row in rows if not records.done[row]),

@@ -14,6 +14,8 @@ from cbs_opt.errors import StoreError
 PATIENCE = 30.0
 """Seconds to wait for another connection's transaction."""
 
+DAMAGED = "is damaged; recover it by `sqlite3 STORE .recover`, or start a new store"
+
 
 def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
     """A connection in autocommit mode; ``mode`` is 'ro', 'rw' or 'rwc' (create), as SQLite calls them.
@@ -66,6 +68,8 @@ def troubles(path: str | os.PathLike[str]) -> Iterator[None]:
     """SQLite's errors inside become a ``StoreError``: what, where, what to do."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes damaged text in its message
+        raise StoreError(f"{path}: {DAMAGED}") from error
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {_sentence(error)}") from error
 
@@ -84,10 +88,19 @@ def _sentence(error: sqlite3.Error) -> str:
     if primary == sqlite3.SQLITE_CANTOPEN:
         return "cannot be opened; look at the permissions of the file and its folder"
     if primary == sqlite3.SQLITE_CORRUPT:
-        return "is damaged; recover it by `sqlite3 STORE .recover`, or start a new store"
+        return DAMAGED
     if primary == sqlite3.SQLITE_IOERR:
         return (
             f"cannot be read or written ({error}; is the disk full, or gone?); what was written is safe, run the same "
             "command again when that is mended"
         )
     return f"the database reports {error}"
+
+
+@contextmanager
+def damage(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Errors inside are those of a row, ``what``, that something else wrote to."""
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{path}: {what} is damaged ({error}); start a new store") from None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cbs_opt.errors import StoreError
-from cbs_opt.store.database import connect, require_file, troubles
+from cbs_opt.store import schema
+from cbs_opt.store.damage import BLOCK, GAP, RESULT, TRACE, check, environment_of, notes_of, options_of
+from cbs_opt.store.database import connect, damage, require_file, troubles
 from cbs_opt.store.rows import Block, Gap, Result, TracePoint, unpack_mask, unpack_weights
-from cbs_opt.store.schema import check
 
 BLOCK_COLUMNS = tuple(field.name for field in fields(Block))
 ARRAYS = ("mask", "weights")
@@ -36,7 +34,7 @@ class Store:
         self._database = connect(path, "ro")
         try:
             with troubles(path):
-                self.facts = check(self._database, str(path))
+                self.facts = schema.check(self._database, str(path))
         except BaseException:
             self._database.close()
             raise
@@ -81,7 +79,7 @@ class Store:
         where.equal("seed", seed).equal("block", block)
         columns = (*RESULT_COLUMNS, *ARRAYS) if arrays else RESULT_COLUMNS
         for row in self._rows(f"SELECT {', '.join(columns)} FROM results{where} ORDER BY id", where.values):
-            with self._damage(f"result {row[columns.index('id')]}"):
+            with damage(self.path, f"result {row[columns.index('id')]}"):
                 found = _result(dict(zip(columns, row, strict=True)))
             yield found
 
@@ -90,6 +88,8 @@ class Store:
         where = _Where().equal("method", method).equal("asked", asked).equal("broken", broken)
         for row in self._rows(f"SELECT {', '.join(GAP_COLUMNS)} FROM gaps{where} ORDER BY result", where.values):
             values = dict(zip(GAP_COLUMNS, row, strict=True))
+            with damage(self.path, f"result {values['result']}, or another on its block,"):
+                check(values, GAP)
             yield Gap(**{**values, "broken": bool(values["broken"])})
 
     def traces(self, result: int | None = None) -> Iterator[tuple[int, TracePoint]]:
@@ -97,13 +97,17 @@ class Store:
         where = _Where().equal("result", result)
         query = f"SELECT result, seconds, incumbent, bound FROM traces{where} ORDER BY result, seconds"
         for number, seconds, incumbent, bound in self._rows(query, where.values):
+            with damage(self.path, f"a trace of result {number}"):
+                check({"result": number, "seconds": seconds, "incumbent": incumbent, "bound": bound}, TRACE)
             yield number, TracePoint(seconds, incumbent, bound)
 
     def environments(self) -> dict[int, dict[str, str]]:
         """By id, what the results were computed with."""
-        rows = list(self._rows("SELECT id, content FROM environments", []))
-        with self._damage("an environment"):
-            return {number: json.loads(text) for number, text in rows}
+        found = {}
+        for number, text in self._rows("SELECT id, content FROM environments", []):
+            with damage(self.path, f"environment {number}"):
+                found[number] = environment_of(text)
+        return found
 
     # ---------------------------------------------------------------- counts
 
@@ -127,21 +131,10 @@ class Store:
         return [asked for (asked,) in self._rows("SELECT DISTINCT asked FROM results ORDER BY asked", [])]
 
     def _block(self, row: tuple[Any, ...]) -> Block:
-        with self._damage(f"block {row[BLOCK_COLUMNS.index('id')]}"):
-            values = dict(zip(BLOCK_COLUMNS, row, strict=True))
-            _check(
-                values,
-                {"name": str, "file": str, "n": int, "tensor": str, "first": int, "manifest": str, "unit": float},
-            )
-            return Block(**values)
-
-    @contextmanager
-    def _damage(self, what: str) -> Iterator[None]:
-        """Errors inside are those of a file that something else wrote to."""
-        try:
-            yield
-        except (ValueError, TypeError) as error:
-            raise StoreError(f"{self.path}: {what} is damaged ({error}); start a new store") from None
+        values = dict(zip(BLOCK_COLUMNS, row, strict=True))
+        with damage(self.path, f"block {values['id']}"):
+            check(values, BLOCK)
+        return Block(**values)
 
     def _rows(self, query: str, values: list[Any]) -> Iterator[tuple[Any, ...]]:
         with troubles(self.path):
@@ -149,7 +142,8 @@ class Store:
             try:
                 yield from cursor.execute(query, values)
             finally:
-                cursor.close()
+                with suppress(sqlite3.ProgrammingError):  # the store was closed before the iterator
+                    cursor.close()
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
@@ -180,33 +174,12 @@ class _Where:
         return " WHERE " + " AND ".join(self._conditions) if self._conditions else ""
 
 
-_REALS = (
-    "objective",
-    "bound",
-    "gap",
-    "selection_objective",
-    "selection_bound",
-    "selection_gap",
-    "round_off",
-    "seconds",
-)
-_RESULT = {"method": str, "asked": str, "reason": str, "error": str, **dict.fromkeys(_REALS, float), "nodes": int}
-
-
-def _check(values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    """Raise unless each value is of its kind, or unknown: SQLite itself keeps no type, and has infinities."""
-    for name, kind in kinds.items():
-        value = values[name]
-        infinite = isinstance(value, float) and not math.isfinite(value)
-        if value is not None and (infinite or not isinstance(value, kind)):
-            raise ValueError(f"{name} is {value!r:.40}")
-
-
 def _result(values: dict[str, Any]) -> Result:
-    _check(values, _RESULT)
-    values["options"] = json.loads(values["options"])
-    values["notes"] = tuple(json.loads(values["notes"]))
+    check(values, RESULT)
+    values["options"], values["notes"] = options_of(values["options"]), notes_of(values["notes"])
     if values.get("mask") is not None:
-        values["mask"] = unpack_mask(values["mask"], values["n"])
-        values["weights"] = unpack_weights(values["weights"])
+        n, mask, weights = values["n"], values["mask"], values["weights"]
+        if n is None or weights is None or (len(mask), len(weights)) != ((n + 7) // 8, 8 * n):
+            raise ValueError("mask and weights are not of n weights")
+        values["mask"], values["weights"] = unpack_mask(mask, n), unpack_weights(weights)
     return Result(**values)

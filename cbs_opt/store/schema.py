@@ -131,7 +131,7 @@ def check(database: sqlite3.Connection, path: str) -> dict[str, str]:
     found = facts.get("schema_version", "")
     if found == str(SCHEMA_VERSION):
         return facts
-    if not found.isdecimal():
+    if not (found.isdecimal() and len(found) < 10):
         raise StoreError(f"{path}: does not say which version of the store's schema it has; name another file")
     writer = facts.get("cbs_opt_version", "of unknown version")
     if int(found) < SCHEMA_VERSION:

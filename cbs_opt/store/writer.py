@@ -14,7 +14,8 @@ from types import TracebackType
 from cbs_opt.errors import StoreError
 from cbs_opt.kernel.files import require_writable
 from cbs_opt.store import schema
-from cbs_opt.store.database import connect, troubles
+from cbs_opt.store.damage import RESULT, check, options_of
+from cbs_opt.store.database import connect, damage, troubles
 from cbs_opt.store.lock import exclusive
 from cbs_opt.store.reader import ARRAYS, RESULT_COLUMNS
 from cbs_opt.store.rows import Block, Record
@@ -25,6 +26,21 @@ _INSERT = (
     f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _WRITTEN)}, attempts = attempts + 1 "
     "RETURNING id, attempts"
 )
+_KNOWN = (
+    "id",
+    "status",
+    "reason",
+    "solution_status",
+    "termination_condition",
+    "options",
+    "objective",
+    "bound",
+    "gap",
+    "selection_objective",
+    "selection_bound",
+    "round_off",
+)
+"""What is looked at of a result that is there: all that is judged by it later is checked here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +204,15 @@ class StoreLookup:
 def known_in(database: sqlite3.Connection, path: Path, key: str) -> Known | None:
     """What the database has stored under ``key``."""
     with troubles(path):
-        row = database.execute(
-            "SELECT status = 'done', reason, solution_status = 'optimal', termination_condition, "
-            "json_extract(options, '$.time_limit'), gap FROM results WHERE key = ?",
-            [key],
-        ).fetchone()
+        row = database.execute(f"SELECT {', '.join(_KNOWN)} FROM results WHERE key = ?", [key]).fetchone()
     if row is None:
         return None
-    done, reason, proven, termination, time_limit, gap = row
-    return Known(bool(done), reason, bool(proven), termination, time_limit, gap)
+    values = dict(zip(_KNOWN, row, strict=True))
+    with damage(path, f"result {values['id']}"):
+        check(values, RESULT)
+        time_limit = options_of(values["options"]).get("time_limit")
+        if not (time_limit is None or isinstance(time_limit, (int, float))):
+            raise ValueError(f"options: time_limit is {time_limit!r:.40}")
+    proven = values["solution_status"] == "optimal"
+    done = values["status"] == "done"
+    return Known(done, values["reason"], proven, values["termination_condition"], time_limit, values["gap"])

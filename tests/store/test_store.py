@@ -384,7 +384,7 @@ def test_damaged_rows_are_named(path: Path, column: str, value: object) -> None:
     with sqlite3.connect(path) as database:
         database.execute(f"UPDATE results SET {column} = ?", [value])
     database.close()
-    with open_store(path) as store, pytest.raises(StoreError, match=r"result 1 is damaged \("):
+    with open_store(path) as store, pytest.raises(StoreError, match=rf"{path}: result 1 is damaged \("):
         list(store.results(arrays=True))
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.sums import total, total_bound
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,13 @@ def aggregate(objective: Vector, bound: Vector, broken: Mask, unit: Vector | flo
     bounded = sound & np.isfinite(bound)
     with np.errstate(invalid="ignore", over="ignore"):
         used = bounded & (units > 0)
+        objectives = objective[used] / units[used]
     return Aggregate(
         blocks=len(objective),
         without_answer=int((~answered).sum()),
         without_bound=int((sound & ~bounded).sum()),
         without_unit=int((bounded & ~used).sum()),
         broken=int((answered & broken).sum()),
-        objective=math.fsum(objective[used] / units[used]) if used.any() else math.nan,
+        objective=total(objectives.tolist(), beyond=math.inf) if used.any() else math.nan,
         bound=total_bound(bound[used].tolist(), units[used].tolist()) if used.any() else math.nan,
     )
