@@ -113,7 +113,7 @@ def read_study(path: str | os.PathLike[str], settings: Settings | None = None) -
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, numbers and nesting beyond all measure
         raise InputError(f"{file}: is not TOML ({error})") from None
     try:
         found = (settings or Settings()).with_values(values)
@@ -146,7 +146,7 @@ def _list(key: str, value: Any) -> list[Any]:
 
 
 def _words(key: str, value: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(v) for v in _list(key, value)))
+    return tuple(dict.fromkeys(_word(key, str(v)) for v in _list(key, value)))
 
 
 def _methods(key: str, value: Any) -> tuple[str, ...]:
@@ -172,8 +172,8 @@ def _whole(key: str, value: Any, least: int = 1) -> int:
 
 
 def _word(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{key}: is {value!r}; text is needed")
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InputError(f"{key}: is {value!r}; text is needed, without NUL characters")
     return value
 
 

@@ -94,6 +94,21 @@ def test_what_cannot_be_is_refused(cli: Cli, folder: Path, store: Path, words: t
     assert not store.exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('blocks = ["a\\u0000b"]', "blocks: is 'a\\x00b'"),
+        ('store = "\\u0000"', "store: is '\\x00'"),
+        ("x = 1" + "0" * 5000, "is not TOML (Exceeds the limit"),
+        ("x = " + "[" * 100_000, "is not TOML (maximum recursion depth"),
+    ],
+    ids=["blocks", "store", "digits", "depth"],
+)
+def test_study_files_that_cannot_be_are_refused(cli: Cli, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "study.toml").write_text(f"sparsity = 0.5\n{text}\n", encoding="utf-8")
+    cli("--study", tmp_path / "study.toml", "--dry-run").refused(f"{tmp_path / 'study.toml'}: {said}")
+
+
 def test_no_blocks_is_refused(cli: Cli, store: Path, tmp_path: Path) -> None:
     cli("--sparsity", 0.5, "--store", store).refused("there are no blocks")
     cli(tmp_path, "--sparsity", 0.5, "--store", store).refused("holds no .npz files")

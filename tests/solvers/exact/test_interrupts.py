@@ -23,9 +23,8 @@ TRIALS = 150
 @pytest.fixture(scope="module")
 def problem() -> PruningProblem:
     rng = np.random.default_rng(3)
-    return PruningProblem.from_activations(rng.normal(size=14), rng.normal(size=(28, 14)), damping=1e-2).at_sparsity(
-        0.5
-    )
+    w, inputs = rng.normal(size=14), rng.normal(size=(28, 14))
+    return PruningProblem.from_activations(w, inputs, damping=1e-2).at_sparsity(0.5)
 
 
 def interrupted_at(place: str, call: Callable[[], Any]) -> Any:
