@@ -38,7 +38,7 @@ from cbs_opt.errors import BlockFileError, CbsOptError
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature
-from cbs_opt.kernel.curvature.moments import second_moment
+from cbs_opt.kernel.curvature.samples import curvature_of_samples
 from cbs_opt.kernel.files import read_arrays, write_whole
 
 SOURCES = ("H", "G", "X", "curvature")
@@ -268,7 +268,9 @@ def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
         return DenseCurvature(arrays["H"])
     if "damping" not in arrays:
         raise BlockFileError(f"damping: is missing; {source} needs it (0 for none)")
-    return second_moment(as_array(arrays[source], source, 2), source, damping=_scalar(arrays["damping"], "damping"))
+    return curvature_of_samples(
+        as_array(arrays[source], source, 2), source, damping=_scalar(arrays["damping"], "damping")
+    )
 
 
 # ---------------------------------------------------------------- curvature files

@@ -13,7 +13,7 @@ from cbs_opt.errors import InputError, PatternError
 from cbs_opt.kernel.arrays.types import EPS, Vector, frozen
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature
-from cbs_opt.kernel.curvature.moments import second_moment
+from cbs_opt.kernel.curvature.samples import curvature_of_samples
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 
 
@@ -117,7 +117,7 @@ class PruningProblem:
         is then the smaller of the two. f is evaluated on what is kept; its rounding is in every proven bound, which
         holds for the H of G and λ as they are given.
         """
-        curvature = second_moment(as_array(gradients, "G", 2), "G", damping, dampening_frac)
+        curvature = curvature_of_samples(as_array(gradients, "G", 2), "G", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
 
     @classmethod
@@ -143,7 +143,7 @@ class PruningProblem:
         damping, dampening_frac : float
             Exactly one: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
         """
-        curvature = second_moment(as_array(inputs, "X", 2), "X", damping, dampening_frac)
+        curvature = curvature_of_samples(as_array(inputs, "X", 2), "X", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, name=name)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Second moments of samples as curvature: GᵀG/m or XᵀX/m, and the damping on top."""
+"""Curvature made of samples, GᵀG/m or XᵀX/m, and the damping on top."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cbs_opt.kernel.curvature.factor import FactorCurvature, resolve_damping
 from cbs_opt.kernel.curvature.second_moment import second_moment
 
 
-def second_moment(
+def curvature_of_samples(
     rows: Matrix, field: str, damping: float | None = None, dampening_frac: float | None = None
 ) -> Curvature:
     """H = rowsᵀrows/m + λI for m samples, one a row: its factor while m < n, else H itself, the smaller of the two.
