@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tests.instances import random_problem
+from instances import random_problem
 
 from cbs_opt import PruningProblem, solve
 from cbs_opt.evaluation.comparator import trivial_bound
