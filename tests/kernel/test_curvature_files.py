@@ -75,16 +75,16 @@ def test_it_is_read_once_and_anew_when_it_changed(tmp_path: Path) -> None:
 
 
 def test_memory_holds_no_more_than_the_last_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = cbs_opt.blockfile._CurvatureCache()
+    cache = cbs_opt.kernel.block_file._CurvatureCache()
     size = 0
     for number in range(5):
         save_curvature(DenseCurvature(H), tmp_path / f"{number}{SHARED}")
         size = (tmp_path / f"{number}{SHARED}").stat().st_size
-    monkeypatch.setattr(cbs_opt.blockfile, "MOST_BYTES", 2 * size)
+    monkeypatch.setattr(cbs_opt.kernel.block_file, "MOST_BYTES", 2 * size)
     for number in range(5):
         cache.get(tmp_path / f"{number}{SHARED}")
     assert len(cache._held) == 2
-    monkeypatch.setattr(cbs_opt.blockfile, "MOST_BYTES", 0)
+    monkeypatch.setattr(cbs_opt.kernel.block_file, "MOST_BYTES", 0)
     cache.get(tmp_path / f"0{SHARED}")
     assert len(cache._held) == 1
 

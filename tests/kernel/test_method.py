@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cbs_opt.evaluation.solve as run_module
+import cbs_opt.evaluation.catalogue as catalogue_module
 from cbs_opt.errors import (
     MethodError,
     PatternError,
@@ -39,8 +39,8 @@ def spec(name: str = "stub", **changes: Any) -> MethodSpec:
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodSpec]:
     own: dict[str, MethodSpec] = {}
-    monkeypatch.setattr(run_module, "_EXTRA", own)
-    monkeypatch.setattr(run_module, "_built_in", lambda: {"magnitude": spec("magnitude")})
+    monkeypatch.setattr(catalogue_module, "_EXTRA", own)
+    monkeypatch.setattr(catalogue_module, "_built_in", lambda: {"magnitude": spec("magnitude")})
     return own
 
 

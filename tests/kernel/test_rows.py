@@ -67,7 +67,7 @@ def test_a_sequential_layer_has_its_minimizer_objective_and_round_off() -> None:
 
 
 def test_few_rows_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbs_opt.kernel.update as module
+    import cbs_opt.kernel.stacks as module
 
     rng = np.random.default_rng(5)
     H, w_bar, z = gram(9, 5), rng.standard_normal((20, 9)), rng.random((20, 9)) < 0.5

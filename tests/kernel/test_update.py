@@ -66,7 +66,7 @@ def test_one_matrix_serves_the_whole_batch_and_leading_axes_are_kept() -> None:
 
 
 def test_a_factor_longer_than_a_chunk_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbs_opt.kernel.update as module
+    import cbs_opt.kernel.stacks as module
 
     A, w_bar, masks, g = batch_of(2, 3, 40, 4)
     whole = update_factor(A, 0.2, w_bar, masks, g)
