@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from cbs_opt.errors import unknown_name
-from cbs_opt.kernel.method import MethodSpec, Objective, index_methods
+from cbs_opt.kernel.method import MethodSpec, index_methods
 
 _EXTRA: dict[str, MethodSpec] = {}
 
@@ -55,14 +55,8 @@ def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
         reason = spec.unavailable_because()
         if reason:
             skipped[name] = reason
-        elif not spec.usual:
-            skipped[name] = "made for layers and whole networks; name it to run it"
-        elif name.startswith("enumeration"):
-            skipped[name] = "an oracle for tests; name it to run it"
-        elif spec.exact and spec.objective is Objective.SELECTION:
-            skipped[name] = "proves the selection problem only; name it to run it"
-        elif spec.exact and name != "bnb":
-            skipped[name] = "proves what bnb proves, and takes longer; name it to run it"
+        elif spec.left_out_because:
+            skipped[name] = f"{spec.left_out_because}; name it to run it"
         else:
             chosen.append(spec)
     return tuple(chosen), skipped

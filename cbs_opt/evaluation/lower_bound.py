@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cbs_opt.errors import TooLargeError
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.curvature import (
+    BlockDiagonalCurvature,
+    Curvature,
+    DiagonalCurvature,
+    FactorCurvature,
+    RowsCurvature,
+)
+from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 
 PERSPECTIVE_LIMIT = 1_500
@@ -52,27 +60,74 @@ def lower_bound(problem: PruningProblem, device: str = "cpu") -> LowerBound:
     TooLargeError
         More weights than a dense splitting can take, on a dense curvature.
     """
-    from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature, RowsCurvature
-    from cbs_opt.solvers.bounds.dual import dual_bound
-    from cbs_opt.solvers.bounds.perspective import perspective_bound
-    from cbs_opt.solvers.exact.bnb import prepare
-
-    small = problem.n <= PERSPECTIVE_LIMIT and isinstance(problem.Z, Cardinality)
-    if small:
-        prepare()
-    started = time.perf_counter()
-    if small:
-        value, iterations = perspective_bound(problem)
-        return LowerBound(value, "perspective", time.perf_counter() - started, iterations)
-    if isinstance(problem.curvature, (FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)):
-        value, iterations = dual_bound(problem, device)
-        return LowerBound(value, "dual", time.perf_counter() - started, iterations)
-    if isinstance(problem.curvature, RowsCurvature) or problem.n <= PERSPECTIVE_LIMIT:
-        from cbs_opt.solvers.bounds.rows import rows_bound
-
-        value, iterations = rows_bound(problem, device)
-        return LowerBound(value, "rows", time.perf_counter() - started, iterations)
+    for spec in BOUNDS:
+        if spec.takes(problem):
+            prove = spec.ready()
+            started = time.perf_counter()
+            value, iterations = prove(problem, device)
+            return LowerBound(value, spec.name, time.perf_counter() - started, iterations)
     raise TooLargeError(
         f"lower_bound: takes at most {PERSPECTIVE_LIMIT} weights on a {problem.curvature.kind} curvature, but there "
         f"are {problem.n}; cut the problem into blocks, or give the factor (gradients) instead of H"
     )
+
+
+Prove = Callable[[PruningProblem, str], tuple[float, int]]
+"""``prove(problem, device)`` → the bound and the iterations it took."""
+
+
+@dataclass(frozen=True)
+class BoundSpec:
+    """One way to a bound, and what it is for.
+
+    Parameters
+    ----------
+    name : str
+        ``LowerBound.method``.
+    ready : callable
+        Imports, and compiles where that is needed, before the clock runs; returns what proves.
+    patterns : tuple of Pattern classes
+    curvatures : tuple of Curvature classes
+    max_n : int or None
+        Most weights.
+    """
+
+    name: str
+    ready: Callable[[], Prove]
+    patterns: tuple[type[Pattern], ...] = (Pattern,)
+    curvatures: tuple[type[Curvature], ...] = (Curvature,)
+    max_n: int | None = None
+
+    def takes(self, problem: PruningProblem) -> bool:
+        """Whether ``problem`` is one of those it is for."""
+        fits = isinstance(problem.Z, self.patterns) and isinstance(problem.curvature, self.curvatures)
+        return fits and (self.max_n is None or problem.n <= self.max_n)
+
+
+def _perspective() -> Prove:
+    from cbs_opt.solvers.bounds.perspective import perspective_bound
+    from cbs_opt.solvers.exact.bnb import prepare
+
+    prepare()
+    return lambda problem, device: perspective_bound(problem)
+
+
+def _dual() -> Prove:
+    from cbs_opt.solvers.bounds.dual import dual_bound
+
+    return dual_bound
+
+
+def _rows() -> Prove:
+    from cbs_opt.solvers.bounds.rows import rows_bound
+
+    return rows_bound
+
+
+BOUNDS = (
+    BoundSpec("perspective", _perspective, patterns=(Cardinality,), max_n=PERSPECTIVE_LIMIT),
+    BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
+    BoundSpec("rows", _rows, curvatures=(RowsCurvature,)),
+    BoundSpec("rows", _rows, max_n=PERSPECTIVE_LIMIT),
+)
+"""All of them; the first that takes a problem bounds it."""

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.curvature import RowsCurvature
 from cbs_opt.kernel.patterns import Cardinality, Pattern, Quotas, prune_count
 from cbs_opt.kernel.problem import PruningProblem
 
@@ -95,8 +94,7 @@ class Asked:
             return problem.at_sparsity(float(self.value))
         if self.kind == "prune":
             return problem.pruning(int(self.value))
-        curvature = problem.curvature
-        row = problem.n // curvature.rows if isinstance(curvature, RowsCurvature) else None
+        row = problem.n // problem.curvature.rows
         return problem.within(Quotas.n_of_m(problem.n, *self._two_numbers(), row=row))
 
     @property

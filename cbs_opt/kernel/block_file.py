@@ -37,12 +37,15 @@ import numpy as np
 from cbs_opt.errors import BlockFileError, CbsOptError
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.arrays.validate import as_array
-from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature
+from cbs_opt.kernel.curvature import Curvature, DenseCurvature, RowsCurvature
 from cbs_opt.kernel.curvature.samples import curvature_of_samples
 from cbs_opt.kernel.files import read_arrays, write_whole
 
 SOURCES = ("H", "G", "X", "curvature")
 FIELDS = ("w", *SOURCES, "damping", "rows", "g", "offset", "name")
+
+SHARED = ("H", "G", "X", "damping")
+"""The fields of a curvature file; what else a curvature is stored by stands in the block."""
 
 CURVATURE_SUFFIX = ".curvature.npz"
 """Ends the name of every curvature file."""
@@ -121,13 +124,11 @@ def write_block(
         A file in the same folder that ``save_curvature`` wrote with this curvature, to be named in the block instead of
         storing the curvature in it.
     """
-    arrays: dict[str, Any] = {"w": w_bar}
-    if shared is None:
-        arrays |= _sources(curvature)
-    else:
-        arrays["curvature"] = _curvature_file(Path(path), Path(shared).name).name
-    if isinstance(curvature, RowsCurvature):
-        arrays["rows"] = curvature.rows
+    stored = curvature.arrays()
+    if shared is not None:
+        named = _curvature_file(Path(path), Path(shared).name).name
+        stored = {"curvature": named} | {field: value for field, value in stored.items() if field not in SHARED}
+    arrays: dict[str, Any] = {"w": w_bar, **stored}
     if g is not None:
         arrays["g"] = g
     if offset:
@@ -141,14 +142,8 @@ def save_curvature(curvature: Curvature, path: str | os.PathLike[str]) -> None:
     """Write a curvature file; of the rows of a layer the H that they share."""
     if not str(path).endswith(CURVATURE_SUFFIX):
         raise BlockFileError(f"{path}: no name for a curvature file; let it end in {CURVATURE_SUFFIX}")
-    arrays = _sources(curvature)
+    arrays = {field: value for field, value in curvature.arrays().items() if field in SHARED}
     write_whole(path, lambda stream: np.savez(stream, **arrays))
-
-
-def _sources(curvature: Curvature) -> dict[str, Any]:
-    if isinstance(curvature, FactorCurvature):
-        return {"G": curvature.A * np.sqrt(len(curvature.A)), "damping": curvature.damping}
-    return {"H": curvature.H if isinstance(curvature, RowsCurvature) else curvature.dense()}
 
 
 def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) -> dict[str, Any]:
@@ -299,7 +294,7 @@ class _CurvatureCache:
     @staticmethod
     def _read(file: Path) -> Curvature:
         try:
-            arrays = read_npz(file, (*SOURCES[:-1], "damping"))
+            arrays = read_npz(file, SHARED)
             return _curvature(arrays, file)
         except CbsOptError as error:
             said = str(error).removeprefix(f"{file}: ")

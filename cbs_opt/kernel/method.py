@@ -15,7 +15,7 @@ from cbs_opt.errors import (
     UnavailableMethodError,
     UnsupportedError,
 )
-from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -50,12 +50,14 @@ class MethodSpec:
         Where the method comes from.
     patterns : tuple of Pattern classes
         The patterns it handles.
+    curvatures : tuple of Curvature classes
+        The curvatures it handles; any of them, if it asks for no more than their methods.
     requires : tuple of str
         Import names of packages beyond numpy and scipy.
     max_n : int or None
         Most weights it accepts.
-    usual : bool
-        Whether a comparison that names no methods runs it; False for methods made for layers and networks.
+    left_out_because : str
+        Why a comparison that names no methods does not run it; empty: it does.
     prepare : callable, optional
         Compiles or loads what the first run needs, so that no solve is charged for it.
     """
@@ -67,9 +69,10 @@ class MethodSpec:
     objective: Objective
     reference: str
     patterns: tuple[type[Pattern], ...] = (Cardinality,)
+    curvatures: tuple[type[Curvature], ...] = (Curvature,)
     requires: tuple[str, ...] = ()
     max_n: int | None = None
-    usual: bool = True
+    left_out_because: str = ""
     prepare: Callable[[], None] | None = None
 
     @property
@@ -96,6 +99,13 @@ class MethodSpec:
             raise TooLargeError(
                 f"method {self.name}: takes at most {self.max_n} weights, but {problem.name or 'the problem'} has "
                 f"{problem.n}; cut it into smaller blocks or use a heuristic with `lower_bound`"
+            )
+        if not isinstance(problem.curvature, self.curvatures):
+            kinds = ", ".join(curvature.kind for curvature in self.curvatures)
+            obtained = "; ".join(curvature.obtained for curvature in self.curvatures if curvature.obtained)
+            raise UnsupportedError(
+                f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {kinds}"
+                + (f" ({obtained})" if obtained else "")
             )
 
     def why_not(self, problem: PruningProblem) -> str | None:
@@ -126,25 +136,3 @@ def index_methods(specs: tuple[MethodSpec, ...]) -> dict[str, MethodSpec]:
     if len(table) != len(specs):
         raise MethodError("two methods share a name")
     return table
-
-
-@dataclass(frozen=True)
-class FactorMethodSpec(MethodSpec):
-    """A method for H = AᵀA + λI, or blocks of such: what it needs is that H is never formed."""
-
-    blocks: bool = False
-
-    def check(self, problem: PruningProblem) -> None:
-        super().check(problem)
-        if not _factored(problem.curvature, self.blocks):
-            takes = "a factor AᵀA + λI" + (", or a block-diagonal curvature" if self.blocks else "")
-            raise UnsupportedError(
-                f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {takes} "
-                "(PruningProblem.from_gradients keeps one where there are more weights than samples)"
-            )
-
-
-def _factored(curvature: Curvature, blocks: bool) -> bool:
-    if isinstance(curvature, FactorCurvature):
-        return True
-    return blocks and isinstance(curvature, (BlockDiagonalCurvature, DiagonalCurvature))

@@ -19,6 +19,7 @@ This is the only update in the package. ``obs_update`` serves problems; ``update
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -46,21 +47,30 @@ def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
         H_SS has no Cholesky factor; names a damping that would do. Nothing falls back silently.
     """
     z = as_mask(mask, "mask", problem.n)
-    return _update(problem.curvature, problem.w_bar, z, problem.linear_term())
+    return updated(problem.curvature, problem.w_bar, z, problem.linear_term())
 
 
-def _update(curvature: Curvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
-    if isinstance(curvature, FactorCurvature):
-        return _update_one_factor(curvature, w_bar, z, g)
-    if isinstance(curvature, DiagonalCurvature):
-        return np.where(z, w_bar - g / curvature.diagonal(), 0.0)
-    if isinstance(curvature, BlockDiagonalCurvature):
-        parts = zip(curvature.blocks, curvature.slices, strict=True)
-        return np.concatenate([_update(block, w_bar[part], z[part], g[part]) for block, part in parts])
-    if isinstance(curvature, RowsCurvature):
-        shape = (curvature.rows, curvature.d)
-        return update_rows(curvature.H, w_bar.reshape(shape), z.reshape(shape), g.reshape(shape)).ravel()
+@singledispatch
+def updated(curvature: Curvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
+    """The updated weights of one problem, (n,) each: by the dense form, unless the class has a better one here."""
     return _update_one_dense(curvature.dense(), w_bar, z, g)
+
+
+@updated.register
+def _diagonal(curvature: DiagonalCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
+    return np.where(z, w_bar - g / curvature.diagonal(), 0.0)
+
+
+@updated.register
+def _block_diagonal(curvature: BlockDiagonalCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
+    parts = zip(curvature.blocks, curvature.slices, strict=True)
+    return np.concatenate([updated(block, w_bar[part], z[part], g[part]) for block, part in parts])
+
+
+@updated.register
+def _rows(curvature: RowsCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
+    shape = (curvature.rows, curvature.d)
+    return update_rows(curvature.H, w_bar.reshape(shape), z.reshape(shape), g.reshape(shape)).ravel()
 
 
 def _update_one_dense(H: Matrix, w_bar: Vector, z: Mask, g: Vector) -> Vector:
@@ -80,6 +90,7 @@ def _update_one_dense(H: Matrix, w_bar: Vector, z: Mask, g: Vector) -> Vector:
     raise _singular(np, H_SS[None], np.ones((1, *H_SS.shape), dtype=np.bool_))
 
 
+@updated.register
 def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
     """The factor form of one problem: columns are gathered in float64 some at a time, whatever A is stored in."""
     lam, kept = curvature.damping, np.flatnonzero(z)

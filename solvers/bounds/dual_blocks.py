@@ -10,7 +10,8 @@ round-off of E, is proven: H ⪰ FᵀF + λI whatever eigenvalues were found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import singledispatch
 
 import numpy as np
 from scipy.linalg import eigh
@@ -44,38 +45,36 @@ class DualBlock:
         return 0 if self.factor is None else self.factor.m
 
 
+@singledispatch
 def pieces_of(curvature: Curvature) -> tuple[DualBlock, ...]:
-    """The pieces of a curvature, in the order of the weights.
+    """The pieces of a curvature, in the order of the weights: one, by its eigenvalues, unless its class knows better.
 
     Raises
     ------
     NotPositiveDefiniteError
         A dense block whose smallest eigenvalue is lost in round-off; names a damping that would do.
     """
-    if not isinstance(curvature, BlockDiagonalCurvature):
-        return (_piece(curvature, slice(0, curvature.n)),)
-    made: dict[int, DualBlock] = {}
-    pieces: list[DualBlock] = []
-    for block, part in zip(curvature.blocks, curvature.slices, strict=True):
-        if isinstance(block, BlockDiagonalCurvature):
-            inner = pieces_of(block)
-            pieces += [
-                DualBlock(p.factor, p.damping, slice(part.start + p.part.start, part.start + p.part.stop))
-                for p in inner
-            ]
-            continue
-        if id(block) not in made:
-            made[id(block)] = _piece(block, part)
-        pieces.append(DualBlock(made[id(block)].factor, made[id(block)].damping, part))
-    return tuple(pieces)
+    return (DualBlock(*split_dense(curvature.below().dense()), slice(0, curvature.n)),)
 
 
-def _piece(curvature: Curvature, part: slice) -> DualBlock:
-    if isinstance(curvature, DiagonalCurvature):
-        return DualBlock(None, curvature.below().diagonal(), part)
-    if isinstance(curvature, FactorCurvature):
-        return DualBlock(curvature, _own_damping(curvature), part)
-    return DualBlock(*split_dense(curvature.below().dense()), part)
+@pieces_of.register
+def _diagonal(curvature: DiagonalCurvature) -> tuple[DualBlock, ...]:
+    return (DualBlock(None, curvature.below().diagonal(), slice(0, curvature.n)),)
+
+
+@pieces_of.register
+def _factor(curvature: FactorCurvature) -> tuple[DualBlock, ...]:
+    return (DualBlock(curvature, _own_damping(curvature), slice(0, curvature.n)),)
+
+
+@pieces_of.register
+def _block_diagonal(curvature: BlockDiagonalCurvature) -> tuple[DualBlock, ...]:
+    made = {id(block): pieces_of(block) for block in {id(block): block for block in curvature.blocks}.values()}
+    return tuple(
+        replace(piece, part=slice(part.start + piece.part.start, part.start + piece.part.stop))
+        for block, part in zip(curvature.blocks, curvature.slices, strict=True)
+        for piece in made[id(block)]
+    )
 
 
 def _own_damping(curvature: FactorCurvature) -> Vector:

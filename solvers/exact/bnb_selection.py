@@ -241,5 +241,6 @@ SPEC = MethodSpec(
     reference="Yu, Serra, Ramalingam & Zhe, ICML 2022 (CBS-S); Billionnet & Elloumi 2007",
     requires=("numba",),
     max_n=1000,
+    left_out_because="proves the selection problem only",
     prepare=prepare,
 )

@@ -301,5 +301,6 @@ SPEC = MethodSpec(
     reference="Duran & Grossmann 1986; Frangioni & Gentile 2006; Vielma, Dunning, Huchette & Lubin 2017",
     requires=("pyomo", "highspy", "numba"),
     max_n=100,
+    left_out_because="proves what bnb proves, and takes longer",
     prepare=bnb.prepare,
 )

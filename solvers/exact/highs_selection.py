@@ -194,4 +194,5 @@ SPEC = MethodSpec(
     reference="Yu, Serra, Ramalingam & Zhe, ICML 2022 (CBS-S); Sherali & Adams, SIAM J. Discrete Math. 3, 1990",
     requires=("pyomo", "highspy"),
     max_n=60,
+    left_out_because="proves the selection problem only",
 )

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
-from cbs_opt.kernel.curvature import RowsCurvature
 from cbs_opt.kernel.device import device_named, tensor
 from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
@@ -123,8 +122,7 @@ class Layer:
 
 def shared_curvature(problem: PruningProblem) -> tuple[int, Matrix]:
     """The number of rows and the curvature (d, d) they share; one row for any curvature that is not of rows."""
-    curvature = problem.curvature
-    return (curvature.rows, curvature.H) if isinstance(curvature, RowsCurvature) else (1, curvature.dense())
+    return problem.curvature.rows, problem.curvature.row.dense()
 
 
 def top_of_segments(

@@ -91,5 +91,5 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="Meng, Behdin, Wang & Mazumder, NeurIPS 2024",
     patterns=(Cardinality, Quotas),
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

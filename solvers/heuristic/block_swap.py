@@ -21,13 +21,15 @@ import numpy as np
 
 from cbs_opt.errors import NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.device import tensor
-from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality, Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports, filled
+from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
 from cbs_opt.solvers.heuristic.block_swap_table import best_exchanges
+from cbs_opt.solvers.heuristic.start import filled
 
 CANDIDATES = 256
 """Kept and pruned weights, each, that take part in a round."""
@@ -141,7 +143,7 @@ def _smallest(index: np.ndarray, key: Vector, most: int) -> np.ndarray:
     return index if len(index) <= most else index[np.argpartition(key, most)[:most]]
 
 
-SPEC = FactorMethodSpec(
+SPEC = MethodSpec(
     name="block-swap",
     run=run,
     summary="magnitude, then exchange blocks of weights on the joint objective, H never formed",
@@ -149,6 +151,7 @@ SPEC = FactorMethodSpec(
     objective=Objective.JOINT,
     reference="Benbaki et al., CHITA, ICML 2023",
     patterns=(Cardinality, Quotas),
+    curvatures=(FactorCurvature,),
     requires=("torch",),
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

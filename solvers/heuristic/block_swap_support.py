@@ -11,13 +11,11 @@ units of ``DualTensors``. Several blocks (a block-diagonal H) have a K each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.device import device_named, tensor
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.dual_blocks import pieces_of
@@ -96,18 +94,3 @@ class Supports:
         z = tensor(support.mask, self.data.device)
         reach = torch.where(z, support.omega, entering * support.omega)
         return np.asarray((0.5 * self.data.lam * reach**2).cpu().numpy())
-
-
-def filled(problem: PruningProblem, start: Any) -> Mask:
-    """A start mask in Z, with the largest of its pruned weights kept as well, as many as Z allows.
-
-    Raises
-    ------
-    PatternError
-        ``start`` is not in Z.
-    """
-    mask = as_mask(start, "start", problem.n)
-    if not problem.Z.contains(mask):
-        raise PatternError(f"start: is outside the pattern ({problem.Z}); give a mask that satisfies it")
-    largest = float(np.abs(problem.w_bar).max()) or 1.0
-    return problem.Z.argmax(2.0 * mask + np.abs(problem.w_bar) / largest)

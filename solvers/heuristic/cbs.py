@@ -22,15 +22,17 @@ not know, where we take the selection objective.
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask
-from cbs_opt.kernel.curvature import FactorCurvature
+from cbs_opt.kernel.curvature import Curvature, FactorCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.heuristic.cbs_gains import Gains
+from cbs_opt.solvers.heuristic.cbs_gains import gains_of
 from cbs_opt.solvers.heuristic.randomized_magnitude import randomized_magnitude
 
 TOGETHER = 10
@@ -56,7 +58,7 @@ def run(
     generator = np.random.default_rng(seed)
     masks = [pattern.argmax(problem.w_bar**2)]
     masks += [randomized_magnitude(problem.w_bar, pattern, generator) for _ in range(trials - 1)]
-    best = masks[int(np.argmin(_increases(problem, masks)))]
+    best = masks[int(np.argmin(selection_increases(problem.curvature, problem, masks)))]
     return Outcome(local_search(problem, best, rho=rho, epsilon=epsilon, tau=tau))
 
 
@@ -90,11 +92,15 @@ def selection_increase(problem: PruningProblem, z: Mask) -> float:
     return 0.5 * problem.curvature.quadratic(removed) - float(problem.linear_term() @ removed)
 
 
-def _increases(problem: PruningProblem, masks: list[Mask]) -> list[float]:
-    """``selection_increase`` of each mask; a factor is read once for several."""
-    H = problem.curvature
-    if not isinstance(H, FactorCurvature):
-        return [selection_increase(problem, mask) for mask in masks]
+@singledispatch
+def selection_increases(curvature: Curvature, problem: PruningProblem, masks: list[Mask]) -> list[float]:
+    """``selection_increase`` of each mask for ``problem``, whose curvature is the first argument."""
+    return [selection_increase(problem, mask) for mask in masks]
+
+
+@selection_increases.register
+def _several_at_once(H: FactorCurvature, problem: PruningProblem, masks: list[Mask]) -> list[float]:
+    """The factor is read once for several masks."""
     values: list[float] = []
     for start in range(0, len(masks), TOGETHER):
         removed = np.where(np.stack(masks[start : start + TOGETHER], axis=1), 0.0, problem.w_bar[:, None])
@@ -105,7 +111,7 @@ def _increases(problem: PruningProblem, masks: list[Mask]) -> list[float]:
 
 def _one_pass(problem: PruningProblem, start: Mask, threshold: float, rho: int, tau: int) -> Mask:
     """One sweep over the pruned weights; each weight is exchanged once at the most."""
-    z, gains = start.copy(), Gains.of(problem, start)
+    z, gains = start.copy(), gains_of(problem.curvature, problem, start)
     a, b = gains.gradient - gains.half_diagonal, gains.gradient + gains.half_diagonal
     pruned, kept = np.flatnonzero(~z & problem.Z.free), np.flatnonzero(z & problem.Z.free)
     if not pruned.size or not kept.size:

@@ -9,12 +9,13 @@ computed from it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.curvature import DenseCurvature, FactorCurvature
+from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature
 from cbs_opt.kernel.problem import PruningProblem
 
 Indices = NDArray[np.intp]
@@ -28,19 +29,9 @@ class Gains(ABC):
         self.half_diagonal = 0.5 * H.diagonal() * self.w_bar**2
         self.gradient = self.w_bar * (H.matvec(np.where(z, 0.0, self.w_bar)) - problem.linear_term())
 
-    @staticmethod
-    def of(problem: PruningProblem, z: Mask) -> Gains:
-        """The gains at ``z`` in the form that suits the curvature."""
-        return _Factored(problem, z) if isinstance(problem.curvature, FactorCurvature) else _Columns(problem, z)
-
     def column(self, i: np.intp) -> Vector:
         """Column i of A, shape (n,), without forming A."""
-        H, w_bar = self.problem.curvature, self.w_bar
-        if isinstance(H, DenseCurvature):
-            return np.asarray(w_bar[i] * w_bar * H.dense()[i])
-        unit = np.zeros(len(w_bar))
-        unit[i] = w_bar[i]
-        return w_bar * H.matvec(unit)
+        return column_of(self.problem.curvature, self.w_bar, i)
 
     @abstractmethod
     def changes(self, i: np.intp, window: Indices) -> Vector:
@@ -67,10 +58,9 @@ class _Columns(Gains):
 class _Factored(Gains):
     """The image F(p∘w̄), updated by two columns of F an exchange."""
 
-    def __init__(self, problem: PruningProblem, z: Mask) -> None:
+    def __init__(self, factor: FactorCurvature, problem: PruningProblem, z: Mask) -> None:
         super().__init__(problem, z)
-        assert isinstance(problem.curvature, FactorCurvature)
-        self.factor = problem.curvature
+        self.factor = factor
         self.removed = np.where(z, 0.0, self.w_bar)
         self.image = self.factor.image(self.removed)
         self.g = problem.linear_term()
@@ -88,3 +78,27 @@ class _Factored(Gains):
         columns = self.factor.columns(np.array([i, j]))
         self.image += columns @ np.array([-self.w_bar[i], self.w_bar[j]])
         self.removed[i], self.removed[j] = 0.0, self.w_bar[j]
+
+
+@singledispatch
+def gains_of(curvature: Curvature, problem: PruningProblem, z: Mask) -> Gains:
+    """The gains at ``z`` for ``problem``, whose curvature is the first argument, in the form that suits it."""
+    return _Columns(problem, z)
+
+
+@gains_of.register
+def _factored(curvature: FactorCurvature, problem: PruningProblem, z: Mask) -> Gains:
+    return _Factored(curvature, problem, z)
+
+
+@singledispatch
+def column_of(H: Curvature, w_bar: Vector, i: np.intp) -> Vector:
+    """Column i of diag(w̄) H diag(w̄), shape (n,): by one product with H."""
+    unit = np.zeros(len(w_bar))
+    unit[i] = w_bar[i]
+    return w_bar * H.matvec(unit)
+
+
+@column_of.register
+def _dense_column(H: DenseCurvature, w_bar: Vector, i: np.intp) -> Vector:
+    return np.asarray(w_bar[i] * w_bar * H.dense()[i])

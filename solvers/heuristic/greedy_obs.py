@@ -15,11 +15,13 @@ weights it was computed for are gone (which also halves the matrix). The rows of
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky
 
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
-from cbs_opt.kernel.curvature import RowsCurvature
+from cbs_opt.kernel.curvature import Curvature, RowsCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
@@ -39,9 +41,18 @@ def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:
     device : str
         Where the rows of a layer are pruned: 'cpu' or 'cuda'. A dense problem is solved on the CPU.
     """
-    if isinstance(problem.curvature, RowsCurvature):
-        return Outcome(prune_rows(problem, device))
-    return Outcome(prune_in_sequence(problem.curvature.dense(), problem.minimizer(), problem.Z))
+    return Outcome(greedy_mask(problem.curvature, problem, device))
+
+
+@singledispatch
+def greedy_mask(curvature: Curvature, problem: PruningProblem, device: str) -> Mask:
+    """The greedy mask of ``problem``, whose curvature is the first argument: all weights in one sequence."""
+    return prune_in_sequence(curvature.dense(), problem.minimizer(), problem.Z)
+
+
+@greedy_mask.register
+def _side_by_side(curvature: RowsCurvature, problem: PruningProblem, device: str) -> Mask:
+    return prune_rows(problem, device)
 
 
 def prune_in_sequence(H: Matrix, center: Vector, pattern: Pattern) -> Mask:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.block_swap import singular
-from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports, filled
+from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
+from cbs_opt.solvers.heuristic.start import filled
 
 SHORTEST = 0.05
 """Least ηλ that is tried."""
@@ -68,7 +70,7 @@ def threshold(problem: PruningProblem, supports: Supports, support: Support, ite
     return support
 
 
-SPEC = FactorMethodSpec(
+SPEC = MethodSpec(
     name="iht",
     run=run,
     summary="iterative hard thresholding with the exact solve on each support, H never formed",
@@ -76,6 +78,7 @@ SPEC = FactorMethodSpec(
     objective=Objective.JOINT,
     reference="Benbaki et al., CHITA, ICML 2023",
     patterns=(Pattern,),
+    curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature),
     requires=("torch",),
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

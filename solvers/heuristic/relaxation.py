@@ -12,11 +12,13 @@ dual has one variable per sample, so that whole networks come within reach.
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask
-from cbs_opt.kernel.curvature import FactorCurvature
-from cbs_opt.kernel.method import FactorMethodSpec, Objective
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern, Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -42,11 +44,25 @@ def run(problem: PruningProblem, *, tolerance: float = TOLERANCE, device: str = 
     found = maximize_dual(problem, device, tolerance)
     supports = Supports(problem, device)
     support = _best_rounding(problem, supports, found)
-    if isinstance(problem.curvature, FactorCurvature) and Quotas.of(problem.Z) is not None:
-        support, note = improve(problem, supports, support)
-    else:
-        support, note = threshold(problem, supports, support, ITERATIONS), ""
+    support, note = improved(problem.curvature, problem, supports, support)
     return Outcome(support.mask, bound=found.value, notes=(*found.notes, *((note,) if note else ())))
+
+
+@singledispatch
+def improved(
+    curvature: Curvature, problem: PruningProblem, supports: Supports, support: Support
+) -> tuple[Support, str]:
+    """A better support of ``problem``, whose curvature is the first argument, and a note where it was cut short."""
+    return threshold(problem, supports, support, ITERATIONS), ""
+
+
+@improved.register
+def _exchanged(
+    curvature: FactorCurvature, problem: PruningProblem, supports: Supports, support: Support
+) -> tuple[Support, str]:
+    if Quotas.of(problem.Z) is None:
+        return threshold(problem, supports, support, ITERATIONS), ""
+    return improve(problem, supports, support)
 
 
 def _best_rounding(problem: PruningProblem, supports: Supports, found: DualSolution) -> Support:
@@ -68,7 +84,7 @@ def _best_rounding(problem: PruningProblem, supports: Supports, found: DualSolut
     return best
 
 
-SPEC = FactorMethodSpec(
+SPEC = MethodSpec(
     name="relaxation",
     run=run,
     summary="maximize the dual bound, round, exchange blocks: best mask for whole networks, with its proven bound",
@@ -76,7 +92,7 @@ SPEC = FactorMethodSpec(
     objective=Objective.JOINT,
     reference="Argyriou, Foygel & Srebro, NIPS 2012",
     patterns=(Pattern,),
+    curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature),
     requires=("torch",),
-    blocks=True,
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

@@ -43,5 +43,5 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="bound (B) with one splitting for all rows",
     patterns=(Cardinality, Quotas),
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

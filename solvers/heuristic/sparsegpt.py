@@ -106,5 +106,5 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="Frantar & Alistarh, ICML 2023",
     patterns=(Cardinality, Quotas),
-    usual=False,
+    left_out_because="made for layers and whole networks",
 )

@@ -22,15 +22,14 @@ Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
-from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
-from cbs_opt.kernel.arrays.validate import as_mask
-from cbs_opt.kernel.curvature import RowsCurvature
+from cbs_opt.kernel.curvature import Curvature, RowsCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality, Quotas
 from cbs_opt.kernel.problem import PruningProblem
@@ -38,6 +37,7 @@ from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.row_swap import improve_rows
+from cbs_opt.solvers.heuristic.start import filled
 
 LEAST_DECREASE = 1e-12
 """Relative decrease of the value below which an exchange is round-off."""
@@ -59,11 +59,23 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
     PatternError
         ``start`` is not in Z.
     """
-    if isinstance(problem.curvature, RowsCurvature) or not isinstance(problem.Z, Cardinality):
-        return Outcome(improve_rows(problem, None if start is None else _filled(problem, start), device))
-    H, center = problem.curvature.dense(), problem.minimizer()
-    mask = prune_in_sequence(H, center, problem.Z) if start is None else _filled(problem, start)
-    return Outcome(improve(H, center, mask, problem.Z.free))
+    mask = None if start is None else filled(problem, start)
+    return Outcome(improved_mask(problem.curvature, problem, mask, device))
+
+
+@singledispatch
+def improved_mask(curvature: Curvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
+    """The mask of ``problem``, whose curvature is the first argument, that no exchange improves, from ``start``."""
+    if not isinstance(problem.Z, Cardinality):
+        return improve_rows(problem, start, device)
+    H, center = curvature.dense(), problem.minimizer()
+    mask = prune_in_sequence(H, center, problem.Z) if start is None else start
+    return improve(H, center, mask, problem.Z.free)
+
+
+@improved_mask.register
+def _row_by_row(curvature: RowsCurvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
+    return improve_rows(problem, start, device)
 
 
 def improve(H: Matrix, center: Vector, mask: Mask, free: Mask) -> Mask:
@@ -132,15 +144,6 @@ def exchange_changes(H: Matrix, state: State, leaving: Any, entering: Any) -> Ma
     share = T[rows] / inverse
     decrease = (state.residual[entering] + share * w) ** 2 / (schur + share * T[rows])
     return np.asarray(0.5 * (w * w / inverse - decrease))
-
-
-def _filled(problem: PruningProblem, start: Any) -> Mask:
-    """``start`` with the largest of its pruned weights kept as well, as many as Z allows."""
-    mask = as_mask(start, "start", problem.n)
-    if not problem.Z.contains(mask):
-        raise PatternError(f"start: is outside the pattern ({problem.Z}); give a mask that satisfies it")
-    largest = np.abs(problem.w_bar).max() or 1.0
-    return problem.Z.argmax(2.0 * mask + np.abs(problem.w_bar) / largest)
 
 
 SPEC = MethodSpec(

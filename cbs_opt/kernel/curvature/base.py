@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cbs_opt.errors import TooLargeError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
@@ -16,10 +16,18 @@ class Curvature(ABC):
     """A symmetric positive definite H of order n, damping λ already included.
 
     Laws, whatever the storage: ``matvec(v)`` equals ``dense() @ v``, ``quadratic(v)`` equals
-    ``v @ dense() @ v`` and ``diagonal()`` the diagonal of ``dense()``, up to round-off.
+    ``v @ dense() @ v`` and ``diagonal()`` the diagonal of ``dense()``, up to round-off; ``dense()`` is
+    ``row.dense()`` on each of ``rows`` equal blocks along its diagonal.
+
+    Whatever else is done with a curvature is done by its dense form, unless a function of ``functools.singledispatch``
+    is registered for its class beside the code that does it.
     """
 
     kind: ClassVar[str]
+    """What it is called in messages and tables."""
+
+    obtained: ClassVar[str] = ""
+    """How one comes by such a curvature, for the message of a method that takes no other; empty: nothing to say."""
 
     @property
     @abstractmethod
@@ -54,6 +62,20 @@ class Curvature(ABC):
     @abstractmethod
     def _form_dense(self) -> Matrix:
         """H as an (n, n) array."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a layer share the curvature ``row``, none across rows; 1 unless it is stored so."""
+        return 1
+
+    @property
+    def row(self) -> Curvature:
+        """The curvature of one row, of order n / ``rows``."""
+        return self
+
+    def arrays(self) -> dict[str, Any]:
+        """What a block file stores it by, under the names of ``cbs_opt.kernel.block_file``: H in full here."""
+        return {"H": self.dense()}
 
     def dense(self) -> Matrix:
         """H as an (n, n) array, read-only where it is stored so.

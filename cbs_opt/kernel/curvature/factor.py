@@ -42,6 +42,7 @@ class FactorCurvature(Curvature):
     """
 
     kind = "factor"
+    obtained = "PruningProblem.from_gradients keeps a factor where there are more weights than samples"
 
     def __init__(self, A: Any, damping: float) -> None:
         self._A = frozen(_single(A) if getattr(A, "dtype", None) == np.float32 else as_array(A, "A", 2))
@@ -129,6 +130,9 @@ class FactorCurvature(Curvature):
         """‖A_i‖² of every column, shape (n,), read-only."""
         squares = [np.einsum("ij,ij->j", columns, columns) for _, columns in self._chunks()]
         return frozen(np.concatenate(squares))
+
+    def arrays(self) -> dict[str, Any]:
+        return {"G": self.A * np.sqrt(self.m), "damping": self._damping}
 
     def matvec(self, v: Vector) -> Vector:
         return self.back(self.image(v)) + self._damping * v

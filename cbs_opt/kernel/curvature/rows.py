@@ -79,6 +79,9 @@ class RowsCurvature(Curvature):
     def notes(self) -> tuple[str, ...]:
         return self._row.notes
 
+    def arrays(self) -> dict[str, Any]:
+        return {"H": self.H, "rows": self._rows}
+
     def matvec(self, v: Vector) -> Vector:
         return np.asarray(self._as_rows(v) @ self.H).ravel()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +32,34 @@ def block_digest(problem: PruningProblem) -> str:
         for array in arrays:
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
 
-    def add_curvature(curvature: Curvature) -> None:
-        if isinstance(curvature, BlockDiagonalCurvature):
-            add(f"blocks {len(curvature.blocks)}")
-            for block in curvature.blocks:
-                add_curvature(block)
-        elif isinstance(curvature, FactorCurvature):
-            add("factor", curvature.A, curvature.damping)
-        elif isinstance(curvature, DiagonalCurvature):
-            add("diagonal", curvature.diagonal())
-        else:
-            add("dense", curvature.dense())
-
     add("w", problem.w_bar, problem.linear_term(), problem.offset)
-    add_curvature(problem.curvature)
+    for label, arrays in numbers_of(problem.curvature):
+        add(label, *arrays)
     return digest.hexdigest()
+
+
+Numbers = Iterator[tuple[str, tuple[NDArray[np.float64] | float, ...]]]
+"""What a curvature is told apart by: labels, each with its arrays."""
+
+
+@singledispatch
+def numbers_of(curvature: Curvature) -> Numbers:
+    """The numbers that the digest runs over: H in full, unless its class is stored by less."""
+    yield "dense", (curvature.dense(),)
+
+
+@numbers_of.register
+def _diagonal(curvature: DiagonalCurvature) -> Numbers:
+    yield "diagonal", (curvature.diagonal(),)
+
+
+@numbers_of.register
+def _factor(curvature: FactorCurvature) -> Numbers:
+    yield "factor", (curvature.A, curvature.damping)
+
+
+@numbers_of.register
+def _block_diagonal(curvature: BlockDiagonalCurvature) -> Numbers:
+    yield f"blocks {len(curvature.blocks)}", ()
+    for block in curvature.blocks:
+        yield from numbers_of(block)

@@ -16,12 +16,13 @@ may lose; all the rest is done on intervals with integer ends.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import singledispatch
 
 import numpy as np
 
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
-from cbs_opt.kernel.curvature import DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.curvature import Curvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.proof.certificate.record import NotVerifiedError
@@ -37,17 +38,36 @@ CHUNK = 4096
 
 def takes(problem: PruningProblem) -> bool:
     """Whether the curvature is one this bound is for."""
-    return isinstance(problem.curvature, (FactorCurvature, DiagonalCurvature))
+    return split.dispatch(type(problem.curvature)) is not split.dispatch(Curvature)
 
 
 def parts(problem: PruningProblem) -> tuple[Matrix, Vector]:
     """A (m, n) and λ (n,) with H = AᵀA + diag(λ)."""
-    curvature = problem.curvature
-    if isinstance(curvature, FactorCurvature):
-        return curvature.A, np.full(problem.n, curvature.damping)
-    if isinstance(curvature, DiagonalCurvature):
-        return np.zeros((0, problem.n)), curvature.diagonal()
+    return split(problem.curvature)
+
+
+@singledispatch
+def split(curvature: Curvature) -> tuple[Matrix, Vector]:
+    """A (m, n) and λ (n,) with H = AᵀA + diag(λ), for the classes that are stored so.
+
+    Whatever is registered here is trusted: the float64 numbers it returns are taken as the curvature.
+
+    Raises
+    ------
+    UnsupportedError
+        Another class.
+    """
     raise UnsupportedError(f"proof: the dual certificate is for factored curvatures, this one is {curvature.kind}")
+
+
+@split.register
+def _factor(curvature: FactorCurvature) -> tuple[Matrix, Vector]:
+    return curvature.A, np.full(curvature.n, curvature.damping)
+
+
+@split.register
+def _diagonal(curvature: DiagonalCurvature) -> tuple[Matrix, Vector]:
+    return np.zeros((0, curvature.n)), curvature.diagonal()
 
 
 def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) -> Choice:

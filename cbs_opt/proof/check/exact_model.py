@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import singledispatch
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class ExactModel:
         reason = too_large(problem)
         if reason:
             raise TooLargeError(reason)
-        H, exponent = _exact(problem.curvature)
+        H, exponent = exact(problem.curvature)
         return cls(H, exponent, problem.w_bar, problem.linear_term(), Fraction(problem.offset))
 
     @property
@@ -105,43 +106,64 @@ def too_large(problem: PruningProblem) -> str:
     """Why the exact n × n matrix of ``problem`` is not formed; empty where it is."""
     if problem.n > MOST_WEIGHTS:
         return f"proof: takes at most {MOST_WEIGHTS} weights on a {problem.curvature.kind} curvature, not {problem.n}"
-    if _products(problem.curvature) > MOST_PRODUCTS:
+    if products(problem.curvature) > MOST_PRODUCTS:
         return f"proof: forming AᵀA exactly for {problem.n} weights takes too long; use the dual certificate"
     return ""
 
 
-def _products(curvature: Curvature) -> int:
-    if isinstance(curvature, FactorCurvature):
-        return curvature.A.size * curvature.n
-    if isinstance(curvature, BlockDiagonalCurvature):
-        return sum(_products(block) for block in set(curvature.blocks))
+@singledispatch
+def products(curvature: Curvature) -> int:
+    """Multiplications that forming H exactly takes; none where H is stored."""
     return 0
 
 
-def _exact(curvature: Curvature) -> tuple[Integers, int]:
-    """H as integers (n, n) and their common exponent."""
-    if isinstance(curvature, BlockDiagonalCurvature):
-        forms = {id(block): _exact(block) for block in curvature.blocks}
-        exponent = min(e for _, e in forms.values())
-        H = np.full((curvature.n, curvature.n), 0, dtype=object)
-        for block, part in zip(curvature.blocks, curvature.slices, strict=True):
-            values, e = forms[id(block)]
-            H[part, part] = values << (e - exponent)
-        return H, exponent
-    if isinstance(curvature, FactorCurvature):
-        e = exponent_of(curvature.A)
-        A = integers(curvature.A, e)
-        damping = np.array([curvature.damping])
-        exponent = min(2 * e, exponent_of(damping))
-        H = A.T.dot(A) << (2 * e - exponent)
-        H[np.diag_indices(curvature.n)] += int(integers(damping, exponent)[0])
-        return H, exponent
-    if isinstance(curvature, DiagonalCurvature):
-        diagonal = curvature.diagonal()
-        exponent = exponent_of(diagonal)
-        H = np.full((curvature.n, curvature.n), 0, dtype=object)
-        H[np.diag_indices(curvature.n)] = integers(diagonal, exponent)
-        return H, exponent
+@products.register
+def _factor_products(curvature: FactorCurvature) -> int:
+    return curvature.m * curvature.n * curvature.n
+
+
+@products.register
+def _block_products(curvature: BlockDiagonalCurvature) -> int:
+    return sum(products(block) for block in set(curvature.blocks))
+
+
+@singledispatch
+def exact(curvature: Curvature) -> tuple[Integers, int]:
+    """H as integers (n, n) and their common exponent: of its dense form, unless its class stands for more.
+
+    Whatever is registered here is trusted: nothing in it may be rounded.
+    """
     dense = curvature.dense()
     exponent = exponent_of(dense)
     return integers(np.triu(dense) + np.triu(dense, 1).T, exponent), exponent
+
+
+@exact.register
+def _exact_diagonal(curvature: DiagonalCurvature) -> tuple[Integers, int]:
+    diagonal = curvature.diagonal()
+    exponent = exponent_of(diagonal)
+    H = np.full((curvature.n, curvature.n), 0, dtype=object)
+    H[np.diag_indices(curvature.n)] = integers(diagonal, exponent)
+    return H, exponent
+
+
+@exact.register
+def _exact_factor(curvature: FactorCurvature) -> tuple[Integers, int]:
+    e = exponent_of(curvature.A)
+    A = integers(curvature.A, e)
+    damping = np.array([curvature.damping])
+    exponent = min(2 * e, exponent_of(damping))
+    H = A.T.dot(A) << (2 * e - exponent)
+    H[np.diag_indices(curvature.n)] += int(integers(damping, exponent)[0])
+    return H, exponent
+
+
+@exact.register
+def _exact_blocks(curvature: BlockDiagonalCurvature) -> tuple[Integers, int]:
+    forms = {id(block): exact(block) for block in curvature.blocks}
+    exponent = min(e for _, e in forms.values())
+    H = np.full((curvature.n, curvature.n), 0, dtype=object)
+    for block, part in zip(curvature.blocks, curvature.slices, strict=True):
+        values, e = forms[id(block)]
+        H[part, part] = values << (e - exponent)
+    return H, exponent

@@ -163,16 +163,15 @@ def _best_alpha(problem: PruningProblem) -> Vector:
     """The α of the largest dual bound that L-BFGS finds from the magnitude support."""
     from scipy.optimize import minimize
 
-    from cbs_opt.kernel.curvature import FactorCurvature
     from cbs_opt.solvers.bounds.dual import dual_value
 
-    curvature = problem.curvature
-    if not isinstance(curvature, FactorCurvature):
+    A, _ = parts(problem)
+    if not len(A):
         return np.zeros(0)
     start = obs_update(problem, problem.Z.argmax(problem.w_bar**2))
     unit = max(abs(problem.objective(start)), float(np.finfo(np.float64).tiny))
     root = math.sqrt(unit)
-    best, best_alpha = -math.inf, np.zeros(len(curvature.A))
+    best, best_alpha = -math.inf, np.zeros(len(A))
 
     def negative(scaled: Vector) -> tuple[float, Vector]:
         nonlocal best, best_alpha
@@ -182,7 +181,7 @@ def _best_alpha(problem: PruningProblem) -> Vector:
         return -value / unit, -gradient * (root / unit)
 
     options = {"maxfun": DUAL_EVALUATIONS, "maxiter": DUAL_EVALUATIONS, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-12}
-    alpha = curvature.A @ (start - problem.w_bar)
+    alpha = A @ (start - problem.w_bar)
     minimize(negative, alpha / root, jac=True, method="L-BFGS-B", options=options)
     return best_alpha
 
