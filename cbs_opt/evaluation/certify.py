@@ -17,10 +17,10 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_array, as_mask
+from cbs_opt.kernel.judge import Loss, evaluate
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.result import finite_or_none, relative_gap
-from cbs_opt.kernel.update import obs_update
+from cbs_opt.kernel.result import finite_or_none
 
 TIME_LIMIT = 10.0
 BRANCHING_LIMIT = 200
@@ -105,24 +105,19 @@ def certify(
     started = time.perf_counter()
     bound, bound_method = _bound(problem, time_limit)
     seconds = time.perf_counter() - started
-    updated = obs_update(problem, z)
-    objective = problem.objective(updated)
-    given_objective = None if given is None else problem.objective(given)
+    found = evaluate(problem, z)
+    as_given = None if given is None else Loss.of(problem, given)
     return Judgement(
         name=problem.name,
         n=problem.n,
         pruned=int(problem.n - z.sum()),
-        selection_objective=problem.objective(np.where(z, problem.w_bar, 0.0)),
-        objective=objective,
-        given_objective=given_objective,
+        selection_objective=found.as_trained.value,
+        objective=found.updated.value,
+        given_objective=None if as_given is None else as_given.value,
         bound=bound,
         bound_method=bound_method,
-        gap=relative_gap(objective, bound, problem.round_off(updated)),
-        given_gap=(
-            None
-            if given is None or given_objective is None
-            else relative_gap(given_objective, bound, problem.round_off(given))
-        ),
+        gap=found.updated.gap(bound),
+        given_gap=None if as_given is None else as_given.gap(bound),
         seconds=seconds,
         notes=problem.curvature.notes,
     )

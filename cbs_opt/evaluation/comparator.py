@@ -2,8 +2,8 @@
 
 Per method it shows the loss of the mask with the weights as trained (CBS-S), the loss after the OBS
 update (CBS), and the gap of the latter to the best bound that any method proved on the same problem.
-No number comes from the method that is judged: objectives are recomputed here in float64 from
-(H, g, w̄, mask), and a bound above any feasible objective raises.
+No number comes from the method that is judged: objectives are computed in float64 from (H, g, w̄, mask), for all of
+them by ``cbs_opt.kernel.judge``, and a bound above any feasible objective raises.
 
 The gap is about the quadratic model of the loss. It says nothing about accuracy by itself.
 """
@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from cbs_opt.errors import BoundViolationError, CbsOptError, InputError, PatternError, TooLargeError
 from cbs_opt.evaluation.catalogue import method as find_method
@@ -26,11 +24,19 @@ from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.judge import judge
+from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.result import Solution, TerminationCondition, finite_or_none, relative_gap
+from cbs_opt.kernel.result import (
+    Outcome,
+    Solution,
+    SolutionStatus,
+    TerminationCondition,
+    finite_or_none,
+    relative_gap,
+)
 from cbs_opt.kernel.sums import sum_below
-from cbs_opt.kernel.update import obs_update
-from cbs_opt.kernel.update_error import update_round_off
+from cbs_opt.kernel.update_error import update_excess
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def compare(
         solutions[name] = solution
     joint = [s.bound for s in solutions.values() if s.bound > -math.inf]
     bound = max([_without_branching(problem) if not joint else trivial_bound(problem), *joint])
-    rows = [_row(problem, name, s.mask, bound, seed, s) for name, s in solutions.items()]
+    rows = [_row(solution, bound, seed) for solution in solutions.values()]
     for name, mask in (masks or {}).items():
         checked = as_mask(mask, f"mask {name}", problem.n)
         if not problem.Z.contains(checked):
@@ -167,7 +173,8 @@ def compare(
                 f"mask {name}: keeps {int(checked.sum())} weights and is outside the pattern "
                 f"({problem.Z}); compare it at its own sparsity"
             )
-        rows.append(_row(problem, name, checked, bound, seed, None))
+        judged = judge(problem, name, Outcome(checked), Objective.JOINT, seconds=math.nan)
+        rows.append(replace(_row(judged, bound, seed), termination_condition="given"))
     return Comparison(
         problem=problem.name,
         pattern=str(problem.Z),
@@ -193,7 +200,7 @@ def trivial_bound(problem: PruningProblem) -> float:
         return problem.offset
     minimizer = problem.minimizer()
     everything = np.ones(problem.n, dtype=np.bool_)
-    left = update_round_off(problem, everything, minimizer) - problem.round_off(minimizer)
+    left = update_excess(problem, everything, minimizer)
     return sum_below(problem.objective(minimizer), -problem.n * problem.round_off(minimizer), -left)
 
 
@@ -213,27 +220,23 @@ def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[
     return chosen, skipped
 
 
-def _row(problem: PruningProblem, name: str, mask: Mask, bound: float, seed: int, solution: Solution | None) -> Row:
-    weights = obs_update(problem, mask)
-    as_trained = np.where(mask, problem.w_bar, 0.0)
-    objective, selection = problem.objective(weights), problem.objective(as_trained)
-    gap = relative_gap(objective, bound, problem.round_off(weights))
-    recovered = (selection - objective) / abs(selection) if selection != 0 else 0.0
+def _row(solution: Solution, bound: float, seed: int) -> Row:
+    objective, selection = solution.objective, solution.selection_objective
     return Row(
-        problem=problem.name,
-        method=name,
-        n=problem.n,
-        pruned=int(problem.n - mask.sum()),
+        problem=solution.name,
+        method=solution.method,
+        n=solution.n,
+        pruned=solution.pruned,
         selection_objective=selection,
         objective=objective,
         bound=bound,
-        gap=gap,
-        recovered=recovered,
-        proven=solution is not None and solution.solution_status == "optimal",
-        solution_status=str(solution.solution_status) if solution else "feasible",
-        termination_condition=str(solution.termination_condition) if solution else "given",
-        seconds=solution.seconds if solution else math.nan,
-        nodes=solution.nodes if solution else 0,
+        gap=relative_gap(objective, bound, solution.round_off),
+        recovered=(selection - objective) / abs(selection) if selection != 0 else 0.0,
+        proven=solution.solution_status is SolutionStatus.OPTIMAL,
+        solution_status=str(solution.solution_status),
+        termination_condition=str(solution.termination_condition),
+        seconds=solution.seconds,
+        nodes=solution.nodes,
         seed=seed,
-        notes=solution.notes if solution else (),
+        notes=solution.notes,
     )

@@ -88,20 +88,20 @@ class BoundSpec:
         Imports, and compiles where that is needed, before the clock runs; returns what proves.
     patterns : tuple of Pattern classes
     curvatures : tuple of Curvature classes
-    max_n : int or None
-        Most weights.
+    forms_H : bool
+        Whether H is formed: up to ``PERSPECTIVE_LIMIT`` weights only.
     """
 
     name: str
     ready: Callable[[], Prove]
     patterns: tuple[type[Pattern], ...] = (Pattern,)
     curvatures: tuple[type[Curvature], ...] = (Curvature,)
-    max_n: int | None = None
+    forms_H: bool = False
 
     def takes(self, problem: PruningProblem) -> bool:
         """Whether ``problem`` is one of those it is for."""
         fits = isinstance(problem.Z, self.patterns) and isinstance(problem.curvature, self.curvatures)
-        return fits and (self.max_n is None or problem.n <= self.max_n)
+        return fits and (problem.n <= PERSPECTIVE_LIMIT or not self.forms_H)
 
 
 def _perspective() -> Prove:
@@ -125,9 +125,9 @@ def _rows() -> Prove:
 
 
 BOUNDS = (
-    BoundSpec("perspective", _perspective, patterns=(Cardinality,), max_n=PERSPECTIVE_LIMIT),
+    BoundSpec("perspective", _perspective, patterns=(Cardinality,), forms_H=True),
     BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
     BoundSpec("rows", _rows, curvatures=(RowsCurvature,)),
-    BoundSpec("rows", _rows, max_n=PERSPECTIVE_LIMIT),
+    BoundSpec("rows", _rows, forms_H=True),
 )
 """All of them; the first that takes a problem bounds it."""

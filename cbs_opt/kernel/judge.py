@@ -1,14 +1,20 @@
-"""From a mask and a bound to a ``Solution``: the only place where objectives and statuses are made."""
+"""From a mask and a bound to a ``Solution``: the only place where objectives and statuses are made.
+
+``evaluate`` re-tunes a mask and computes f without and with the update in float64; whoever shows a number of a mask, a
+method's or one from elsewhere, has it from here.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cbs_opt.errors import BoundViolationError
+from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import (
@@ -20,7 +26,62 @@ from cbs_opt.kernel.result import (
     relative_gap,
 )
 from cbs_opt.kernel.update import obs_update
-from cbs_opt.kernel.update_error import update_round_off
+from cbs_opt.kernel.update_error import update_excess
+
+
+@dataclass(frozen=True)
+class Loss:
+    """f of some weights in float64, and what may be wrong in it."""
+
+    value: float
+    round_off: float
+
+    @classmethod
+    def of(cls, problem: PruningProblem, w: Vector) -> Loss:
+        """f(w) for ``w`` of shape (n,)."""
+        return cls(problem.objective(w), problem.round_off(w))
+
+    def gap(self, bound: float) -> float:
+        """(f − bound)/|f|; inf without a bound.
+
+        Raises
+        ------
+        BoundViolationError
+            The bound lies above f by more than round-off.
+        """
+        return relative_gap(self.value, bound, self.round_off)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A mask, re-tuned.
+
+    Parameters
+    ----------
+    mask : boolean array, shape (n,)
+    weights : array, shape (n,)
+        After the OBS update.
+    updated, as_trained : Loss
+        With these weights (CBS), and with the kept weights as trained (CBS-S).
+    """
+
+    mask: Mask
+    weights: Vector
+    updated: Loss
+    as_trained: Loss
+
+
+def evaluate(problem: PruningProblem, mask: Mask) -> Evaluation:
+    """Re-tune the weights on ``mask``, shape (n,), and compute f without and with the update.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        As ``obs_update`` does.
+    """
+    weights = obs_update(problem, mask)
+    as_trained = np.where(mask, problem.w_bar, 0.0)
+    return Evaluation(mask, weights, Loss.of(problem, weights), Loss.of(problem, as_trained))
 
 
 def judge(
@@ -51,32 +112,30 @@ def judge(
     bound = float(outcome.bound)
     if math.isnan(bound):
         raise BoundViolationError(f"method {method}: its bound is not a number; please report the block")
-    weights = obs_update(problem, outcome.mask)
-    as_trained = np.where(outcome.mask, problem.w_bar, 0.0)
+    found = evaluate(problem, outcome.mask)
     joint = objective is Objective.JOINT
-    judged = weights if joint else as_trained
-    # Weights as trained are exact; updated ones may lie above the best on their support, and their round-off says so.
-    exact, updated = problem.round_off(as_trained), update_round_off(problem, outcome.mask, weights)
-    value, round_off = problem.objective(judged), updated if joint else exact
-    gap = relative_gap(value, bound, round_off)
+    judged = found.updated if joint else found.as_trained
+    # What the update has left makes f too high, which excuses no bound; but then f is not known as well as it seems.
+    left = update_excess(problem, outcome.mask, found.weights)
+    doubt = judged.round_off + (left if joint else 0.0)
     # An objective that is itself not known to the tolerance cannot be proven optimal to it.
-    known = round_off <= tolerance * abs(value) or value == bound
-    proven = outcome.termination is TerminationCondition.CONVERGED and gap <= tolerance and known
+    known = doubt <= tolerance * abs(judged.value) or judged.value == bound
+    proven = judged.gap(bound) <= tolerance and outcome.termination is TerminationCondition.CONVERGED and known
     return Solution(
         name=problem.name,
         method=method,
         mask=outcome.mask,
-        weights=weights,
-        objective=problem.objective(weights),
-        selection_objective=problem.objective(as_trained),
+        weights=found.weights,
+        objective=found.updated.value,
+        selection_objective=found.as_trained.value,
         bound=bound if joint else -math.inf,
         # A mask with its weights as trained is feasible for the joint problem, so its bound serves both.
         selection_bound=bound,
         termination_condition=outcome.termination,
         solution_status=SolutionStatus.OPTIMAL if proven else SolutionStatus.FEASIBLE,
         seconds=seconds,
-        round_off=updated,
-        selection_round_off=exact,
+        round_off=found.updated.round_off + left,
+        selection_round_off=found.as_trained.round_off,
         nodes=outcome.nodes,
         notes=notes,
         options=options or {},

@@ -22,10 +22,8 @@ from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, Diagonal
 from cbs_opt.kernel.problem import PruningProblem
 
 
-def update_round_off(problem: PruningProblem, mask: Mask, weights: Vector) -> float:
-    """What may lie between f(weights) as evaluated and the least f on the support ``mask``.
-
-    The round-off of the evaluation, and in factor or diagonal form what the update has left (excess).
+def update_excess(problem: PruningProblem, mask: Mask, weights: Vector) -> float:
+    """How far f(weights) may lie above the least f on the support ``mask``: (excess), 0 in dense form.
 
     Parameters
     ----------
@@ -34,8 +32,7 @@ def update_round_off(problem: PruningProblem, mask: Mask, weights: Vector) -> fl
     weights : array, shape (n,)
         ``obs_update(problem, mask)``.
     """
-    left = _excess(problem.curvature, weights - problem.w_bar, mask, problem.linear_term())
-    return problem.round_off(weights) + left
+    return _excess(problem.curvature, weights - problem.w_bar, mask, problem.linear_term())
 
 
 def _excess(curvature: Curvature, d: Vector, z: Mask, g: Vector) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cbs_opt.evaluation.solve as run_module
+import cbs_opt.evaluation.catalogue as catalogue_module
 from cbs_opt.errors import BoundViolationError, InputError, PatternError, SolverError, TooLargeError
 from cbs_opt.evaluation.comparator import compare, trivial_bound
 from cbs_opt.kernel.arrays.types import Mask
@@ -74,8 +74,8 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
         spec("enumeration", oracle),
     ]
     extra = [spec("liar", liar), spec("outside", outside)]
-    monkeypatch.setattr(run_module, "_EXTRA", {})
-    monkeypatch.setattr(run_module, "_built_in", lambda: {method.name: method for method in [*table, *extra]})
+    monkeypatch.setattr(catalogue_module, "_EXTRA", {})
+    monkeypatch.setattr(catalogue_module, "_built_in", lambda: {method.name: method for method in [*table, *extra]})
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_method_that_fails_is_skipped_unless_it_was_named(
     problem: PruningProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     specs = {"oracle": spec("oracle", oracle), "bad": spec("bad", bad)}
-    monkeypatch.setattr(run_module, "_built_in", lambda: specs)
+    monkeypatch.setattr(catalogue_module, "_built_in", lambda: specs)
     comparison = compare(problem)
     assert [row.method for row in comparison.rows] == ["oracle"]
     assert comparison.skipped["bad"] == "failed: bad: gave up"
@@ -160,21 +160,24 @@ def test_left_out_methods_say_why_and_named_ones_raise(problem: PruningProblem) 
     assert seen == ["magnitude", "oracle"]
 
 
-def test_enumeration_is_left_out_unless_named(problem: PruningProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_that_says_why_is_left_out_unless_named(
+    problem: PruningProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
-        run_module,
+        catalogue_module,
         "_built_in",
         lambda: {
             "magnitude": spec("magnitude", magnitude),
             "tiny": spec("tiny", magnitude, max_n=2),
-            "enumeration": spec("enumeration", oracle),
+            "sage": spec("sage", oracle, left_out_because="an oracle"),
         },
     )
     comparison = compare(problem)
     assert [row.method for row in comparison.rows] == ["magnitude"]
-    assert set(comparison.skipped) == {"tiny", "enumeration"}
+    assert set(comparison.skipped) == {"tiny", "sage"}
+    assert comparison.skipped["sage"] == "an oracle; name it to run it"
     assert "at most 2 weights" in comparison.skipped["tiny"]
-    assert compare(problem, ["enumeration"])["enumeration"].gap == 0
+    assert compare(problem, ["sage"])["sage"].gap == 0
 
 
 def test_options_go_to_those_who_have_them_and_unknown_ones_raise(problem: PruningProblem) -> None:
