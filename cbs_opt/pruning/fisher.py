@@ -23,12 +23,28 @@ from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.stage import Clock, Draw, Stage
 
 if TYPE_CHECKING:
     import torch
 
     from cbs_opt.pruning.settings import Settings
+
+
+class FisherStages:
+    """Gradients are collected anew on every stage's own samples."""
+
+    def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
+        self._settings, self._draw = settings, draw
+
+    @staticmethod
+    def check(weights: Weights, settings: Settings) -> None:
+        """Raise where the method cannot take a problem of this kind and size."""
+        check_method(weights, settings)
+
+    def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
+        """See ``fisher_stage``."""
+        return fisher_stage(now, self._draw(number), weights, prune, self._settings, clock)
 
 
 def fisher_stage(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 from cbs_opt.network.samples import Drawn, as_inputs, batches, class_scores, run
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.stage import Clock, Draw, Stage
 
 if TYPE_CHECKING:
     import torch
@@ -44,24 +44,20 @@ PRECONDITIONER = 0.75
 
 
 class GaussNewtonStages:
-    """The stages of one run; the damping is carried from one to the next.
+    """The stages of one run, all on the samples of the first; the damping is carried from one to the next."""
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The dense network.
-    samples : Drawn
-        With their labels.
-    """
-
-    def __init__(self, model: torch.nn.Module, samples: Drawn, weights: Weights, settings: Settings) -> None:
-        self._network = _Network(model, samples, weights, settings.seed)
+    def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
+        self._network = _Network(dense, draw(0), weights, settings.seed)
         self._settings = settings
         assert settings.damping is not None or settings.dampening_frac is not None, "settled by Settings"
         self._damping: float | None = settings.damping
         self._least = settings.damping or 0.0
 
-    def stage(self, weights: Weights, prune: int, clock: Clock) -> Stage:
+    @staticmethod
+    def check(weights: Weights, settings: Settings) -> None:
+        """Whatever the settings allow can be done."""
+
+    def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
         """Prune at least ``prune`` weights and re-tune the others."""
         import torch
 

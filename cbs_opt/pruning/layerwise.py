@@ -30,12 +30,28 @@ from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights, join
 from cbs_opt.pruning.allocation import row_quotas
-from cbs_opt.pruning.stage import Clock, LayerLoss, Stage
+from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, Stage
 
 if TYPE_CHECKING:
     import torch
 
     from cbs_opt.pruning.settings import Settings
+
+
+class LayerStages:
+    """Layers are collected anew on every stage's own samples; the targets are always those of the dense network."""
+
+    def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
+        self._dense, self._settings, self._draw = dense, settings, draw
+
+    @staticmethod
+    def check(weights: Weights, settings: Settings) -> None:
+        """Raise where the method cannot take a layer's problem, or the layer cannot be taken."""
+        check_method(weights, settings)
+
+    def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
+        """See ``layer_stage``."""
+        return layer_stage(self._dense, now, self._draw(number), weights, prune, self._settings, clock)
 
 
 def layer_stage(

@@ -14,20 +14,26 @@ from cbs_opt.network.samples import accuracy, check_samples, drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
-from cbs_opt.pruning.fisher import check_method as check_fisher
-from cbs_opt.pruning.fisher import fisher_stage
+from cbs_opt.pruning.fisher import FisherStages
 from cbs_opt.pruning.gauss_newton import GaussNewtonStages
-from cbs_opt.pruning.layerwise import check_method as check_layers
-from cbs_opt.pruning.layerwise import layer_stage
+from cbs_opt.pruning.layerwise import LayerStages
 from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
 from cbs_opt.pruning.schedule import sparsities
-from cbs_opt.pruning.settings import LAYERWISE, Settings
-from cbs_opt.pruning.stage import Clock, Stage
+from cbs_opt.pruning.settings import Settings
+from cbs_opt.pruning.stage import Clock, Stage, Stages
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger("cbs_opt")
+
+STAGES: dict[str, type[Stages]] = {
+    "fisher": FisherStages,
+    "gram": LayerStages,
+    "sequential": LayerStages,
+    "gauss-newton": GaussNewtonStages,
+}
+"""How the stages on each curvature run; what they ask of the settings is in ``settings.CURVATURES``."""
 
 
 def prune(
@@ -141,7 +147,7 @@ def prune(
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
     targets, ignore = _patterns(targets), _patterns(ignore)
     wanted = sparsities(sparsity, stages, schedule, settle)
-    x, y = calibration(data, needs_labels=curvature not in LAYERWISE, classes=loss is None)
+    x, y = calibration(data, needs_labels=settings.spec.needs_labels, classes=loss is None)
     check_samples(samples, len(x), settings.average)
     test = (data.test_x, data.test_y) if isinstance(data, Data) else None
     clock = Clock(progress)
@@ -150,13 +156,10 @@ def prune(
     weights = Weights.of(dense, chosen)
     if reestimate_batchnorm:
         check_reestimate(dense, samples)
-    if curvature != "gauss-newton":
-        (check_layers if curvature in LAYERWISE else check_fisher)(weights, settings)
+    STAGES[curvature].check(weights, settings)
     accuracy_dense = _accuracy(dense, test, clock)
     now, reports, notes = dense, list[StageReport](), list[str]()
-    newton: GaussNewtonStages | None = None
-    if curvature == "gauss-newton":
-        newton = GaussNewtonStages(dense, drawn(x, y, samples, seed), weights, settings)
+    run = STAGES[curvature](dense, weights, settings, lambda number: drawn(x, y, samples, seed + number))
     stage: Stage | None = None
     for number, share in enumerate(wanted):
         if weights.pruned == weights.n and not revive:
@@ -164,12 +167,7 @@ def prune(
             break
         k = prune_count(weights.n, share)
         clock.stage = f"stage {number + 1} of {len(wanted)}" if len(wanted) > 1 else ""
-        if newton is not None:
-            stage = newton.stage(weights, k, clock)
-        elif curvature == "fisher":
-            stage = fisher_stage(now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
-        else:
-            stage = layer_stage(dense, now, drawn(x, y, samples, seed + number), weights, k, settings, clock)
+        stage = run.stage(number, now, weights, k, clock)
         weights = stage.weights
         now = weights.into(dense)
         notes += stage.notes

@@ -15,10 +15,45 @@ from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
 from cbs_opt.network.samples import PRECISIONS, Precision
 from cbs_opt.pruning.allocation import ALLOCATIONS
 
-CURVATURES = ("fisher", "gram", "sequential", "gauss-newton")
-DEFAULT_METHOD = {"fisher": "relaxation", "gram": "swap", "sequential": "swap", "gauss-newton": "magnitude"}
 PARTITIONS = ("network", "layer", "row")
-LAYERWISE = ("gram", "sequential")
+
+
+@dataclass(frozen=True)
+class CurvatureSpec:
+    """What the stages on one curvature ask of the settings; how they run is said in ``prune.STAGES``.
+
+    Parameters
+    ----------
+    default_method : str
+    own_settings : tuple of str
+        Settings that have a meaning for it, beside those that have one for every curvature.
+    needs_labels : bool
+    needs_damping : bool
+        λ = 0 is an error.
+    methods : tuple of str
+        Those it takes, none of which has an option; empty: any of the registry.
+    why_these : str
+        The reason, for the message.
+    """
+
+    default_method: str
+    own_settings: tuple[str, ...] = ()
+    needs_labels: bool = True
+    needs_damping: bool = True
+    methods: tuple[str, ...] = ()
+    why_these: str = ""
+
+
+_OF_LAYERS = CurvatureSpec("swap", ("revive", "allocation"), needs_labels=False, needs_damping=False)
+
+CURVATURES = {
+    "fisher": CurvatureSpec("relaxation", ("partition", "average", "first_order", "loss", "precision", "revive")),
+    "gram": _OF_LAYERS,
+    "sequential": _OF_LAYERS,
+    "gauss-newton": CurvatureSpec(
+        "magnitude", methods=("magnitude", "obd"), why_these="never forms its curvature; it takes magnitude or obd"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +80,7 @@ class Settings:
         if self.curvature not in CURVATURES:
             raise unknown_name("curvature", self.curvature, list(CURVATURES))
         if not self.method:
-            object.__setattr__(self, "method", DEFAULT_METHOD[self.curvature])
+            object.__setattr__(self, "method", self.spec.default_method)
         if self.damping is None and self.dampening_frac is None:
             object.__setattr__(self, "damping", DEFAULT_DAMPING)
         self._check_damping()
@@ -65,17 +100,20 @@ class Settings:
         self._check_fit()
         self._check_method()
 
+    @property
+    def spec(self) -> CurvatureSpec:
+        """What the curvature asks of the settings."""
+        return CURVATURES[self.curvature]
+
     def _check_method(self) -> None:
         """The method and its options."""
         if not isinstance(self.options, Mapping):
             raise InputError(f"options: is a {type(self.options).__name__}; give a mapping of names to values")
         if "seed" in self.options:
             raise InputError("options: seed is given as seed=, not among the method's options")
-        if self.curvature == "gauss-newton":
-            if self.method not in ("magnitude", "obd"):
-                raise UnsupportedError(
-                    f"method {self.method}: gauss-newton never forms its curvature; it takes magnitude or obd"
-                )
+        if self.spec.methods:
+            if self.method not in self.spec.methods:
+                raise UnsupportedError(f"method {self.method}: {self.curvature} {self.spec.why_these}")
             if self.options:
                 raise UnsupportedError(f"method {self.method}: has no option {next(iter(self.options))}")
         else:
@@ -86,22 +124,13 @@ class Settings:
 
     def _check_damping(self) -> None:
         given = "dampening_frac" if self.damping is None else "damping"
-        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.curvature not in LAYERWISE:
+        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.spec.needs_damping:
             raise InputError(f"{given}: is 0; {self.curvature} needs a {given} > 0")
 
     def _check_fit(self) -> None:
         """Options that belong to another curvature are errors, not ignored."""
-        belongs = {
-            "partition": (self.partition != "network", ("fisher",)),
-            "average": (self.average != 1, ("fisher",)),
-            "first_order": (self.first_order, ("fisher",)),
-            "loss": (self.loss is not None, ("fisher",)),
-            "precision": (self.precision != "float32", ("fisher",)),
-            "revive": (self.revive, ("fisher", *LAYERWISE)),
-            "allocation": (self.allocation != "sensitivity", LAYERWISE),
-        }
-        for name, (given, curvatures) in belongs.items():
-            if given and self.curvature not in curvatures:
-                raise InputError(
-                    f"{name}: belongs to the curvature {', '.join(curvatures)}; leave it out for {self.curvature}"
-                )
+        for name in dict.fromkeys(name for spec in CURVATURES.values() for name in spec.own_settings):
+            default = self.__dataclass_fields__[name].default
+            if getattr(self, name) != default and name not in self.spec.own_settings:
+                owners = ", ".join(other for other, spec in CURVATURES.items() if name in spec.own_settings)
+                raise InputError(f"{name}: belongs to the curvature {owners}; leave it out for {self.curvature}")

@@ -6,11 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from cbs_opt.kernel.result import relative_gap
+from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.pruning.settings import Settings
+
 Report = Callable[[str], None]
+
+Draw = Callable[[int], Drawn]
+"""The calibration samples drawn for the stage of this number, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +89,18 @@ class Clock:
         """Say what is going on."""
         if self._report is not None:
             self._report(f"{self.stage}: {words}" if self.stage else words)
+
+
+class Stages(Protocol):
+    """The stages of one run on one curvature; ``prune.STAGES`` lists the classes."""
+
+    def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
+        """Begin a run on the network ``dense``, which holds ``weights`` and stays as it is."""
+
+    @staticmethod
+    def check(weights: Weights, settings: Settings) -> None:
+        """Raise before anything is computed where the settings do not fit the network."""
+
+    def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
+        """Prune at least ``prune`` weights, those that ``weights`` of the network ``now`` has pruned among them."""
+        ...
