@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from cbs_opt.errors import BoundViolationError, CbsOptError, InputError, PatternError, TooLargeError
 from cbs_opt.evaluation.catalogue import method as find_method
 from cbs_opt.evaluation.catalogue import methods as all_methods

@@ -25,6 +25,7 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
 from cbs_opt.solvers.bounds.rows_splitting import ascended, first_splitting, gain_of
+from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.forms.layer_tensors import Layer, shared_curvature
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ def _proven_splitting(H: Matrix, D: Vector) -> tuple[Matrix, Vector] | None:
     unit = np.ldexp(1.0, -np.frexp(np.sqrt(diagonal))[1])
     R = H.copy()
     at = np.diag_indices(len(H))
-    for attempt in range(60):
-        R[at] = diagonal - D
+    for smaller in shrinking(D):
+        R[at] = diagonal - smaller
         exact = diagonal - R.diagonal()  # one of the two differences is exact (Sterbenz), and so H = R + diag(exact)
         scaled = R * unit * unit[:, None]
         # A Cholesky factorization that succeeds proves A + δI ⪰ 0 for δ = (d+1)·eps/2·trace/(1 − …) (S. M. Rump,
@@ -169,5 +170,4 @@ def _proven_splitting(H: Matrix, D: Vector) -> tuple[Matrix, Vector] | None:
                 return R, exact
             except LinAlgError:
                 pass
-        D = D * (1.0 - 0.5 ** max(1, 10 - attempt))
     return None

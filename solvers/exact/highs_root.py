@@ -27,6 +27,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.shrinking import shrinking
 
 ROUNDS = 40
 """Rounds of splitting improvement."""
@@ -159,13 +160,12 @@ def certified(H: Matrix, D: Vector, changed: float = 0.0) -> Vector:
     if m == 0:
         return D
     shift = changed + 4.0 * (m + 1) * EPS * float(H.diagonal().max())
-    for attempt in range(60):
+    for smaller in shrinking(D):
         try:
-            cholesky(H - np.diag(D + shift), lower=True, check_finite=False)
+            cholesky(H - np.diag(smaller + shift), lower=True, check_finite=False)
         except LinAlgError:
-            D = D * (1.0 - 0.5 ** max(1, 10 - attempt))
-        else:
-            return D
+            continue
+        return smaller
     raise LinAlgError("H is not positive definite up to round-off")
 
 
