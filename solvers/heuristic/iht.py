@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
@@ -78,7 +78,7 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="Benbaki et al., CHITA, ICML 2023",
     patterns=(Pattern,),
-    curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature),
+    curvatures=(FactorCurvature,),
     requires=("torch",),
     left_out_because="made for layers and whole networks",
 )

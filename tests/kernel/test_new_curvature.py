@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from cbs_opt.errors import UnsupportedError
+from cbs_opt.evaluation.catalogue import method
 from cbs_opt.evaluation.certify import certify
 from cbs_opt.evaluation.comparator import compare
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.asked import Asked
-from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DenseCurvature, RowsCurvature
+from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DenseCurvature, DiagonalCurvature, RowsCurvature
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update, updated
 from cbs_opt.proof.certificate.digest import block_digest
@@ -91,10 +92,10 @@ def test_the_kernel_takes_it(tmp_path: Path) -> None:
     assert Asked("pattern", "2:4").of(new).Z.argmax(np.arange(12.0)).sum() == 6
 
 
-@pytest.mark.parametrize("method", ["greedy-obs", "swap", "cbs", "sparsegpt", "rows-relaxation"])
-def test_methods_take_it(method: str) -> None:
+@pytest.mark.parametrize("name", ["greedy-obs", "swap", "cbs", "sparsegpt", "rows-relaxation"])
+def test_methods_take_it(name: str) -> None:
     new, dense = pair()
-    one, other = solve(new, method), solve(dense, method)
+    one, other = solve(new, name), solve(dense, name)
     np.testing.assert_array_equal(one.mask, other.mask)
     assert one.objective == pytest.approx(other.objective, rel=1e-12)
 
@@ -105,6 +106,9 @@ def test_a_method_that_names_its_curvatures_refuses_it() -> None:
         solve(new, "relaxation")
     with pytest.raises(UnsupportedError, match=r"it takes factor \(PruningProblem.from_gradients keeps a factor"):
         solve(new, "block-swap")
+    diagonal = PruningProblem(new.w_bar, DiagonalCurvature(np.ones(12))).pruning(6)
+    refused = {name for name in ("relaxation", "block-swap", "iht") if method(name).why_not(diagonal)}
+    assert refused == {"block-swap", "iht"}
 
 
 def test_bounds_take_it_alone_and_in_a_block_diagonal() -> None:
