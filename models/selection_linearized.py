@@ -22,7 +22,7 @@ Constraints
 (first), (second) and (both) are McCormick's; at binary p they fix y. (pruned_with) and (pruned_without) are
 the cardinality Σ_j p_j ≥ k multiplied by p_i and by 1 − p_i: implied for binaries, and what makes the LP
 relaxation worth anything. Cardinality stays an inequality: with A_ij < 0 or a ≠ 0, pruning more than k can be
-cheaper. For another pattern than ``Cardinality`` (pruned_with) and (pruned_without) are left out.
+cheaper. For a pattern that is not one such count (pruned_with) and (pruned_without) are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbs_opt.kernel.method import Objective
-from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import inner, masked_model
 from cbs_opt.models.formulation import Formulation, ProblemClass
@@ -70,8 +69,9 @@ def build(problem: PruningProblem) -> ConcreteModel:
     model.both = Constraint(
         model.E, rule=lambda m, i, j: m.y[i, j] >= m.p[i] + m.p[j] - 1, doc="both are pruned where each is"
     )
-    if isinstance(problem.Z, Cardinality):
-        _multiply_cardinality(model, problem.Z.prune)
+    pattern = problem.Z.labelled
+    if pattern is not None and pattern.single:
+        _multiply_cardinality(model, n - int(pattern.room[0]))
     return model
 
 

@@ -122,7 +122,7 @@ class Plan:
         for name in settings.methods:
             spec = find_method(name)
             for asked in settings.asked:
-                if not any(issubclass(asked.pattern_class, handled) for handled in spec.patterns):
+                if not spec.takes(asked.pattern_class):
                     self.left_out[f"{name}, {asked}"] = f"method {name}: cannot take the {asked}"
                     continue
                 for seed in settings.seeds if "seed" in spec.options else (None,):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, PatternError
+from cbs_opt.evaluation.catalogue import method
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Vector
@@ -124,7 +125,7 @@ def certify(
 
 
 def _bound(problem: PruningProblem, time_limit: float) -> tuple[float, str]:
-    if time_limit > 0 and problem.n <= BRANCHING_LIMIT and isinstance(problem.Z, Cardinality):
+    if time_limit > 0 and problem.n <= BRANCHING_LIMIT and method("bnb").takes(type(problem.Z)):
         return solve(problem, "bnb", time_limit=time_limit).bound, "bnb"
     bound = lower_bound(problem)
     return bound.value, bound.method

@@ -49,7 +49,7 @@ class MethodSpec:
     reference : str
         Where the method comes from.
     patterns : tuple of Pattern classes
-        The patterns it handles.
+        The patterns it handles: ``Pattern`` for all, ``Labelled`` for all whose weights carry labels with room.
     curvatures : tuple of Curvature classes
         The curvatures it handles; any of them, if it asks for no more than their methods.
     requires : tuple of str
@@ -85,13 +85,17 @@ class MethodSpec:
         missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
         return f"needs the package {', '.join(missing)}" if missing else None
 
+    def takes(self, pattern: type[Pattern]) -> bool:
+        """Whether the method handles patterns of this kind."""
+        return issubclass(pattern, self.patterns)
+
     def check(self, problem: PruningProblem) -> None:
         """Raise a clear error unless the method can take ``problem``, here and now."""
         reason = self.unavailable_because()
         if reason:
             raise UnavailableMethodError(f"method {self.name}: {reason}; install it, or see `cbs-opt methods`")
-        if not isinstance(problem.Z, self.patterns):
-            handled = ", ".join(pattern.__name__ for pattern in self.patterns)
+        if not self.takes(type(problem.Z)):
+            handled = ", ".join(name for pattern in self.patterns for name in _names(pattern))
             raise UnsupportedError(
                 f"method {self.name}: cannot take the pattern {type(problem.Z).__name__}; it takes {handled}"
             )
@@ -122,6 +126,13 @@ class MethodSpec:
             if name not in self.options:
                 has = ", ".join(self.options) or "none"
                 raise UnsupportedError(f"method {self.name}: has no option {name}; it has {has}")
+
+
+def _names(pattern: type[Pattern]) -> list[str]:
+    """A kind of pattern as users call it; of an abstract one the kinds that there are."""
+    if not inspect.isabstract(pattern):
+        return [pattern.__name__]
+    return [name for kind in pattern.__subclasses__() for name in _names(kind)]
 
 
 @lru_cache(maxsize=256)  # a signature is looked at for every solve, and takes as long as a small block's bound

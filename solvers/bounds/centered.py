@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
-from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import scaled_below, sum_below
 
@@ -100,10 +99,11 @@ def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[n
     """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
     from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
-    pattern = problem.Z
-    assert isinstance(pattern, Cardinality), "checked by the method's spec"
+    pattern = problem.Z.labelled
+    assert pattern is not None, "checked by the method's spec"
+    assert pattern.single, "checked by the method's spec"
     state = np.zeros(problem.n, dtype=np.int8)
     state[pattern.keep] = KEPT
     state[pattern.forbid] = PRUNED
     smallest = float(np.linalg.eigvalsh(block.H)[0])
-    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), problem.n - pattern.prune
+    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), int(pattern.room[0])

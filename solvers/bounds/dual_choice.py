@@ -1,4 +1,4 @@
-"""The smoothed oracle of a pattern of quotas: how much of each weight is kept when ties are shared out.
+"""The smoothed oracle of a pattern of labels with room: how much of each weight is kept when ties are shared out.
 
 For scores s ≥ 0, a relaxed mask z̄ in conv Z and ε_s > 0 per segment, the maximizer of
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbs_opt.kernel.device import tensor
-from cbs_opt.kernel.patterns import Quotas
+from cbs_opt.kernel.patterns import Labelled
 
 if TYPE_CHECKING:
     import torch
@@ -24,19 +24,18 @@ HALVINGS = 60
 
 
 class Choice:
-    """A pattern of quotas on a device; a cardinality is one segment."""
+    """A pattern of labels with room, on a device; weights of one label are a segment, a cardinality is one."""
 
-    def __init__(self, quotas: Quotas, device: torch.device) -> None:
-        free = quotas.free
-        self.keep = tensor(quotas.keep, device)
+    def __init__(self, pattern: Labelled, device: torch.device) -> None:
+        free = pattern.free
+        self.keep = tensor(pattern.keep, device)
         self.free = tensor(free, device)
         self.all_free = bool(free.all())
         self.index = tensor(np.flatnonzero(free), device)
-        self.groups = quotas.segments
-        self.group = tensor(quotas.labels[free], device)
-        forced = np.bincount(quotas.labels[quotas.keep], minlength=quotas.segments)
-        self.size = tensor(np.bincount(quotas.labels[free], minlength=quotas.segments), device)
-        self.room = tensor(np.asarray(quotas.room) - forced, device).minimum(self.size)
+        self.groups = len(pattern.room)
+        self.group = tensor(pattern.labels[free], device)
+        self.size = tensor(pattern.count(free), device)
+        self.room = tensor(pattern.room_of_free, device)
 
     def whole(self, of_free: torch.Tensor, kept: float = 1.0) -> torch.Tensor:
         """A vector (n,) from its entries on the free weights; ``kept`` on those forced to stay, else 0."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbs_opt.kernel.device import tensor
-from cbs_opt.kernel.patterns import Pattern, Quotas
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds.dual_choice import Choice
 from cbs_opt.solvers.bounds.dual_tensors import DualTensors
 
@@ -77,10 +77,10 @@ class Climb:
 
 def climb(tensors: DualTensors, pattern: Pattern, tolerance: float, start: Climb | None = None) -> Climb:
     """Maximize d from the magnitude mask, or from where another precision stopped."""
-    quotas = Quotas.of(pattern)
-    if quotas is None:
+    labelled = pattern.labelled
+    if labelled is None:
         return _in_metric(tensors, pattern)
-    return _Newton(tensors, Choice(quotas, tensors.device), tolerance, start).run()
+    return _Newton(tensors, Choice(labelled, tensors.device), tolerance, start).run()
 
 
 class _Newton:

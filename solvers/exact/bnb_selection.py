@@ -148,13 +148,14 @@ class _Search(tree.TreeSearch[_Node]):
     def __init__(self, problem: PruningProblem, gap: float) -> None:
         from cbs_opt.solvers.compiled.selection_node import KEPT, PRUNED
 
-        pattern = problem.Z
-        assert isinstance(pattern, Cardinality), "checked by the method's spec"
+        pattern = problem.Z.labelled
+        assert pattern is not None, "checked by the method's spec"
+        assert pattern.single, "checked by the method's spec"
         self._block = block = SelectionBlock.of(problem)
         # A ⪰ 0: no mask lies below this.
         lowest = float(np.minimum(block.ell, 0.0).sum())
         super().__init__(floor=lowest * (1.0 + problem.n * EPS))
-        self._free, self._k, self._gap = pattern.free, pattern.prune, gap
+        self._free, self._k, self._gap = pattern.free, problem.n - int(pattern.room[0]), gap
         self.mask = pattern.argmax(block.A.diagonal())
         self.offer(self.mask)
         state = np.zeros(problem.n, dtype=np.int8)

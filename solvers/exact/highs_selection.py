@@ -28,7 +28,6 @@ from cbs_opt.errors import InputError, SolverError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
@@ -167,8 +166,8 @@ def _margin(problem: PruningProblem) -> float:
 def _scale(problem: PruningProblem, value: float) -> float:
     """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
     A, a = selection_costs(problem)
-    assert isinstance(problem.Z, Cardinality), "the pattern this method declares"
-    keep = problem.Z.keep
+    assert problem.Z.labelled is not None, "checked by the method's spec"
+    keep = problem.Z.labelled.keep
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed

@@ -1,8 +1,8 @@
 """A layer as tensors: its rows one below the other, in units where the shared curvature has a unit diagonal.
 
 Every row-batched selector works on this: (rows, d) tensors in float64 on one device, the Gram matrix once. A curvature
-that is not ``RowsCurvature`` is a layer of one row. Patterns of quotas (a cardinality is one segment) have their oracle
-here as well, so that nothing travels between devices in a loop.
+that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room (a segment is the weights of one label,
+all of them for a cardinality) have their oracle here as well, so that nothing travels between devices in a loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.device import device_named, tensor
-from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
 
@@ -60,15 +59,15 @@ class Layer:
 
     @classmethod
     def of(cls, problem: PruningProblem, device: str = "cpu") -> Layer:
-        """The layer of a problem whose pattern is a cardinality or quotas.
+        """The layer of a problem whose pattern can be said in labels with room.
 
         Raises
         ------
         UnsupportedError
             Another pattern.
         """
-        quotas = Quotas.of(problem.Z)
-        if quotas is None:
+        pattern = problem.Z.labelled
+        if pattern is None:
             name = type(problem.Z).__name__
             raise UnsupportedError(f"layer: cannot take the pattern {name}; it takes Cardinality and Quotas")
         rows, H = shared_curvature(problem)
@@ -79,15 +78,15 @@ class Layer:
         def put(array: NDArray[Any]) -> torch.Tensor:
             return tensor(np.ascontiguousarray(array), place)
 
-        labels = quotas.labels.reshape(shape)
+        labels = pattern.labels.reshape(shape)
         return cls(
             U=put(U),
             scale=scale,
             target=put(problem.minimizer().reshape(shape) * scale),
-            keep=put(quotas.keep.reshape(shape)),
-            forbid=put(quotas.forbid.reshape(shape)),
+            keep=put(pattern.keep.reshape(shape)),
+            forbid=put(pattern.forbid.reshape(shape)),
             labels=put(labels),
-            room=put(quotas.room),
+            room=put(pattern.room),
             within_rows=bool((labels[1:, 0] > labels[:-1, -1]).all()),
         )
 
@@ -128,7 +127,7 @@ def shared_curvature(problem: PruningProblem) -> tuple[int, Matrix]:
 def top_of_segments(
     scores: torch.Tensor, keep: torch.Tensor, forbid: torch.Tensor, labels: torch.Tensor, room: torch.Tensor
 ) -> torch.Tensor:
-    """The best ``room`` weights of every segment: the oracle of ``Quotas``, for tensors of one shape."""
+    """The best ``room`` weights of every segment: the oracle of ``Labelled``, for tensors of one shape."""
     import torch
 
     infinity = torch.inf

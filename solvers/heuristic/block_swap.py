@@ -24,7 +24,7 @@ from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.device import tensor
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
@@ -62,10 +62,10 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 
 def improve(problem: PruningProblem, supports: Supports, support: Support) -> tuple[Support, str]:
     """A support with as many weights that no further block improves, and a note where the search was cut short."""
-    quotas = Quotas.of(problem.Z)
-    assert quotas is not None, "the caller checks the pattern"
+    pattern = problem.Z.labelled
+    assert pattern is not None, "the caller checks the pattern"
     for _ in range(MOST_ROUNDS):
-        block = _exchange(supports, support, quotas)
+        block = _exchange(supports, support, pattern)
         if block is None:
             return support, ""
         mask = support.mask.copy()
@@ -85,12 +85,12 @@ def singular(problem: PruningProblem) -> NotPositiveDefiniteError:
     )
 
 
-def _exchange(supports: Supports, support: Support, quotas: Quotas) -> np.ndarray | None:
+def _exchange(supports: Supports, support: Support, pattern: Labelled) -> np.ndarray | None:
     """The weights that change sides in one round; None where no exchange helps."""
     import torch
 
     data, factor = supports.data, support.factors[0]
-    inside, outside = _nearest(quotas, support, supports.scores(support), 4 * CANDIDATES)
+    inside, outside = _nearest(pattern, support, supports.scores(support), 4 * CANDIDATES)
     if not inside.size or not outside.size:
         return None
     both = np.concatenate([inside, outside])
@@ -103,7 +103,7 @@ def _exchange(supports: Supports, support: Support, quotas: Quotas) -> np.ndarra
     exact = torch.where(tensor(support.mask[both], data.device), exact / (1.0 - a).clamp(min=1e-12), exact / (1.0 + a))
     scores = np.zeros(len(support.mask))
     scores[both] = exact.cpu().numpy()
-    inside, outside = _nearest(quotas, support, scores, CANDIDATES, both)
+    inside, outside = _nearest(pattern, support, scores, CANDIDATES, both)
     chosen = np.concatenate([inside, outside])
     kept = support.mask[chosen]
     place = np.empty(len(support.mask), dtype=np.int64)
@@ -118,23 +118,23 @@ def _exchange(supports: Supports, support: Support, quotas: Quotas) -> np.ndarra
     H = (half.T @ half + torch.diag(lam)).cpu().numpy()
     omega = support.omega[tensor(chosen, data.device)].cpu().numpy()
     b = H @ np.where(kept, omega, 0.0) + np.where(kept, 0.0, lam.cpu().numpy() * omega)
-    after, _, made = best_exchanges(H, b, kept, quotas.labels[chosen], LEAST_DECREASE * abs(support.value), CANDIDATES)
+    after, _, made = best_exchanges(H, b, kept, pattern.labels[chosen], LEAST_DECREASE * abs(support.value), CANDIDATES)
     return chosen[after != kept] if made else None
 
 
 def _nearest(
-    quotas: Quotas, support: Support, scores: Vector, most: int, among: np.ndarray | None = None
+    pattern: Labelled, support: Support, scores: Vector, most: int, among: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kept weights of low score and pruned ones of high score, ``most`` each, by the margin within their segments."""
+    """Kept weights of low score and pruned ones of high score, ``most`` each, by the margin within their labels."""
     pool = np.zeros(len(scores), dtype=np.bool_)
     pool[slice(None) if among is None else among] = True
-    pool &= quotas.free
+    pool &= pattern.free
     inside, outside = np.flatnonzero(pool & support.mask), np.flatnonzero(pool & ~support.mask)
-    lowest, highest = np.full(quotas.segments, np.inf), np.full(quotas.segments, -np.inf)
-    np.minimum.at(lowest, quotas.labels[inside], scores[inside])
-    np.maximum.at(highest, quotas.labels[outside], scores[outside])
-    margin_in = scores[inside] - highest[quotas.labels[inside]]
-    margin_out = lowest[quotas.labels[outside]] - scores[outside]
+    lowest, highest = np.full(len(pattern.room), np.inf), np.full(len(pattern.room), -np.inf)
+    np.minimum.at(lowest, pattern.labels[inside], scores[inside])
+    np.maximum.at(highest, pattern.labels[outside], scores[outside])
+    margin_in = scores[inside] - highest[pattern.labels[inside]]
+    margin_out = lowest[pattern.labels[outside]] - scores[outside]
     return _smallest(inside, margin_in, most), _smallest(outside, margin_out, most)
 
 
@@ -150,7 +150,7 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Benbaki et al., CHITA, ICML 2023",
-    patterns=(Cardinality, Quotas),
+    patterns=(Labelled,),
     curvatures=(FactorCurvature,),
     requires=("torch",),
     left_out_because="made for layers and whole networks",

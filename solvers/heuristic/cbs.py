@@ -53,8 +53,8 @@ def run(
     rho, epsilon, tau
         As in ``local_search``.
     """
-    pattern = problem.Z
-    assert isinstance(pattern, Cardinality)
+    pattern = problem.Z.labelled
+    assert pattern is not None, "checked by the method's spec"
     generator = np.random.default_rng(seed)
     masks = [pattern.argmax(problem.w_bar**2)]
     masks += [randomized_magnitude(problem.w_bar, pattern, generator) for _ in range(trials - 1)]

@@ -14,13 +14,13 @@ import math
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Labelled
 
 MOST_BUCKETS = 1000
 
 
-def randomized_magnitude(w_bar: Vector, pattern: Cardinality, generator: np.random.Generator) -> Mask:
-    """A mask of ``pattern``, shape (n,), that keeps as many weights as it allows."""
+def randomized_magnitude(w_bar: Vector, pattern: Labelled, generator: np.random.Generator) -> Mask:
+    """A mask of ``pattern``, which has one label, shape (n,), that keeps as many weights as it allows."""
     free = np.flatnonzero(pattern.free)
     magnitude = np.abs(w_bar)
     by_rank = free[np.argsort(-magnitude[free], kind="stable")]
@@ -28,7 +28,7 @@ def randomized_magnitude(w_bar: Vector, pattern: Cardinality, generator: np.rand
     N = len(free)
     count = max(1, min(math.isqrt(N), MOST_BUCKETS))
     borders = np.arange(count + 1) * N // count
-    quotas = np.diff(pattern.most_kept_free * borders // max(N, 1))
+    quotas = np.diff(int(pattern.room_of_free[0]) * borders // max(N, 1))
     bucket = np.repeat(np.arange(count), np.diff(borders))
     within = np.lexsort((-magnitude[shuffled], bucket))  # bucket after bucket, the largest first in each
     place = np.arange(N) - borders[bucket]

@@ -3,7 +3,7 @@
 1. Maximize (D) (``bounds.dual``): a proven lower bound, scores s, and a relaxed mask z, fractional where scores tie.
 2. Round in three ways: the best mask for s; the best for z; the best for the scores ½λω² of the relaxed mask's weights,
    that is for z∘s. Re-tune each exactly, keep the best.
-3. Exchange blocks of weights on the joint objective until none helps (``block_swap``); patterns that are no quotas, and
+3. Exchange blocks of weights on the joint objective until none helps (``block_swap``); patterns without labels, and
    block-diagonal curvatures, take iterative thresholding instead (``iht``).
 
 The perspective relaxation with H = AᵀA + λI is a k-support-norm problem (Argyriou, Foygel & Srebro, NIPS 2012); its
@@ -19,7 +19,7 @@ import numpy as np
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Pattern, Quotas
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.bounds.dual import TOLERANCE, DualSolution, maximize_dual
@@ -60,7 +60,7 @@ def improved(
 def _exchanged(
     curvature: FactorCurvature, problem: PruningProblem, supports: Supports, support: Support
 ) -> tuple[Support, str]:
-    if Quotas.of(problem.Z) is None:
+    if problem.Z.labelled is None:
         return threshold(problem, supports, support, ITERATIONS), ""
     return improve(problem, supports, support)
 

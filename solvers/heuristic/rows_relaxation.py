@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.kernel.update import obs_update
@@ -42,6 +42,6 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="bound (B) with one splitting for all rows",
-    patterns=(Cardinality, Quotas),
+    patterns=(Labelled,),
     left_out_because="made for layers and whole networks",
 )

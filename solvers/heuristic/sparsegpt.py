@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask, top_of_segments
@@ -105,6 +105,6 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Frantar & Alistarh, ICML 2023",
-    patterns=(Cardinality, Quotas),
+    patterns=(Labelled,),
     left_out_because="made for layers and whole networks",
 )

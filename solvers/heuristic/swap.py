@@ -31,7 +31,7 @@ from scipy.linalg import cho_solve, cholesky
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature, RowsCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality, Quotas
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
@@ -66,7 +66,9 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 @singledispatch
 def improved_mask(curvature: Curvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
     """The mask of ``problem``, whose curvature is the first argument, that no exchange improves, from ``start``."""
-    if not isinstance(problem.Z, Cardinality):
+    pattern = problem.Z.labelled
+    assert pattern is not None, "checked by the method's spec"
+    if not pattern.single:
         return improve_rows(problem, start, device)
     H, center = curvature.dense(), problem.minimizer()
     mask = prune_in_sequence(H, center, problem.Z) if start is None else start
@@ -153,5 +155,5 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Miller, Subset Selection in Regression, 2002",
-    patterns=(Cardinality, Quotas),
+    patterns=(Labelled,),
 )

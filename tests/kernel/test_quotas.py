@@ -86,10 +86,8 @@ def test_one_segment_is_a_cardinality(n: int, data: st.DataObject) -> None:
     z = cardinality.argmax(scores)
     assert (quotas.argmax(scores) == z).all()
     np.testing.assert_array_equal(quotas.flip_values(scores, z), cardinality.flip_values(scores, z))
-    same = Quotas.of(cardinality)
-    assert same is not None
-    assert (same.sizes.tolist(), same.prune.tolist()) == ([n], [k])
-    assert Quotas.of(quotas) is quotas
+    for pattern in (quotas, cardinality):
+        assert (pattern.single, pattern.labels.tolist(), pattern.room.tolist()) == (True, n * [0], [n - k])
 
 
 def test_n_of_m_keeps_the_largest_of_every_group_and_the_lower_index_of_ties() -> None:

@@ -2,6 +2,7 @@
 
 from cbs_opt.kernel.patterns.base import Pattern
 from cbs_opt.kernel.patterns.cardinality import Cardinality, prune_count
+from cbs_opt.kernel.patterns.labelled import Labelled
 from cbs_opt.kernel.patterns.quotas import Quotas
 
-__all__ = ["Cardinality", "Pattern", "Quotas", "prune_count"]
+__all__ = ["Cardinality", "Labelled", "Pattern", "Quotas", "prune_count"]

@@ -12,6 +12,8 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
+    from cbs_opt.kernel.patterns.labelled import Labelled
+
 
 class Pattern(ABC):
     """A set Z of allowed masks. Heuristics, bounds and screening are written against ``argmax``.
@@ -22,7 +24,8 @@ class Pattern(ABC):
     - Z is monotone in the free weights: pruning one more free weight never leaves Z;
     - ``flip_values(s, argmax(s))[i]`` is the best score of any mask in Z that differs from
       ``argmax(s)`` in coordinate i, or more (an over-estimate is a weaker bound, never a wrong one);
-      −inf where there is no such mask.
+      −inf where there is no such mask;
+    - ``labelled``, where it is not None, holds the same masks.
     """
 
     @property
@@ -34,6 +37,11 @@ class Pattern(ABC):
     @abstractmethod
     def free(self) -> Mask:
         """Weights neither forced nor forbidden, shape (n,)."""
+
+    @property
+    def labelled(self) -> Labelled | None:
+        """The same set in terms of labels with room, for methods that need them; None where it cannot be said so."""
+        return None
 
     @abstractmethod
     def contains(self, z: Mask) -> bool:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
-from cbs_opt.kernel.patterns.base import Pattern
-from cbs_opt.kernel.patterns.cardinality import Cardinality, index_mask
+from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
-Counts = NDArray[np.int64]
 
-
-class Quotas(Pattern):
+class Quotas(Labelled):
     """Z = {z : Σ_{i in segment s} z_i ≤ size_s − prune_s for every s, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    Segment s holds the ``sizes[s]`` weights that follow those of segment s − 1.
+    Segment s holds the ``sizes[s]`` weights that follow those of segment s − 1: its number is their label.
 
     Parameters
     ----------
@@ -55,22 +51,9 @@ class Quotas(Pattern):
                 f"prune: is {self._prune[s]} for segment {s}; a number between 0 and its {self._sizes[s]} weights is "
                 "needed"
             )
-        self._n = int(self._sizes.sum())
-        self._starts = np.cumsum(self._sizes) - self._sizes
         self._equal = bool((self._sizes == self._sizes[0]).all())
         self._labels = frozen(np.repeat(np.arange(self.segments), self._sizes))
-        self._keep = index_mask(keep, self._n, "keep")
-        self._forbid = index_mask(forbid, self._n, "forbid")
-        both = np.flatnonzero(self._keep & self._forbid)
-        if both.size:
-            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
-        forced = self._per_segment(self._keep)
-        if (forced > self.room).any():
-            s = int(np.argmax(forced > self.room))
-            raise PatternError(
-                f"keep: {forced[s]} weights of segment {s} are forced to stay, but pruning {self._prune[s]} of "
-                f"{self._sizes[s]} leaves {self.room[s]}; force fewer or prune fewer"
-            )
+        super().__init__(int(self._sizes.sum()), self._sizes - self._prune, keep, forbid)
 
     @classmethod
     def n_of_m(cls, n: int, keep: int, of: int, *, row: int | None = None) -> Quotas:
@@ -99,20 +82,6 @@ class Quotas(Pattern):
             raise PatternError(f"pattern {keep}:{of}: {of} does not divide the {row} weights of a row; choose another")
         return cls(np.full(n // of, of), of - keep)
 
-    @classmethod
-    def of(cls, pattern: Pattern) -> Quotas | None:
-        """``pattern`` in terms of quotas: itself, or a cardinality as one segment; None for any other kind."""
-        if isinstance(pattern, Quotas):
-            return pattern
-        if isinstance(pattern, Cardinality):
-            keep, forbid = np.flatnonzero(pattern.keep), np.flatnonzero(pattern.forbid)
-            return cls([pattern.n], pattern.prune, keep=keep, forbid=forbid)
-        return None
-
-    @property
-    def n(self) -> int:
-        return self._n
-
     @property
     def segments(self) -> int:
         """Number of segments."""
@@ -129,102 +98,44 @@ class Quotas(Pattern):
         return frozen(self._prune)
 
     @property
-    def room(self) -> Counts:
-        """The most weights each segment may keep, shape (segments,)."""
-        return self._sizes - self._prune
-
-    @property
     def labels(self) -> Counts:
         """The segment of each weight, shape (n,), read-only."""
         return self._labels
 
-    @property
-    def keep(self) -> Mask:
-        """Weights forced to stay, shape (n,), read-only."""
-        return self._keep
-
-    @property
-    def forbid(self) -> Mask:
-        """Weights forced to zero, shape (n,), read-only."""
-        return self._forbid
-
-    @property
-    def free(self) -> Mask:
-        return ~(self._keep | self._forbid)
-
-    def contains(self, z: Mask) -> bool:
-        return bool(
-            z.shape == (self._n,)
-            and (self._per_segment(z) <= self.room).all()
-            and z[self._keep].all()
-            and not z[self._forbid].any()
-        )
-
     def argmax(self, scores: Vector) -> Mask:
+        if not self._equal:
+            return super().argmax(scores)
+        # Segments of equal size are sorted side by side, which for N:M is many times faster.
         ranked = np.where(self._keep, -np.inf, np.where(self._forbid, np.inf, -scores))
         z = np.zeros(self._n, dtype=np.bool_)
-        if self._equal:
-            order = np.argsort(ranked.reshape(self.segments, -1), axis=1, kind="stable")
-            chosen = np.arange(order.shape[1]) < self.room[:, None]
-            np.put_along_axis(z.reshape(order.shape), order, chosen, axis=1)
-        else:
-            by_segment = np.lexsort((ranked, self._labels))
-            z[by_segment] = np.arange(self._n) - self._starts[self._labels] < self.room[self._labels]
+        order = np.argsort(ranked.reshape(self.segments, -1), axis=1, kind="stable")
+        chosen = np.arange(order.shape[1]) < self.room[:, None]
+        np.put_along_axis(z.reshape(order.shape), order, chosen, axis=1)
         return z & ~self._forbid
 
-    def flip_values(self, scores: Vector, z: Mask) -> Vector:
-        value = float(scores[z].sum())
-        free = self.free
-        kept, pruned = z & free, ~z & free
-        # Pruning a kept weight lets the best pruned one of its segment in.
-        runner_up = np.maximum.reduceat(np.where(pruned, scores, 0.0), self._starts)[self._labels]
-        # Keeping a pruned weight pushes the worst kept one of its segment out; without one it cannot be kept.
-        worst = np.minimum.reduceat(np.where(kept, scores, np.inf), self._starts)[self._labels]
-        values = np.full(self._n, -np.inf)
-        values[kept] = value - scores[kept] + runner_up[kept]
-        values[pruned] = value + scores[pruned] - worst[pruned]
-        return values
+    def label_in_words(self, label: int) -> str:
+        return f" of segment {label}"
 
-    def fixed(self, keep: Mask, prune: Mask) -> Quotas:
-        return Quotas(
-            self._sizes,
-            self._prune,
-            keep=np.flatnonzero(self._keep | keep),
-            forbid=np.flatnonzero(self._forbid | prune),
-        )
+    def limits_in_words(self) -> str:
+        size, quota = int(self._sizes[0]), int(self._prune[0])
+        if self.segments == 1:
+            return f"prune at least {quota} of {self._n}"
+        if self._equal and (self._prune == quota).all():
+            return f"prune at least {quota} of every {size} consecutive weights of {self._n}"
+        return f"prune at least {int(self._prune.sum())} of {self._n} by the quotas of {self.segments} segments"
 
-    def constrain(self, model: ConcreteModel) -> None:
+    def constrain_labels(self, model: ConcreteModel) -> None:
         from pyomo.environ import Constraint, RangeSet
 
+        starts = np.cumsum(self._sizes) - self._sizes
+
         def quota(model: ConcreteModel, s: int) -> Any:
-            first = int(self._starts[s])
+            first = int(starts[s])
             weights = range(first, first + int(self._sizes[s]))
             return sum(model.z[i] for i in weights) <= int(self.room[s])
 
         model.segments = RangeSet(0, self.segments - 1)
         model.quotas = Constraint(model.segments, rule=quota, doc="each segment prunes at least its quota")
-        for i in np.flatnonzero(self._keep):
-            model.z[int(i)].fix(1)
-        for i in np.flatnonzero(self._forbid):
-            model.z[int(i)].fix(0)
-
-    def __str__(self) -> str:
-        size, quota = int(self._sizes[0]), int(self._prune[0])
-        if self.segments == 1:
-            words = f"prune at least {quota} of {self._n}"
-        elif self._equal and (self._prune == quota).all():
-            words = f"prune at least {quota} of every {size} consecutive weights of {self._n}"
-        else:
-            words = f"prune at least {int(self._prune.sum())} of {self._n} by the quotas of {self.segments} segments"
-        if self._keep.any():
-            words += f", {int(self._keep.sum())} forced to stay"
-        if self._forbid.any():
-            words += f", {int(self._forbid.sum())} forbidden"
-        return words
-
-    def _per_segment(self, z: Mask) -> Counts:
-        """How many weights of each segment ``z`` holds, shape (segments,)."""
-        return np.add.reduceat(z.astype(np.int64), self._starts)
 
 
 def _counts(value: Any, field: str) -> Counts:

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 
 
-def cardinality(problem: PruningProblem) -> Cardinality:
-    """The pattern of ``problem``, if certificates are made for its kind."""
-    pattern = problem.Z
-    if not isinstance(pattern, Cardinality):
-        raise UnsupportedError(f"proof: cannot take the pattern {type(pattern).__name__}; it takes Cardinality")
+def cardinality(problem: PruningProblem) -> Labelled:
+    """The pattern of ``problem``, if certificates are made for its kind: all weights carry one label."""
+    pattern = problem.Z.labelled
+    if pattern is None or not pattern.single:
+        raise UnsupportedError(f"proof: cannot take the pattern {type(problem.Z).__name__}; it takes Cardinality")
     return pattern
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature, DiagonalCurvature, FactorCurvature
-from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.proof.certificate.digest import cardinality
 from cbs_opt.proof.certificate.record import NotVerifiedError
 from cbs_opt.proof.check.integers import exponent_of, fraction, integers, shifted
 from cbs_opt.proof.check.region import GUARD, Choice
@@ -76,8 +76,7 @@ def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) ->
     ``caution`` widens the intervals: what 4 proves is proven with 1 wherever else Aᵀα is added up in another order.
     """
     A, damping = parts(problem)
-    pattern = problem.Z
-    assert isinstance(pattern, Cardinality), "the caller checks the pattern"
+    pattern = cardinality(problem)
     image, error = _times(A.T, alpha)
     error = caution * error
     g = problem.linear_term()
@@ -96,7 +95,7 @@ def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) ->
         np.flatnonzero(free),
         (pruned - kept)[free],
         int(base),
-        pattern.most_kept_free,
+        int(pattern.room_of_free[0]),
         result - 1,
         Fraction(problem.offset) - _half_square(alpha, np.zeros_like(alpha)),
     )

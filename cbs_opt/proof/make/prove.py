@@ -148,7 +148,7 @@ def _from_dual(problem: PruningProblem, mask: Mask | None) -> Proof:
         mask = pattern.argmax((y - damping * problem.w_bar) ** 2 / (2.0 * damping))
     bound = below(dual_choice(problem, alpha, CAUTION_OF_SUMS).bound)
     return Proof(
-        prune=pattern.prune,
+        prune=pattern.n - int(pattern.room[0]),
         keep=pattern.keep,
         forbid=pattern.forbid,
         mask=mask,

@@ -44,7 +44,7 @@ class TreeMaker:
         self._mask = mask
         self._wanted = Fraction(wanted) if math.isfinite(wanted) else None
         self._pattern = cardinality(problem)
-        self._maker = PointMaker(problem, problem.n - self._pattern.prune)
+        self._maker = PointMaker(problem, int(self._pattern.room[0]))
         self._points: dict[int, Point | None] = {}
         self._children: dict[tuple[int, int], int] = {}
         for record in records[1:]:
@@ -68,7 +68,7 @@ class TreeMaker:
         bound = below(root) - 2.0 * EPS * float(d @ np.sqrt(self._problem.curvature.diagonal())) ** 2
         pattern = self._pattern
         return Proof(
-            prune=pattern.prune,
+            prune=pattern.n - int(pattern.room[0]),
             keep=pattern.keep,
             forbid=pattern.forbid,
             mask=self._mask,

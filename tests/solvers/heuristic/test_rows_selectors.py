@@ -87,7 +87,7 @@ def test_no_exchange_of_two_weights_improves_what_the_search_ends_with(
     z = improve_rows(problem, start)
     tolerance = 1e-7 * (abs(value(z)) + problem.objective(np.zeros(problem.n)) * 1e-3)
     assert value(z) <= value(start) + tolerance
-    quotas = Quotas.of(problem.Z)
+    quotas = problem.Z.labelled
     assert quotas is not None
     for i in np.flatnonzero(z & quotas.free):
         for j in np.flatnonzero(~z & quotas.free & (quotas.labels == quotas.labels[i])):
