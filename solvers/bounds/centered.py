@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import scaled_below, sum_below
+
+if TYPE_CHECKING:
+    from cbs_opt.solvers.forms.node_state import Room
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +99,14 @@ def _drift(problem: PruningProblem, minimizer: Vector, H: Matrix, unit: Vector) 
     return float(np.linalg.norm(rho * unit) / math.sqrt(2.0 * smallest))
 
 
-def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, int]:
-    """What the pattern fixes from the start, a first splitting, and how many weights may be kept."""
-    from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
+def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, Room]:
+    """What the pattern fixes from the start, a first splitting, and what may be kept."""
+    from cbs_opt.solvers.forms.node_state import KEPT, PRUNED, Room
 
     pattern = problem.Z.labelled
     assert pattern is not None, "checked by the method's spec"
-    assert pattern.single, "checked by the method's spec"
     state = np.zeros(problem.n, dtype=np.int8)
     state[pattern.keep] = KEPT
     state[pattern.forbid] = PRUNED
     smallest = float(np.linalg.eigvalsh(block.H)[0])
-    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), int(pattern.room[0])
+    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), Room.of(pattern)

@@ -18,15 +18,17 @@ ROUNDS = 60
 
 
 def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
-    """A proven lower bound on the joint problem under a cardinality pattern, and the rounds allowed for it."""
+    """A proven lower bound on the joint problem under a pattern of labels with room, and the rounds allowed for it."""
     from cbs_opt.solvers.bounds.centered import root_state
     from cbs_opt.solvers.compiled.node import process, support_value
     from cbs_opt.solvers.forms.node_state import LEAF
 
     block = CenteredBlock.of(problem)
-    state, D, budget = root_state(problem, block)
+    state, D, room = root_state(problem, block)
     w = block.c.copy()
-    outcome, value, *_ = process(block.H, block.c, state, D, w, w.copy(), -1.0, 1.0, budget, np.inf, ROUNDS, 0)
+    outcome, value, *_ = process(
+        block.H, block.c, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0
+    )
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)
         # Where it cannot be factorized nothing better than f at the minimizer is known.

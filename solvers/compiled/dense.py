@@ -138,3 +138,25 @@ def inverse_diagonal(L, diagonal):
     for i in range(m):
         for j in range(i + 1):
             diagonal[j] += X[i, j] * X[i, j]
+
+
+@compiled()
+def eliminate_small(A, x):
+    """x ← A⁻¹x by elimination without pivoting, A overwritten; False where a pivot is not positive.
+
+    For the multipliers of a few labels: A is positive definite but for the scale of its rows.
+    """
+    n = x.shape[0]
+    sound = True
+    for k in range(n):
+        sound = sound and A[k, k] > 0.0
+        for i in range(k + 1, n):
+            factor = A[i, k] / A[k, k]
+            for j in range(k + 1, n):
+                A[i, j] -= factor * A[k, j]
+            x[i] -= factor * x[k]
+    for k in range(n - 1, -1, -1):
+        for j in range(k + 1, n):
+            x[k] -= A[k, j] * x[j]
+        x[k] /= A[k, k]
+    return sound

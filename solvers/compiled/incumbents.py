@@ -88,14 +88,16 @@ def prune_one(B, w, there, p, column):
 
 
 @compiled()
-def greedy(H, c, state, budget):
-    """Prune one weight after the other, the cheapest first, until ``budget`` are kept.
+def greedy(H, c, state, room):
+    """Prune one weight after the other, the cheapest first, until of no label more are kept than
+    it has room for.
 
     Parameters
     ----------
     H, c : arrays (n, n), (n,)
     state : int8 array (n,)
         FREE, KEPT or PRUNED; only free weights are chosen.
+    room : Room
 
     Returns
     -------
@@ -108,10 +110,16 @@ def greedy(H, c, state, budget):
     there = np.empty(n, np.bool_)
     fresh = np.empty(n)
     column = np.empty(n)
+    crowd = np.zeros(room.room.shape[0], np.int64)
     for i in range(n):
         mask[i] = state[i] <= KEPT
-    order, count = kept_first(mask)
-    while count > budget:
+        if mask[i]:
+            crowd[room.labels[i]] += 1
+    excess = 0
+    for label in range(crowd.shape[0]):
+        crowd[label] -= room.room[label]
+        excess += max(crowd[label], 0)
+    while excess > 0:
         order, k = kept_first(mask)
         B = np.empty((k, k))
         w = np.empty(k)
@@ -121,11 +129,11 @@ def greedy(H, c, state, budget):
             there[p] = True
             fresh[p] = B[p, p]
         sound = True
-        while count > budget and sound:
+        while excess > 0 and sound:
             cheapest = -1
             least = np.inf
             for p in range(k):
-                if there[p] and state[order[p]] != KEPT:
+                if there[p] and state[order[p]] != KEPT and crowd[room.labels[order[p]]] > 0:
                     cost = w[p] * w[p] / B[p, p]
                     if cost < least:
                         least = cost
@@ -134,7 +142,8 @@ def greedy(H, c, state, budget):
                 return False, mask
             there[cheapest] = False
             mask[order[cheapest]] = False
-            count -= 1
+            crowd[room.labels[order[cheapest]]] -= 1
+            excess -= 1
             # The literal −1 is a type of its own, for which it would be compiled again.
             prune_one(B, w, there, np.int64(cheapest), column)
             for p in range(k):
@@ -144,8 +153,8 @@ def greedy(H, c, state, budget):
 
 
 @compiled(fast=True)
-def best_exchange(H, c, mask, state):
-    """The exchange of two free weights with the least Δ: (Δ, i, j); (0, −1, −1) where there is none."""
+def best_exchange(H, c, mask, state, labels):
+    """The exchange of two free weights of one label with the least Δ: (Δ, i, j); (0, −1, −1) where there is none."""
     n = c.shape[0]
     order, k = kept_first(mask)
     B = np.empty((k, k))
@@ -174,7 +183,7 @@ def best_exchange(H, c, mask, state):
             schur -= cross[p] * total
         schur = max(schur, EPS * H[j, j])
         for p in range(k):
-            if state[order[p]] >= KEPT:
+            if state[order[p]] >= KEPT or labels[order[p]] != labels[j]:
                 continue
             share = T[p] / B[p, p]
             entered = residual + share * w[p]
@@ -185,15 +194,15 @@ def best_exchange(H, c, mask, state):
 
 
 @compiled()
-def exchange(H, c, mask, state):
-    """Exchange pairs of free weights in ``mask``, in place, the best first, until none helps.
+def exchange(H, c, mask, state, labels):
+    """Exchange pairs of free weights of one label in ``mask``, in place, the best first, until none helps.
 
     An exchange counts only if the value evaluated anew is smaller: round-off cannot make it go round in circles.
     Returns the value and its round-off.
     """
     value, margin = support_value(H, c, mask)
     while True:
-        change, leaving, entering = best_exchange(H, c, mask, state)
+        change, leaving, entering = best_exchange(H, c, mask, state, labels)
         if leaving < 0 or not change < -LEAST_DECREASE * value:
             return value, margin
         mask[leaving] = False

@@ -12,7 +12,7 @@ import numpy as np
 
 from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import EPS, cholesky, cholesky_solve, inverse_diagonal, times
-from cbs_opt.solvers.compiled.oracle import keeping_none, screen, settle
+from cbs_opt.solvers.compiled.oracle import keeping_none, room_of_node, screen, settle
 from cbs_opt.solvers.compiled.relaxation import relax
 from cbs_opt.solvers.compiled.splitting import certify_splitting, improve_splitting
 from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF, PRUNED
@@ -216,7 +216,7 @@ def heaviest(state, order, kept, HF, L, w):
 
 
 @compiled()
-def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, passes):
+def process(H, c, state, D, w, scores, tau, share, room, cutoff, improve, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
@@ -229,12 +229,12 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
         Splitting and warm start in, better ones out.
     scores : array (n,), overwritten on the free weights
         The scores of bound (B).
-    tau : float
-        Warm start; ≤ 0: none.
+    tau : array (labels,), overwritten for the labels of free weights
+        Warm start in, that of the children out; ≤ 0: none.
     share : float
         Barrier of the splitting ascent as its parent left it; 1 at the root.
-    budget : int
-        How many weights may be kept in all.
+    room : Room
+        What may be kept in all.
     cutoff : float
         Nodes that cannot get below it are of no interest.
     improve : int
@@ -247,8 +247,8 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
     outcome : FATHOMED, LEAF or BRANCH
     bound : float
         A lower bound on f in the node, margin subtracted; for a leaf its value.
-    tau, share : float
-        Warm starts for the children.
+    share : float
+        Warm start for the children.
     branch : int
         The weight to branch on.
     baseline : float
@@ -260,50 +260,52 @@ def process(H, c, state, D, w, scores, tau, share, budget, cutoff, improve, pass
     round_number = -1
     while True:
         round_number += 1
+        if settle(state, room) == 0:
+            return LEAF, best, share, -1, baseline
         order, kept = active(state)
         free = order.shape[0] - kept
-        K = budget - kept
-        if K <= 0 or free <= K:
-            settle(state, K)
-            return LEAF, best, tau, share, -1, baseline
+        own_room, names = room_of_node(room, order, kept)
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))
         d = np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
-            return BRANCH, best, tau, share, order[kept], baseline
+            return BRANCH, best, share, order[kept], baseline
         best = max(best, value - margin)
         if best >= cutoff:
-            return FATHOMED, best, tau, share, -1, baseline
+            return FATHOMED, best, share, -1, baseline
         HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
         shift = splitting_shift(H, HF)
         R = np.empty((free, free))
         work = np.empty((free, free))
         L = np.empty((free, free))
         if certify_splitting(HF, DF, shift, R, work, L) < 0:
-            return BRANCH, best, tau, share, order[kept], baseline
+            return BRANCH, best, share, order[kept], baseline
         bF = np.empty(free)
         times(HF, cF, bF)
         sF = np.empty(free)
+        own_tau = np.empty(names.shape[0])
+        for label in range(names.shape[0]):
+            own_tau[label] = tau[names[label]]
         target = cutoff - value + margin
         if improve > 0 and round_number == 0:
             inverse = np.empty((free, free))
-            bound, kth, next_score, tau, share = improve_splitting(
-                HF, DF, bF, cF, K, wF, tau, target, shift, improve, share, TOLERANCE, sF, R, work, L, inverse
+            bound, share = improve_splitting(
+                HF, DF, bF, cF, own_room, wF, own_tau, target, shift, improve, share, TOLERANCE, sF, R, work, L, inverse
             )
         else:
-            bound, kth, next_score, tau, _ = relax(
-                R, DF, bF, cF, K, wF, tau, target, TOLERANCE, np.int64(ROUNDS), sF, work, L
-            )
+            bound, _ = relax(R, DF, bF, cF, own_room, wF, own_tau, target, TOLERANCE, np.int64(ROUNDS), sF, work, L)
+        for label in range(names.shape[0]):
+            tau[names[label]] = own_tau[label]
         for p in range(free):
             i = order[kept + p]
             D[i], w[i], scores[i] = DF[p], wF[p], sF[p]
         own = value + bound - node_margin(H, d, order, kept, wF, cF)
         best = max(best, own)
         if best >= cutoff:
-            return FATHOMED, best, tau, share, -1, baseline
-        fixed = screen(state, order, kept, sF, kth, next_score, own, cutoff)
+            return FATHOMED, best, share, -1, baseline
+        fixed = screen(state, order, kept, sF, own_room, own, cutoff)
         if fixed < free and (fixed == 0 or round_number >= passes):
             doubt = doubt_of_scores(R, DF, wF, cF, sF)
-            baseline = keeping_none(state, order, kept, sF, kth, K, own - 2.0 * doubt)
-            return BRANCH, best, tau, share, heaviest(state, order, kept, HF, LA, wF), baseline
+            baseline = keeping_none(state, order, kept, sF, own_room, own - 2.0 * doubt)
+            return BRANCH, best, share, heaviest(state, order, kept, HF, LA, wF), baseline

@@ -1,11 +1,14 @@
-"""The oracle of a pattern in compiled form: the best of the scores, and what follows from them."""
+"""The oracle of a pattern in compiled form: the best of the scores, and what follows from them.
+
+A pattern is its ``Room``: of the weights with label l at most room[l] are kept. A cardinality is one label.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cbs_opt.solvers.compiled.compilation import compiled
-from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 CAUTION = 1e-9
 """Part of a rise in (B) that screening leaves out: many times the round-off of a difference of scores."""
@@ -26,66 +29,131 @@ def sort_descending(a):
 
 
 @compiled()
-def choose_best(scores, K, chosen):
-    """chosen ← the K largest scores, of ties the first. Returns the K-th (∞ for K = 0) and the next; 0 ≤ K < m."""
+def choose_best(scores, room, chosen, kth, next_score):
+    """chosen ← of each label the K largest scores, K its room; of ties the first.
+
+    kth and next_score, arrays (labels,), ← of each label the K-th (∞ for K = 0) and the next (0 where there is none).
+    """
     m = scores.shape[0]
-    order = scores.copy()
-    sort_descending(order)
-    kth = order[K - 1] if K > 0 else np.inf
-    ties = K
-    for i in range(m):
-        if scores[i] > kth:
-            ties -= 1
-    for i in range(m):
-        chosen[i] = scores[i] > kth
-        if K > 0 and scores[i] == kth and ties > 0:
-            chosen[i] = True
-            ties -= 1
-    return kth, order[K]
+    order = np.empty(m)
+    for label in range(room.room.shape[0]):
+        count = 0
+        for i in range(m):
+            if room.labels[i] == label:
+                order[count] = scores[i]
+                count += 1
+        K = min(room.room[label], count)
+        sort_descending(order[:count])
+        kth[label] = order[K - 1] if K > 0 else np.inf
+        next_score[label] = order[K] if count > K else 0.0
+        ties = K
+        for i in range(m):
+            if room.labels[i] == label and scores[i] > kth[label]:
+                ties -= 1
+        for i in range(m):
+            if room.labels[i] == label:
+                chosen[i] = scores[i] > kth[label]
+                if K > 0 and scores[i] == kth[label] and ties > 0:
+                    chosen[i] = True
+                    ties -= 1
 
 
 @compiled()
-def budget_tau(w, D, K):
-    """τ with Σ min(1, |w_i|√D_i/τ) = K (0 where at most K weights are non-zero)."""
+def budget_tau(w, D, room, tau):
+    """tau (labels,) ← of each label τ with Σ min(1, |w_i|√D_i/τ) = K, K its room (0 where at most K are non-zero)."""
     m = w.shape[0]
     a = np.empty(m)
-    for i in range(m):
-        a[i] = abs(w[i]) * np.sqrt(D[i])
-    sort_descending(a)
-    tail = 0.0
-    for i in range(m):
-        tail += a[i]
-    # With the `full` largest at z = 1, τ = (sum of the others)/(K − full), valid once it exceeds each of them.
-    for full in range(K):
-        tau = tail / (K - full)
-        if a[full] <= tau:
-            return tau
-        tail -= a[full]
-    return 0.0
+    for label in range(room.room.shape[0]):
+        count = 0
+        for i in range(m):
+            if room.labels[i] == label:
+                a[count] = abs(w[i]) * np.sqrt(D[i])
+                count += 1
+        sort_descending(a[:count])
+        tail = 0.0
+        for i in range(count):
+            tail += a[i]
+        K = room.room[label]
+        tau[label] = 0.0
+        # With the `full` largest at z = 1, τ = (sum of the others)/(K − full), valid once it exceeds each of them.
+        for full in range(min(K, count)):
+            share = tail / (K - full)
+            if a[full] <= share:
+                tau[label] = share
+                break
+            tail -= a[full]
 
 
 @compiled()
-def settle(state, K):
-    """Fix what is free in a node without a choice: keep it, or prune it where no weight more may be kept (K ≤ 0)."""
+def settle(state, room):
+    """Fix the free weights of labels without a choice: all where all may be kept, none where none may.
+
+    ``room`` is that of all weights. Returns how many weights are still free.
+    """
+    labels = room.room.shape[0]
+    left = room.room.copy()
+    free = np.zeros(labels, np.int64)
+    for i in range(state.shape[0]):
+        if state[i] == KEPT:
+            left[room.labels[i]] -= 1
+        elif state[i] == FREE:
+            free[room.labels[i]] += 1
+    still = 0
     for i in range(state.shape[0]):
         if state[i] == FREE:
-            state[i] = KEPT if K > 0 else PRUNED
+            label = room.labels[i]
+            if left[label] <= 0:
+                state[i] = PRUNED
+            elif free[label] <= left[label]:
+                state[i] = KEPT
+            else:
+                still += 1
+    return still
 
 
 @compiled()
-def screen(state, order, kept, scores, kth, next_score, own, cutoff):
+def room_of_node(room, order, kept):
+    """The room of a node's free weights, and the names that its labels have in ``room``.
+
+    ``order`` are the weights that the node has not pruned, those that it keeps (``kept`` of them) first.
+    """
+    free = order.shape[0] - kept
+    left = room.room.copy()
+    for p in range(kept):
+        left[room.labels[order[p]]] -= 1
+    place = np.full(left.shape[0], -1, np.int64)
+    names = np.empty(left.shape[0], np.int64)
+    labels = np.empty(free, np.int64)
+    count = 0
+    for p in range(free):
+        label = room.labels[order[kept + p]]
+        if place[label] < 0:
+            place[label] = count
+            names[count] = label
+            left[count], left[label] = left[label], left[count]
+            count += 1
+        labels[p] = place[label]
+    return Room(labels, left[:count].copy()), names[:count].copy()
+
+
+@compiled()
+def screen(state, order, kept, scores, room, own, cutoff):
     """Fix what no mask of value below the cutoff does otherwise. Returns how many weights that are.
 
-    The rise belongs to the bound of these scores, ``own``, not to a better one from elsewhere.
+    ``room`` is that of the node. The rise belongs to the bound of these scores, ``own``, not to a better one from
+    elsewhere.
     """
+    kth, next_score = np.empty(room.room.shape[0]), np.empty(room.room.shape[0])
+    choose_best(scores, room, np.empty(scores.shape[0], np.bool_), kth, next_score)
     fixed = 0
     for p in range(scores.shape[0]):
-        inside = scores[p] > kth
+        label = room.labels[p]
+        inside = scores[p] > kth[label]
         rise = 0.0  # tied at the threshold: nothing to learn
         if inside:
-            rise = scores[p] - next_score
-        elif scores[p] < kth:
-            rise = kth - scores[p]
+            rise = scores[p] - next_score[label]
+        elif scores[p] < kth[label]:
+            rise = kth[label] - scores[p]
         if rise > 0.0 and own + rise * (1.0 - CAUTION) >= cutoff:
             state[order[kept + p]] = KEPT if inside else PRUNED
             fixed += 1
@@ -93,18 +161,27 @@ def screen(state, order, kept, scores, kth, next_score, own, cutoff):
 
 
 @compiled()
-def keeping_none(state, order, kept, scores, kth, K, own):
-    """``own`` plus the K largest scores, less those of weights that were fixed as kept since.
+def keeping_none(state, order, kept, scores, room, own):
+    """``own`` plus the largest scores of each label, as many as its room in the node, less those fixed as kept since.
 
     A mask of the node that keeps the set T of its free weights has at least this minus Σ_{i∈T} s_i.
     """
+    labels = room.room.shape[0]
+    kth, next_score = np.empty(labels), np.empty(labels)
+    choose_best(scores, room, np.empty(scores.shape[0], np.bool_), kth, next_score)
+    above = np.zeros(labels, np.int64)
+    count = np.zeros(labels, np.int64)
     total = own
-    above = 0
     for p in range(scores.shape[0]):
-        if scores[p] > kth:
+        label = room.labels[p]
+        count[label] += 1
+        if scores[p] > kth[label]:
             total += scores[p]
-            above += 1
+            above[label] += 1
         if state[order[kept + p]] == KEPT:
             total -= scores[p]
-    total += (K - above) * kth
+    for label in range(labels):
+        at_the_threshold = min(room.room[label], count[label]) - above[label]
+        if at_the_threshold > 0:
+            total += at_the_threshold * kth[label]
     return total if total > -np.inf else -np.inf  # NaN says nothing either

@@ -114,7 +114,7 @@ def certify_pieces(H, D, members, u, q, shift, R, M, L):
 
 
 @compiled(fast=True)
-def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
+def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
     """Bound (B) with pieces, from below, and its scores; everything relative to f = 0 at c.
 
     Parameters
@@ -126,8 +126,8 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
 
     Returns
     -------
-    bound, kth, next_score : float
-        The round-off of this evaluation is subtracted; the K-th and (K+1)-th largest score.
+    bound : float
+        The round-off of this evaluation is subtracted.
     doubt : float
         What round-off may have changed in all scores together.
     """
@@ -184,9 +184,9 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
         error = terms * (root[i] * reach + pushed[i])
         doubt += error * (np.sqrt(2.0 * scores[i] / D[i]) + error / D[i]) + terms * scores[i]
     if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
-        return -np.inf, np.inf, 0.0, np.inf
+        return -np.inf, np.inf
     kept = np.empty(m, np.bool_)
-    kth, next_score = choose_best(scores, K, kept)
+    choose_best(scores, room, kept, np.empty(room.room.shape[0]), np.empty(room.room.shape[0]))
     for i in range(m):
         error = terms * (root[i] * reach + pushed[i])
         if kept[i]:
@@ -199,4 +199,4 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, K, scores):
             margin += 0.5 * D[i] * c[i] * c[i] + abs(rho[i] * c[i])
         slack += error * abs(w[i] - c[i])
         value += cost
-    return value - slack - terms * margin, kth, next_score, doubt
+    return value - slack - terms * margin, doubt

@@ -12,7 +12,7 @@ import numpy as np
 from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import times
 from cbs_opt.solvers.compiled.node import active, eliminate, free_part, heaviest, node_margin, splitting_shift
-from cbs_opt.solvers.compiled.oracle import keeping_none, screen, settle
+from cbs_opt.solvers.compiled.oracle import keeping_none, room_of_node, screen, settle
 from cbs_opt.solvers.compiled.pieces import certify_pieces
 from cbs_opt.solvers.compiled.pieces_splitting import improve_pieces
 from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF
@@ -71,7 +71,7 @@ def pieces_of_node(members, u, q, state, place, D):
 
 
 @compiled()
-def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, budget, cutoff, passes):
+def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, room, cutoff, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
@@ -90,8 +90,8 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         The relaxed point and the scores of bound (B).
     known : float
         A valid bound of the node; how far it is from the cutoff says how exactly the node is bounded.
-    budget, cutoff, passes
-        As in ``node.process``.
+    room, cutoff, passes
+        As in ``node.process``, but ``room`` has one label.
 
     Returns
     -------
@@ -107,12 +107,11 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
     round_number = -1
     while True:
         round_number += 1
+        if settle(state, room) == 0:
+            return LEAF, best, -1, -np.inf
         order, kept = active(state)
         free = order.shape[0] - kept
-        K = budget - kept
-        if K <= 0 or free <= K:
-            settle(state, K)
-            return LEAF, best, -1, -np.inf
+        own_room, _ = room_of_node(room, order, kept)
         W = np.empty((kept + free, kept + free))
         LA = np.empty((kept + free, kept + free))
         d = np.empty(n)
@@ -137,7 +136,7 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         times(HF, cF, bF)
         proven = max(known, best)
         barrier = max(min(cutoff - proven, proven), LEAST_GAP * cutoff) / free
-        bound, kth, next_score, doubt = improve_pieces(
+        bound, doubt = improve_pieces(
             HF,
             DF,
             own_members,
@@ -146,7 +145,7 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
             floor,
             bF,
             cF,
-            K,
+            own_room,
             wF,
             zF,
             FIRST_BARRIER * barrier,
@@ -170,7 +169,7 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, bu
         best = max(best, own)
         if best >= cutoff:
             return FATHOMED, best, -1, -np.inf
-        fixed = screen(state, order, kept, sF, kth, next_score, own - 2.0 * doubt, cutoff)
+        fixed = screen(state, order, kept, sF, own_room, own - 2.0 * doubt, cutoff)
         if fixed < free and (fixed == 0 or round_number >= passes):
-            baseline = keeping_none(state, order, kept, sF, kth, K, own - 2.0 * doubt)
+            baseline = keeping_none(state, order, kept, sF, own_room, own - 2.0 * doubt)
             return BRANCH, best, heaviest(state, order, kept, HF, LA, wF), baseline

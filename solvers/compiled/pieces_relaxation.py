@@ -109,15 +109,16 @@ def start_inside(z, K):
 
 
 @compiled()
-def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds, scores):
+def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, rounds, scores):
     """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K.
 
-    z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
+    ``room`` has one label. z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
     w, z and scores hold the point of the best bound on return.
-    Returns bound, K-th and next score, the doubt of the scores.
+    Returns the bound and the doubt of the scores.
     """
     m = w.shape[0]
     E = q.shape[0]
+    K = room.room[0]
     start_inside(z, K)
     zeta, theta, bend, pull = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
     slope, factor, nu, standing = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
@@ -131,7 +132,7 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds,
     for i in range(m):
         alpha[i] = barrier / (1.0 - z[i])
         beta[i] = barrier / z[i]
-    best, best_kth, best_next, best_doubt = -np.inf, np.inf, 0.0, np.inf
+    best, best_doubt = -np.inf, np.inf
     value = np.inf
     length = 0.0
     for round_number in range(rounds):
@@ -162,11 +163,9 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds,
         for e in range(E):
             pull[e] = along(members, u, e, trial_w)
             slope[e] = q[e] * pull[e] / zeta[e] - standing[e]
-        bound, kth, next_score, doubt = evaluate_pieces(
-            R, H, D, members, u, q, c, trial_w, slope, theta, K, trial_scores
-        )
+        bound, doubt = evaluate_pieces(R, H, D, members, u, q, c, trial_w, slope, theta, room, trial_scores)
         if bound > best:
-            best, best_kth, best_next, best_doubt = bound, kth, next_score, doubt
+            best, best_doubt = bound, doubt
             assign(w, trial_w)
             assign(z, trial_z)
             assign(scores, trial_scores)
@@ -239,4 +238,4 @@ def relax_pieces(R, H, D, members, u, q, b, c, K, w, z, barrier, target, rounds,
             a, o = 1.0 - trial_z[i], trial_z[i]
             alpha[i] = min(max(alpha[i], barrier / a / WANDER), WANDER * barrier / a)
             beta[i] = min(max(beta[i], barrier / o / WANDER), WANDER * barrier / o)
-    return best, best_kth, best_next, best_doubt
+    return best, best_doubt

@@ -112,27 +112,29 @@ def gains_of_pieces(members, u, w, z):
 
 
 @compiled()
-def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, target, shift, improve, scores, R, M, L):
+def improve_pieces(
+    H, D, members, u, q, floor, b, c, room, w, z, first, second, target, shift, improve, scores, R, M, L
+):
     """Relax at the barrier ``first``, ascend the splitting once and relax at the barrier ``second``.
 
     D, q, w, z and scores hold the better of the two; R is overwritten. Without ``improve``: relax at ``second`` only.
-    Returns bound, K-th and next score, the doubt of the scores.
+    Returns the bound and the doubt of the scores.
     """
     rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
-    bound, kth, next_score, doubt = relax_pieces(
-        R, H, D, members, u, q, b, c, K, w, z, first if improve else second, target, rounds, scores
+    bound, doubt = relax_pieces(
+        R, H, D, members, u, q, b, c, room, w, z, first if improve else second, target, rounds, scores
     )
     if not improve or bound >= target or not bound > -np.inf:
-        return bound, kth, next_score, doubt
+        return bound, doubt
     gain_D, gain_q, largest = gains_of_pieces(members, u, w, z)
     if not largest > 0.0 or not cholesky(R, L):
-        return bound, kth, next_score, doubt
+        return bound, doubt
     cholesky_inverse(L, M)
     new_D, new_q, new_w, new_z, new_scores = D.copy(), q.copy(), w.copy(), z.copy(), np.empty(D.shape[0])
     ascend_pieces(M, new_D, members, u, new_q, gain_D, gain_q, second, floor)
     if certify_pieces(H, new_D, members, u, new_q, shift, R, M, L):
-        new, new_kth, new_next, new_doubt = relax_pieces(
-            R, H, new_D, members, u, new_q, b, c, K, new_w, new_z, second, target, np.int64(ROUNDS), new_scores
+        new, new_doubt = relax_pieces(
+            R, H, new_D, members, u, new_q, b, c, room, new_w, new_z, second, target, np.int64(ROUNDS), new_scores
         )
         if new > bound:
             assign(D, new_D)
@@ -140,5 +142,5 @@ def improve_pieces(H, D, members, u, q, floor, b, c, K, w, z, first, second, tar
             assign(w, new_w)
             assign(z, new_z)
             assign(scores, new_scores)
-            return new, new_kth, new_next, new_doubt
-    return bound, kth, next_score, doubt
+            return new, new_doubt
+    return bound, doubt

@@ -89,15 +89,16 @@ def certify_splitting(H, D, shift, R, work, L):
 
 
 @compiled()
-def splitting_gain(D, w, tau, least):
+def splitting_gain(D, w, tau, labels, least):
     """dbound/dD_i = ½w_i²(1/z_i − 1), raised to ``least`` times the largest so that every D_i keeps some weight."""
     m = w.shape[0]
     gain = np.zeros(m)
     largest = 0.0
     for i in range(m):
         size = abs(w[i]) * np.sqrt(D[i])
-        if size < tau and size > 0.0:
-            gain[i] = 0.5 * w[i] * w[i] * (tau / size - 1.0)
+        threshold = tau[labels[i]]
+        if size < threshold and size > 0.0:
+            gain[i] = 0.5 * w[i] * w[i] * (threshold / size - 1.0)
             largest = max(largest, gain[i])
     for i in range(m):
         gain[i] = max(gain[i], least * largest)
@@ -105,14 +106,14 @@ def splitting_gain(D, w, tau, least):
 
 
 @compiled()
-def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse):
-    """Alternate relaxation and splitting ascent; D, w, scores and R hold the best found.
+def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse):
+    """Alternate relaxation and splitting ascent; D, w, τ, scores and R hold the best found.
 
     The relaxation's value is concave in D (for fixed (w, z) it is linear), so a step that does not help is
     shortened, and the barrier lowered. Gains are averaged over the rounds: the relaxed point jumps
     between faces where the best D makes it degenerate. ``share`` is the barrier as a share of the mean of
     gain·D: 1 to begin with, what was returned to go on.
-    Returns bound, K-th and next score, τ, share.
+    Returns bound and share.
     """
     m = D.shape[0]
     # The root may take its time. At a node a step that does not help at once is not worth the relaxations,
@@ -121,10 +122,11 @@ def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, toler
     trial_D = np.empty(m)
     full_D = np.empty(m)
     trial_w = np.empty(m)
+    trial_tau = np.empty(tau.shape[0])
     trial_scores = np.empty(m)
     gain = np.zeros(m)
     floor = 0.05 * D
-    bound, kth, next_score, tau, _ = relax(R, D, b, c, K, w, tau, target, first, steps, scores, work, L)
+    bound, _ = relax(R, D, b, c, room, w, tau, target, first, steps, scores, work, L)
     checkpoint = bound
     barrier = -1.0
     unit = 0.0
@@ -137,7 +139,7 @@ def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, toler
             if rounds < PATIENT and bound - checkpoint < STALL * left:
                 break
             checkpoint = bound
-        fresh, largest = splitting_gain(D, w, tau, LEAST_GAIN)
+        fresh, largest = splitting_gain(D, w, tau, room.labels, LEAST_GAIN)
         if largest == 0.0:
             break
         for i in range(m):
@@ -157,11 +159,11 @@ def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, toler
             if certify_splitting(H, trial_D, shift, R, work, L) < 0:
                 break
             assign(trial_w, w)
-            new, new_kth, new_next, new_tau, _ = relax(
-                R, trial_D, b, c, K, trial_w, tau, target, tolerance, steps, trial_scores, work, L
-            )
+            assign(trial_tau, tau)
+            new, _ = relax(R, trial_D, b, c, room, trial_w, trial_tau, target, tolerance, steps, trial_scores, work, L)
             if new > bound + 1e-4 * abs(bound):
-                bound, kth, next_score, tau = new, new_kth, new_next, new_tau
+                bound = new
+                assign(tau, trial_tau)
                 assign(D, trial_D)
                 assign(w, trial_w)
                 assign(scores, trial_scores)
@@ -174,4 +176,4 @@ def improve_splitting(H, D, b, c, K, w, tau, target, shift, rounds, share, toler
         for j in range(m):
             R[i, j] = H[i, j]
         R[i, i] -= D[i]
-    return bound, kth, next_score, tau, barrier / unit if unit > 0.0 else share
+    return bound, barrier / unit if unit > 0.0 else share

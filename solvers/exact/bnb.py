@@ -2,7 +2,8 @@
 
 A node fixes weights to be kept or pruned; ``compiled/node.process`` reduces it, bounds it with a splitting
 inherited and re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives keep the branching weight.
-A tree that grows gets rank-one pieces (``bounds/pieces``) beside the diagonal (``compiled/pieces_node``).
+A tree that grows gets rank-one pieces (``bounds/pieces``) beside the diagonal (``compiled/pieces_node``), and nodes
+with few weights left to keep are closed by trying them all (``compiled/leaves``): both where there is one label only.
 
 References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106
 (2006), in dual form with a diagonal splitting; Hazimeh, Mazumder & Saab, Mathematical Programming 196
@@ -20,7 +21,7 @@ import numpy as np
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Cardinality, Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
@@ -135,6 +136,7 @@ SPEC = MethodSpec(
     exact=True,
     objective=Objective.JOINT,
     reference="Frangioni & Gentile 2006; Hazimeh, Mazumder & Saab 2022",
+    patterns=(Labelled,),
     requires=("numba",),
     max_n=1000,
     prepare=prepare,

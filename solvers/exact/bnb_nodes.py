@@ -20,7 +20,7 @@ class Node(NamedTuple):
     state: NDArray[np.int8]
     D: Vector
     w: Vector
-    tau: float
+    tau: Vector
     share: float
 
     def __lt__(self, other: Any, /) -> bool:

@@ -75,9 +75,10 @@ def prepare_pieces() -> None:
 def compile_pieces() -> None:
     """Load or compile the kernel of nodes with pieces."""
     from cbs_opt.solvers.compiled.pieces_node import process_pieces
+    from cbs_opt.solvers.forms.node_state import Room
 
     H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)
     members, u = np.full((1, WIDTH), -1, dtype=np.int64), np.zeros((1, WIDTH))
     members[0, :2], u[0, :2] = (0, 1), 1.0
     arrays = np.full(4, 0.1), np.full(1, 0.01), c.copy(), np.full(4, 0.5), np.zeros(4)
-    process_pieces(H, c, members, u, np.zeros(4), np.zeros(4, dtype=np.int8), *arrays, 0.0, 2, 10.0, 1)
+    process_pieces(H, c, members, u, np.zeros(4), np.zeros(4, dtype=np.int8), *arrays, 0.0, Room.one(4, 2), 10.0, 1)

@@ -74,15 +74,20 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         self._weight = self._block.H.diagonal()
         self._rank = math.inf
         self._piece_root: PieceRoot | None = None
-        state, D, self._budget = root_state(problem, self._block)
+        state, D, self._room = root_state(problem, self._block)
         self._given = state
         self._pull = self._block.H @ self._block.c
         self._size = float(self._block.c @ self._pull)
         self._doubt = self._doubt_of_leaves()
-        self._root = Node(0.0, 0, -1, state, D, self._block.c, -1.0, 1.0)
+        self._root = Node(0.0, 0, -1, state, D, self._block.c, np.full(len(self._room.room), -1.0), 1.0)
         self.mask = self._greedy()
         self.offer(self.mask)
         self._heap.append(self._root)
+
+    @property
+    def _budget(self) -> int:
+        """How many weights may be kept, where all carry one label."""
+        return int(self._room.room[0])
 
     def _doubt_of_leaves(self) -> float:
         """Above the round-off of every value that ``compiled/leaves`` computes; infinite where nothing can be said."""
@@ -112,17 +117,17 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         if self._may_try(node.state, DIRECT_ROOM) and self._tried(node.state, np.zeros(len(node.w)), -math.inf):
             return None
         scores = np.zeros(len(node.w))
-        state, D, w = node.state.copy(), node.D.copy(), node.w.copy()
-        outcome, bound, tau, share, branch, baseline = process(
+        state, D, w, tau = node.state.copy(), node.D.copy(), node.w.copy(), node.tau.copy()
+        outcome, bound, share, branch, baseline = process(
             self._block.H,
             self._block.c,
             state,
             D,
             w,
             scores,
-            node.tau,
+            tau,
             max(node.share, LEAST_SHARE),
-            self._budget,
+            self._room,
             self._cutoff,
             rounds,
             0 if self._record else PASSES,
@@ -163,7 +168,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
             z,
             scores,
             node.bound,
-            self._budget,
+            self._room,
             self._cutoff,
             PASSES,
         )
@@ -178,7 +183,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
-        if np.count_nonzero(root.state == FREE) > MOST_FREE:
+        if len(self._room.room) > 1 or np.count_nonzero(root.state == FREE) > MOST_FREE:
             return None
         found = piece_root(self._block, root.state, self._budget, self._value)
         if found is None:
@@ -234,9 +239,11 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         return bool(work_of_leaves(state, scores, self._budget, baseline - self._cutoff, most) <= most)
 
     def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
-        """Whether the leaves of a node can be tried, and at most ``most_room`` weights more may be kept."""
+        """Whether a node's leaves can be tried: one label, and at most ``most_room`` weights more may be kept."""
         from cbs_opt.solvers.forms.node_state import FREE, KEPT
 
+        if len(self._room.room) > 1:
+            return False
         room = self._budget - int(np.count_nonzero(state == KEPT))
         return (
             self._record is None
@@ -273,16 +280,17 @@ class Search(tree.TreeSearch[Node | PieceNode]):
 
         mask: Mask = state == KEPT
         free = np.flatnonzero(state == FREE)
-        room = self._budget - int(mask.sum())
-        order = np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")
-        mask[free[order[:room]]] = True
+        order = free[np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")]
+        for label, room in enumerate(self._room.room):
+            kept = int(np.count_nonzero(mask & (self._room.labels == label)))
+            mask[order[self._room.labels[order] == label][: max(room - kept, 0)]] = True
         return mask
 
     def _greedy(self) -> Mask:
         """The mask of greedy OBS."""
         from cbs_opt.solvers.compiled.incumbents import greedy
 
-        ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._budget)
+        ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._room)
         return mask if ok else greedy_obs.run(self._problem).mask
 
     def _exchanged(self, mask: Mask) -> Mask:
@@ -290,7 +298,7 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         from cbs_opt.solvers.compiled.incumbents import exchange
 
         improved = mask.copy()
-        exchange(self._block.H, self._block.c, improved, self._given)
+        exchange(self._block.H, self._block.c, improved, self._given, self._room.labels)
         return improved
 
     def _close(self, mask: Mask, bound: float) -> None:

@@ -110,9 +110,10 @@ class _Search:
     def again(self) -> bool:
         """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
         cutoff = self.value - 0.99 * self.allowed
-        state, D, budget = root_state(self._problem, self._block)
+        state, D, room = root_state(self._problem, self._block)
+        assert len(room.room) == 1, "checked by the method's spec"
         try:
-            reduced = probe_root(self._block, state, D, budget, cutoff, self._deadline)
+            reduced = probe_root(self._block, state, D, int(room.room[0]), cutoff, self._deadline)
             self.raise_bound(reduced.bound, cutoff)
             if not reduced.free.size:
                 self.offer(state == KEPT)

@@ -28,6 +28,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.shrinking import shrinking
+from cbs_opt.solvers.forms.node_state import Room
 
 ROUNDS = 40
 """Rounds of splitting improvement."""
@@ -106,9 +107,10 @@ def screen_root(
     from cbs_opt.solvers.compiled.node import process
 
     best = 0.0
+    given = Room.one(len(block.c), budget)
     while True:
         advised, advice, w = state.copy(), D.copy(), block.c.copy()
-        process(block.H, block.c, advised, advice, w, w.copy(), -1.0, 1.0, budget, np.inf, rounds, 0)
+        process(block.H, block.c, advised, advice, w, w.copy(), np.full(1, -1.0), 1.0, given, np.inf, rounds, 0)
         free, H, c, base, margin = eliminated(block, state)
         room = budget - int((state == KEPT).sum())
         best = max(best, base - margin)

@@ -1,8 +1,8 @@
 """A layer as tensors: its rows one below the other, in units where the shared curvature has a unit diagonal.
 
 Every row-batched selector works on this: (rows, d) tensors in float64 on one device, the Gram matrix once. A curvature
-that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room (a segment is the weights of one label,
-all of them for a cardinality) have their oracle here as well, so that nothing travels between devices in a loop.
+that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room (a segment is the weights of one
+label, all of them for a cardinality) have their oracle here as well, so that nothing travels between devices in a loop.
 """
 
 from __future__ import annotations

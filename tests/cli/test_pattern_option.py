@@ -26,8 +26,16 @@ def test_enumeration_proves_the_best_of_the_pattern(cli: Cli, block: Path) -> No
     assert facts["objective"] == pytest.approx(solve(problem, "enumeration").objective)
 
 
+def test_bnb_proves_what_enumeration_finds(cli: Cli, block: Path) -> None:
+    facts = json.loads(cli("solve", block, "--pattern", "2:4", "--json", "-").out)
+    assert (facts["method"], facts["solution_status"]) == ("bnb", "optimal")
+    problem = PruningProblem.load(block).within(Quotas.n_of_m(8, 2, 4))
+    assert facts["objective"] == pytest.approx(solve(problem, "enumeration").objective)
+
+
 def test_methods_that_cannot_take_it_say_so(cli: Cli, block: Path) -> None:
-    cli("solve", block, "--pattern", "2:4").refused("method bnb: cannot take the pattern Quotas; it takes Cardinality")
+    refused = cli("solve", block, "--pattern", "2:4", "--method", "cbs")
+    refused.refused("method cbs: cannot take the pattern Quotas; it takes Cardinality")
     run = cli("compare", block, "--pattern", "2:4")
     assert run.code == 0
     assert "cannot take the pattern Quotas" in run.out

@@ -19,6 +19,7 @@ from cbs_opt.solvers.compiled.pieces_node import process_pieces
 from cbs_opt.solvers.compiled.pieces_splitting import ascend_pieces
 from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.solvers.exact.bnb_pieces import piece_root, prepare_pieces
+from cbs_opt.solvers.forms.node_state import Room
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -88,7 +89,7 @@ def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
     assume(0 < cutoff < np.inf)
     before = state.copy()
     outcome, bound, _, baseline = process_pieces(
-        H, c, members, u, 0.1 * D, state, D, q, w, z, scores, 0.0, search._budget, cutoff, 1
+        H, c, members, u, 0.1 * D, state, D, q, w, z, scores, 0.0, search._room, cutoff, 1
     )
     for mask, value in values:
         left = np.all(mask[state == kernels.KEPT]) and not np.any(mask[state == kernels.PRUNED])
@@ -104,7 +105,7 @@ def test_a_score_of_zero_over_zero_leaves_no_bound() -> None:
     """D_i = 0 and ρ_i = 0: as NaN in the order of the scores it made the bound 1.25 where a mask has the value 1."""
     H, c, D, none = np.eye(3), np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.5, 0.5]), np.zeros(0)
     members, u = np.zeros((0, 8), dtype=np.int64), np.zeros((0, 8))
-    bound, *_ = evaluate_pieces(H - np.diag(D), H, D, members, u, none, c, c, none, none, 1, np.zeros(3))
+    bound, *_ = evaluate_pieces(H - np.diag(D), H, D, members, u, none, c, c, none, none, Room.one(3, 1), np.zeros(3))
     assert bound <= 1.0
 
 

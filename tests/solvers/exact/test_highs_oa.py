@@ -192,9 +192,9 @@ def test_what_the_root_fixes_is_so_in_the_optimum() -> None:
         optimum, _ = best_by_enumeration(problem)
         best = cbs_opt.solve(problem, "bnb").mask
         block = CenteredBlock.of(problem)
-        state, D, budget = root_state(problem, block)
+        state, D, _ = root_state(problem, block)
         cutoff = 1.001 * optimum / block.scale
-        reduced = highs_root.probe_root(block, state, D, budget, cutoff)
+        reduced = highs_root.probe_root(block, state, D, 12 - 8, cutoff)
         assert block.bound(min(reduced.bound, cutoff)) <= optimum * 1.001
         if reduced.bound < cutoff:
             assert best[state == highs_root.KEPT].all()

@@ -10,6 +10,7 @@ from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
 from cbs_opt.solvers.compiled.incumbents import exchange, greedy
 from cbs_opt.solvers.compiled.node import support_value
+from cbs_opt.solvers.forms.node_state import Room
 from cbs_opt.solvers.heuristic import greedy_obs, swap
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -27,8 +28,8 @@ def block(seed: int, n: int, condition: float = 1.0) -> tuple[PruningProblem, Ce
 @given(seed=SEEDS, n=st.integers(4, 24), condition=st.sampled_from([1.0, 1e3]))
 def test_greedy_prunes_what_greedy_obs_prunes(seed: int, n: int, condition: float) -> None:
     problem, around = block(seed, n, condition)
-    state, _, budget = root_state(problem, around)
-    ok, mask = greedy(around.H, around.c, state, budget)
+    state, _, room = root_state(problem, around)
+    ok, mask = greedy(around.H, around.c, state, room)
     assert ok
     assert np.array_equal(mask, greedy_obs.run(problem).mask)
 
@@ -37,17 +38,17 @@ def test_greedy_prunes_what_greedy_obs_prunes(seed: int, n: int, condition: floa
 @given(seed=SEEDS, n=st.integers(4, 24))
 def test_exchange_ends_where_swap_ends(seed: int, n: int) -> None:
     problem, around = block(seed, n)
-    state, _, budget = root_state(problem, around)
+    state, _, room = root_state(problem, around)
     mask = np.zeros(n, dtype=bool)
     mask[0] = True
-    mask[1 + np.random.default_rng(seed).permutation(n - 2)[: budget - 1]] = True
+    mask[1 + np.random.default_rng(seed).permutation(n - 2)[: room.room[0] - 1]] = True
     expected = swap.improve(around.H, around.c, mask, problem.Z.free)
-    value, _ = exchange(around.H, around.c, mask, state)
+    value, _ = exchange(around.H, around.c, mask, state, room.labels)
     assert np.array_equal(mask, expected)
     assert value == support_value(around.H, around.c, mask)[0]
 
 
 def test_greedy_refuses_what_it_cannot_factorize() -> None:
     H = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    ok, _ = greedy(H, np.ones(3), np.zeros(3, dtype=np.int8), 1)
+    ok, _ = greedy(H, np.ones(3), np.zeros(3, dtype=np.int8), Room.one(3, 1))
     assert not ok

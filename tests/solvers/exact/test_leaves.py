@@ -53,8 +53,8 @@ def test_no_leaf_below_is_missed(seed: int, scored: bool, place: float) -> None:
     scores, threshold = np.zeros(len(c)), -np.inf
     if scored:
         D, w = search._heap[0].D.copy(), c * np.random.default_rng(seed).uniform(0.3, 1.0, len(c))
-        budget = search._budget
-        *_, baseline = kernels.process(H, c, state.copy(), D, w, scores, -1.0, 1.0, budget, np.inf, 0, 0)
+        room, tau = search._room, np.full(1, -1.0)
+        *_, baseline = kernels.process(H, c, state.copy(), D, w, scores, tau, 1.0, room, np.inf, 0, 0)
         threshold = baseline - cutoff
         for mask, value in zip(masks, values, strict=True):
             assert baseline - scores[mask & (state == kernels.FREE)].sum() <= value
