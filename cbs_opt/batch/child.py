@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from cbs_opt.batch.carried import unpacked
 from cbs_opt.batch.frames import Frames, frame
 from cbs_opt.errors import CbsOptError, InputError, MethodError, SolverError
 from cbs_opt.kernel.asked import Asked
@@ -46,23 +47,23 @@ def main() -> None:
     threading.Thread(target=_end_with_worker, daemon=True).start()
     solver, prepared, frames = Solver(), set[str](), Frames()
     while True:
-        task = _next_task(frames)
+        task, block = _next_task(frames)
         if task["method"] not in prepared:
-            _prepare(task["method"])
+            _prepare(task["method"], block)
             prepared.add(task["method"])
             answers.write(frame({"environment": environment()}))
-        answers.write(frame(*solver.answer(task)))
+        answers.write(frame(*solver.answer(task, block)))
 
 
-def _next_task(frames: Frames) -> dict[str, Any]:
-    """The next task; the process ends when none comes."""
+def _next_task(frames: Frames) -> tuple[dict[str, Any], bytes]:
+    """The next task, and its block where that has no file; the process ends when none comes."""
     while (message := frames.take()) is None:
         data = os.read(TASKS, 1 << 16) if select.select([TASKS], [], [], IDLE)[0] else b""
         if not data:
             os._exit(0)
         frames.feed(data)
     task: dict[str, Any] = json.loads(message[0])
-    return task
+    return task, message[1]
 
 
 def _end_with_worker() -> None:
@@ -81,11 +82,13 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _prepare(name: str) -> None:
+def _prepare(name: str, block: bytes) -> None:
     """Load what a method needs before the first task's time runs; troubles show up in the task."""
     from cbs_opt.evaluation.catalogue import method
 
     with contextlib.suppress(Exception):
+        if block:
+            unpacked(block)  # the method may be one that came with it
         spec = method(name)
         if spec.prepare is not None and not spec.unavailable_because():
             spec.prepare()
@@ -97,12 +100,12 @@ class Solver:
     def __init__(self) -> None:
         self._held: tuple[str, PruningProblem, float] | None = None
 
-    def answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Facts for the store, and mask and weights as bytes."""
+    def answer(self, task: dict[str, Any], carried: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Facts for the store, and mask and weights as bytes; ``carried``: the block, where it has no file."""
         started = time.perf_counter()
         block: dict[str, Any] = {}
         try:
-            problem, unit = self._block(task["file"], task["content"])
+            problem, unit = self._block(task["file"], task["content"], carried)
             block = {"name": problem.name, "n": problem.n, "unit": finite_or_none(unit)}
             points: list[tuple[float, float, float]] = []
             solution = _solve(problem, task, points)
@@ -137,10 +140,10 @@ class Solver:
         }
         return facts, pack_mask(solution.mask) + pack_weights(solution.weights)
 
-    def _block(self, file: str, content: str) -> tuple[PruningProblem, float]:
+    def _block(self, file: str, content: str, carried: bytes) -> tuple[PruningProblem, float]:
         if self._held is None or self._held[0] != content:
             self._held = None
-            problem = PruningProblem.load(file, content)
+            problem = unpacked(carried) if carried else PruningProblem.load(file, content)
             self._held = content, problem, problem.objective(np.zeros(problem.n))
         return self._held[1:]
 

@@ -1,4 +1,7 @@
-"""How a worker and its solver process talk over pipes: lengths, a piece of JSON, and plain bytes; nothing pickled."""
+"""How a worker and its solver process talk over pipes: lengths, a piece of JSON, and plain bytes.
+
+What comes back is never unpickled. What goes out is only where a block has no file (see ``cbs_opt.batch.carried``).
+"""
 
 from __future__ import annotations
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cbs_opt.batch.backends import Backend, WorkersDied, backend_of
-from cbs_opt.batch.interrupts import quiet_cancellation
+from cbs_opt.batch.backends import Backend, backend_of
+from cbs_opt.batch.interrupts import terminations_as_interrupts
+from cbs_opt.batch.loop import Loop
 from cbs_opt.batch.plan import Plan
 from cbs_opt.batch.record import record_of
 from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Answer, Limits
 from cbs_opt.batch.tally import Tally
-from cbs_opt.batch.task_queue import TaskQueue
-from cbs_opt.batch.worker import POOL, Returned, work
+from cbs_opt.batch.worker import POOL
 from cbs_opt.store.reader import open_store
 from cbs_opt.store.rows import FAILED, Record
 from cbs_opt.store.writer import StoreLookup, StoreWriter
@@ -151,7 +147,7 @@ def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watche
         come later, too, when the disk is full; what was written is safe.
     """
     started = time.monotonic()
-    with StoreWriter(settings.store) as store, _terminations_as_interrupts():
+    with StoreWriter(settings.store) as store, terminations_as_interrupts():
         plan = Plan(settings, store.known, retry_failed=retry_failed)
         result = BatchResult(store.path, plan.tasks, plan.tasks - len(plan.pending), plan.tally)
         result.notices += [f"left out: {reason}" for reason in plan.left_out.values()]
@@ -173,7 +169,7 @@ def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watche
 
 
 class _Run:
-    """The loop: hand out, take back, write."""
+    """The loop, and what becomes of its answers: written, and counted."""
 
     def __init__(
         self,
@@ -185,34 +181,12 @@ class _Run:
         watcher: Watcher | None,
     ) -> None:
         self._plan, self._store, self._backend, self._result, self._watcher = plan, store, backend, result, watcher
-        self._limits = Limits(settings.time_limit, settings.memory_limit)
-        self._queue = TaskQueue(plan, backend.jobs)
+        limits = Limits(settings.time_limit, settings.memory_limit)
+        self._loop = Loop(plan, backend, limits, self._write, self._say)
 
     def go(self) -> None:
         """Work until nothing is left."""
-        while self._queue:
-            try:
-                with quiet_cancellation(), closing(self._backend.run(self._queue.groups(), self._limits)) as returned:
-                    for back in returned:
-                        self._take(back)
-            except WorkersDied:
-                lost = self._queue.workers_died()
-                self._say(
-                    "a worker process died (ended by the system, out of memory?); it had at most "
-                    f"{lost} tasks, which are done again"
-                )
-            self._do_alone()
-
-    def _do_alone(self) -> None:
-        """Tasks that were out when workers died, twice: here, one by one, so that nobody else suffers from them."""
-        while self._queue.alone:
-            number = self._queue.alone.pop()
-            back = work(0, [self._plan.message(number)], self._limits, None)
-            self._write(back.answers, back.environment)
-
-    def _take(self, back: Returned) -> None:
-        self._queue.returned(back)
-        self._write(back.answers, back.environment)
+        self._loop.go()
 
     def _write(self, answers: tuple[Answer, ...], environment: dict[str, str]) -> None:
         records = [record_of(answer, *self._plan.task(answer.task), environment) for answer in answers]
@@ -220,7 +194,7 @@ class _Run:
         for answer, record in zip(answers, records, strict=True):
             self._count(answer, record)
         if self._watcher is not None:
-            self._watcher.advance(self._result, self._queue.pace.remaining(self._backend.jobs))
+            self._watcher.advance(self._result, self._loop.queue.pace.remaining(self._backend.jobs))
 
     def _count(self, answer: Answer, record: Record) -> None:
         found, result = record.result, self._result
@@ -248,20 +222,3 @@ def _broken(store: Path) -> list[str]:
             f"of {gap.method}; this is a bug in the bound, please report the block"
             for gap in opened.gaps(broken=True)
         ]
-
-
-@contextmanager
-def _terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM, which cluster managers send, ends a batch as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    handler = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)

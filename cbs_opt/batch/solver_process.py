@@ -18,7 +18,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from cbs_opt.batch.frames import Frames, frame
+from cbs_opt.batch.carried import task_frame
+from cbs_opt.batch.frames import Frames
 from cbs_opt.errors import SolverError
 from cbs_opt.store.rows import FAILED, MEMORY_LIMIT, TIME_LIMIT, WORKER_DIED
 
@@ -116,10 +117,10 @@ class SolverProcess:
     def _solve(self, task: dict[str, Any], ahead: dict[str, Any] | None) -> Answer:
         process = self._running()
         sent, self._ahead = self._ahead, None
-        following = b"" if ahead is None else frame(ahead)
+        following = b"" if ahead is None else task_frame(ahead)
         try:
             if task is not sent:
-                _send(process, frame(task))
+                _send(process, task_frame(task))
             if 0 < len(following) <= select.PIPE_BUF:
                 # The pipe takes it whole. A longer one would keep us from watching until the process reads on, and it
                 # might wait for us to read its answer.

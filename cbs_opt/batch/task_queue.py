@@ -6,11 +6,26 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from cbs_opt.batch.pace import LARGEST_GROUP, TARGET, Pace
-from cbs_opt.batch.plan import Plan
 from cbs_opt.batch.worker import Returned
+
+
+class Tasks(Protocol):
+    """Numbered tasks that are to be done; what they are is worked out when they are handed out."""
+
+    @property
+    def pending(self) -> np.ndarray[Any, Any]:
+        """Their numbers, in the order in which they are handed out."""
+
+    def kind(self, number: int) -> tuple[int, int]:
+        """What tasks that take about as long have in common."""
+
+    def message(self, number: int) -> dict[str, Any]:
+        """A task as the solver process gets it."""
 
 
 class TaskQueue:
@@ -19,7 +34,7 @@ class TaskQueue:
     Groups are asked for by joblib's threads, so a lock holds this together.
     """
 
-    def __init__(self, plan: Plan, jobs: int) -> None:
+    def __init__(self, plan: Tasks, jobs: int) -> None:
         self.pace = Pace()
         self.alone: list[int] = []
         self._plan, self._jobs = plan, jobs
