@@ -9,14 +9,11 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING
 
-from cbs_opt.batch.frames import frame
-from cbs_opt.kernel.method import MethodSpec
-from cbs_opt.kernel.problem import PruningProblem
-
-BLOCK = "block"
-"""The key of a task under which the bytes of a carried block stand, in place of a file."""
+if TYPE_CHECKING:
+    from cbs_opt.kernel.method import MethodSpec
+    from cbs_opt.kernel.problem import PruningProblem
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,9 @@ class Carried:
 
 def carried(problem: PruningProblem, registered: Sequence[MethodSpec] = ()) -> Carried:
     """A problem and methods as bytes; those of a user's own script travel with their code, as joblib sends them."""
-    from joblib.externals import cloudpickle
+    from joblib.externals.loky.cloudpickle_wrapper import dumps
 
-    data: bytes = cloudpickle.dumps((problem, tuple(registered)))
+    data: bytes = dumps((problem, tuple(registered)))
     return Carried(data, sha256(data).hexdigest())
 
 
@@ -39,14 +36,9 @@ def unpacked(data: bytes) -> PruningProblem:
     """The problem; the methods that came with it are known from now on."""
     from cbs_opt.evaluation.catalogue import methods, register
 
+    problem: PruningProblem
     problem, specs = pickle.loads(data)
-    assert isinstance(problem, PruningProblem), "packed by carried"
     for spec in specs:
         if spec.name not in methods():
             register(spec)
     return problem
-
-
-def task_frame(task: dict[str, Any]) -> bytes:
-    """A task as one message: a carried block as plain bytes behind the JSON."""
-    return frame({key: value for key, value in task.items() if key != BLOCK}, task.get(BLOCK, b""))

@@ -9,6 +9,9 @@ import json
 import struct
 from typing import Any
 
+BLOCK = "block"
+"""The key of a task under which the bytes of a carried block stand, in place of a file."""
+
 _LENGTHS = struct.Struct("<IQ")
 
 
@@ -16,6 +19,11 @@ def frame(head: dict[str, Any], blob: bytes = b"") -> bytes:
     """One message as bytes."""
     text = json.dumps(head, allow_nan=False).encode()
     return _LENGTHS.pack(len(text), len(blob)) + text + blob
+
+
+def task_frame(task: dict[str, Any]) -> bytes:
+    """A task as one message: a carried block as plain bytes behind the JSON."""
+    return frame({key: value for key, value in task.items() if key != BLOCK}, task.get(BLOCK, b""))
 
 
 class Frames:

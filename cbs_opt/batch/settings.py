@@ -189,7 +189,8 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
-def _memory(key: str, value: Any) -> int:
+def memory_of(key: str, value: Any) -> int:
+    """Bytes of a memory limit; raises where no solver process could work within it."""
     size = as_bytes(value)
     if size < LEAST_MEMORY:
         raise InputError(f"{key}: is {size / 1e6:.0f} MB; a solver process needs {LEAST_MEMORY / 1e6:.0f} MB or more")
@@ -228,7 +229,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "backend": _backend,
     "scheduler": _word,
     "time_limit": _seconds,
-    "memory_limit": _memory,
+    "memory_limit": memory_of,
     "gap": _gap,
     "options": _options,
 }

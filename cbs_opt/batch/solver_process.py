@@ -18,8 +18,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from cbs_opt.batch.carried import task_frame
-from cbs_opt.batch.frames import Frames
+from cbs_opt.batch.frames import Frames, task_frame
 from cbs_opt.errors import SolverError
 from cbs_opt.store.rows import FAILED, MEMORY_LIMIT, TIME_LIMIT, WORKER_DIED
 

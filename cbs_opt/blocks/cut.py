@@ -6,19 +6,19 @@ Layers are collected some at a time, as memory allows; what one block needs is f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.blocks.folder import BlockFolder
 from cbs_opt.blocks.settings import MOST_GRADIENTS, Settings, packs
 from cbs_opt.collect import GradientFactor, LayerModel, gradient_factor, layer_grams
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature, resolve_damping
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.network.samples import Drawn
+from cbs_opt.network.samples import Drawn, Precision
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -30,15 +30,31 @@ EVERY = 100
 """Blocks between two words of progress."""
 
 
+class Sink(Protocol):
+    """Where blocks go: a folder (``BlockFolder``) or memory (``BlocksInMemory``)."""
+
+    @property
+    def scratch(self) -> Path:
+        """Where a file may lie for as long as blocks are made."""
+
+    def share(self, curvature: Curvature, target: Target, number: int) -> str | None:
+        """Take a curvature that several blocks of a layer have; what they name in its place, if they name anything."""
+
+    def add(
+        self, problem: PruningProblem, target: Target, first: int, damping: float, curvature: str | None = None
+    ) -> None:
+        """Take the block of the weights from ``first`` on; ``curvature``: what ``share`` said of its curvature."""
+
+
 def fisher_blocks(
     model: torch.nn.Module,
     samples: Drawn,
     targets: Sequence[Target],
     settings: Settings,
-    folder: BlockFolder,
+    sink: Sink,
     tell: Report,
 ) -> list[str]:
-    """Write the blocks of all targets, and return what is to be noted.
+    """Make the blocks of all targets, and return what is to be noted.
 
     H = AᵀA + λI of the block's columns of A = G/√m; λ as given, or as a share of the mean diagonal of the layer.
     """
@@ -54,14 +70,14 @@ def fisher_blocks(
             pack,
             precision=settings.precision,
             memory=most,
-            folder=folder.partial,
+            folder=sink.scratch,
             numbers=samples.numbers,
         )
         # A file that the gradients lay in is gone when the blocks are there.
-        notes += [note for note in factor.notes if str(folder.partial) not in note]
+        notes += [note for note in factor.notes if str(sink.scratch) not in note]
         for target in pack:
             with target.naming():
-                _fisher_layer(model, target, factor, settings, folder, tell)
+                _fisher_layer(model, target, factor, settings, sink, tell)
     return notes
 
 
@@ -70,12 +86,14 @@ def gram_blocks(
     samples: Drawn,
     targets: Sequence[Target],
     settings: Settings,
-    folder: BlockFolder,
+    sink: Sink,
     tell: Report,
+    precision: Precision | None = None,
 ) -> list[str]:
-    """Write the blocks of all targets, and return what is to be noted.
+    """Make the blocks of all targets, and return what is to be noted.
 
-    Each Gram matrix is stored once, for all rows of the layer (of its group, of a grouped convolution).
+    Each Gram matrix is shared by all rows of the layer (of its group, of a grouped convolution). ``precision`` is what
+    the network computes its inputs in; its own if left out.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
     notes: list[str] = []
@@ -89,12 +107,13 @@ def gram_blocks(
             pack,
             damping=settings.damping,
             dampening_frac=settings.dampening_frac,
+            precision=precision,
             numbers=samples.numbers,
         )
         for layer in layers.values():
             notes += layer.notes
             with layer.target.naming():
-                _gram_layer(layer, settings, folder, tell)
+                _gram_layer(layer, settings, sink, tell)
     return notes
 
 
@@ -103,7 +122,7 @@ def _fisher_layer(
     target: Target,
     factor: GradientFactor,
     settings: Settings,
-    folder: BlockFolder,
+    sink: Sink,
     tell: Report,
 ) -> None:
     mean = factor.mean_square[target.tensor]
@@ -111,7 +130,7 @@ def _fisher_layer(
     if not damping > 0:
         raise InputError(
             f"layer {target.name}: all its gradients are zero on these samples, and so is a share of "
-            "them; give --damping instead of --dampening-frac, or leave the layer out (--ignore)"
+            "them; give a damping instead of a fraction, or leave the layer out"
         )
     w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy().ravel()
     start = factor.columns[target.tensor].start
@@ -127,10 +146,10 @@ def _fisher_layer(
         else:
             curvature = FactorCurvature(A, damping)
         problem = PruningProblem(w_bar[first : first + n], curvature, name=_name(target, settings, first, n))
-        folder.add(problem, target, first, damping)
+        sink.add(problem, target, first, damping)
 
 
-def _gram_layer(layer: LayerModel, settings: Settings, folder: BlockFolder, tell: Report) -> None:
+def _gram_layer(layer: LayerModel, settings: Settings, sink: Sink, tell: Report) -> None:
     target, w_bar = layer.target, layer.w_bar.ravel()
     shared: dict[tuple[int, int], tuple[Curvature, str | None]] = {}
     for number, (first, n) in enumerate(settings.pieces(target)):
@@ -146,11 +165,11 @@ def _gram_layer(layer: LayerModel, settings: Settings, folder: BlockFolder, tell
         else:
             if (group, start) not in shared:
                 part = _part(layer.curvatures[group], start, n)
-                name = None if settings.dense else folder.share(part, target, group * target.inputs + start)
+                name = None if settings.dense else sink.share(part, target, group * target.inputs + start)
                 shared[group, start] = part, name
             curvature, file = shared[group, start]
         problem = PruningProblem(w_bar[first : first + n], curvature, name=_name(target, settings, first, n))
-        folder.add(problem, target, first, layer.damping, file)
+        sink.add(problem, target, first, layer.damping, file)
 
 
 def _part(curvature: DenseCurvature, start: int, n: int) -> DenseCurvature:

@@ -61,6 +61,11 @@ class BlockFolder:
         self._lines.close()
         shutil.rmtree(self.partial, ignore_errors=True)
 
+    @property
+    def scratch(self) -> Path:
+        """Where a file may lie for as long as blocks are made."""
+        return self.partial
+
     def share(self, curvature: Curvature, target: Target, number: int) -> str:
         """Write a curvature that several blocks of a layer have, and return the name of its file."""
         name = f"{self._stem(target)}.{number}{CURVATURE_SUFFIX}"

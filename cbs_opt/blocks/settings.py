@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Settings:
     precision: Precision = "float32"
     device: str = "cpu"
     seed: int = 0
+    blocks_per_layer: int | None = None
+    """Most blocks of a layer, evenly spread over it; None: all of them."""
 
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES:
@@ -68,6 +71,8 @@ class Settings:
             raise InputError(f"{given}: is 0; fisher needs a {given} > 0")
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
+        if self.blocks_per_layer is not None and self.blocks_per_layer < 1:
+            raise InputError(f"blocks_per_layer: is {self.blocks_per_layer}; at least 1 is needed")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
 
@@ -81,7 +86,21 @@ class Settings:
         return self.dense or n <= self.samples
 
     def pieces(self, target: Target) -> Iterator[tuple[int, int]]:
-        """(first, n) of each block of a layer, weights counted row by row of the matrix (out, in).
+        """(first, n) of each block that is taken of a layer, weights counted row by row of the matrix (out, in)."""
+        most = self.blocks_per_layer
+        total = 0 if most is None else self.count(target)
+        if most is None or most >= total:
+            yield from self._all_pieces(target)
+            return
+        chosen = {i * total // most for i in range(most)}
+        yield from (piece for number, piece in enumerate(self._all_pieces(target)) if number in chosen)
+
+    def count(self, target: Target) -> int:
+        """How many blocks a layer has, whether they are taken or not."""
+        return sum(1 for _ in self._all_pieces(target))
+
+    def _all_pieces(self, target: Target) -> Iterator[tuple[int, int]]:
+        """(first, n) of each block of a layer.
 
         Rows of a Gram matrix have nothing in common, so its chunks end with their row, and its layers are cut into
         the groups of a convolution.
@@ -115,8 +134,8 @@ class Settings:
         }
 
 
-def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path) -> int:
-    """The number of blocks; raises where one is too large, or where all of them do not fit the disk.
+def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path | None) -> int:
+    """The number of blocks; raises where one is too large, or where all of them do not fit the disk (None: no disk).
 
     Raises
     ------
@@ -146,7 +165,7 @@ def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path) -> 
         if settings.curvature == "gram" and not settings.dense and settings.partition != "layer":
             size = target.inputs if settings.partition == "row" else min(int(settings.partition or 0), target.inputs)
             needed += 8.0 * target.groups * target.inputs * size
-    room = shutil.disk_usage(folder).free
+    room = math.inf if folder is None else shutil.disk_usage(folder).free
     if needed > room:
         raise TooLargeError(
             f"{folder}: has {room / 1e9:.3g} GB free, but {count:,} blocks take {needed / 1e9:.3g} GB; "

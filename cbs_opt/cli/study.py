@@ -43,7 +43,7 @@ def study(
     ] = None,
     targets: Annotated[
         str | None,
-        typer.Option("--targets", metavar="A,B", help="With --network: its layers to cut, as in 'fc*' (default all)."),
+        typer.Option("--targets", metavar="A,B", help="With --network: layers to cut, as in 'fc*' (default all)."),
     ] = None,
     block_size: Annotated[
         int | None,
@@ -51,10 +51,13 @@ def study(
             "--block-size", metavar="N", min=1, help="With --network: weights of a Fisher chunk (default 32)."
         ),
     ] = None,
-    max_blocks: Annotated[
+    blocks_per_layer: Annotated[
         int | None,
         typer.Option(
-            "--max-blocks", metavar="N", min=0, help="With --network: most blocks a layer (default 64); 0 takes all."
+            "--blocks-per-layer",
+            metavar="K",
+            min=0,
+            help="With --network: most blocks of a layer, evenly spread over it (default 8); 0 takes all.",
         ),
     ] = None,
     samples: Annotated[
@@ -73,8 +76,11 @@ def study(
         typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
     ] = None,
     time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="S", min=0, help="Seconds for each exact solve.")
+        float, typer.Option("--time-limit", metavar="S", min=0, help="Seconds for each solve; it is ended after that.")
     ] = 10.0,
+    memory_limit: Annotated[
+        str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory for each solve's process, as 4GB.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For everything drawn at random.")] = 0,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", min=1, help="Worker processes; left out: one a core.")
@@ -86,10 +92,12 @@ def study(
 ) -> None:
     """Compare heuristics with exact solves on real layer blocks, with a proven gap for every answer.
 
-    With no input it studies an embedded network for handwritten digits. Ctrl-C keeps what is done.
+    With no input it studies an embedded network for handwritten digits. Ctrl-C keeps what is done. A solve that
+    fails is named, the others go on, and the exit code is 1.
 
     Example: cbs-opt study --blocks blocks/ --sparsities 0.5,0.9 --methods magnitude,greedy-obs,bnb
     """
+    from cbs_opt.batch.settings import memory_of
     from cbs_opt.cli.progress import progress_bar
     from cbs_opt.cli.study_tables import study_table
     from cbs_opt.evaluation.catalogue import method as find_method
@@ -106,7 +114,7 @@ def study(
         "--curvature": curvature,
         "--targets": targets,
         "--block-size": block_size,
-        "--max-blocks": max_blocks,
+        "--blocks-per-layer": blocks_per_layer,
     }
     if network is None:
         _refuse(of_a_network, "belongs to a network; give --network, too, or leave it out")
@@ -117,17 +125,25 @@ def study(
     names = split_names(methods, "--methods")
     for name in names or ():
         find_method(name)
+    memory = None if memory_limit is None else memory_of("memory_limit", memory_limit)
     read = [*block_inputs(files), *network_inputs(network, weights, data)]
     check_outputs(json, made=[out, *(out / name for name in FILES)], inputs=read)
     prepare_folder(out)
 
-    with working("collecting the curvature"):
+    with working("reading"):
         subject = _subject(
-            files, network, weights, data, curvature, targets, block_size, max_blocks, samples, dampening, seed
+            files, network, weights, data, curvature, targets, block_size, blocks_per_layer, samples, dampening, seed
         )
     with progress_bar() as advance:
         result = run_study(
-            subject, sparsities=levels, methods=names, seed=seed, time_limit=time_limit, jobs=jobs, on_progress=advance
+            subject,
+            sparsities=levels,
+            methods=names,
+            seed=seed,
+            time_limit=time_limit,
+            memory_limit=memory,
+            jobs=jobs,
+            on_progress=advance,
         )
     with working("drawing"):
         written = write_study(result, out)
@@ -157,13 +173,14 @@ def _subject(
     curvature: str | None,
     targets: str | None,
     block_size: int | None,
-    max_blocks: int | None,
+    blocks_per_layer: int | None,
     samples: int | None,
     dampening: float | None,
     seed: int,
 ) -> Subject:
     from cbs_opt.kernel.arrays.validate import as_nonnegative
     from cbs_opt.study import digits_subject, files_subject, network_subject
+    from cbs_opt.study.subject import BLOCKS_PER_LAYER
 
     frac = as_nonnegative(1e-2 if dampening is None else dampening, "dampening_frac")
     samples = 1_000 if samples is None else samples
@@ -181,7 +198,7 @@ def _subject(
         curvature=curvature,
         targets=split_names(targets, "--targets") or ["*"],
         block_size=32 if block_size is None else block_size,
-        max_blocks=64 if max_blocks is None else max_blocks or None,
+        blocks_per_layer=BLOCKS_PER_LAYER if blocks_per_layer is None else blocks_per_layer or None,
         samples=samples,
         dampening_frac=frac,
         seed=seed,

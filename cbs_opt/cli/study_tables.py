@@ -18,7 +18,7 @@ def study_table(result: StudyResult) -> Group:
     from rich.text import Text
 
     summaries = result.summaries()
-    lines = [f"{result.subject}: {result.blocks} blocks, {result.weights} weights"]
+    lines = [f"{result.subject}: {result.chosen} blocks, {result.weights} weights"]
     if result.dense_accuracy is not None:
         lines[0] += f", dense accuracy {percent(result.dense_accuracy)}"
     lines += [f"  {note}" for note in result.notes]
@@ -30,8 +30,7 @@ def study_table(result: StudyResult) -> Group:
     footer = [*result.meaning, *(f"{k}: {v}" for k, v in result.skipped.items())]
     parts.append(Text("\n".join(["", *footer]), style="dim"))
     for failure in result.failures:
-        at = "" if failure.sparsity is None else f" at {failure.sparsity:g}"
-        parts.append(Text(f"failed: {failure.block}{at}: {failure.reason}", style="red"))
+        parts.append(Text(f"failed: {failure.where}: {failure.reason}", style="red"))
     return Group(*parts)
 
 

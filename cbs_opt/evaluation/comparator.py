@@ -167,7 +167,7 @@ def compare(
         solutions[name] = solution
     joint = [s.bound for s in solutions.values() if s.bound > -math.inf]
     bound = max([_without_branching(problem) if not joint else trivial_bound(problem), *joint])
-    rows = [_row(solution, bound, seed) for solution in solutions.values()]
+    rows = [row_of(solution, bound, seed) for solution in solutions.values()]
     for name, mask in (masks or {}).items():
         checked = as_mask(mask, f"mask {name}", problem.n)
         if not problem.Z.contains(checked):
@@ -176,7 +176,7 @@ def compare(
                 f"({problem.Z}); compare it at its own sparsity"
             )
         judged = judge(problem, name, Outcome(checked), Objective.JOINT, seconds=math.nan)
-        rows.append(replace(_row(judged, bound, seed), termination_condition="given"))
+        rows.append(replace(row_of(judged, bound, seed), termination_condition="given"))
     return Comparison(
         problem=problem.name,
         pattern=str(problem.Z),
@@ -222,7 +222,8 @@ def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[
     return chosen, skipped
 
 
-def _row(solution: Solution, bound: float, seed: int) -> Row:
+def row_of(solution: Solution, bound: float, seed: int) -> Row:
+    """A solution as a row, against the best bound of all."""
     objective, selection = solution.objective, solution.selection_objective
     return Row(
         problem=solution.name,

@@ -26,7 +26,7 @@ def study_page(result: StudyResult, plots: Sequence[Plot]) -> str:
 
 
 def _head(result: StudyResult, summaries: Sequence[Summary]) -> str:
-    cards = [("weights", f"{result.weights:,}"), ("blocks", f"{result.blocks:,}")]
+    cards = [("weights", f"{result.weights:,}"), ("blocks", result.chosen)]
     cards.append(("sparsities", ", ".join(f"{s:g}" for s in result.sparsities)))
     if result.dense_accuracy is not None:
         cards.append(("dense accuracy", percent(result.dense_accuracy)))
@@ -111,7 +111,8 @@ def _groups(result: StudyResult) -> str:
         return ""
     parts = ["<h2>Layer by layer</h2>\n"]
     for group in groups:
-        parts.append(f"<details><summary>{escape(group)}</summary>\n")
+        share = f": {result.share(group)}" if result.share(group) else ""
+        parts.append(f"<details><summary>{escape(group)}{share}</summary>\n")
         summaries = result.summaries(group)
         for sparsity in result.sparsities:
             rows = [summary for summary in summaries if summary.sparsity == sparsity]
@@ -157,12 +158,12 @@ def _failures(result: StudyResult) -> str:
         return ""
     rows = "".join(
         f'<tr><td class="text">{escape(f.block)}</td><td>{"" if f.sparsity is None else f"{f.sparsity:g}"}</td>'
-        f'<td class="text wrap">{escape(f.reason)}</td></tr>\n'
+        f'<td class="text">{escape(f.method or "")}</td><td class="text wrap">{escape(f.reason)}</td></tr>\n'
         for f in result.failures
     )
     return (
         '<h2 class="warn">Failed blocks</h2>\n<div class="scroll"><table><thead><tr><th>block</th><th>sparsity</th>'
-        f'<th class="text">reason</th></tr></thead><tbody>\n{rows}</tbody></table></div>\n'
+        f'<th class="text">method</th><th class="text">reason</th></tr></thead><tbody>\n{rows}</tbody></table></div>\n'
     )
 
 

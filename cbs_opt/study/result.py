@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cbs_opt.evaluation.comparator import Row
@@ -54,11 +54,21 @@ class BlockRow:
 
 @dataclass(frozen=True)
 class Failure:
-    """A block without an answer, and why. ``sparsity`` is None where the block could not be read at all."""
+    """A block without an answer, and why.
+
+    ``sparsity`` is None where the block could not be read or made at all, ``method`` where it is not about one of them.
+    """
 
     sparsity: float | None
     block: str
     reason: str
+    method: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The block, and the sparsity and the method as far as it is about one."""
+        at = "" if self.sparsity is None else f" at {self.sparsity:g}"
+        return f"{self.block}{at}" + (f", {self.method}" if self.method else "")
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ class StudyResult:
         When, ISO 8601 in UTC.
     mixed_units : bool
         Whether sums over all blocks count each block relative to the loss of removing it whole.
+    totals : mapping of group to int
+        How many blocks each layer of a network has, whether they were to be solved or not.
     """
 
     subject: str
@@ -158,6 +170,7 @@ class StudyResult:
     seconds: float
     created: str
     mixed_units: bool = False
+    totals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -176,13 +189,25 @@ class StudyResult:
         """What the gap and the sums mean, a sentence each."""
         return GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_RELATIVE if self.mixed_units else SUMS_ARE_VALID
 
+    @property
+    def chosen(self) -> str:
+        """How many blocks were to be solved: '85', or '40 of 8386' where some were left out."""
+        total = sum(self.totals.values())
+        return f"{self.blocks} of {total}" if total > self.blocks else str(self.blocks)
+
+    def share(self, group: str) -> str:
+        """'2 of 72 blocks' where some of a group's blocks are not in the rows, else nothing."""
+        solved = len({row.row.problem for row in self.rows if row.group == group})
+        total = self.totals.get(group, solved)
+        return f"{solved} of {total} blocks" if total > solved else ""
+
     def message(self) -> str:
         """One line for whoever waits; empty when there is nothing to say."""
         if self.stopped:
             return f"{self.stopped}; what is done is kept"
         if self.failures:
             first = self.failures[0]
-            return f"{len(self.failures)} block solves failed; the first is {first.block}: {first.reason}"
+            return f"{len(self.failures)} block solves failed; the first is {first.where}: {first.reason}"
         return ""
 
     def summaries(self, group: str | None = None) -> tuple[Summary, ...]:
@@ -217,6 +242,7 @@ class StudyResult:
             "seconds": self.seconds,
             "blocks": self.blocks,
             "weights": self.weights,
+            "blocks_of_layers": dict(self.totals),
             "sparsities": list(self.sparsities),
             "methods": list(self.methods),
             "dense_accuracy": self.dense_accuracy,

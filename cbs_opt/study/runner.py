@@ -1,45 +1,39 @@
-"""Run a study: every block at every sparsity with every method, in parallel, judged by the comparator."""
+"""Run a study: every block at every sparsity with every method, by the workers of a batch, judged by the comparator."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
+import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
-from cbs_opt.batch.interrupts import interrupts_ignored, quiet_cancellation
-from cbs_opt.errors import CbsOptError, InputError, UnavailableMethodError
+from cbs_opt.batch.backends import Backend, backend_of
+from cbs_opt.batch.interrupts import terminations_as_interrupts
+from cbs_opt.batch.loop import Loop
+from cbs_opt.batch.settings import Settings
+from cbs_opt.batch.solver_process import Answer, Limits
+from cbs_opt.batch.worker import POOL
+from cbs_opt.errors import CbsOptError, InputError, SolverError, UnavailableMethodError
 from cbs_opt.evaluation.catalogue import method as find_method
-from cbs_opt.evaluation.catalogue import methods as all_methods
-from cbs_opt.evaluation.catalogue import register, usual_methods
-from cbs_opt.evaluation.comparator import Comparison, compare
+from cbs_opt.evaluation.catalogue import usual_methods
+from cbs_opt.evaluation.comparator import row_of, trivial_bound
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.method import MethodSpec
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.patterns import prune_count
+from cbs_opt.study.accuracy import Placed, accuracies, dense_accuracy
+from cbs_opt.study.piece import Cut, StudyBlock
 from cbs_opt.study.result import Accuracy, BlockRow, Failure, StudyResult
 from cbs_opt.study.subject import Subject, digits_subject
+from cbs_opt.study.tasks import BlockSolve, PieceTasks
 
 SPARSITIES = (0.5, 0.8, 0.9)
 TIME_LIMIT = 10.0
-"""Seconds an exact method may take for one block before it reports its incumbent and bound."""
+"""Seconds for one method on one block."""
 
 OnProgress = Callable[[int, int, str], None]
-"""Called with solves done, solves in all, and the name of the block just done."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """One block at one sparsity."""
-
-    index: int
-    sparsity: float
-    problem: PruningProblem
-    specs: tuple[MethodSpec, ...]
+"""Called with block solves done, block solves in all, and the name of the block just done or what is being done."""
 
 
 def run_study(
@@ -49,10 +43,13 @@ def run_study(
     methods: Sequence[str] | None = None,
     seed: int = 0,
     time_limit: float | None = TIME_LIMIT,
+    memory_limit: int | None = None,
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> StudyResult:
     """Solve all blocks of a subject with several methods and measure what comes out.
+
+    The blocks are made some layers at a time, solved by the worker processes of a batch, and forgotten.
 
     Parameters
     ----------
@@ -64,88 +61,219 @@ def run_study(
     seed : int
         For the methods that draw at random.
     time_limit : float or None
-        Seconds a block for the methods that know a time limit.
+        Seconds for one method on one block. A method that knows a time limit stops by itself with what it has; the
+        solve of one that does not is ended some seconds later, and has failed.
+    memory_limit : int or None
+        Bytes of the process that solves a block; a solve that takes more is ended, and has failed.
     jobs : int, optional
-        Worker processes, one thread each; as many as there are cores. 1 works in this process.
+        Worker processes, one thread each; as many as there are cores.
 
     Returns
     -------
     StudyResult
-        After Ctrl-C, or when a worker process dies, with what was done until then (``complete`` is False).
-        A block that fails is in ``failures`` and the others go on.
+        After Ctrl-C or SIGTERM with what was done until then (``complete`` is False). A method that fails on a block is
+        in ``failures``, and all others go on.
 
     Raises
     ------
-    MethodError, InputError
-        Before anything is solved: unknown or missing methods, sparsities outside [0, 1].
+    CbsOptError
+        Before anything is solved: unknown or missing methods, sparsities outside [0, 1]; samples that make no
+        curvature of the first layers.
     """
-    started, created = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
     subject = digits_subject(seed=seed) if subject is None else subject
     specs, skipped = _choose(methods)
     levels = tuple(dict.fromkeys(float(s) for s in sparsities))
     if not levels:
         raise InputError("sparsities: there are none; give at least one between 0 and 1")
-    tasks = _tasks(subject, levels, specs, skipped)
-    jobs = max(1, min(_cores() if jobs is None else jobs, len(tasks)))
-    known = {option for spec in specs for option in spec.options}
-    options = {"seed": seed, "time_limit": time_limit} if time_limit is not None else {"seed": seed}
-    options = {name: value for name, value in options.items() if name in known}
-
-    answers: dict[int, Comparison] = {}
-    failures = [Failure(None, name, reason) for name, reason in subject.unreadable.items()]
-    accuracies: dict[tuple[float, str], Accuracy] = {}
-    stopped, interrupted, dense = "", False, None
-    open_blocks = dict.fromkeys(levels, len(subject.blocks))
-    try:
-        dense = _dense_accuracy(subject)
-        for spec in specs:
-            if spec.prepare is not None:
-                spec.prepare()  # compiled once here, not once in every worker
-        with quiet_cancellation(), contextlib.closing(_answers(tasks, options, jobs)) as results:
-            for done, (position, answer) in enumerate(results, 1):
-                task = tasks[position]
-                if isinstance(answer, str):
-                    failures.append(Failure(task.sparsity, task.problem.name, answer))
-                else:
-                    answers[position] = answer
-                if on_progress:
-                    on_progress(done, len(tasks), task.problem.name)
-                open_blocks[task.sparsity] -= 1
-                if not open_blocks[task.sparsity]:
-                    solved = [answers.get(p) for p, other in enumerate(tasks) if other.sparsity == task.sparsity]
-                    for method, accuracy in _accuracies(subject, specs, solved):
-                        accuracies[task.sparsity, method] = accuracy
-    except KeyboardInterrupt:
-        stopped, interrupted = "interrupted", True
-    except _WorkerDied:
-        stopped = "stopped because a worker process died (out of memory?)"
-    if stopped:
-        stopped += f" after {len(answers)} of {len(tasks)} block solves"
-    comparisons = [answers[index] for index in sorted(answers)]
-    return StudyResult(
-        subject=subject.name,
-        blocks=len(subject.blocks) + len(subject.unreadable),
-        weights=subject.weights,
-        sparsities=levels,
-        methods=tuple(spec.name for spec in specs),
-        rows=tuple(row for index in sorted(answers) for row in _rows(subject, tasks[index], answers[index])),
-        failures=tuple(failures),
-        accuracies=accuracies,
-        dense_accuracy=dense,
-        skipped=skipped,
-        notes=subject.notes,
-        settings={**subject.settings, "seed": seed, "time_limit": time_limit, "jobs": jobs},
-        environment=comparisons[0].environment if comparisons else environment(),
-        stopped=stopped,
-        interrupted=interrupted,
-        seconds=time.perf_counter() - started,
-        created=created,
-        mixed_units=subject.mixed_units,
-    )
+    for level in levels:
+        prune_count(1, level)
+    jobs = max(1, min(_cores() if jobs is None else jobs, len(levels) * subject.blocks))
+    study = _Study(subject, specs, skipped, levels, seed, time_limit, memory_limit, on_progress)
+    study.go(jobs)
+    return study.result(jobs, created)
 
 
-class _WorkerDied(Exception):
-    """A worker process ended by itself."""
+class _Study:
+    """A study on its way."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        specs: tuple[MethodSpec, ...],
+        skipped: dict[str, str],
+        levels: tuple[float, ...],
+        seed: int,
+        time_limit: float | None,
+        memory_limit: int | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._subject, self._specs, self._skipped, self._levels = subject, specs, skipped, levels
+        self._seed, self._time_limit, self._on_progress = seed, time_limit, on_progress
+        self._limits = Limits(time_limit, memory_limit)
+        self._total = len(levels) * subject.blocks
+        self._done = self._answered = 0
+        self._rows: dict[tuple[float, int], list[BlockRow]] = {}
+        self._failures = [Failure(None, name, reason) for name, reason in subject.unreadable.items()]
+        self._left_out: dict[str, list[str]] = {}
+        self._placed: dict[float, list[Placed]] = {level: [] for level in levels}
+        self._open = dict.fromkeys(levels, subject.blocks)
+        self._accuracies: dict[tuple[float, str], Accuracy] = {}
+        self._dense: float | None = None
+        self._cut: list[Cut] = []
+        self._remarks: list[str] = []
+        self._environment: dict[str, str] = {}
+        self._stopped, self._interrupted = "", False
+
+    def go(self, jobs: int) -> None:
+        """Work until everything is done, or somebody interrupts."""
+        try:
+            with terminations_as_interrupts():
+                self._dense = dense_accuracy(self._subject)
+                for spec in self._specs:
+                    if spec.prepare is not None:
+                        spec.prepare()  # compiled once here, not once in every worker
+                with backend_of(Settings(jobs=jobs)) as backend:
+                    for number, piece in enumerate(self._subject.pieces):
+                        try:
+                            cut = piece.cut(self._tell)
+                        except CbsOptError as error:
+                            if not number:
+                                raise
+                            self._give_up(piece.name, piece.blocks, str(error))
+                            continue
+                        self._solve(cut, backend)
+        except KeyboardInterrupt:
+            self._stopped, self._interrupted = "interrupted", True
+        except SolverError as error:
+            self._stopped = f"stopped, {error},"
+        finally:
+            POOL.clear()
+
+    def result(self, jobs: int, created: str) -> StudyResult:
+        """What was found."""
+        subject = self._subject
+        for name, reasons in self._left_out.items():
+            self._skipped[name] = f"left out of {len(reasons)} of {self._total} block solves: {reasons[0]}"
+        stopped = self._stopped and f"{self._stopped} after {self._answered} of {self._total} block solves"
+        settings = {**subject.settings, "seed": self._seed, "time_limit": self._time_limit, "jobs": jobs}
+        if self._limits.memory is not None:
+            settings["memory_limit"] = self._limits.memory
+        if subject.network is not None:
+            settings["damping"] = {layer: value for cut in self._cut for layer, value in cut.damping.items()}
+        return StudyResult(
+            subject=subject.name,
+            blocks=subject.blocks + len(subject.unreadable),
+            weights=subject.weights,
+            sparsities=self._levels,
+            methods=tuple(spec.name for spec in self._specs),
+            rows=tuple(row for place in sorted(self._rows, key=self._order) for row in self._rows[place]),
+            failures=tuple(self._failures),
+            accuracies=self._accuracies,
+            dense_accuracy=self._dense,
+            skipped=self._skipped,
+            notes=(*(note for cut in self._cut for note in cut.notes), *subject.notes, *self._remarks),
+            settings=settings,
+            environment=self._environment or environment(),
+            stopped=stopped,
+            interrupted=self._interrupted,
+            seconds=time.perf_counter() - self._started,
+            created=created,
+            mixed_units=subject.mixed_units,
+            totals=subject.totals,
+        )
+
+    # ---------------------------------------------------------------- a piece
+
+    def _solve(self, cut: Cut, backend: Backend) -> None:
+        """All blocks of a piece at all sparsities."""
+        before = sum(len(earlier.blocks) for earlier in self._cut)
+        self._cut.append(Cut((), cut.notes, cut.damping))
+        solves = [
+            BlockSolve(before + number, block, level, block.problem.at_sparsity(level), self._able(block, level))
+            for level in self._levels
+            for number, block in enumerate(cut.blocks)
+        ]
+        for solve in solves:
+            if not solve.specs:
+                solve.failures[""] = "none of the methods can take it"
+                self._finish(solve)
+        options = {} if self._time_limit is None else {"time_limit": self._time_limit}
+        tasks = PieceTasks(solves, self._seed, options)
+
+        def take(answers: tuple[Answer, ...], computed_with: dict[str, str]) -> None:
+            self._environment = self._environment or computed_with
+            for answer in answers:
+                solve = tasks.take(answer)
+                if not solve.open:
+                    self._finish(solve)
+
+        Loop(tasks, backend, self._limits, take, self._remarks.append).go()
+
+    def _able(self, block: StudyBlock, level: float) -> tuple[MethodSpec, ...]:
+        """The methods that can take a block; the others are noted."""
+        problem, able = block.problem.at_sparsity(level), []
+        for spec in self._specs:
+            reason = spec.why_not(problem)
+            if reason is None:
+                able.append(spec)
+            else:
+                self._left_out.setdefault(spec.name, []).append(reason)
+        return tuple(able)
+
+    def _finish(self, solve: BlockSolve) -> None:
+        """A block at one sparsity has all its answers: judge them, and measure the network if it was the last block."""
+        name = solve.problem.name
+        for method, reason in solve.failures.items():
+            self._failures.append(Failure(solve.sparsity, name, reason, method or None))
+        if solve.solutions:
+            try:
+                self._rows[solve.sparsity, solve.number] = list(self._judged(solve))
+                self._answered += 1
+            except CbsOptError as error:
+                self._failures.append(Failure(solve.sparsity, name, str(error)))
+        if solve.block.first is not None:
+            found = {method: (solution.mask, solution.weights) for method, solution in solve.solutions.items()}
+            self._placed[solve.sparsity].append(Placed(solve.block.group, solve.block.first, found))
+        solve.solutions.clear()
+        self._count(solve.sparsity, 1, name)
+        if not self._open[solve.sparsity]:
+            for method, accuracy in accuracies(self._subject, self._specs, self._placed.pop(solve.sparsity)):
+                self._accuracies[solve.sparsity, method] = accuracy
+
+    def _judged(self, solve: BlockSolve) -> Iterator[BlockRow]:
+        """The rows of a block solve: every method against the best bound of all."""
+        problem, block = solve.problem, solve.block
+        proven = [s.bound for s in solve.solutions.values() if s.bound > -math.inf]
+        bound = max(trivial_bound(problem), solve.bound, *proven)
+        removed = problem.objective(np.zeros(problem.n))
+        unit = removed if self._subject.mixed_units and removed > 0 else 1.0
+        for spec in solve.specs:
+            if (solution := solve.solutions.get(spec.name)) is None:
+                continue
+            row = row_of(solution, bound, self._seed)
+            kept = tuple(np.flatnonzero(solution.mask).tolist())
+            yield BlockRow(solve.sparsity, block.group, block.damping, row, kept, unit)
+
+    def _give_up(self, name: str, blocks: int, reason: str) -> None:
+        """Blocks that cannot be made."""
+        self._failures.append(Failure(None, name, reason))
+        for level in self._levels:
+            self._count(level, blocks, name)
+
+    def _count(self, level: float, blocks: int, name: str) -> None:
+        self._done += blocks
+        self._open[level] -= blocks
+        if self._on_progress:
+            self._on_progress(self._done, self._total, name)
+
+    def _tell(self, words: str) -> None:
+        if self._on_progress:
+            self._on_progress(self._done, self._total, words)
+
+    def _order(self, place: tuple[float, int]) -> tuple[int, int]:
+        return self._levels.index(place[0]), place[1]
 
 
 def _choose(names: Sequence[str] | None) -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
@@ -160,118 +288,7 @@ def _choose(names: Sequence[str] | None) -> tuple[tuple[MethodSpec, ...], dict[s
     return usual_methods()
 
 
-def _tasks(
-    subject: Subject, levels: Sequence[float], specs: Sequence[MethodSpec], skipped: dict[str, str]
-) -> list[_Task]:
-    """Every block at every sparsity, with the methods that can take it; sparsity by sparsity."""
-    tasks = []
-    left_out: dict[str, list[str]] = {}
-    for sparsity in levels:
-        for index, block in enumerate(subject.blocks):
-            problem = block.problem.at_sparsity(sparsity)
-            able = []
-            for spec in specs:
-                reason = spec.why_not(problem)
-                if reason is None:
-                    able.append(spec)
-                else:
-                    left_out.setdefault(spec.name, []).append(reason)
-            tasks.append(_Task(index, sparsity, problem, tuple(able)))
-    for name, reasons in left_out.items():
-        skipped[name] = f"left out of {len(reasons)} of {len(tasks)} block solves: {reasons[0]}"
-    return tasks
-
-
 def _cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
-
-
-def _answers(
-    tasks: Sequence[_Task], options: Mapping[str, Any], jobs: int
-) -> Generator[tuple[int, Comparison | str], None, None]:
-    """The tasks' answers as they come: the position of the task, and a comparison or the reason why there is none."""
-    if jobs == 1:
-        for position, task in enumerate(tasks):
-            yield position, _answer(task, options)
-        return
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    finished = False
-    with interrupts_ignored(), parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        parallel = Parallel(return_as="generator_unordered")
-        results = parallel(delayed(_in_worker)(position, task, options) for position, task in enumerate(tasks))
-    try:
-        yield from results
-        finished = True
-    except TerminatedWorkerError as error:
-        raise _WorkerDied from error
-    finally:
-        if not finished:
-            with contextlib.suppress(Exception):
-                results.close()
-            get_reusable_executor(max_workers=jobs).shutdown(wait=True, kill_workers=True)
-
-
-def _in_worker(position: int, task: _Task, options: Mapping[str, Any]) -> tuple[int, Comparison | str]:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for workers that somebody else started
-    for spec in task.specs:
-        if spec.name not in all_methods():
-            register(spec)
-    return position, _answer(task, options)
-
-
-def _answer(task: _Task, options: Mapping[str, Any]) -> Comparison | str:
-    names = [spec.name for spec in task.specs]
-    if not names:
-        return "none of the methods can take it"
-    known = {option for spec in task.specs for option in spec.options}
-    try:
-        return compare(task.problem, names, **{k: v for k, v in options.items() if k in known})
-    except CbsOptError as error:
-        return str(error)
-    except Exception as error:  # one broken block or method must not cost the others
-        return f"{type(error).__name__}: {error}"
-
-
-def _rows(subject: Subject, task: _Task, comparison: Comparison) -> Iterator[BlockRow]:
-    removed = task.problem.objective(np.zeros(task.problem.n))
-    unit = removed if subject.mixed_units and removed > 0 else 1.0
-    for row in comparison.rows:
-        kept = tuple(np.flatnonzero(comparison.solutions[row.method].mask).tolist())
-        group = subject.blocks[task.index].group
-        yield BlockRow(task.sparsity, group, task.problem.curvature.damping, row, kept, unit)
-
-
-def _dense_accuracy(subject: Subject) -> float | None:
-    from cbs_opt.network.samples import accuracy
-
-    if subject.network is None or subject.data is None:
-        return None
-    return accuracy(subject.network, subject.data.test_x, subject.data.test_y)
-
-
-def _accuracies(
-    subject: Subject, specs: Sequence[MethodSpec], comparisons: Sequence[Comparison | None]
-) -> Iterator[tuple[str, Accuracy]]:
-    """By method, the accuracy of the network with all its blocks pruned; for the methods that answered every block.
-
-    ``comparisons`` are those of one sparsity, in the order of the blocks.
-    """
-    from cbs_opt.network.samples import accuracy
-    from cbs_opt.study.cutting import apply
-
-    if subject.network is None or subject.data is None:
-        return
-    places = [block.place for block in subject.blocks if block.place is not None]
-    for spec in specs:
-        found = [c.solutions[spec.name] for c in comparisons if c is not None and spec.name in c.solutions]
-        if len(found) < len(places):
-            continue
-        updated = [solution.weights for solution in found]
-        as_trained = [np.where(s.mask, place.problem.w_bar, 0.0) for s, place in zip(found, places, strict=True)]
-        test = subject.data.test_x, subject.data.test_y
-        yield spec.name, Accuracy(*(accuracy(apply(subject.network, places, w), *test) for w in (updated, as_trained)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +14,19 @@ from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.block_file import block_files
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.text import as_text
+from cbs_opt.study.piece import Cut, Piece, StudyBlock, network_pieces
 
 if TYPE_CHECKING:
     import torch
 
     from cbs_opt.network.data import Data
-    from cbs_opt.study.cutting import Block
+    from cbs_opt.network.targets import Target
 
 DIGITS_CURVATURE = {"fc1": "fisher", "fc2": "gram", "fc3": "fisher"}
 DIGITS_SAMPLES = 1_000
+BLOCKS_PER_LAYER = 8
+"""Most blocks of a layer of a network of the user's own: a study of the 22 layers of ResNet20 takes minutes."""
+
 UNITS = {
     "fisher": "the loss increase (empirical Fisher)",
     "gram": "half the mean squared change of a layer's outputs",
@@ -32,50 +36,50 @@ RELATIVE = "sums over {} count each block's loss relative to that of removing th
 
 
 @dataclass(frozen=True, eq=False)
-class StudyBlock:
-    """One block: its problem (without a pattern) and the group of blocks it is summed with.
-
-    ``place`` is where its weights live in the network, None for a block from a file.
-    """
-
-    problem: PruningProblem
-    group: str
-    place: Block | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Subject:
     """What a study is about.
 
     Parameters
     ----------
     name : str
-    blocks : tuple of StudyBlock
+    pieces : tuple of Piece
+        The blocks, some at a time.
     notes : tuple of str
-        How the blocks were made, dampings included, and what was left out.
+        What is to be said of all blocks; what is to be said of some of them comes with their piece.
     settings : mapping
         Everything needed to make the same blocks again.
+    totals : mapping of group to int
+        How many blocks each layer has, whether they are studied or not; empty for blocks from files.
     unreadable : mapping of name to reason
         Blocks that could not even be loaded.
     mixed_units : bool
         Whether the objectives of its blocks are in different units, so that adding them as they are means nothing.
     network, data
         For the accuracy; None for blocks from files.
+    targets : tuple of Target
+        The layers that are cut.
     """
 
     name: str
-    blocks: tuple[StudyBlock, ...]
+    pieces: tuple[Piece, ...]
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     mixed_units: bool = False
     network: torch.nn.Module | None = None
     data: Data | None = None
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks to be studied."""
+        return sum(piece.blocks for piece in self.pieces)
 
     @property
     def weights(self) -> int:
-        """Number of weights in all blocks."""
-        return sum(block.problem.n for block in self.blocks)
+        """Number of weights in them."""
+        return sum(piece.weights for piece in self.pieces)
 
 
 def digits_subject(*, samples: int = DIGITS_SAMPLES, dampening_frac: float = 1e-2, seed: int = 0) -> Subject:
@@ -102,12 +106,12 @@ def network_subject(
     curvature: str = "fisher",
     targets: Iterable[str] = ("*",),
     block_size: int = 32,
-    max_blocks: int | None = 64,
+    blocks_per_layer: int | None = BLOCKS_PER_LAYER,
     samples: int = 1_000,
     dampening_frac: float = 1e-2,
     seed: int = 0,
 ) -> Subject:
-    """A network of the user's own, its Linear layers cut into blocks.
+    """A network of the user's own, its layers cut into blocks.
 
     Parameters
     ----------
@@ -118,32 +122,26 @@ def network_subject(
     curvature : 'fisher' or 'gram'
         Chunks of ``block_size`` weights, or rows.
     targets : patterns
-        Layer names to take, as a shell would match them: 'fc*'.
-    max_blocks : int or None
-        Most blocks of one layer; None takes all.
+        Layer names to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
+    blocks_per_layer : int or None
+        Most blocks of one layer, evenly spread over it; None takes all.
     """
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
-    from cbs_opt.study.cutting import linear_layers
+    from cbs_opt.network.targets import find_targets
 
     model = load_network(network, weights)
     if data is None and network != "digits":
         raise InputError(f"network {network}: needs data to collect the curvature from; give an .npz")
     samples_from = digits_data() if data is None else load_data(data, network)
-    patterns = tuple(targets)
-    layers = linear_layers(model)
-    for pattern in patterns:
-        if not any(fnmatchcase(layer, pattern) for layer in layers):
-            has = ", ".join(layers) or "no Linear layer"
-            raise InputError(f"targets: no Linear layer is called {pattern!r}; the network has {has}")
-    chosen = {layer: curvature for layer in layers if any(fnmatchcase(layer, pattern) for pattern in patterns)}
+    chosen = {target.name: curvature for target in find_targets(model, targets)}
     return model_subject(
         network,
         model,
         samples_from,
         chosen,
         block_size=block_size,
-        max_blocks=max_blocks,
+        blocks_per_layer=blocks_per_layer,
         samples=samples,
         dampening_frac=dampening_frac,
         seed=seed,
@@ -158,67 +156,71 @@ def model_subject(
     curvature: Mapping[str, str],
     *,
     block_size: int = 32,
-    max_blocks: int | None = None,
+    blocks_per_layer: int | None = None,
     samples: int = 1_000,
     dampening_frac: float = 1e-2,
     seed: int = 0,
     files: Mapping[str, str | os.PathLike[str] | None] | None = None,
 ) -> Subject:
-    """A network that is already in memory; ``curvature`` says 'fisher' or 'gram' for each layer to cut."""
-    from cbs_opt.study.cutting import cut
+    """A network that is already in memory; ``curvature`` says 'fisher' or 'gram' for each layer to cut.
+
+    Nothing is collected yet: that is done piece by piece, when a study comes to it.
+    """
+    from cbs_opt.blocks.settings import Settings
+    from cbs_opt.network.samples import Drawn
+    from cbs_opt.network.targets import find_target
+    from cbs_opt.network.weights import Weights
 
     if samples < 1:
         raise InputError(f"samples: is {samples}; at least 1 is needed")
+    if block_size < 1:
+        raise InputError(f"block_size: is {block_size}; at least 1 is needed")
     available = len(data.train_y)
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(samples, available), replace=False))
-    layers = cut(
-        model,
-        data.train_x[chosen],
-        data.train_y[chosen],
-        curvature,
-        block_size=block_size,
-        dampening_frac=dampening_frac,
-        max_blocks=max_blocks,
-    )
-    notes = []
-    for layer in layers:
-        shape = "chunks" if layer.curvature == "fisher" else "rows"
-        notes.append(
-            f"{layer.tensor}: {len(layer.blocks)} {shape}, {layer.curvature} of {len(chosen)} samples, "
-            f"λ = {layer.damping:.3g}"
+    settings = {
+        kind: Settings(
+            kind,
+            block_size if kind == "fisher" else "row",
+            samples=len(chosen),
+            dampening_frac=dampening_frac,
+            precision="float64",
+            blocks_per_layer=blocks_per_layer,
         )
-        if len(layer.blocks) < layer.total:
-            notes.append(
-                f"{layer.tensor}: {layer.total - len(layer.blocks)} of {layer.total} blocks left out "
-                "(max_blocks); their weights stay as trained"
-            )
-    notes += [f"{kind} objectives are in units of {UNITS[kind]}" for kind in dict.fromkeys(curvature.values())]
-    weights = sum(model.get_parameter(layer.tensor).numel() for layer in layers)
+        for kind in dict.fromkeys(curvature.values())
+    }
+    targets = tuple(find_target(model, layer) for layer in curvature)
+    Weights.of(model, targets)  # raises where a weight is not finite
+    cuts = [(target, settings[kind]) for target, kind in zip(targets, curvature.values(), strict=True)]
+    drawn = Drawn(data.train_x[chosen], data.train_y[chosen], chosen)
+    notes = [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
+    weights = sum(target.numel for target in targets)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if parameters > weights:
         notes.append(f"{parameters - weights} other parameters (biases, other layers) stay as trained")
-    mixed = len(set(curvature.values())) > 1
+    mixed = len(settings) > 1
     if mixed:
         notes.append(RELATIVE.format("layers"))
     if data.test_y is data.train_y:
         notes.append("the same samples serve for curvature and accuracy")
     return Subject(
         name=name,
-        blocks=tuple(StudyBlock(b.problem, layer.tensor, b) for layer in layers for b in layer.blocks),
+        pieces=network_pieces(model, drawn, cuts),
         notes=tuple(notes),
         settings={
             "curvature": dict(curvature),
             "block_size": block_size,
-            "max_blocks": max_blocks,
+            "blocks_per_layer": blocks_per_layer,
             "samples": len(chosen),
             "dampening_frac": dampening_frac,
-            "damping": {layer.tensor: layer.damping for layer in layers},
+            "damping": {},
             "sample_seed": seed,
             **{key: str(value) for key, value in (files or {}).items() if value is not None},
         },
+        totals={target.tensor: own.count(target) for target, own in cuts},
         mixed_units=mixed,
         network=model,
         data=data,
+        targets=targets,
     )
 
 
@@ -233,7 +235,8 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
     unreadable: dict[str, str] = {}
     for file in files:
         try:
-            blocks.append(StudyBlock(PruningProblem.load(file), as_text(file.stem)))
+            problem = PruningProblem.load(file)
+            blocks.append(StudyBlock(problem, as_text(file.stem), problem.curvature.damping))
         except CbsOptError as error:
             if len(files) == 1:
                 raise
@@ -241,9 +244,18 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
     mixed = len(blocks) > 1
     return Subject(
         name="1 block file" if len(files) == 1 else f"{len(files)} block files",
-        blocks=tuple(blocks),
+        pieces=(_loaded(blocks),) if blocks else (),
         notes=(RELATIVE.format("blocks"),) if mixed else (),
         settings={"files": [as_text(str(file)) for file in files]},
         unreadable=unreadable,
         mixed_units=mixed,
     )
+
+
+def _loaded(blocks: Sequence[StudyBlock]) -> Piece:
+    """Blocks that are there already."""
+    return Piece("", len(blocks), sum(block.problem.n for block in blocks), partial(_as_they_are, tuple(blocks)))
+
+
+def _as_they_are(blocks: tuple[StudyBlock, ...], tell: Callable[[str], None]) -> Cut:
+    return Cut(blocks)

@@ -10,7 +10,13 @@ import pytest
 
 from cbs_opt.cli.study_tables import study_table
 from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
+from cbs_opt.evaluation import catalogue
+from cbs_opt.evaluation.catalogue import register
+from cbs_opt.evaluation.comparator import trivial_bound
+from cbs_opt.evaluation.lower_bound import lower_bound
+from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Outcome
 from cbs_opt.network.data import digits_data
 from cbs_opt.network.load import load_network
 from cbs_opt.study import files_subject, model_subject, run_study, write_study
@@ -157,19 +163,71 @@ def test_failed_blocks_are_recorded_and_the_others_go_on(folder, tmp_path):
     assert "Failed blocks" in page.text
 
 
-def test_block_that_breaks_a_method_is_recorded(folder, monkeypatch):
-    from cbs_opt.study import runner
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers methods for one test."""
+    monkeypatch.setattr(catalogue, "_EXTRA", {})
 
-    def breaks(problem, names, **options):
+    def add(name, run, **facts):
+        summary = {"summary": "of a test", "exact": False, "objective": Objective.JOINT, "reference": "none"}
+        register(MethodSpec(name, run, **summary, **facts))
+        return name
+
+    return add
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_method_that_fails_on_a_block_fails_alone(folder, registered, jobs):
+    def breaks(problem):
         if problem.name == "block 2":
             raise FloatingPointError("no luck")
-        return compare(problem, names, **options)
+        return Outcome(problem.Z.argmax(abs(problem.w_bar)))
 
-    compare = runner.compare
-    monkeypatch.setattr(runner, "compare", breaks)
+    names = ["magnitude", registered("breaks", breaks)]
+    result = run_study(files_subject([folder]), methods=names, sparsities=[0.5], jobs=jobs)
+    (failure,) = result.failures
+    assert (failure.block, failure.method, failure.reason) == ("block 2", "breaks", "FloatingPointError: no luck")
+    assert [(row.row.problem, row.row.method) for row in result.rows] == [
+        ("block 0", "magnitude"),
+        ("block 0", "breaks"),
+        (INJECTED, "magnitude"),
+        (INJECTED, "breaks"),
+        ("block 2", "magnitude"),
+    ]
+    assert result.complete
+    assert result.exit_code == 1
+    assert result.message().startswith("1 block solves failed; the first is block 2 at 0.5, breaks: FloatingPoint")
+    plain = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
+    mine = [row.row.objective for row in result.rows if row.row.method == "magnitude"]
+    assert mine == [row.row.objective for row in plain.rows]
+
+
+def test_a_block_that_ends_its_process_and_one_that_takes_too_long(folder, registered):
+    def bad(problem):
+        import os
+        import time
+
+        if problem.name == "block 0":
+            os._exit(3)
+        if problem.name == "block 2":
+            time.sleep(60)
+        return Outcome(problem.Z.argmax(abs(problem.w_bar)))
+
+    names = ["magnitude", registered("bad", bad)]
+    result = run_study(files_subject([folder]), methods=names, sparsities=[0.5], time_limit=0.1, jobs=1)
+    assert [(f.block, f.method) for f in result.failures] == [("block 0", "bad"), ("block 2", "bad")]
+    assert "ended with exit code 3" in result.failures[0].reason
+    assert "the time limit is 0.1 s" in result.failures[1].reason
+    assert len(result.rows) == 4
+
+
+def test_a_study_of_heuristics_has_the_bound_without_branching(folder):
     result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
-    assert [(f.block, f.reason) for f in result.failures] == [("block 2", "FloatingPointError: no luck")]
-    assert len(result.rows) == 2
+    assert result.methods == ("magnitude",)
+    for row in result.rows:
+        number = {"block 0": 0, INJECTED: 1, "block 2": 2}[row.row.problem]
+        problem = block(number).at_sparsity(0.5)
+        assert row.row.bound == lower_bound(problem).value > trivial_bound(problem)
 
 
 def test_interrupted_study_keeps_what_is_done(folder, tmp_path):
@@ -216,9 +274,12 @@ def test_workers_give_the_same_answers(folder, result):
 
 def test_network_study_measures_accuracy():
     model, data = load_network("digits"), digits_data()
-    subject = model_subject("digits", model, data, {"fc3": "fisher"}, samples=200, max_blocks=3)
-    assert any("2 of 5 blocks left out" in note for note in subject.notes)
+    subject = model_subject("digits", model, data, {"fc3": "fisher"}, samples=200, blocks_per_layer=3)
     result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.0, 0.5], jobs=1)
+    assert result.notes[0].startswith("fc3.weight: 3 of 5 chunks, fisher of 200 samples")
+    assert result.chosen == "3 of 5"
+    assert result.share("fc3.weight") == "3 of 5 blocks"
+    assert result.to_dict()["blocks_of_layers"] == {"fc3.weight": 5}
     dense = [summary for summary in result.summaries() if summary.sparsity == 0]
     assert all(s.accuracy == s.selection_accuracy == result.dense_accuracy > 0.96 for s in dense)
     assert all(s.accuracy is not None and s.accuracy > 0.5 for s in result.summaries())

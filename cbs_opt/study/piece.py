@@ -1,0 +1,139 @@
+"""The blocks of a study, some at a time: what they need is collected when their turn comes, and then forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cbs_opt.kernel.problem import PruningProblem
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.blocks.settings import Settings
+    from cbs_opt.network.samples import Drawn
+    from cbs_opt.network.targets import Target
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBlock:
+    """One block.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        Without a pattern.
+    group : str
+        The layer or the file that it is summed with.
+    damping : float
+        The λ in its curvature.
+    first : int or None
+        Where its weights begin in the matrix (out, in) of the layer, row by row; None for a block from a file.
+    """
+
+    problem: PruningProblem
+    group: str
+    damping: float
+    first: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Blocks, what is to be said of them, and the λ of each layer."""
+
+    blocks: tuple[StudyBlock, ...]
+    notes: tuple[str, ...] = ()
+    damping: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some blocks of a subject.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    blocks, weights : int
+        How many there will be.
+    cut : callable
+        Makes them; called with a callable that is told what is being done.
+    """
+
+    name: str
+    blocks: int
+    weights: int
+    cut: Callable[[Tell], Cut]
+
+
+def network_pieces(
+    model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Settings]]
+) -> tuple[Piece, ...]:
+    """The layers of a network, as many at a time as a share of the memory holds what their blocks are made of.
+
+    Raises
+    ------
+    TooLargeError
+        A layer whose blocks are too large, named.
+    """
+    from cbs_opt.blocks.settings import MOST_GRADIENTS, check_sizes, packs
+    from cbs_opt.collect.memory import available_memory
+
+    for target, settings in cuts:
+        check_sizes([target], settings, None)
+    own = dict(cuts)
+    sizes = [_size(target, settings) for target, settings in cuts]
+    pieces = []
+    for pack in packs(list(own), sizes, min(MOST_GRADIENTS, available_memory() / 4)):
+        counted = [n for target in pack for _, n in own[target].pieces(target)]
+        chosen = [(target, own[target]) for target in pack]
+        name = pack[0].name if len(pack) == 1 else f"{pack[0].name} to {pack[-1].name}"
+        pieces.append(Piece(name, len(counted), sum(counted), partial(_cut, model, samples, chosen)))
+    return tuple(pieces)
+
+
+def _size(target: Target, settings: Settings) -> float:
+    """Bytes that the curvature of a layer takes while its blocks are made and solved."""
+    if settings.curvature == "fisher":
+        return 8.0 * settings.samples * target.numel
+    return 3 * 8.0 * target.groups * target.inputs**2
+
+
+def _cut(model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Settings]], tell: Tell) -> Cut:
+    """Blocks in the order of the layers, whatever they are made of."""
+    from cbs_opt.blocks.cut import fisher_blocks, gram_blocks
+    from cbs_opt.blocks.memory import BlocksInMemory
+
+    sink, remarks = BlocksInMemory(), []
+    for kind in dict.fromkeys(settings.curvature for _, settings in cuts):
+        mine = [target for target, settings in cuts if settings.curvature == kind]
+        own = next(settings for _, settings in cuts if settings.curvature == kind)
+        if kind == "fisher":
+            remarks += fisher_blocks(model, samples, mine, own, sink, tell)
+        else:
+            remarks += gram_blocks(model, samples, mine, own, sink, tell, own.precision)
+    by_layer = {target.tensor: [block for block in sink.blocks if block.target == target] for target, _ in cuts}
+    damping = {tensor: blocks[0].damping for tensor, blocks in by_layer.items()}
+    notes = [_note(target, settings, len(by_layer[target.tensor]), damping[target.tensor]) for target, settings in cuts]
+    # The precision is always the same here; what was altered or looks wrong is said.
+    notes += [remark for remark in dict.fromkeys(remarks) if not remark.startswith("gradients in ")]
+    return Cut(
+        tuple(
+            StudyBlock(block.problem, tensor, block.damping, block.first)
+            for tensor, blocks in by_layer.items()
+            for block in blocks
+        ),
+        tuple(notes),
+        damping,
+    )
+
+
+def _note(target: Target, settings: Settings, taken: int, damping: float) -> str:
+    total = settings.count(target)
+    some = f"{taken} of {total}" if taken < total else str(taken)
+    made = f"{settings.curvature} of {settings.samples} samples, λ = {damping:.3g}"
+    return f"{target.tensor}: {some} {settings.words}, {made}"
