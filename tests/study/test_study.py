@@ -1,12 +1,14 @@
 """Studies end to end, on tiny blocks."""
 
 import csv
+import io
 import json
 import math
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
 from cbs_opt.cli.study_tables import study_table
 from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
@@ -17,9 +19,12 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.network.data import digits_data
+from cbs_opt.network.checkpoint import save_network
+from cbs_opt.network.data import Data, digits_data
 from cbs_opt.network.load import load_network
-from cbs_opt.study import files_subject, model_subject, run_study, write_study
+from cbs_opt.network.reference import NETWORKS
+from cbs_opt.network.targets import find_targets
+from cbs_opt.study import files_subject, model_subject, network_subject, run_study, write_study
 
 METHODS = ["magnitude", "obd", "bnb"]
 INJECTED = "<script>alert(1)</script>$x$&"
@@ -284,6 +289,69 @@ def test_network_study_measures_accuracy():
     assert all(s.accuracy == s.selection_accuracy == result.dense_accuracy > 0.96 for s in dense)
     assert all(s.accuracy is not None and s.accuracy > 0.5 for s in result.summaries())
     assert result.settings["damping"].keys() == {"fc3.weight"}
+
+
+def test_all_layers_of_a_network_are_studied_and_what_is_left_out_is_said(conv_network, tmp_path):
+    from rich.console import Console
+
+    model, x, y = conv_network
+    layers = {target.name: "fisher" for target in find_targets(model)}
+    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, block_size=9, blocks_per_layer=2)
+    assert subject.totals == {"0.weight": 4, "3.weight": 8, "7.weight": 2}
+    result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.5], jobs=1)
+    assert result.blocks == 6
+    assert {row.group for row in result.rows} == set(subject.totals)
+    assert all(summary.proven == 6 for summary in result.summaries() if summary.method == "bnb")
+    assert all(summary.accuracy is not None for summary in result.summaries())
+    assert [result.share(group) for group in subject.totals] == ["2 of 4 blocks", "2 of 8 blocks", ""]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(study_table(result))
+    text = console.export_text()
+    assert "convolutions: 6 of 14 blocks" in text
+    assert "3.weight: 2 of 8 chunks" in text
+    write_study(result, tmp_path)
+    page = read_page(tmp_path / "index.html").text
+    assert {"6 of 14", "0.weight: 2 of 4 blocks", "3.weight: 2 of 8 blocks", "7.weight"} <= set(page)
+
+
+def test_a_study_of_a_named_network_takes_every_layer(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(2, 3, 32, 32)).astype(np.float32), y=np.arange(2))
+    torch.manual_seed(0)
+    save_network(NETWORKS["resnet20"].build(), tmp_path / "weights.safetensors")
+    subject = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors")
+    assert len(subject.totals) == 22  # 19 convolutions of 3×3, two shortcuts, one linear layer
+    assert subject.totals["conv1.weight"] == 14  # 16·27 weights, the last chunk half full
+    assert subject.totals["layer3.2.conv2.weight"] == 64 * 64 * 9 // 32
+    assert subject.blocks == 22 * 8
+    some = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors", targets=["fc"])
+    assert some.totals == {"fc.weight": 20}
+
+
+def test_layers_that_cannot_be_made_later_on_do_not_cost_what_is_done(monkeypatch):
+    """The gradients of fc3 are not there; fc1 is studied all the same."""
+    from cbs_opt.blocks import cut
+
+    model, data = load_network("digits"), digits_data()
+    collect = cut.gradient_factor
+
+    def failing(network, x, y, pack, **options):
+        if pack[0].name == "fc3":
+            raise InputError("layer fc3: no gradients today")
+        return collect(network, x, y, pack, **options)
+
+    monkeypatch.setattr(cut, "gradient_factor", failing)
+    monkeypatch.setattr("cbs_opt.blocks.settings.MOST_GRADIENTS", 1.0)
+    subject = model_subject("digits", model, data, {"fc1": "fisher", "fc3": "fisher"}, samples=20, blocks_per_layer=2)
+    told = []
+    result = run_study(
+        subject, methods=["magnitude"], sparsities=[0.5], jobs=1, on_progress=lambda *words: told.append(words)
+    )
+    assert [(f.block, f.reason) for f in result.failures] == [("fc3", "layer fc3: no gradients today")]
+    assert len(result.rows) == 2
+    assert result.exit_code == 1
+    assert told[-1][:2] == (4, 4)
+    assert result.summaries()[0].accuracy is None
 
 
 @pytest.mark.parametrize(
