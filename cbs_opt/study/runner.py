@@ -113,7 +113,7 @@ class _Study:
         self._seed, self._time_limit, self._on_progress = seed, time_limit, on_progress
         self._limits = Limits(time_limit, memory_limit)
         self._total = len(levels) * subject.blocks
-        self._done = self._answered = 0
+        self._done = self._answered = self._begun = 0
         self._rows: dict[tuple[float, int], list[BlockRow]] = {}
         self._failures = [Failure(None, name, reason) for name, reason in subject.unreadable.items()]
         self._left_out: dict[str, list[str]] = {}
@@ -144,6 +144,7 @@ class _Study:
                             self._give_up(piece.name, piece.blocks, str(error))
                             continue
                         self._solve(cut, backend)
+                        del cut  # before the next blocks are made
         except KeyboardInterrupt:
             self._stopped, self._interrupted = "interrupted", True
         except SolverError as error:
@@ -188,7 +189,8 @@ class _Study:
 
     def _solve(self, cut: Cut, backend: Backend) -> None:
         """All blocks of a piece at all sparsities."""
-        before = sum(len(earlier.blocks) for earlier in self._cut)
+        before = self._begun
+        self._begun += len(cut.blocks)
         self._cut.append(Cut((), cut.notes, cut.damping))
         solves = [
             BlockSolve(before + number, block, level, block.problem.at_sparsity(level), self._able(block, level))

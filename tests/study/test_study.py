@@ -1,15 +1,19 @@
 """Studies end to end, on tiny blocks."""
 
 import csv
+import gc
 import io
 import json
 import math
+import weakref
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
+import cbs_opt
 from cbs_opt.cli.study_tables import study_table
 from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
 from cbs_opt.evaluation import catalogue
@@ -24,7 +28,8 @@ from cbs_opt.network.data import Data, digits_data
 from cbs_opt.network.load import load_network
 from cbs_opt.network.reference import NETWORKS
 from cbs_opt.network.targets import find_targets
-from cbs_opt.study import files_subject, model_subject, network_subject, run_study, write_study
+from cbs_opt.study import Subject, files_subject, model_subject, network_subject, run_study, write_study
+from cbs_opt.study.piece import Cut, Piece, StudyBlock
 
 METHODS = ["magnitude", "obd", "bnb"]
 INJECTED = "<script>alert(1)</script>$x$&"
@@ -326,6 +331,34 @@ def test_a_study_of_a_named_network_takes_every_layer(tmp_path):
     assert subject.blocks == 22 * 8
     some = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors", targets=["fc"])
     assert some.totals == {"fc.weight": 20}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_blocks_are_forgotten_before_the_next_are_made(jobs):
+    seen = []
+
+    def made(seeds, tell):
+        gc.collect()
+        assert all(curvature() is None for curvature in seen)
+        problems = [block(seed, name=f"block {seed}") for seed in seeds]
+        seen.extend(weakref.ref(problem.curvature) for problem in problems)
+        return Cut(tuple(StudyBlock(problem, problem.name, 0.1) for problem in problems))
+
+    pieces = tuple(Piece(str(seeds), 2, 12, partial(made, seeds)) for seeds in ((0, 1), (2, 3), (4, 5)))
+    result = run_study(Subject("six blocks", pieces), methods=["magnitude", "bnb"], sparsities=[0.5, 0.8], jobs=jobs)
+    assert result.complete
+    assert result.failures == ()
+    assert len(seen) == 6
+    order = [(row.sparsity, row.row.problem) for row in result.rows if row.row.method == "bnb"]
+    assert order == [(sparsity, f"block {seed}") for sparsity in (0.5, 0.8) for seed in range(6)]
+    for row in result.rows:
+        problem = block(int(row.row.problem[-1])).at_sparsity(row.sparsity)
+        assert row.row.objective >= enumerated(problem) * (1 - 1e-9)
+        assert row.row.method == "magnitude" or row.row.objective <= enumerated(problem) * (1 + 1e-9)
+
+
+def enumerated(problem):
+    return cbs_opt.solve(problem, "enumeration").objective
 
 
 def test_layers_that_cannot_be_made_later_on_do_not_cost_what_is_done(monkeypatch):
