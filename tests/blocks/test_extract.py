@@ -182,7 +182,7 @@ def test_little_memory_gives_the_same_blocks(
 ) -> None:
     plan = cut(digits_network, digits, tmp_path / "a", curvature=curvature)
     said: list[str] = []
-    monkeypatch.setattr(cbs_opt.extraction.layers, "MOST_GRADIENTS", 1.0)
+    monkeypatch.setattr(cbs_opt.blocks.cut, "MOST_GRADIENTS", 1.0)
     other = cut(digits_network, digits, tmp_path / "b", curvature=curvature, progress=said.append)
     assert sum(words.startswith("collecting") for words in said) == 3
     for one, two in zip(problems(plan), problems(other), strict=True):
@@ -313,11 +313,11 @@ def test_a_singular_gram_matrix_names_its_layer(tmp_path: Path, digits: Any) -> 
 def test_layers_too_large_for_one_block_are_named(
     tmp_path: Path, digits_network: Any, digits: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cbs_opt.extraction.settings, "available_memory", lambda: 4 * 8.0 * M * 512)
+    monkeypatch.setattr(cbs_opt.blocks.settings, "available_memory", lambda: 4 * 8.0 * M * 512)
     with pytest.raises(TooLargeError, match=r"layer fc1: as one block its 2,048 weights and 50 samples .*row"):
         cut(digits_network, digits, tmp_path / "b", partition="layer")
     cut(digits_network, digits, tmp_path / "b", partition="layer", ignore=["fc1"])
-    monkeypatch.setattr(cbs_opt.extraction.settings, "MAX_DENSE", 40)
+    monkeypatch.setattr(cbs_opt.blocks.settings, "MAX_DENSE", 40)
     for options in ({"partition": "layer", "dense": True}, {"curvature": "gram"}, {"partition": 41}):
         with pytest.raises(TooLargeError, match=r"layer fc1: its .* weights would take .*--partition row"):
             cut(digits_network, digits, tmp_path / "c", **options)
@@ -350,7 +350,7 @@ def test_how_much_the_disk_needs_is_foreseen(tmp_path: Path, case: Case, monkeyp
         settings = Settings(samples=M, **options)  # type: ignore[arg-type]
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
         with pytest.raises(TooLargeError) as caught:
-            cbs_opt.extraction.settings.check_sizes(targets, settings, tmp_path)
+            cbs_opt.blocks.settings.check_sizes(targets, settings, tmp_path)
         monkeypatch.undo()
         foreseen = 1e9 * float(str(caught.value).split(" blocks take ")[1].split(" GB")[0])
         done = cbs_opt.extract(case.model, (case.x, case.y), tmp_path / str(number), samples=M, **options)  # type: ignore[arg-type]
