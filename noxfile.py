@@ -1,0 +1,73 @@
+"""The checks of a contributor, in the environment that nox was started from.
+
+    nox             check everything: format, lint, types of the built wheel, tests
+    nox -s mend     mend what can be mended: imports, simple lint, format
+    nox -s lint     one part alone: format, lint, types or tests; words after -- go to its program
+
+``.ci/run`` makes an empty environment and calls the same sessions.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["format", "lint", "types", "tests"]
+nox.options.stop_on_first_error = True
+
+
+@nox.session
+def format(session: nox.Session) -> None:
+    """Every file is as the formatter writes it."""
+    session.run(sys.executable, "-m", "ruff", "format", "--check", *(session.posargs or ["."]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """No rule of the linter is broken."""
+    session.run(sys.executable, "-m", "ruff", "check", *(session.posargs or ["."]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """The wheel is built, its types are checked, and it works from another folder.
+
+    In the root of the repository ./cbs_opt would shadow the wheel, and type checkers cannot follow editable installs.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        site = Path(work, "site")
+        session.run(sys.executable, "-m", "build", "--wheel", "--outdir", work, str(ROOT), silent=True)
+        wheel = next(Path(work).glob("*.whl"))
+        session.run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel))
+        session.chdir(work)
+        mypy = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), *session.posargs]
+        session.run(*mypy, "-p", "cbs_opt", env={"MYPYPATH": str(site)})
+        session.run(sys.executable, "-c", IN_THE_WHEEL, str(site), env={"PYTHONPATH": str(site)})
+        session.chdir(ROOT)
+
+
+IN_THE_WHEEL = """
+import os, sys
+import cbs_opt, cbs_opt.models, cbs_opt.solvers
+assert os.path.realpath(cbs_opt.__file__).startswith(os.path.realpath(sys.argv[1])), cbs_opt.__file__
+print(len(cbs_opt.methods()), 'methods in the wheel')
+"""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite, the code blocks of README and docs included."""
+    session.run(sys.executable, "-m", "pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def mend(session: nox.Session) -> None:
+    """What a machine can mend: simple lint and the format."""
+    session.run(sys.executable, "-m", "ruff", "check", "--fix", ".", success_codes=[0, 1])
+    session.run(sys.executable, "-m", "ruff", "format", ".")
