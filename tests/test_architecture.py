@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("solvers.exact",),
     ("solvers",),
     ("evaluation",),
-    ("store", "proof.certificate"),
+    ("store", "proof.certificate", "testing"),
     ("proof.check", "blocks"),
     ("proof.make", "report.measures"),
     ("proof", "pruning", "batch", "report"),
@@ -121,6 +122,14 @@ def test_imports_run_downwards(module: str) -> None:
     others = {room_of(name) for name in imports(tree_of(module)) if name in SOURCES and name != "cbs_opt"} - {room}
     assert {other for other in others if FLOOR_OF[other] >= FLOOR_OF[room]} == set()
     assert {other for other in others for name in APART.get(room, ()) if (other + ".").startswith(name + ".")} == set()
+
+
+def test_the_page_of_the_architecture_knows_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {room for row in rows for room in re.findall("`(.+?)`", row)} == set(FLOOR_OF)
+    for file in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", page):
+        assert (ROOT / "cbs_opt" / file).exists() or (ROOT / file).exists(), file
 
 
 def test_the_floors_are_the_folders() -> None:

@@ -1,8 +1,8 @@
 """`python -m benchmarks.exact.fuzz`: exact engines against enumeration, on random small blocks of every awkward kind.
 
-The blocks are those of ``tests/instances.py``: n ≤ 12, scales H·1e±10, w·1e±6, condition up to 1e12, ties, zeros in w̄,
-duplicate columns, first-order terms, forced and forbidden weights. An engine fails if its bound lies above the
-optimum, if it says 'optimal' of anything else, or if it converged without reaching the optimum.
+The blocks are those of ``cbs_opt.testing.instances``: n ≤ 12, scales H·1e±10, w·1e±6, condition up to 1e12, ties,
+zeros in w̄, duplicate columns, first-order terms, forced and forbidden weights. An engine fails if its bound
+lies above the optimum, if it says 'optimal' of anything else, or if it converged without reaching the optimum.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import argparse
 import sys
 
 import numpy as np
-from tests.instances import best_by_enumeration, random_problem
 
 from cbs_opt import PruningProblem, solve
+from cbs_opt.testing.instances import best_by_enumeration, random_problem
 
 TOLERANCE = 1e-6
 """Relative to the optimum, beside the round-off of the two evaluations."""

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
-from tests.instances import KINDS, random_curvature
 
 from benchmarks.networks.exact_optimum import exact_optimum
 from cbs_opt import (
@@ -31,6 +30,7 @@ from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds import dual_tensors
 from cbs_opt.solvers.bounds.dual import dual_bound
+from cbs_opt.testing.instances import KINDS, random_curvature
 
 MOST_WEIGHTS = 7
 

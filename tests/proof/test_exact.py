@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import random_problem
 
 from cbs_opt import Cardinality, PruningProblem
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.integers import above, below, exponent_of, fraction, integers, shifted
+from cbs_opt.testing.instances import random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import best_by_enumeration, random_problem
 
 import cbs_opt
 from cbs_opt import Cardinality, PruningProblem
@@ -19,6 +18,7 @@ from cbs_opt.kernel.result import relative_gap
 from cbs_opt.proof import NotVerifiedError, Proof, Verification, from_point, from_records, prove, verify
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.make import prove as build
+from cbs_opt.testing.instances import best_by_enumeration, random_problem
 
 
 def checked(problem: PruningProblem, **options: Any) -> tuple[Proof, Verification]:

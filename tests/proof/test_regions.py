@@ -8,12 +8,12 @@ from itertools import combinations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import random_problem
 
 from cbs_opt import PruningProblem, obs_update
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, choice, settled
+from cbs_opt.testing.instances import random_problem
 
 
 def losses(problem: PruningProblem, model: ExactModel, state: np.ndarray, most_kept: int) -> dict[bytes, Fraction]:

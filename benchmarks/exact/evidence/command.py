@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tests.instances import random_problem
 
 from benchmarks.exact import fuzz, rounding
 from benchmarks.exact.chunks import chunks
@@ -34,6 +33,7 @@ from benchmarks.exact.measure import Engine, first_calls, measure, processor_tim
 from benchmarks.recording import Row, replace_rows
 from cbs_opt import solve
 from cbs_opt.kernel.environment import environment
+from cbs_opt.testing.instances import random_problem
 
 GAP = 1e-4
 

@@ -32,7 +32,7 @@ def _fuzz(rows: Sequence[Row]) -> list[str]:
     return [
         "## Against enumeration",
         "",
-        "The blocks of `tests/instances.py`: n ≤ 12, H at scales 1e±10, condition up to 1e12, ties, zeros in w̄,",
+        "The blocks of `cbs_opt.testing.instances`: n ≤ 12, H at scales 1e±10, condition up to 1e12, ties, zeros in w̄,",
         "duplicate columns, first-order terms, forced and forbidden weights. Gap 1e-6.",
         "",
         *table(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import KINDS, best_by_enumeration, random_curvature
 from scipy.optimize import minimize
 
 import cbs_opt
@@ -27,6 +26,7 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds import dual_tensors
 from cbs_opt.solvers.bounds.dual import dual_bound, dual_value, maximize_dual
 from cbs_opt.solvers.bounds.dual_blocks import pieces_of, split_dense
+from cbs_opt.testing.instances import KINDS, best_by_enumeration, random_curvature
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import best_by_enumeration, random_curvature, random_problem
 
 import cbs_opt
 from cbs_opt.solvers.compiled import dense as dense
 from cbs_opt.solvers.compiled import relaxation as relaxation
 from cbs_opt.solvers.compiled import splitting as splitting
 from cbs_opt.solvers.forms.node_state import Room
+from cbs_opt.testing.instances import best_by_enumeration, random_curvature, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import KINDS, best_by_enumeration, random_curvature
 
 import cbs_opt
 from cbs_opt.solvers.bounds import pieces
 from cbs_opt.solvers.bounds.perspective import perspective_bound
 from cbs_opt.solvers.bounds.pieces_newton import inverse_of
 from cbs_opt.solvers.bounds.pieces_pricing import VIOLATION, priced
+from cbs_opt.testing.instances import KINDS, best_by_enumeration, random_curvature
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import KINDS, random_curvature
 
 from cbs_opt import Cardinality, Pattern, PruningProblem, Quotas, RowsCurvature, lower_bound, solve
 from cbs_opt.errors import NotPositiveDefiniteError, PatternError
 from cbs_opt.solvers.bounds.rows import certified, rows_bound
+from cbs_opt.testing.instances import KINDS, random_curvature
 
 
 def random_layer(seed: int) -> PruningProblem | None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from instances import best_by_enumeration, gram, random_problem
 
 import cbs_opt
 import cbs_opt.errors
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_search, tree
+from cbs_opt.testing.instances import best_by_enumeration, gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 

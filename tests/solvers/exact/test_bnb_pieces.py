@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from instances import assert_equals_enumeration, gram, random_problem
 
 import cbs_opt
 from cbs_opt.errors import InputError
@@ -20,6 +19,7 @@ from cbs_opt.solvers.compiled.pieces_splitting import ascend_pieces
 from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.solvers.exact.bnb_pieces import piece_root, prepare_pieces
 from cbs_opt.solvers.forms.node_state import Room
+from cbs_opt.testing.instances import assert_equals_enumeration, gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 

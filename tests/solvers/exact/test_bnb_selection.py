@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import gram, random_problem
 
 import cbs_opt
 import cbs_opt.errors
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_selection, tree
+from cbs_opt.testing.instances import gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHOD = "bnb-selection"

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from instances import assert_equals_enumeration, gram, random_problem
 
 import cbs_opt
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_search, team, tree
 from cbs_opt.solvers.exact.bnb_nodes import Node, PieceNode
+from cbs_opt.testing.instances import assert_equals_enumeration, gram, random_problem
 
 
 @pytest.fixture

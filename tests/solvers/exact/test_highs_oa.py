@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from instances import KINDS, best_by_enumeration, gram, random_problem
 
 import cbs_opt
 from cbs_opt import Cardinality, PruningProblem, obs_update
@@ -15,6 +14,7 @@ from cbs_opt.errors import InputError, TooLargeError
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.models.outer_approximation import build
 from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
+from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
 highs_root = importlib.import_module("cbs_opt.solvers.exact.highs_root")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from instances import random_problem
 
 import cbs_opt
 from cbs_opt.kernel.result import GAP_TOLERANCE
@@ -16,6 +15,7 @@ from cbs_opt.solvers.compiled import node as kernels
 from cbs_opt.solvers.compiled.leaves import try_leaves, work_of_leaves
 from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
+from cbs_opt.testing.instances import random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from instances import best_by_enumeration, gram, random_problem
 
 import cbs_opt
 from cbs_opt.errors import (
@@ -21,6 +20,7 @@ from cbs_opt.errors import (
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import miqp
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, profile
+from cbs_opt.testing.instances import best_by_enumeration, gram, random_problem
 
 FORMULATIONS = ("joint-bigm", "joint-perspective")
 both = pytest.mark.parametrize("formulation", FORMULATIONS)

@@ -1,19 +1,21 @@
-"""Random small blocks of every awkward kind, drawn from a seed."""
+"""Random small blocks of every awkward kind, drawn from a seed, and their optimum by trying every mask."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
-from cbs_opt import Cardinality, PruningProblem, obs_update, solve
 from cbs_opt.errors import NotPositiveDefiniteError
+from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.patterns import Cardinality, Pattern
+from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import SolutionStatus
+from cbs_opt.kernel.update import obs_update
 
 KINDS = ("gram", "spectrum", "duplicates", "identity", "integer", "equicorrelated", "units")
 
 
-def random_curvature(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
+def random_curvature(rng: np.random.Generator, n: int, kind: str) -> Matrix:
     """A positive definite H of the kind.
 
     gram            few or many samples, damping 1e-8 … 1
@@ -46,7 +48,7 @@ def random_curvature(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
     else:
         A = rng.normal(size=(2 * n, n)) * 10.0 ** rng.uniform(-5, 5, n)
         H = A.T @ A
-    return (H + H.T) / 2
+    return np.asarray((H + H.T) / 2)
 
 
 def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: bool = True) -> PruningProblem | None:
@@ -70,8 +72,7 @@ def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: 
     if linear and rng.random() < 0.3:
         g = 0.3 * rng.normal() * (H @ w) if rng.random() < 0.5 else rng.normal(size=n) * np.abs(H @ w).mean()
     k = int(rng.integers(0, n + 1))
-    keep: np.ndarray = np.array([], dtype=int)
-    forbid: np.ndarray = np.array([], dtype=int)
+    keep, forbid = np.flatnonzero([]), np.flatnonzero([])
     if rng.random() < 0.3:
         role = rng.integers(0, 4, n)
         keep, forbid = np.flatnonzero(role == 0)[: n - k], np.flatnonzero(role == 1)
@@ -88,15 +89,22 @@ def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
     return PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
+def masks_of(pattern: Pattern) -> Mask:
+    """All masks of a pattern of few weights, one a row, shape (masks, n): every one of the 2ⁿ is asked for."""
+    n = pattern.n
+    every = np.arange(2**n)[:, None] >> np.arange(n) & 1 == 1
+    inside = np.fromiter(map(pattern.contains, every), np.bool_, len(every))
+    return np.asarray(every[inside])
+
+
 def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
-    """The joint optimum over all supports, and what its evaluation may be wrong by."""
-    pattern = problem.Z
-    assert isinstance(pattern, Cardinality)
+    """The joint optimum over all masks of the pattern, and what its evaluation may be wrong by."""
+    masks = masks_of(problem.Z)
+    codes = masks @ (1 << np.arange(problem.n))
     best, error = np.inf, 0.0
-    # Keeping more never hurts the joint objective, so only the largest supports matter.
-    for chosen in combinations(np.flatnonzero(pattern.free), pattern.most_kept_free):
-        mask = pattern.keep.copy()
-        mask[list(chosen)] = True
+    # Keeping more never hurts the joint objective, so only masks that no other one of Z contains matter.
+    grown = np.where(masks, -1, codes[:, None] | 1 << np.arange(problem.n))
+    for mask in masks[~np.isin(grown, codes).any(axis=1)]:
         weights = obs_update(problem, mask)
         value = problem.objective(weights)
         if value < best:
