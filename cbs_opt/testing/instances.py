@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from cbs_opt.errors import NotPositiveDefiniteError
@@ -82,6 +85,20 @@ def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: 
         return None
 
 
+def plain_problem(seed: int, max_n: int = 10) -> PruningProblem:
+    """A well-conditioned problem without ties, some with a first-order term, some with forced and forbidden weights."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, max_n + 1))
+    X = rng.standard_normal((2 * n + 3, n)) * np.exp(rng.standard_normal(n))
+    k = int(rng.integers(0, n + 1))
+    order = rng.permutation(n)
+    kept = int(rng.integers(0, min(2, n - k) + 1))
+    keep, forbid = order[:kept], order[kept : kept + int(rng.integers(0, 3))]
+    problem = PruningProblem.from_activations(rng.standard_normal(n), X, dampening_frac=1e-3, name=f"plain seed {seed}")
+    g = rng.standard_normal(n) if rng.random() < 0.3 else None
+    return replace(problem, g=g, pattern=Cardinality(n, k, keep=keep, forbid=forbid))
+
+
 def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
     """A layer Gram block of correlated inputs; nothing is asked to be pruned yet."""
     rng = np.random.default_rng(seed)
@@ -112,7 +129,14 @@ def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
     return best, error
 
 
-def assert_equals_enumeration(problem: PruningProblem, method: str, **options: object) -> None:
+def best_selection_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
+    """The selection's optimum over all masks of the pattern, and what its evaluation may be wrong by."""
+    every = [np.where(mask, problem.w_bar, 0.0) for mask in masks_of(problem.Z)]
+    best = min(every, key=problem.objective)
+    return problem.objective(best), problem.round_off(best)
+
+
+def assert_equals_enumeration(problem: PruningProblem, method: str, **options: Any) -> None:
     """What ``method`` proves is what enumeration finds; where round-off hides f, it claims no more."""
     optimum, error = best_by_enumeration(problem)
     solution = solve(problem, method, **options)

@@ -1,0 +1,162 @@
+"""The laws of a pattern Z, against every mask there is.
+
+``check_pattern`` tries all of them; each can also be tried alone, with scores or masks of one's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.testing.instances import masks_of
+from cbs_opt.testing.laws import ROUND_OFF, list_of, require, require_few
+
+if TYPE_CHECKING:
+    from pyomo.environ import ConcreteModel
+
+
+def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
+    """All laws of a pattern; scores and fixed weights are drawn from ``seed``."""
+    rng = np.random.default_rng(seed)
+    free_weights_are_free(pattern)
+    pruning_more_never_leaves(pattern)
+    constraints_are_the_pattern(pattern)
+    for _ in range(draws):
+        # Few values, so that ties are common; or values that never tie.
+        few = rng.choice([0.0, 0.5, 1.0, 2.0, 3.5], pattern.n)
+        scores = few if rng.random() < 0.7 else rng.exponential(size=pattern.n)
+        oracle_is_best(pattern, scores)
+        flips_are_no_less(pattern, scores)
+        prunable_weights_can_go(pattern, rng.random(pattern.n) < 0.7)
+        roles = rng.integers(0, 4, pattern.n)
+        fixed_is_the_subset(pattern, roles == 1, roles == 2)
+
+
+def oracle_is_best(pattern: Pattern, scores: Vector) -> None:
+    """``argmax`` returns a mask of Z, and no mask of Z scores more."""
+    law, best = "the oracle is best", pattern.argmax(frozen(scores))
+    require(best.dtype == np.bool_ and best.shape == scores.shape, law, pattern, f"argmax returned {best!r}")
+    require(pattern.contains(best), law, pattern, f"argmax({list_of(scores)}) = {list_of(best)} is not in Z")
+    every = all_masks(pattern)
+    top = int(np.argmax(every @ scores))
+    value, most = float(scores[best].sum()), float((every @ scores)[top])
+    said = f"scores {list_of(scores)}: {list_of(best)} has {value:.9g}, but {list_of(every[top])} has {most:.9g}"
+    require(value >= most - ROUND_OFF * scores.sum(), law, pattern, said)
+
+
+def flips_are_no_less(pattern: Pattern, scores: Vector, exact: bool = False) -> None:
+    """``flip_values`` is no less than what masks score that decide one weight otherwise; −inf where there are none.
+
+    Parameters
+    ----------
+    exact : bool
+        Whether the values have to be attained, as those of the package's own patterns are.
+    """
+    law, best = "flip values are no less", pattern.argmax(scores)
+    flips, every = pattern.flip_values(frozen(scores), frozen(best)), all_masks(pattern)
+    values, slack = every @ scores, ROUND_OFF * scores.sum()
+    for i in range(pattern.n):
+        most = float(values[every[:, i] != best[i]].max(initial=-np.inf))
+        where = f"weight {i}, scores {list_of(scores)}, z = {list_of(best)}: {flips[i]:.9g}"
+        require(flips[i] >= most - slack, law, pattern, f"{where}, but another mask scores {most:.9g}")
+        require(most > -np.inf or flips[i] == -np.inf, law, pattern, f"{where}, but there is no such mask")
+        require(not exact or flips[i] <= most + slack, law, pattern, f"{where}, but none scores more than {most:.9g}")
+
+
+def pruning_more_never_leaves(pattern: Pattern) -> None:
+    """Z is monotone: a mask of Z with one more free weight pruned is in Z."""
+    every = all_masks(pattern)
+    codes = every @ (1 << np.arange(pattern.n))
+    for i in np.flatnonzero(pattern.free):
+        out = every[every[:, i] & ~np.isin(codes & ~(1 << i), codes)]
+        said = f"{list_of(out[:1])} is in Z, but not without weight {i}"
+        require(len(out) == 0, "pruning more never leaves Z", pattern, said)
+
+
+def free_weights_are_free(pattern: Pattern) -> None:
+    """Z has a mask, and a weight that is not ``free`` is kept by all masks of Z or by none."""
+    law, every = "only free weights differ", all_masks(pattern)
+    require(len(every) > 0, law, pattern, "no mask is in Z")
+    differ = every.any(axis=0) & ~every.all(axis=0) & ~pattern.free
+    require(
+        not differ.any(), law, pattern, f"masks differ in weights {list_of(np.flatnonzero(differ))}, which are not free"
+    )
+
+
+def prunable_weights_can_go(pattern: Pattern, z: Mask) -> None:
+    """``prunable`` names the free weights of z without which the largest mask of Z inside z is as large.
+
+    A z that lacks a forced weight, or has a forbidden one, is mended first.
+    """
+    every = all_masks(pattern)
+    z = (z & every.any(axis=0)) | every.all(axis=0)
+
+    def largest(outer: Mask) -> int:
+        return int(every[~(every & ~outer).any(axis=1)].sum(axis=1).max(initial=-1))
+
+    numbers = np.arange(pattern.n)
+    expected = [i for i in np.flatnonzero(z & pattern.free).tolist() if largest(z & (numbers != i)) == largest(z)]
+    found = np.flatnonzero(pattern.prunable(frozen(z))).tolist()
+    said = f"z = {list_of(z)}: it names {found}, not {expected}"
+    require(found == expected, "prunable weights can go", pattern, said)
+
+
+def fixed_is_the_subset(pattern: Pattern, keep: Mask, prune: Mask) -> None:
+    """``fixed`` holds the masks of Z that keep ``keep`` and prune ``prune``, or raises a ``PatternError``."""
+    law, every = "fixed is the subset", all_masks(pattern)
+    wanted = every[every[:, keep].all(axis=1) & ~every[:, prune].any(axis=1)]
+    where = f"keep {list_of(np.flatnonzero(keep))}, prune {list_of(np.flatnonzero(prune))}"
+    try:
+        found = all_masks(pattern.fixed(frozen(keep), frozen(prune)))
+    except PatternError as error:
+        require(len(wanted) == 0, law, pattern, f"{where}: {len(wanted)} masks do, but it raised: {error}")
+        return
+    require(len(wanted) > 0, law, pattern, f"{where}: no mask does, but it raised no PatternError")
+    said = f"{where}: {len(found)} masks instead of {len(wanted)}, or others"
+    require(np.array_equal(found, wanted), law, pattern, said)
+
+
+def constraints_are_the_pattern(pattern: Pattern) -> None:
+    """The Pyomo constraints of ``constrain`` allow the masks of Z and no other."""
+    from pyomo.environ import Binary, ConcreteModel, RangeSet, Var
+
+    model = ConcreteModel()
+    model.I = RangeSet(0, pattern.n - 1)
+    model.z = Var(model.I, domain=Binary)
+    pattern.constrain(model)
+    inside = {mask.tobytes() for mask in all_masks(pattern)}
+    for mask in np.arange(2**pattern.n)[:, None] >> np.arange(pattern.n) & 1 == 1:
+        allowed, member = _allows(model, mask), mask.tobytes() in inside
+        said = f"contains({list_of(mask)}) is {member}, but the constraints say {allowed}"
+        require(allowed == member, "constraints are the pattern", pattern, said)
+
+
+def _allows(model: ConcreteModel, mask: Mask) -> bool:
+    """Whether the constraints hold at z = ``mask``, for some values of variables of the pattern's own."""
+    from pyomo.contrib.solver.common.factory import SolverFactory
+    from pyomo.contrib.solver.common.results import TerminationCondition
+    from pyomo.environ import Constraint, Objective, Var
+
+    if any(model.z[i].fixed and bool(model.z[i].value) != mask[i] for i in model.I):
+        return False
+    if all(variable is model.z for variable in model.component_objects(Var)):
+        for i in model.I:
+            model.z[i].set_value(int(mask[i]))
+        rows = model.component_data_objects(Constraint, active=True)
+        return all((row.lslack() >= -ROUND_OFF and row.uslack() >= -ROUND_OFF) for row in rows)
+    trial = model.clone()
+    for i in trial.I:
+        trial.z[i].fix(int(mask[i]))
+    trial.nothing = Objective(expr=0)
+    found = SolverFactory("highs").solve(trial, load_solutions=False, raise_exception_on_nonoptimal_result=False)
+    return found.termination_condition is TerminationCondition.convergenceCriteriaSatisfied
+
+
+def all_masks(pattern: Pattern) -> Mask:
+    """All masks of Z, one a row."""
+    require_few(pattern.n)
+    return masks_of(pattern)
