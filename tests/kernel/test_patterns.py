@@ -13,12 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt.errors import PatternError
-from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.patterns import Cardinality, prune_count
-
-
-def masks_of(n: int) -> Mask:
-    return np.array(list(itertools.product([False, True], repeat=n)))
+from cbs_opt.testing import check_pattern
+from cbs_opt.testing.pattern_laws import flips_are_no_less
 
 
 @st.composite
@@ -86,13 +84,19 @@ def test_contradictions_are_named() -> None:
 # ---------------------------------------------------------------- the oracle
 
 
-@given(patterns(), st.data())
-def test_argmax_is_in_the_pattern_and_no_mask_scores_more(pattern: Cardinality, data: st.DataObject) -> None:
-    scores = scores_for(data, pattern.n)
-    best = pattern.argmax(scores)
-    assert pattern.contains(best)
-    values = [float(scores[z].sum()) for z in masks_of(pattern.n) if pattern.contains(z)]
-    assert scores[best].sum() == max(values)
+@settings(max_examples=30, deadline=None)
+@given(patterns(), st.integers(0, 2**32 - 1))
+def test_the_laws_of_patterns(pattern: Cardinality, seed: int) -> None:
+    check_pattern(pattern, seed, draws=2)
+
+
+@given(patterns())
+def test_membership_is_what_the_definition_says(pattern: Cardinality) -> None:
+    for z in itertools.product([False, True], repeat=pattern.n):
+        kept = {i for i in range(pattern.n) if z[i]}
+        forced, forbidden = set(np.flatnonzero(pattern.keep)), set(np.flatnonzero(pattern.forbid))
+        meets = len(kept) <= pattern.n - pattern.prune and forced <= kept and not forbidden & kept
+        assert pattern.contains(np.array(z)) == meets
 
 
 def test_ties_keep_the_lower_index() -> None:
@@ -101,37 +105,7 @@ def test_ties_keep_the_lower_index() -> None:
 
 @given(patterns(), st.data())
 def test_flip_values_are_exact(pattern: Cardinality, data: st.DataObject) -> None:
-    scores = scores_for(data, pattern.n)
-    z = pattern.argmax(scores)
-    flips = pattern.flip_values(scores, z)
-    feasible = [mask for mask in masks_of(pattern.n) if pattern.contains(mask)]
-    for i in range(pattern.n):
-        others = [float(scores[mask].sum()) for mask in feasible if mask[i] != z[i]]
-        assert flips[i] == pytest.approx(max(others, default=-math.inf), abs=1e-12)
-
-
-@given(patterns())
-def test_pruning_one_more_free_weight_never_leaves_the_pattern(pattern: Cardinality) -> None:
-    for z in masks_of(pattern.n):
-        if pattern.contains(z):
-            for i in np.flatnonzero(z & pattern.free):
-                fewer = z.copy()
-                fewer[i] = False
-                assert pattern.contains(fewer)
-
-
-@settings(max_examples=60)
-@given(patterns(5), st.data())
-def test_fixed_is_the_subset_of_masks(pattern: Cardinality, data: st.DataObject) -> None:
-    roles = np.array(data.draw(st.lists(st.integers(0, 2), min_size=pattern.n, max_size=pattern.n)))
-    keep, prune = roles == 1, roles == 2
-    wanted = [z for z in masks_of(pattern.n) if pattern.contains(z) and z[keep].all() and not z[prune].any()]
-    if not wanted:
-        with pytest.raises(PatternError):
-            pattern.fixed(keep, prune)
-        return
-    smaller = pattern.fixed(keep, prune)
-    assert [z.tolist() for z in masks_of(pattern.n) if smaller.contains(z)] == [z.tolist() for z in wanted]
+    flips_are_no_less(pattern, scores_for(data, pattern.n), exact=True)
 
 
 def test_words_and_read_only_sets() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from cbs_opt import Cardinality, PruningProblem, Quotas
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.models import FORMULATIONS
+from cbs_opt.testing import check_pattern
+from cbs_opt.testing.pattern_laws import flips_are_no_less
 
 
 def masks_of(n: int) -> Mask:
@@ -45,37 +46,15 @@ def test_membership_is_what_the_definition_says(pattern: Quotas) -> None:
         assert pattern.contains(z) == (meets and z[pattern.keep].all() and not z[pattern.forbid].any())
 
 
-@given(patterns(), st.data())
-def test_argmax_is_in_the_pattern_and_no_mask_scores_more(pattern: Quotas, data: st.DataObject) -> None:
-    scores = scores_for(data, pattern.n)
-    best = pattern.argmax(scores)
-    assert pattern.contains(best)
-    assert scores[best].sum() == max(float(scores[z].sum()) for z in masks_of(pattern.n) if pattern.contains(z))
+@settings(max_examples=30, deadline=None)
+@given(patterns(), st.integers(0, 2**32 - 1))
+def test_the_laws_of_patterns(pattern: Quotas, seed: int) -> None:
+    check_pattern(pattern, seed, draws=2)
 
 
 @given(patterns(), st.data())
 def test_flip_values_are_exact(pattern: Quotas, data: st.DataObject) -> None:
-    scores = scores_for(data, pattern.n)
-    z = pattern.argmax(scores)
-    flips = pattern.flip_values(scores, z)
-    feasible = [mask for mask in masks_of(pattern.n) if pattern.contains(mask)]
-    for i in range(pattern.n):
-        others = [float(scores[mask].sum()) for mask in feasible if mask[i] != z[i]]
-        assert flips[i] == pytest.approx(max(others, default=-math.inf), abs=1e-12)
-
-
-@settings(max_examples=60)
-@given(patterns(5), st.data())
-def test_fixed_is_the_subset_of_masks(pattern: Quotas, data: st.DataObject) -> None:
-    roles = np.array(data.draw(st.lists(st.integers(0, 2), min_size=pattern.n, max_size=pattern.n)))
-    keep, prune = roles == 1, roles == 2
-    wanted = [z for z in masks_of(pattern.n) if pattern.contains(z) and z[keep].all() and not z[prune].any()]
-    if not wanted:
-        with pytest.raises(PatternError):
-            pattern.fixed(keep, prune)
-        return
-    smaller = pattern.fixed(keep, prune)
-    assert [z.tolist() for z in masks_of(pattern.n) if smaller.contains(z)] == [z.tolist() for z in wanted]
+    flips_are_no_less(pattern, scores_for(data, pattern.n), exact=True)
 
 
 @given(st.integers(1, 8), st.data())

@@ -11,6 +11,7 @@ from cbs_opt import BlockDiagonalCurvature, DenseCurvature, PruningProblem, Rows
 from cbs_opt.errors import InputError, NotPositiveDefiniteError, TooLargeError
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.stacks import update_rows
+from cbs_opt.testing import check_curvature
 
 
 def gram(d: int, seed: int, damping: float = 0.1) -> Matrix:
@@ -24,14 +25,9 @@ def test_equals_the_kronecker_product(rows: int, d: int, seed: int) -> None:
     H = gram(d, seed)
     curvature = RowsCurvature(H, rows)
     dense = np.kron(np.eye(rows), H)
-    v = np.random.default_rng(seed + 1).standard_normal(rows * d)
     assert (curvature.n, curvature.d, curvature.rows) == (rows * d, d, rows)
     np.testing.assert_array_equal(curvature.dense(), dense)
-    np.testing.assert_allclose(curvature.matvec(v), dense @ v, atol=1e-12)
-    assert curvature.quadratic(v) == pytest.approx(v @ dense @ v)
-    np.testing.assert_array_equal(curvature.diagonal(), dense.diagonal())
-    np.testing.assert_allclose(curvature.inverse_diagonal(), np.linalg.inv(dense).diagonal(), rtol=1e-9)
-    np.testing.assert_allclose(curvature.solve(v), np.linalg.solve(dense, v), rtol=1e-8, atol=1e-10)
+    check_curvature(curvature, seed, draws=2)
 
 
 @settings(max_examples=40)
