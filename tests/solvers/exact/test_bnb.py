@@ -15,6 +15,7 @@ import cbs_opt.errors
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_search, tree
 from cbs_opt.testing.instances import best_by_enumeration, gram, random_problem
+from cbs_opt.testing.method_laws import order_does_not_matter, units_do_not_matter
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -49,20 +50,13 @@ def test_equals_enumeration_at_fourteen_weights(seed: int, n: int) -> None:
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, h=st.sampled_from([1e-10, 1e-3, 1e10]), w=st.sampled_from([1e-6, 7.0, 1e6]))
 def test_units_do_not_matter(seed: int, h: float, w: float) -> None:
-    problem = gram(16, 12, 1e-3, seed).pruning(11)
-    scaled = cbs_opt.PruningProblem(problem.w_bar * w, problem.curvature.dense() * h, pattern=problem.pattern)
-    assert np.array_equal(cbs_opt.solve(problem, "bnb").mask, cbs_opt.solve(scaled, "bnb").mask)
+    units_do_not_matter(gram(16, 12, 1e-3, seed).pruning(11), "bnb", h, w)
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS)
 def test_order_of_the_weights_does_not_matter(seed: int) -> None:
-    problem = gram(18, 12, 1e-3, seed).pruning(12)
-    order = np.random.default_rng(seed).permutation(18)
-    H = problem.curvature.dense()[np.ix_(order, order)]
-    permuted = cbs_opt.PruningProblem(problem.w_bar[order], H, pattern=problem.pattern)
-    one, other = cbs_opt.solve(problem, "bnb"), cbs_opt.solve(permuted, "bnb")
-    assert other.objective == pytest.approx(one.objective, rel=2e-6)
+    order_does_not_matter(gram(18, 12, 1e-3, seed).pruning(12), "bnb", seed)
 
 
 def test_more_pruning_never_costs_less() -> None:

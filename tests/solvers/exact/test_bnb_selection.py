@@ -14,6 +14,7 @@ import cbs_opt.errors
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact import bnb_selection, tree
 from cbs_opt.testing.instances import gram, random_problem
+from cbs_opt.testing.method_laws import order_does_not_matter, units_do_not_matter
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHOD = "bnb-selection"
@@ -64,9 +65,7 @@ def test_agrees_with_highs(n: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS, h=st.sampled_from([1e-10, 1e-3, 1e10]), w=st.sampled_from([1e-6, 7.0, 1e6]))
 def test_units_do_not_matter(seed: int, h: float, w: float) -> None:
-    problem = gram(16, 12, 1e-3, seed).pruning(9)
-    scaled = cbs_opt.PruningProblem(problem.w_bar * w, problem.curvature.dense() * h, pattern=problem.pattern)
-    assert np.array_equal(cbs_opt.solve(problem, METHOD).mask, cbs_opt.solve(scaled, METHOD).mask)
+    units_do_not_matter(gram(16, 12, 1e-3, seed).pruning(9), METHOD, h, w)
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,12 +85,7 @@ def test_units_of_single_weights_do_not_matter(seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_order_of_the_weights_does_not_matter(seed: int) -> None:
-    problem = gram(18, 12, 1e-3, seed).pruning(12)
-    order = np.random.default_rng(seed).permutation(18)
-    H = problem.curvature.dense()[np.ix_(order, order)]
-    permuted = cbs_opt.PruningProblem(problem.w_bar[order], H, pattern=problem.pattern)
-    one, other = cbs_opt.solve(problem, METHOD), cbs_opt.solve(permuted, METHOD)
-    assert other.selection_objective == pytest.approx(one.selection_objective, rel=2e-6)
+    order_does_not_matter(gram(18, 12, 1e-3, seed).pruning(12), METHOD, seed)
 
 
 def test_pruning_more_than_asked_can_pay() -> None:
