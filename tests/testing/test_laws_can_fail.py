@@ -10,7 +10,7 @@ import pytest
 
 import cbs_opt.evaluation.catalogue as catalogue
 from cbs_opt import Cardinality, DenseCurvature, PruningProblem, methods
-from cbs_opt.errors import InputError, PatternError
+from cbs_opt.errors import InputError, PatternError, SolverError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
@@ -315,7 +315,6 @@ def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("boasting", "bound ≤ optimum ≤ objective"),
         ("slightly_boasting", "bound ≤ optimum ≤ objective"),
-        ("outside", "bound ≤ optimum ≤ objective"),
         ("unseeded", "same seed, same mask"),
         ("absolute", "units do not matter"),
         ("first_come", "order does not matter"),
@@ -327,6 +326,11 @@ def test_a_wrong_method_is_seen(name: str, law: str) -> None:
         AssertionError, match=rf"^law '{law}.* is broken by (plain )?seed \d+ \(n = \d+, prune at least"
     ):
         check_method(name)
+
+
+def test_a_mask_outside_the_pattern_is_refused_before_any_law() -> None:
+    with pytest.raises(SolverError, match="method outside: returned a mask outside the pattern"):
+        check_method("outside")
 
 
 def test_an_objective_below_the_optimum_and_an_optimum_that_is_none_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
