@@ -70,10 +70,10 @@ def bound_optimum_objective(problem: PruningProblem, name: str) -> Solution:
     except BoundViolationError as error:
         raise AssertionError(f"law '{law}' is broken by {instance}: {error}") from error
     about = method_named(name).objective
-    for what, (optimum, error) in _optima(problem).items():
+    for what, (optimum, unknown) in _optima(problem).items():
         bound, objective, round_off = _judged(found, what)
         said = f"{name}, {what}: bound {bound:.12g}, optimum {optimum:.12g}, objective {objective:.12g}"
-        allowed = error + 1e-12 * abs(optimum)
+        allowed = unknown + 1e-12 * abs(optimum)
         require(bound <= optimum + allowed, law, instance, said)
         require(objective >= optimum - allowed - round_off, law, instance, said)
         if what is about and found.solution_status is SolutionStatus.OPTIMAL:
