@@ -130,7 +130,13 @@ def test_bad_requests_to_the_other_commands(cli: Cli, block: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "option",
-    [("--curvature", "gram"), ("--targets", "fc1"), ("--block-size", 16), ("--blocks-per-layer", 0), ("--weights", "w.pt")],
+    [
+        ("--curvature", "gram"),
+        ("--targets", "fc1"),
+        ("--block-size", 16),
+        ("--blocks-per-layer", 0),
+        ("--weights", "w.pt"),
+    ],
 )
 def test_a_study_without_a_network_refuses_its_options(
     cli: Cli, block: Path, tmp_path: Path, option: tuple[str, object]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import gram, random_problem
 
 from cbs_opt import PruningProblem, Quotas, lower_bound, obs_update, solve
 from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.result import SolutionStatus
 from cbs_opt.solvers.bounds.perspective import perspective_bound
+from cbs_opt.testing.instances import gram, random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
 

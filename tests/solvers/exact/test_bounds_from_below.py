@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from instances import random_problem
 
 from cbs_opt import PruningProblem, solve
 from cbs_opt.evaluation.comparator import trivial_bound
@@ -16,6 +15,7 @@ from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.testing.instances import random_problem
 
 
 def exact_selection(problem: PruningProblem, mask: np.ndarray) -> Fraction:
