@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import cbs_opt
 from cbs_opt.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ def read_yaml(name: str) -> Any:
 
 
 def test_one_version_everywhere() -> None:
-    assert version("cbs-opt") == __version__
+    assert version("cbs-opt") == cbs_opt.__version__ == __version__
     assert read_yaml("CITATION.cff")["version"] == __version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "version" not in project["project"]

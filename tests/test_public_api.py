@@ -40,7 +40,7 @@ def test_the_command_line_knows_its_help_without_numpy() -> None:
 
 def test_solve_is_the_function_even_after_its_module_was_imported() -> None:
     code = (
-        "import cbs_opt, cbs_opt.run, cbs_opt.comparator, cbs_opt.bound; "
+        "import cbs_opt, cbs_opt.evaluation.solve, cbs_opt.evaluation.comparator, cbs_opt.evaluation.lower_bound; "
         "names = 'solve compare lower_bound methods obs_update'.split(); "
         "print(all(callable(getattr(cbs_opt, name)) for name in names))"
     )
