@@ -152,7 +152,10 @@ def _allows(model: ConcreteModel, mask: Mask) -> bool:
     for i in trial.I:
         trial.z[i].fix(int(mask[i]))
     trial.nothing = Objective(expr=0)
-    found = SolverFactory("highs").solve(trial, load_solutions=False, raise_exception_on_nonoptimal_result=False)
+    # HiGHS keeps the number of threads of its first run in a process, and refuses another: the package's is one.
+    found = SolverFactory("highs").solve(
+        trial, threads=1, load_solutions=False, raise_exception_on_nonoptimal_result=False
+    )
     return found.termination_condition is TerminationCondition.convergenceCriteriaSatisfied
 
 
