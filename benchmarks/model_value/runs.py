@@ -14,7 +14,7 @@ from benchmarks.model_value.grid import NOTHING
 from benchmarks.paper.runs import Log, Subject
 from cbs_opt.kernel.environment import environment
 from cbs_opt.network.data import Data
-from cbs_opt.network.samples import drawn
+from cbs_opt.network.samples import draw
 from cbs_opt.network.weights import Weights
 
 
@@ -35,7 +35,8 @@ def measured(
     cpu = time.process_time() - started
     plain = found.to_dict()
     moved = found.weights.values - Weights.of(subject.model, found.weights.targets).values
-    own = drawn(data.train_x, data.train_y, told["samples"], seed)[:2]
+    chosen = draw(len(data.train_x), told["samples"], seed)
+    own = data.train_x[chosen], data.train_y[chosen]
     entry = {
         **key,
         "accuracy": found.accuracy,

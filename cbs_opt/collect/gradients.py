@@ -20,6 +20,7 @@ from cbs_opt.collect.per_sample import Loss, RowGradients
 from cbs_opt.errors import InputError, TooLargeError
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature import FactorCurvature, resolve_damping
+from cbs_opt.network.inputs import SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, in_precision
 from cbs_opt.network.targets import Target
 
@@ -88,7 +89,7 @@ class GradientFactor:
 
 def gradients(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    x: SamplesLike,
     y: NDArray[Any],
     entries: Mapping[str, NDArray[np.int64]],
     *,
@@ -100,7 +101,7 @@ def gradients(
     ----------
     model : torch.nn.Module
         Left as it is; a float64 copy is differentiated.
-    x : array, shape (m, ...)
+    x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
     y : int64 array, shape (m,)
     entries : mapping of tensor name to array, shape (k,)
         Which entries of the flattened tensor to collect.
@@ -126,7 +127,7 @@ def gradients(
     columns = {name: torch.from_numpy(chosen) for name, chosen in entries.items()}
     rows = {name: np.empty((m, len(chosen))) for name, chosen in entries.items()}
     squares = dict.fromkeys(entries, 0.0)
-    for part, found in RowGradients(double, x, y, np.arange(m)[:, None], tuple(entries), None, chunk):
+    for part, found in RowGradients(double, as_samples(x), y, np.arange(m)[:, None], tuple(entries), None, chunk):
         for name, gradient in found.items():
             squares[name] += _mean_square(gradient) * len(gradient)
             rows[name][part] = gradient[:, columns[name].to(gradient.device)].cpu().numpy()
@@ -135,7 +136,7 @@ def gradients(
 
 def gradient_factor(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    x: SamplesLike,
     y: NDArray[Any],
     tensors: Iterable[str | Target],
     *,
@@ -155,8 +156,9 @@ def gradient_factor(
     ----------
     model : torch.nn.Module
         Left as it is; a copy is differentiated.
-    x, y : arrays, shape (samples, ...)
-        Inputs and labels.
+    x : array, shape (samples, ...), or other samples (``cbs_opt.network.inputs``)
+    y : array, shape (samples, ...)
+        Labels.
     tensors : names of parameters, or targets from ``find_targets``
         In the order of the columns.
     rows : int, optional
@@ -188,9 +190,10 @@ def gradient_factor(
     names = tuple(tensor.tensor if isinstance(tensor, Target) else tensor for tensor in tensors)
     if not names or len(set(names)) < len(names):
         raise InputError(f"tensors: are {', '.join(names) or 'none'}; name each tensor to collect once")
-    drawn = _draw(len(x), len(y), rows, average, seed)
+    given = as_samples(x)
+    drawn = _draw(len(given), len(y), rows, average, seed)
     network = in_precision(copy.deepcopy(model), precision).eval()
-    source = RowGradients(network, x, y, drawn, names, loss, chunk, numbers)
+    source = RowGradients(network, given, y, drawn, names, loss, chunk, numbers)
     parameters = dict(network.named_parameters())
     columns, start = {}, 0
     for name in names:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
+from cbs_opt.network.inputs import SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, batches, in_precision, run
 from cbs_opt.network.targets import Target
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def layer_grams(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    x: SamplesLike,
     targets: Iterable[Target],
     *,
     damping: float | None = None,
@@ -40,7 +41,7 @@ def layer_grams(
     ----------
     model : torch.nn.Module
         Left as it is; a copy is run, on the model's device.
-    x : array, shape (m, ...)
+    x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
         Calibration samples.
     targets : targets
         From ``find_targets``.
@@ -62,7 +63,8 @@ def layer_grams(
 
     network = in_precision(copy.deepcopy(model), precision).eval()
     sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
-    called = np.arange(len(x)) if numbers is None else numbers
+    samples = as_samples(x)
+    called = np.arange(len(samples)) if numbers is None else numbers
     fed = called[:0]
 
     def listen(sum_: LayerSums) -> Any:
@@ -74,7 +76,7 @@ def layer_grams(
     for name, sum_ in sums.items():
         network.get_submodule(name).register_forward_pre_hook(listen(sum_))
     with torch.no_grad():
-        for part in batches(network, x, batch):
+        for part in batches(network, samples, batch):
             fed = called[part]
-            run(network, x[part])
+            run(network, samples.take(part))
     return {name: sum_.model(damping, dampening_frac) for name, sum_ in sums.items()}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.errors import InputError, TooLargeError
-from cbs_opt.network.samples import class_scores, run
+from cbs_opt.network.inputs import Inputs, Samples
+from cbs_opt.network.samples import answer_of, class_scores, run
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,9 @@ class RowGradients:
     ----------
     network : torch.nn.Module
         In eval mode, in the precision wanted; it is not changed.
-    x, y : arrays, shape (samples, ...)
+    x : Samples
+    y : array, shape (samples, ...)
+        Their labels.
     samples : int array, shape (m, B)
         Which samples make each row.
     tensors : tuple of str
@@ -57,7 +60,7 @@ class RowGradients:
     def __init__(
         self,
         network: torch.nn.Module,
-        x: NDArray[Any],
+        x: Samples,
         y: NDArray[Any],
         samples: NDArray[np.int64],
         tensors: tuple[str, ...],
@@ -73,7 +76,7 @@ class RowGradients:
         self.notes: list[str] = []
         self._network, self._x, self._y, self._samples, self._tensors = network, x, y, samples, tensors
         self._numbers = np.arange(len(x)) if numbers is None else numbers
-        self._loss: Loss = cross_entropy if loss is None else loss
+        self._loss: Loss = (lambda outputs, labels: cross_entropy(answer_of(outputs), labels)) if loss is None else loss
         if loss is None:
             self._y = np.asarray(y).astype(np.int64)
         state = {name: tensor.detach() for name, tensor in (*network.named_parameters(), *network.named_buffers())}
@@ -82,7 +85,7 @@ class RowGradients:
                 raise InputError(f"tensor {name!r}: the network has no such parameter")
         self._state, self._chosen = state, {name: state[name] for name in tensors}
         self._given = chunk
-        self._activations = _check_outputs(network, x[samples[0]], y, loss is None)
+        self._activations = _check_outputs(network, x.take(samples[0]), y, loss is None)
         self._one: Callable[..., dict[str, torch.Tensor]] = grad(self._of_rows)
         self._many: Callable[..., dict[str, torch.Tensor]] = vmap(self._one, in_dims=(None, 0, 0))
 
@@ -115,18 +118,16 @@ class RowGradients:
             yield rows, {name: self._checked(name, rows, gradients[name].flatten(1)) for name in self._tensors}
             start = rows.stop
 
-    def _of_rows(self, parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        from torch.func import functional_call
-
-        return self._loss(functional_call(self._network, {**self._state, **parameters}, (x,)), y)
+    def _of_rows(self, parameters: dict[str, torch.Tensor], x: Inputs, y: torch.Tensor) -> torch.Tensor:
+        return self._loss(x.call(self._network, {**self._state, **parameters}), y)
 
     def _gradients(self, rows: slice) -> dict[str, torch.Tensor]:
         import torch
 
         weight = next(iter(self._chosen.values()))
         chosen = self._samples[rows]
-        inputs = torch.from_numpy(self._x[chosen]).to(weight.device)
-        inputs = inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
+        fed = self._x.take(chosen.ravel()).inputs(self._network)
+        inputs = fed.each(lambda x: x.reshape(*chosen.shape, *x.shape[1:]))
         labels = torch.from_numpy(self._y[chosen]).to(weight.device)
         scale = sqrt(chosen.shape[1])
         try:
@@ -137,7 +138,7 @@ class RowGradients:
                 raise _OutOfMemory from None
             raise
 
-    def _compute(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _compute(self, inputs: Inputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         import torch
 
         if self._many is not None:
@@ -147,7 +148,8 @@ class RowGradients:
                 if _is_out_of_memory(error):
                     raise
                 reason = str(error).splitlines()[0]
-        parts = [self._one(self._chosen, x, y) for x, y in zip(inputs, labels, strict=True)]
+        rows = [inputs.each(lambda x: x[row]) for row in range(len(labels))]  # noqa: B023
+        parts = [self._one(self._chosen, x, y) for x, y in zip(rows, labels, strict=True)]
         if self._many is not None:
             self.notes.append(f"gradients are computed row by row: torch.func.vmap cannot take this network ({reason})")
             self._many = None  # type: ignore[assignment]
@@ -202,7 +204,7 @@ def _free(device: torch.device) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
-def _check_outputs(network: torch.nn.Module, x: NDArray[Any], y: NDArray[Any], classes: bool) -> int:
+def _check_outputs(network: torch.nn.Module, x: Samples, y: NDArray[Any], classes: bool) -> int:
     """Bytes of the activations of samples x; for class scores, raise unless every label y has its output."""
     import torch
 

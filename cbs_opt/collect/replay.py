@@ -18,6 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import InputError
+from cbs_opt.network.inputs import Inputs
 
 if TYPE_CHECKING:
     import torch
@@ -102,8 +103,8 @@ class Replay:
             if name:
                 module.forward = self._wrapped(name, module.forward)
 
-    def plan(self, x: torch.Tensor, layers: Collection[str]) -> Plan:
-        """Run the whole network on a sample (1, ...) and note the order of calls and the inputs of ``layers``."""
+    def plan(self, x: Inputs, layers: Collection[str]) -> Plan:
+        """Run the whole network on one sample and note the order of calls and the inputs of ``layers``."""
         calls: dict[str, Call] = {}
         running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []  # began when, versions of the inputs, name
         counts: dict[str, int] = {}
@@ -125,12 +126,12 @@ class Replay:
 
         self._began, self._returned = began, returned
         try:
-            self.model(x)
+            x.call(self.model)
         finally:
             self._began, self._returned = (lambda name, given: None), (lambda name, value: None)
         return Plan({name: call for name, call in calls.items() if counts[name] == 1}, counts, inputs)
 
-    def needed(self, plan: Plan, x: torch.Tensor, layer: str, last: str) -> frozenset[str] | None:
+    def needed(self, plan: Plan, x: Inputs, layer: str, last: str) -> frozenset[str] | None:
         """Which answers of the modules finished before ``layer`` a replay needs to reach the layer ``last``.
 
         ``x`` is the sample the plan was made with, and the weights are those it was made with. None where a replay
@@ -158,13 +159,13 @@ class Replay:
             finally:
                 self._began = lambda name, given: None
 
-    def to(
-        self, layer: str, x: torch.Tensor, batch: int, finished: frozenset[str], keep: frozenset[str]
-    ) -> torch.Tensor:
+    def to(self, layer: str, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> torch.Tensor:
         """The input of ``layer`` for a batch of samples.
 
         Parameters
         ----------
+        x : Inputs
+            What the network is called with for them.
         batch : int
             The batch's number, under which answers are kept.
         finished : set of names
@@ -199,12 +200,10 @@ class Replay:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _to(
-        self, layer: str, x: torch.Tensor, finished: frozenset[str], answers: Callable[[str], Value]
-    ) -> torch.Tensor:
+    def _to(self, layer: str, x: Inputs, finished: frozenset[str], answers: Callable[[str], Value]) -> torch.Tensor:
         self._stop, self._finished, self._answers = layer, finished, answers
         try:
-            self.model(x)
+            x.call(self.model)
         except Reached as reached:
             return reached.x
         finally:

@@ -21,7 +21,8 @@ from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.replay import Plan, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
-from cbs_opt.network.samples import Precision, as_inputs, batches, in_precision, run
+from cbs_opt.network.inputs import SamplesLike, as_samples
+from cbs_opt.network.samples import Precision, batches, in_precision, run
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SequentialLayers:
     def __init__(
         self,
         model: torch.nn.Module,
-        x: NDArray[Any],
+        x: SamplesLike,
         targets: Iterable[Target],
         *,
         damping: float | None,
@@ -62,10 +63,10 @@ class SequentialLayers:
 
         if goal not in ("dense", "pruned"):
             raise InputError(f"goal: is {goal!r}; there are dense and pruned")
-        self._original, self._x, self._goal = model, x, goal
+        self._original, self._samples, self._goal = model, as_samples(x), goal
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
-        self._numbers = np.arange(len(x)) if numbers is None else numbers
-        self._batches = list(batches(model, x, batch))
+        self._numbers = np.arange(len(self._samples)) if numbers is None else numbers
+        self._batches = list(batches(model, self._samples, batch))
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
         self._pruned = Replay(in_precision(copy.deepcopy(model), precision).eval())
@@ -73,8 +74,9 @@ class SequentialLayers:
         self._weights: dict[str, Matrix] = {}
         self.notes: list[str] = []
         with torch.no_grad():
-            run(self._pruned.model, x[:1])  # raises a clear error where the samples do not fit
-            sample, chosen = as_inputs(self._pruned.model, x[:1]), tuple(targets)
+            one, chosen = self._samples.take(slice(1)), tuple(targets)
+            run(self._pruned.model, one)  # raises a clear error where the samples do not fit
+            sample = one.inputs(self._pruned.model)
             if not chosen:
                 raise InputError("targets: are none; choose them with find_targets")
             self._plan = self._pruned.plan(sample, [target.name for target in chosen])
@@ -140,7 +142,7 @@ class SequentialLayers:
             )
             return frozenset()
         streams = 1 if self._dense is None else 2
-        size = self._plan.size(needed) * len(self._x) * streams
+        size = self._plan.size(needed) * len(self._samples) * streams
         if size > self._memory:
             self.notes.append(
                 f"layer {target.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
@@ -153,7 +155,7 @@ class SequentialLayers:
         original = (self._dense or self._pruned).model.get_submodule(target.name)
         sums = LayerSums(target, original)
         for number, part in enumerate(self._batches):
-            inputs = as_inputs(self._pruned.model, self._x[part])
+            inputs = self._samples.take(part).inputs(self._pruned.model)
             x = self._pruned.to(target.name, inputs, number, finished, keep)
             dense = None
             if self._dense is not None:
@@ -164,7 +166,7 @@ class SequentialLayers:
 
 def sequential_layers(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    x: SamplesLike,
     targets: Iterable[Target],
     *,
     damping: float | None = None,
@@ -181,7 +183,7 @@ def sequential_layers(
     ----------
     model : torch.nn.Module
         Left as it is; copies are run, in eval mode, on the model's device.
-    x : array, shape (m, ...)
+    x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
         Calibration samples; no labels are needed.
     targets : targets
         From ``find_targets``.

@@ -6,17 +6,15 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.network.inputs import Arrays, Samples, as_array, as_samples, can_be_samples
 from cbs_opt.network.reference import NETWORKS
 from cbs_opt.network.reference.digits import digits_parts
-
-if TYPE_CHECKING:
-    pass
 
 Images = NDArray[np.float32]
 
@@ -98,44 +96,38 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         raise InputError(f"{file}: {error}") from None
 
 
-def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> tuple[Any, Any]:
-    """Inputs and labels (None without) of a ``Data``, a pair (x, y) or inputs alone.
+def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> tuple[Samples, Any]:
+    """Samples and labels (None without) of a ``Data``, a pair (x, y) or samples x alone.
+
+    A tuple of two is always (x, y): two inputs of a network without labels are ((a, b), None).
 
     Raises
     ------
     InputError
         Anything else; samples that are not finite (names the first); labels that are needed and missing, not as many
-        as inputs, or no whole numbers where they are ``classes``.
+        as samples, or no whole numbers where they are ``classes``.
     """
     if isinstance(data, Data):
-        return data.train_x, data.train_y
+        return as_samples(data.train_x), data.train_y
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-    if not hasattr(x, "__array__") or not (y is None or hasattr(y, "__array__")):
+    if not can_be_samples(x) or not (y is None or hasattr(y, "__array__")):
         raise InputError(
-            f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone, or a cbs_opt.network.Data"
+            f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone (a tuple or a dict of them "
+            "where the network takes several inputs), or a cbs_opt.network.Data"
         )
     if needs_labels and y is None:
         raise InputError("data: has no labels, but this curvature needs them; give (x, y), or use sequential or gram")
-    x = _as_array(x)
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InputError(f"data: sample {int(np.argwhere(~np.isfinite(x))[0, 0])} is not finite; all samples must be")
+    samples = as_samples(x, "data")
+    if isinstance(samples, Arrays) and (bad := samples.first_not_finite()) is not None:
+        raise InputError(f"data: sample {bad} is not finite; all samples must be")
     if y is None:
-        return x, None
-    y = _as_array(y)
+        return samples, None
+    y = as_array(y, "data")
     if needs_labels and classes and (y.ndim != 1 or y.dtype.kind not in "iu"):
         raise InputError(
             f"data: the labels have shape {y.shape} and dtype {y.dtype}; one whole number a sample is "
             "needed, the number of its class"
         )
-    if len(x) != len(y):
-        raise InputError(f"data: has {len(x)} samples and {len(y)} labels; they must agree")
-    return x, y
-
-
-def _as_array(given: Any) -> NDArray[Any]:
-    import torch
-
-    array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
-    if not array.ndim:
-        raise InputError("data: is a single number; samples are needed, one along the first dimension each")
-    return array
+    if len(samples) != len(y):
+        raise InputError(f"data: has {len(samples)} samples and {len(y)} labels; they must agree")
+    return samples, y

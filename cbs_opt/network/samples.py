@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.network.data import Labels
+from cbs_opt.network.inputs import Samples, SamplesLike, as_samples
 
 if TYPE_CHECKING:
     import torch
@@ -37,29 +38,40 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
     return model.to(getattr(torch, precision))
 
 
-def batches(model: torch.nn.Module, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
+def batches(model: torch.nn.Module, samples: Samples, size: int | None = None) -> Iterator[slice]:
     """Slices of the samples, ``size`` at a time; left out, what suits the model's device."""
-    if not len(x):
+    if not len(samples):
         raise InputError("x: holds no samples; at least one is needed")
     if size is not None and size < 1:
         raise InputError(f"batch: is {size}; at least 1 is needed")
     most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
-    step = size or max(1, most // max(1, int(np.prod(x.shape[1:]))))
-    for start in range(0, len(x), step):
-        yield slice(start, min(start + step, len(x)))
+    step = size or max(1, most // max(1, samples.take(slice(1)).inputs(model).numel))
+    for start in range(0, len(samples), step):
+        yield slice(start, min(start + step, len(samples)))
 
 
-def as_inputs(model: torch.nn.Module, x: NDArray[Any]) -> torch.Tensor:
-    """Samples as a tensor on the model's device; floats in the model's precision, integers (tokens) as they are."""
+def answer_of(outputs: Any) -> Any:
+    """The tensor that a network answers with.
+
+    It is what the network returns, or of that its ``logits`` (an attribute, or an entry of a dict), the first entry of
+    a tuple, or the only one of a dict. What has none of these is handed back as it is.
+    """
     import torch
 
-    weight = next(model.parameters())
-    inputs = torch.from_numpy(np.ascontiguousarray(x)).to(weight.device)
-    return inputs.to(weight.dtype) if inputs.is_floating_point() else inputs
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    if isinstance(getattr(outputs, "logits", None), torch.Tensor):
+        return outputs.logits
+    parts: list[Any] = []
+    if isinstance(outputs, Mapping):
+        parts = [outputs["logits"]] if "logits" in outputs else list(outputs.values())
+    elif isinstance(outputs, tuple):
+        parts = list(outputs[:1])
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], torch.Tensor) else outputs
 
 
 def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise: str = "") -> torch.Tensor:
-    """A network's outputs, which must be class scores (m, classes), one for each of the labels where they are given.
+    """A network's answer, which must be class scores (m, classes), one for each of the labels where they are given.
 
     Raises
     ------
@@ -68,14 +80,15 @@ def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise:
     """
     import torch
 
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    scores = answer_of(outputs)
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2:
+        shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(outputs).__name__
         raise InputError(f"the network's output has shape {shape}; class scores (m, classes) are needed{otherwise}")
-    if labels is not None and (labels.min() < 0 or labels.max() >= outputs.shape[1]):
+    if labels is not None and (labels.min() < 0 or labels.max() >= scores.shape[1]):
         raise InputError(
-            f"y: holds labels from {labels.min()} to {labels.max()}, but the network has {outputs.shape[1]} outputs"
+            f"y: holds labels from {labels.min()} to {labels.max()}, but the network has {scores.shape[1]} outputs"
         )
-    return outputs
+    return scores
 
 
 def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) -> None:
@@ -109,25 +122,25 @@ def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:
     return int(numbers[row * len(numbers) // rows])
 
 
-def run(model: torch.nn.Module, x: NDArray[Any]) -> Any:
-    """The network's outputs for samples x.
+def run(model: torch.nn.Module, samples: Samples) -> Any:
+    """What the network returns for the samples.
 
     Raises
     ------
     InputError
-        The network cannot take samples of this shape.
+        The network cannot take such samples.
     """
-    inputs = as_inputs(model, x)
+    inputs = samples.inputs(model)
     try:
-        return model(inputs)
-    except (RuntimeError, ValueError, IndexError) as error:
+        return inputs.call(model)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"x: the network cannot take samples of shape {x.shape[1:]} ({error})") from error
+        raise InputError(f"x: the network cannot take samples of {inputs.shape()} ({error})") from error
 
 
-def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int | None = None) -> float:
-    """Fraction of the samples x (m, ...) whose largest output is at their label y (m,); in eval mode.
+def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | None = None) -> float:
+    """Fraction of the samples x (m of them) whose largest class score is at their label y (m,); in eval mode.
 
     The network computes in its own precision, on its own device, ``batch`` samples at a time (left out: as many as suit
     the device; on a processor those whose activations about fit its cache).
@@ -135,11 +148,11 @@ def accuracy(model: torch.nn.Module, x: NDArray[Any], y: Labels, *, batch: int |
     import torch
 
     model.eval()
-    correct = 0
+    samples, correct = as_samples(x), 0
     with torch.inference_mode():
-        for part in batches(model, x, batch):
-            outputs = class_scores(run(model, x[part]))
-            correct += int((outputs.argmax(dim=1).cpu().numpy() == y[part]).sum())
+        for part in batches(model, samples, batch):
+            scores = class_scores(run(model, samples.take(part)))
+            correct += int((scores.argmax(dim=1).cpu().numpy() == y[part]).sum())
     return correct / len(y)
 
 
@@ -169,22 +182,25 @@ def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
 
 
 class Drawn(NamedTuple):
-    """Calibration samples and what errors call them.
+    """Calibration samples, their labels and what errors call them.
 
     Parameters
     ----------
-    x, y : arrays, shape (m, ...)
-        Inputs and labels; None without labels.
+    x : Samples
+        m of them.
+    y : array, shape (m, ...)
+        None without labels.
     numbers : int array, shape (m,)
         Their positions in the data they were drawn from.
     """
 
-    x: NDArray[Any]
+    x: Samples
     y: Any
     numbers: NDArray[np.int64]
 
 
-def drawn(x: NDArray[Any], y: NDArray[Any] | None, samples: int, seed: int) -> Drawn:
+def drawn(x: SamplesLike, y: NDArray[Any] | None, samples: int, seed: int) -> Drawn:
     """The samples that ``draw`` draws."""
-    chosen = draw(len(x), samples, seed)
-    return Drawn(x[chosen], None if y is None else y[chosen], chosen)
+    given = as_samples(x)
+    chosen = draw(len(given), samples, seed)
+    return Drawn(given.take(chosen), None if y is None else y[chosen], chosen)

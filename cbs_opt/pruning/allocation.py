@@ -86,7 +86,7 @@ def _trace_costs(
     """What each weight costs in its row's trace, times the row's sensitivity, shape (n,)."""
     from cbs_opt.solvers.heuristic.greedy_rows import trace_slopes
 
-    x, numbers = samples.x[:MOST_SAMPLES], samples.numbers[:MOST_SAMPLES]
+    x, numbers = samples.x.take(slice(MOST_SAMPLES)), samples.numbers[:MOST_SAMPLES]
     # The inputs of layers first: they say more clearly which sample is a bad one.
     layers = layer_grams(model, x, weights.targets, damping=damping, dampening_frac=dampening_frac, numbers=numbers)
     felt = sensitivities(model, x, weights.targets, seed=seed, numbers=numbers)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
+from cbs_opt.network.inputs import SamplesLike, as_samples
 
 if TYPE_CHECKING:
     import torch
 
 
-def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
-    """Replace running means and variances by those over ``x`` (m, ...), in place; returns how many layers have them.
+def reestimate(model: torch.nn.Module, x: SamplesLike) -> int:
+    """Replace running means and variances by those over the samples ``x``, in place; returns how many layers have them.
 
     The weights stay as they are, and the model is left in eval mode. Each statistic is the mean over batches,
     weighted by their samples; nothing else that behaves differently in training (dropout) is switched on.
@@ -25,8 +24,9 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
     """
     import torch
 
-    from cbs_opt.network.samples import as_inputs, batches
+    from cbs_opt.network.samples import batches, run
 
+    samples = as_samples(x)
     named = _norms(model)
     norms = list(named.values())
     model.eval()
@@ -35,10 +35,10 @@ def reestimate(model: torch.nn.Module, x: NDArray[Any]) -> int:
         norm.reset_running_stats()
         norm.train()
     with torch.no_grad():
-        for part in _without_singles(list(batches(model, x))):
+        for part in _without_singles(list(batches(model, samples))):
             for norm in norms:
                 norm.momentum = (part.stop - part.start) / part.stop  # the running mean over all samples so far
-            model(as_inputs(model, x[part]))
+            run(model, samples.take(part))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for name, norm in named.items():

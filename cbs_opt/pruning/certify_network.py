@@ -80,7 +80,7 @@ def certify_network(
     if given is not None:
         _check_agree(weights, z, given)
     factor = gradient_factor(
-        dense, x[numbers], y[numbers], chosen, seed=seed, precision=settings.precision, numbers=numbers
+        dense, x.take(numbers), y[numbers], chosen, seed=seed, precision=settings.precision, numbers=numbers
     )
     problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
     judged = certify_problem(problem, z, given)

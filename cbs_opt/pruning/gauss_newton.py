@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
-from cbs_opt.network.samples import Drawn, as_inputs, batches, class_scores, run
+from cbs_opt.network.inputs import Inputs, Samples
+from cbs_opt.network.samples import Drawn, answer_of, batches, class_scores, run
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.stage import Clock, Draw, Stage
 
@@ -180,9 +181,9 @@ class _Network:
         self._x, self._numbers, self._weights = samples.x, samples.numbers, weights
         self._y = torch.from_numpy(np.asarray(samples.y, dtype=np.int64))
         with torch.no_grad():
-            class_scores(run(self._model, self._x[:1]), self._y.numpy())
+            class_scores(run(self._model, self._x.take(slice(1))), self._y.numpy())
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self._x))[:CURVATURE_SAMPLES])
-        self._x_curved, self._numbers_curved = self._x[chosen], self._numbers[chosen]
+        self._x_curved, self._numbers_curved = self._x.take(chosen), self._numbers[chosen]
         self._generator = torch.Generator().manual_seed(seed)
         self._state = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
 
@@ -198,7 +199,7 @@ class _Network:
         total = 0.0
         with torch.no_grad():
             for part in self._batches(self._x):
-                logits = self._logits(self._split(w), self._x[part])
+                logits = self._logits(self._split(w), self._inputs(self._x, part))
                 total += float(torch.nn.functional.cross_entropy(logits.double(), self._labels(part), reduction="sum"))
         return total / len(self._x)
 
@@ -218,7 +219,7 @@ class _Network:
         import torch
 
         tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
-        logits = self._logits(tensors, self._x[part])
+        logits = self._logits(tensors, self._inputs(self._x, part))
         loss = torch.nn.functional.cross_entropy(logits, self._labels(part), reduction="sum")
         found = torch.autograd.grad(loss, list(tensors.values()))
         return float(loss.detach()), dict(zip(tensors, found, strict=True))
@@ -234,7 +235,7 @@ class _Network:
         count = 0
         for part in self._batches(self._x_curved, 100):
             tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
-            logits = self._logits(tensors, self._x_curved[part])
+            logits = self._logits(tensors, self._inputs(self._x_curved, part))
             p = logits.detach().softmax(dim=1)
             # Drawn on the CPU, by one generator, whatever the network's device.
             labels = torch.multinomial(p.cpu(), 1, generator=self._generator)[:, 0].to(p.device)
@@ -253,7 +254,7 @@ class _Network:
         tensors = self._split(w)
 
         def one(part: slice, direction: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            x = self._x_curved[part]
+            x = self._inputs(self._x_curved, part)
             forward = jvp(lambda t: self._logits(t, x), (tensors,), (direction,))
             p, image = forward[0].softmax(dim=1), forward[1]
             weighted = p * (image - (p * image).sum(dim=1, keepdim=True))
@@ -301,13 +302,14 @@ class _Network:
             "the samples and at the network's weights"
         )
 
-    def _logits(self, tensors: dict[str, torch.Tensor], x: NDArray[Any]) -> torch.Tensor:
-        from torch.func import functional_call
+    def _logits(self, tensors: dict[str, torch.Tensor], x: Inputs) -> torch.Tensor:
+        logits: torch.Tensor = answer_of(x.call(self._model, {**self._state, **tensors}))
+        return logits
 
-        outputs: torch.Tensor = functional_call(self._model, {**self._state, **tensors}, (as_inputs(self._model, x),))
-        return outputs
+    def _inputs(self, x: Samples, part: slice) -> Inputs:
+        return x.take(part).inputs(self._model)
 
-    def _batches(self, x: NDArray[Any], size: int | None = None) -> Iterator[slice]:
+    def _batches(self, x: Samples, size: int | None = None) -> Iterator[slice]:
         return batches(self._model, x, size)
 
     def _labels(self, part: slice) -> torch.Tensor:

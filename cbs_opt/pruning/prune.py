@@ -73,6 +73,8 @@ def prune(
         Left as it is.
     data : Data, or (x, y), or x alone
         Calibration samples (the training part of a ``Data``) and labels; ``gram`` and ``sequential`` need no labels.
+        x is an array or tensor (m, ...); for a network of several inputs a dict of them by name, or a tuple of them in
+        order (without labels as (x, None): a pair is always (x, y)).
         Accuracy is measured on the test part of a ``Data`` only.
     sparsity : float
         At least this share of all prunable weights becomes zero.

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Vector
-from cbs_opt.network.samples import batches, check_finite, run
+from cbs_opt.network.inputs import SamplesLike, as_samples
+from cbs_opt.network.samples import answer_of, batches, check_finite, run
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def sensitivities(
     model: torch.nn.Module,
-    x: NDArray[Any],
+    x: SamplesLike,
     targets: Iterable[Target],
     *,
     seed: int = 0,
@@ -42,8 +43,8 @@ def sensitivities(
     ----------
     model : torch.nn.Module
         Left as it is; a copy is differentiated.
-    x : array, shape (m, ...)
-        Samples; labels are not needed.
+    x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
+        Labels are not needed.
     seed : int
         Of the signs v.
     numbers : int array, shape (m,), optional
@@ -52,14 +53,15 @@ def sensitivities(
     Raises
     ------
     InputError
-        Samples that the network cannot take, outputs that are no tensor, targets that are never called,
+        Samples that the network cannot take, outputs without a tensor, targets that are never called,
         derivatives that are not finite (names layer and sample).
     """
     import torch
 
     chosen = tuple(targets)
     network = copy.deepcopy(model).eval().requires_grad_(False)
-    called = np.arange(len(x)) if numbers is None else numbers
+    samples = as_samples(x)
+    called = np.arange(len(samples)) if numbers is None else numbers
     totals = {target.name: np.zeros(target.outputs) for target in chosen}
     answers: list[tuple[Target, torch.Tensor]] = []
 
@@ -76,12 +78,13 @@ def sensitivities(
     for target in chosen:
         network.get_submodule(target.name).register_forward_hook(keep(target))
     generator = torch.Generator().manual_seed(seed)
-    for part in batches(network, x):
+    for part in batches(network, samples):
         answers.clear()
-        outputs = run(network, x[part])
+        returned = run(network, samples.take(part))
+        outputs = answer_of(returned)
         if not isinstance(outputs, torch.Tensor):
             raise InputError(
-                f"allocation sensitivity: the network returns a {type(outputs).__name__}, but a tensor is "
+                f"allocation sensitivity: the network returns a {type(returned).__name__}, but a tensor is "
                 "needed; take the allocation magnitude or uniform"
             )
         if not answers:
@@ -95,4 +98,4 @@ def sensitivities(
                 axis = 1 if target.kind == "conv2d" else -1
                 square = gradient.double().square().movedim(axis, -1)
                 totals[target.name] += square.reshape(-1, target.outputs).sum(dim=0).cpu().numpy()
-    return {name: total / len(x) for name, total in totals.items()}
+    return {name: total / len(samples) for name, total in totals.items()}

@@ -5,6 +5,7 @@ import pytest
 
 import cbs_opt
 from cbs_opt.errors import CbsOptError
+from cbs_opt.network.inputs import as_samples
 from cbs_opt.network.samples import drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.network.weights import Weights
@@ -32,11 +33,12 @@ def test_product_equals_the_explicit_matrix(small):
     """JᵀSJ from one Jacobian a sample, S = diag(p) − ppᵀ."""
     import torch
 
-    _, x, _, weights, w, network = small
+    model, x, _, weights, w, network = small
     total = np.zeros((weights.n, weights.n))
     for sample in x:
-        J = torch.autograd.functional.jacobian(lambda v: network._logits(network._split(v), sample[None])[0], w)  # noqa: B023
-        p = network._logits(network._split(w), sample[None])[0].softmax(dim=0)
+        fed = as_samples(sample[None]).inputs(model)
+        J = torch.autograd.functional.jacobian(lambda v: network._logits(network._split(v), fed)[0], w)  # noqa: B023
+        p = network._logits(network._split(w), fed)[0].softmax(dim=0)
         total += (J.T @ (torch.diag(p) - torch.outer(p, p)) @ J).numpy()
     u = np.random.default_rng(1).normal(size=weights.n)
     assert np.allclose(network.product(w)(torch.from_numpy(u)).numpy(), total @ u / len(x), rtol=1e-8, atol=1e-12)

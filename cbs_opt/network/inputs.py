@@ -1,0 +1,175 @@
+"""Samples, and the tensors that a network is called with for them.
+
+Whoever feeds a network knows three things of its samples only: how many there are, how to take some of them, and which
+tensors the network is called with for them (``Samples``). Arrays, tuples of arrays and dicts of arrays are such samples
+(``Arrays``), and so is any object with these three methods, one that reads its samples from a disk for example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+SamplesLike = Any
+"""``Samples``; an array (m, ...), the network's only input; a tuple of arrays, its inputs in their order; or a mapping
+of arrays, its inputs by name. Tensors are taken like arrays."""
+
+
+class Inputs(NamedTuple):
+    """What a network is called with: tensors with one sample along the first dimension each.
+
+    Parameters
+    ----------
+    positional : tuple of tensors
+        Its inputs in their order.
+    named : dict of tensors
+        Its inputs by name, after those.
+    """
+
+    positional: tuple[torch.Tensor, ...]
+    named: dict[str, torch.Tensor]
+
+    def call(self, model: torch.nn.Module, state: dict[str, torch.Tensor] | None = None) -> Any:
+        """The model's outputs, with the parameters and buffers of ``state`` in place of its own where that is given."""
+        if state is None:
+            return model(*self.positional, **self.named)
+        from torch.func import functional_call
+
+        return functional_call(model, state, self.positional, self.named)
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """The inputs with ``change`` done to every tensor."""
+        return Inputs(tuple(map(change, self.positional)), {name: change(x) for name, x in self.named.items()})
+
+    @property
+    def numel(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(x.numel() for x in (*self.positional, *self.named.values()))
+
+    def shape(self) -> str:
+        """One sample's shape in words: 'shape (3, 32, 32)', or of several 'shapes tokens (8,), mask (8,)'."""
+        shapes = [str(tuple(x.shape[1:])) for x in self.positional]
+        if len(shapes) == 1 and not self.named:
+            return f"shape {shapes[0]}"
+        return "shapes " + ", ".join([*shapes, *(f"{name} {tuple(x.shape[1:])}" for name, x in self.named.items())])
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Calibration samples of any kind, without their labels."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def take(self, which: slice | NDArray[np.int64]) -> Samples:
+        """Those of a slice, or at the positions of an int array (k,), in its order."""
+
+    def inputs(self, model: torch.nn.Module) -> Inputs:
+        """What the model is called with for all of them, on its device, floats in its precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Samples in memory: one array for each input of the network, one sample along its first dimension each.
+
+    Parameters
+    ----------
+    positional : tuple of arrays, shape (m, ...)
+        The network's inputs in their order; images are a single one.
+    named : mapping of arrays, shape (m, ...)
+        Its inputs by name: tokens and their attention mask.
+    """
+
+    positional: tuple[NDArray[Any], ...]
+    named: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(next(self.arrays()))
+
+    def take(self, which: slice | NDArray[np.int64]) -> Arrays:
+        """Those of a slice, or at the positions of an int array (k,), in its order."""
+        return Arrays(tuple(x[which] for x in self.positional), {name: x[which] for name, x in self.named.items()})
+
+    def inputs(self, model: torch.nn.Module) -> Inputs:
+        """Tensors on the model's device; floats in the model's precision, integers (tokens) as they are."""
+        import torch
+
+        weight = next(model.parameters())
+
+        def tensor(x: NDArray[Any]) -> torch.Tensor:
+            found = torch.from_numpy(np.ascontiguousarray(x)).to(weight.device)
+            return found.to(weight.dtype) if found.is_floating_point() else found
+
+        return Inputs(tuple(map(tensor, self.positional)), {name: tensor(x) for name, x in self.named.items()})
+
+    def first_not_finite(self) -> int | None:
+        """The first sample that holds NaN or infinity; None: all are finite."""
+        found = [np.argwhere(~np.isfinite(x)) for x in self.arrays() if x.dtype.kind == "f"]
+        return min((int(places[0, 0]) for places in found if len(places)), default=None)
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """The arrays, one for each input."""
+        yield from self.positional
+        yield from self.named.values()
+
+
+def as_samples(given: SamplesLike, name: str = "x") -> Samples:
+    """Samples of what was given, which errors call ``name``.
+
+    Raises
+    ------
+    InputError
+        Nothing that can be samples, or not as many of one input as of another.
+    """
+    if isinstance(given, Samples):
+        return given
+    if not can_be_samples(given):
+        raise InputError(
+            f"{name}: is a {type(given).__name__}; give an array or a tensor, or a tuple or a dict of them where the "
+            "network takes several inputs"
+        )
+    named = given if isinstance(given, Mapping) else {}
+    positional = () if named else given if isinstance(given, tuple) else (given,)
+    found = Arrays(
+        tuple(as_array(part, name) for part in positional),
+        {str(key): as_array(part, name) for key, part in named.items()},
+    )
+    counts = [len(part) for part in found.arrays()]
+    if len(set(counts)) > 1:
+        raise InputError(
+            f"{name}: the network's inputs hold {', '.join(map(str, counts))} samples; each must hold all of them"
+        )
+    return found
+
+
+def can_be_samples(given: SamplesLike) -> bool:
+    """Whether ``as_samples`` takes a value of this type."""
+    if isinstance(given, (Mapping, tuple)):
+        parts = list(given.values()) if isinstance(given, Mapping) else list(given)
+        return bool(parts) and all(hasattr(part, "__array__") for part in parts)
+    return isinstance(given, Samples) or hasattr(given, "__array__")
+
+
+def as_array(given: Any, name: str) -> NDArray[Any]:
+    """An array or a tensor of samples, or of their labels, as an array.
+
+    Raises
+    ------
+    InputError
+        A single number.
+    """
+    import torch
+
+    array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    if not array.ndim:
+        raise InputError(f"{name}: is a single number; samples are needed, one along the first dimension each")
+    return array
