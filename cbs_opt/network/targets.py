@@ -82,10 +82,14 @@ class Target:
         """A matrix (out, in) as the parameter is stored; undoes ``matrix``."""
         return matrix.t() if self.kind == "conv1d" else matrix.reshape(self.shape)
 
+    def order(self) -> NDArray[np.int64]:
+        """Where the weights of the matrix (out, in), row by row, stand in the flattened parameter, shape (numel,)."""
+        stored = np.arange(self.numel, dtype=np.int64).reshape(self.shape)
+        return (stored.T if self.kind == "conv1d" else stored).ravel()
+
     def positions(self, row: int) -> NDArray[np.int64]:
         """Where the weights of output ``row`` stand in the flattened parameter, shape (in,)."""
-        flat = np.arange(self.numel, dtype=np.int64).reshape(self.shape)
-        return flat[:, row] if self.kind == "conv1d" else flat.reshape(self.outputs, self.inputs)[row]
+        return self.order().reshape(self.outputs, self.inputs)[row]
 
 
 def find_targets(

@@ -149,12 +149,7 @@ def left_out(samples: int, average: int) -> list[str]:
 
 def _columns(weights: Weights, factor: GradientFactor) -> NDArray[np.int64]:
     """The column of A that belongs to each weight: matrices (out, in) against tensors as they are stored."""
-    places = []
-    for target, _ in weights.parts():
-        columns = factor.columns[target.tensor]
-        stored = np.arange(columns.start, columns.stop).reshape(target.shape)
-        places.append((stored.T if target.kind == "conv1d" else stored).ravel())
-    return np.concatenate(places)
+    return np.concatenate([factor.columns[t.tensor].start + t.order() for t in weights.targets])
 
 
 def _sizes(weights: Weights, alive: NDArray[np.bool_], partition: str | int) -> list[int]:

@@ -71,6 +71,7 @@ def test_rows_of_the_weight_matrix(skipping, name):
     matrix = target.matrix(weight)
     assert matrix.shape == (target.outputs, target.inputs)
     assert torch.equal(target.weight(matrix), weight)
+    np.testing.assert_array_equal(matrix.flatten(), weight.flatten()[target.order()])
     for row in range(target.outputs):
         np.testing.assert_array_equal(matrix[row], weight[row].flatten())
         np.testing.assert_array_equal(matrix[row], weight.flatten()[target.positions(row)])
@@ -82,6 +83,7 @@ def test_rows_of_a_transposed_weight(attending):
     assert (target.outputs, target.inputs) == (18, 6)
     np.testing.assert_array_equal(target.matrix(weight)[4], weight[:, 4])
     np.testing.assert_array_equal(weight.flatten()[target.positions(4)], weight[:, 4])
+    np.testing.assert_array_equal(weight.flatten()[target.order()], weight.t().flatten())
     assert torch.equal(target.weight(target.matrix(weight)), weight)
 
 
