@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from cbs_opt.batch.plan import Combination
 from cbs_opt.batch.solver_process import Answer
@@ -37,7 +38,10 @@ def record_of(answer: Answer, block: Block, combination: Combination, environmen
     facts = json.loads(answer.facts)
     found = facts["block"]
     block = replace(block, n=found["n"], name=found["name"], unit=found["unit"]) if found else replace(block, n=None)
-    places = {name: as_text(value) for name in _NAMES if (value := getattr(block, name)) is not None}
+    places: dict[str, Any] = {name: as_text(value) for name in _NAMES if (value := getattr(block, name)) is not None}
+    taken: dict[str, Any] = {
+        name: as_text(value) if isinstance(value := facts.get(name), str) else value for name in _TAKEN
+    }
     result = Result(
         key=combination.key(block),
         block=0,
@@ -47,7 +51,7 @@ def record_of(answer: Answer, block: Block, combination: Combination, environmen
         options=combination.all_options,
         notes=tuple(map(as_text, facts.get("notes", ()))),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: as_text(value) if isinstance(value := facts.get(name), str) else value for name in _TAKEN},
+        **taken,
     )
     size = ((result.n or 0) + 7) // 8
     done = result.status == DONE

@@ -134,8 +134,7 @@ def _fisher_layer(
         )
     w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy().ravel()
     start = factor.columns[target.tensor].start
-    order = np.arange(start, start + target.numel).reshape(target.shape)
-    order = (order.T if target.kind == "conv1d" else order).ravel()
+    order = start + target.order()
     for number, (first, n) in enumerate(settings.pieces(target)):
         if number % EVERY == 0:
             tell(f"{target.name}: block {number + 1:,}")

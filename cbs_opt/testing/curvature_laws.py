@@ -19,6 +19,7 @@ def check_curvature(curvature: Curvature, seed: int = 0, draws: int = 5) -> None
     """All laws of a curvature of a few hundred weights at most; vectors and masks are drawn from ``seed``."""
     rng = np.random.default_rng(seed)
     numbers_are_those_of_the_matrix(curvature)
+    what_lies_below_lies_below(curvature)
     for _ in range(draws):
         v = rng.standard_normal(curvature.n)
         products_are_those_of_the_matrix(curvature, v)
@@ -43,6 +44,23 @@ def numbers_are_those_of_the_matrix(curvature: Curvature) -> None:
     expected = np.linalg.inv(unit).diagonal() / scale**2
     sizes = expected * max(1.0, 1e-6 * n * eigenvalues[-1] / eigenvalues[0])
     _near(curvature.inverse_diagonal(), expected, sizes, law, name, "inverse_diagonal()")
+
+
+def what_lies_below_lies_below(curvature: Curvature) -> None:
+    """H − H' is positive semidefinite for H' = ``below()``, small, and H' is all that defines itself.
+
+    A matrix in float64 cannot tell what its own roundings hide: that H' lies below the H that is *meant* is for its
+    class to prove.
+    """
+    law, name, H, below = "what lies below lies below", _named(curvature), curvature.dense(), curvature.below()
+    low = below.dense()
+    require(low.shape == H.shape, law, name, f"below() is of order {below.n}")
+    again = below.below().dense()
+    require(np.array_equal(again, low), law, name, "below().below() is another matrix than below()")
+    root = np.sqrt(H.diagonal())
+    left = np.linalg.eigvalsh((H - low) / root / root[:, None])
+    require(left[0] >= -ROUND_OFF, law, name, f"dense() − below() has the eigenvalue {left[0]:.3g}, at unit diagonal")
+    require(left[-1] <= 1e-6, law, name, f"below() is lower by {left[-1]:.3g}, at unit diagonal")
 
 
 def products_are_those_of_the_matrix(curvature: Curvature, v: Vector) -> None:

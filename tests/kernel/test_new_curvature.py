@@ -13,9 +13,11 @@ from cbs_opt.evaluation.certify import certify
 from cbs_opt.evaluation.comparator import compare
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
-from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DenseCurvature, DiagonalCurvature, RowsCurvature
+from cbs_opt.kernel.curvature.dense import lowered
+from cbs_opt.kernel.curvature.second_moment import scales, slack
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update, updated
 from cbs_opt.proof.certificate.digest import block_digest
@@ -60,12 +62,20 @@ class Householder(Curvature):
     def _form_dense(self) -> Matrix:
         return self.s * (np.eye(self.n) - 0.5 * np.outer(self.u, self.u))
 
+    def below(self) -> Curvature:
+        """Each entry is rounded three times."""
+        H = self._form_dense()
+        return lowered(H, slack(2 * EPS * np.abs(H), scales(H)), 0.0)
+
 
 class Isotropic(Householder):
     """H = sI, by a class that is never formed."""
 
     def _form_dense(self) -> Matrix:
         raise AssertionError("is not formed where its class knows better")
+
+    def below(self) -> Curvature:
+        return self
 
 
 @updated.register

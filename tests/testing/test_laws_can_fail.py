@@ -189,6 +189,16 @@ class WrongInverse(DenseCurvature):
         return 1.0 / self.diagonal()
 
 
+class Above(DenseCurvature):
+    def below(self) -> DenseCurvature:
+        return DenseCurvature(self._H + 1e-6 * np.eye(self.n))
+
+
+class FarBelow(DenseCurvature):
+    def below(self) -> DenseCurvature:
+        return DenseCurvature(0.5 * self._H)
+
+
 class WrongProduct(DenseCurvature):
     def matvec(self, v: Vector) -> Vector:
         return self.diagonal() * v
@@ -211,6 +221,8 @@ class WrongSolve(DenseCurvature):
         (Undamped, "numbers are those of the matrix", "its damping is -1"),
         (WrongDiagonal, "numbers are those of the matrix", r"entry 0 of diagonal\(\) is 2.000002, not 2"),
         (WrongInverse, "numbers are those of the matrix", r"of inverse_diagonal\(\)"),
+        (Above, "what lies below lies below", "has the eigenvalue -"),
+        (FarBelow, "what lies below lies below", "is lower by 0.5"),
         (WrongProduct, "products are those of the matrix", r"of matvec\(v\)"),
         (HalfSquare, "products are those of the matrix", r"of quadratic\(v\)"),
         (WrongSolve, "solving undoes multiplying", r"of dense\(\) @ solve\(v\)"),
