@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from commandline import Cli
 
+import cbs_opt.evaluation.catalogue as catalogue
 import cbs_opt.evaluation.solve as run_module
 from cbs_opt import MethodSpec, PruningProblem, solve
 from cbs_opt.kernel.method import Objective
@@ -236,7 +237,7 @@ def test_a_method_whose_package_is_missing(cli: Cli, block: Path, monkeypatch: p
         raise AssertionError("must not run")
 
     spec = MethodSpec("gurobi", never, "", True, Objective.JOINT, "", requires=("gurobipy",))
-    monkeypatch.setitem(run_module._EXTRA, "gurobi", spec)
+    monkeypatch.setitem(catalogue._EXTRA, "gurobi", spec)
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "gurobipy" else real(name, *a))
     for command in (("solve", block, "--method", "gurobi"), ("compare", block, "--methods", "magnitude,gurobi")):
@@ -282,7 +283,7 @@ def test_an_error_nobody_expected_is_a_sentence_too(cli: Cli, block: Path, monke
     def broken(problem: PruningProblem) -> Outcome:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setitem(run_module._EXTRA, "broken", MethodSpec("broken", broken, "", False, Objective.JOINT, ""))
+    monkeypatch.setitem(catalogue._EXTRA, "broken", MethodSpec("broken", broken, "", False, Objective.JOINT, ""))
     words = ("solve", block, "--prune", 2, "--method", "broken")
     cli(*words).refused("ZeroDivisionError: by zero", "run again with --debug", code=70)
     run = cli(*words, "--debug")

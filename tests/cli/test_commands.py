@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commandline import Cli, make_block
 
-import cbs_opt.evaluation.solve as run_module
+import cbs_opt.evaluation.catalogue as catalogue
 from cbs_opt import PruningProblem, obs_update, solve
 from cbs_opt.kernel.result import Outcome, TerminationCondition
 from cbs_opt.version import __version__
@@ -107,9 +107,9 @@ def test_an_exact_method_without_its_proof_shows_its_answer_and_ends_with_1(
     def broken_off(problem: PruningProblem) -> Outcome:
         raise KeyboardInterrupt
 
-    exact = run_module.method("enumeration")
+    exact = catalogue.method("enumeration")
     for name, function in (("slow", slow), ("stopped", stopped), ("broken-off", broken_off)):
-        monkeypatch.setitem(run_module._EXTRA, name, replace(exact, name=name, run=function))
+        monkeypatch.setitem(catalogue._EXTRA, name, replace(exact, name=name, run=function))
     run = cli("solve", block, "--prune", 3, "--method", "slow", "--time-limit", 0.1)
     assert run.code == 1
     assert "not proven (maxTimeLimit)" in run.out
@@ -221,8 +221,8 @@ def test_export_of_formulations_with_options(cli: Cli, block: Path, tmp_path: Pa
 
 
 def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    needy = replace(run_module.method("magnitude"), name="needy", requires=("no_such_package_at_all",))
-    monkeypatch.setitem(run_module._EXTRA, "needy", needy)
+    needy = replace(catalogue.method("magnitude"), name="needy", requires=("no_such_package_at_all",))
+    monkeypatch.setitem(catalogue._EXTRA, "needy", needy)
     data = parsed(cli("methods", "--json", "-").out)
     by_name = {entry["name"]: entry for entry in data["methods"]}
     assert by_name["enumeration"]["exact"]

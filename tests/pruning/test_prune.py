@@ -348,7 +348,7 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
         ({"method": "bnb"}, "at most 1000 weights"),
         ({"method": "block-swap", "partition": "layer"}, "block-diagonal"),
         ({"method": "relaxation", "curvature": "gram"}, "rows curvature"),
-        ({"method": "bnb", "curvature": "sequential"}, "Quotas"),
+        ({"method": "cbs", "curvature": "sequential"}, "Quotas"),
     ],
 )
 def test_a_method_that_cannot_take_the_problem_is_refused_before_the_work(digits_network, digits, arguments, words):

@@ -218,13 +218,13 @@ def test_a_key_does_not_see_limits_nor_the_order_of_options() -> None:
 
 
 def test_a_key_sees_the_version_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cbs_opt
+    import cbs_opt.version
 
-    monkeypatch.setattr(cbs_opt, "__version__", "1.2.3")
+    monkeypatch.setattr(cbs_opt.version, "__version__", "1.2.3")
     first = result_key("a", "m", "p", None, {})
-    monkeypatch.setattr(cbs_opt, "__version__", "1.2.4")
+    monkeypatch.setattr(cbs_opt.version, "__version__", "1.2.4")
     assert result_key("a", "m", "p", None, {}) == first
-    monkeypatch.setattr(cbs_opt, "__version__", "1.3.0")
+    monkeypatch.setattr(cbs_opt.version, "__version__", "1.3.0")
     assert result_key("a", "m", "p", None, {}) != first
 
 

@@ -236,7 +236,7 @@ def test_a_study_of_heuristics_has_the_bound_without_branching(folder):
     assert result.methods == ("magnitude",)
     for row in result.rows:
         number = {"block 0": 0, INJECTED: 1, "block 2": 2}[row.row.problem]
-        problem = block(number).at_sparsity(0.5)
+        problem = PruningProblem.load(folder / f"b{number}.npz").at_sparsity(0.5)
         assert row.row.bound == lower_bound(problem).value > trivial_bound(problem)
 
 

@@ -222,7 +222,7 @@ class WrongSolve(DenseCurvature):
         (WrongDiagonal, "numbers are those of the matrix", r"entry 0 of diagonal\(\) is 2.000002, not 2"),
         (WrongInverse, "numbers are those of the matrix", r"of inverse_diagonal\(\)"),
         (Above, "what lies below lies below", "has the eigenvalue -"),
-        (FarBelow, "what lies below lies below", "is lower by 0.5"),
+        (FarBelow, "what lies below lies below", "is lower by 0.6"),
         (WrongProduct, "products are those of the matrix", r"of matvec\(v\)"),
         (HalfSquare, "products are those of the matrix", r"of quadratic\(v\)"),
         (WrongSolve, "solving undoes multiplying", r"of dense\(\) @ solve\(v\)"),

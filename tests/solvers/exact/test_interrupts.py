@@ -67,8 +67,9 @@ def test_an_interrupt_while_a_result_is_made_keeps_incumbent_and_bound(problem: 
 
 def test_an_interrupted_call_raises_what_ctrl_c_raises(problem: PruningProblem) -> None:
     from cbs_opt.solvers.compiled.incumbents import greedy
+    from cbs_opt.solvers.forms.node_state import Room
 
-    arguments = problem.curvature.dense(), problem.w_bar, np.zeros(problem.n, dtype=np.int8), 7
+    arguments = problem.curvature.dense(), problem.w_bar, np.zeros(problem.n, dtype=np.int8), Room.one(problem.n, 7)
     greedy(*arguments)
     with pytest.raises(KeyboardInterrupt):
         interrupted_at("_numba_unpickle", lambda: greedy(*arguments))
