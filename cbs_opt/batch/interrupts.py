@@ -24,6 +24,26 @@ def interrupts_ignored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM in the body are heard at its end: what it does is done whole, or not begun."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in heard[:1]:
+        signal.raise_signal(number)
+
+
+@contextlib.contextmanager
 def quiet_cancellation() -> Iterator[None]:
     """Without joblib's remark that tasks were cancelled: after Ctrl-C, or an error told otherwise, that is meant."""
     with warnings.catch_warnings():

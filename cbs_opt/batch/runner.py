@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cbs_opt.batch.backends import Backend, backend_of
-from cbs_opt.batch.interrupts import terminations_as_interrupts
+from cbs_opt.batch.interrupts import interrupts_held, terminations_as_interrupts
 from cbs_opt.batch.loop import Loop
 from cbs_opt.batch.plan import Plan
 from cbs_opt.batch.record import record_of
@@ -190,9 +190,10 @@ class _Run:
 
     def _write(self, answers: tuple[Answer, ...], environment: dict[str, str]) -> None:
         records = [record_of(answer, *self._plan.task(answer.task), environment) for answer in answers]
-        self._store.write(records)
-        for answer, record in zip(answers, records, strict=True):
-            self._count(answer, record)
+        with interrupts_held():  # what is in the store is counted
+            self._store.write(records)
+            for answer, record in zip(answers, records, strict=True):
+                self._count(answer, record)
         if self._watcher is not None:
             self._watcher.advance(self._result, self._loop.queue.pace.remaining(self._backend.jobs))
 
