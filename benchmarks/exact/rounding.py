@@ -33,7 +33,7 @@ from cbs_opt import (
     lower_bound,
     solve,
 )
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, SolverError
 from cbs_opt.evaluation.certify import certify
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 from cbs_opt.kernel.curvature import Curvature
@@ -272,7 +272,7 @@ BOUNDS: dict[str, tuple[Callable[[PruningProblem], float], int, int]] = {
 """What is asked, whether of re-tuned weights (0) or of weights as trained (1), and of every how manieth problem."""
 
 EXACT = ("enumeration", "bnb", "certify", "highs-oa", "enumeration-selection", "bnb-selection", "highs-selection")
-QUOTAS = ("lower_bound", "dual", "rows", "enumeration", "enumeration-selection")
+QUOTAS = ("lower_bound", "dual", "rows", "enumeration", "bnb", "certify", "enumeration-selection")
 
 
 def judged(name: str, drawn: Case, best: Fraction) -> tuple[str, str]:
@@ -280,7 +280,7 @@ def judged(name: str, drawn: Case, best: Fraction) -> tuple[str, str]:
     try:
         with np.errstate(all="ignore"):
             found = BOUNDS[name][0](drawn.problem)
-    except InputError as error:
+    except (InputError, SolverError) as error:
         return "refused", str(error)
     except Exception as error:
         return "wrong", f"{type(error).__name__}: {error}"

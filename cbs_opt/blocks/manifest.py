@@ -13,7 +13,7 @@
 ``notes``          what was altered or looks wrong
 ``versions``       what it was computed with
 ``tensors``        by name: ``shape``; ``rows`` (outputs); ``kind`` ('linear', 'conv2d', 'conv1d'); ``groups``
-``blocks``         one a file: ``file``; ``content`` (see ``cbs_opt.blockfile.content_of``); ``tensor``; ``first``
+``blocks``         one a file: ``file``; ``content`` (see ``kernel.block_file.content_of``); ``tensor``; ``first``
                    and ``n``: which weights; ``damping``: its λ
 =================  ============================================================================================
 

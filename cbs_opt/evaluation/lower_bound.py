@@ -14,7 +14,6 @@ from cbs_opt.kernel.curvature import (
     FactorCurvature,
     RowsCurvature,
 )
-from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 
 PERSPECTIVE_LIMIT = 1_500
@@ -86,21 +85,24 @@ class BoundSpec:
         ``LowerBound.method``.
     ready : callable
         Imports, and compiles where that is needed, before the clock runs; returns what proves.
-    patterns : tuple of Pattern classes
     curvatures : tuple of Curvature classes
+    one_label : bool
+        Whether it is for patterns only whose weights all carry one label, as a cardinality's do.
     forms_H : bool
         Whether H is formed: up to ``PERSPECTIVE_LIMIT`` weights only.
     """
 
     name: str
     ready: Callable[[], Prove]
-    patterns: tuple[type[Pattern], ...] = (Pattern,)
     curvatures: tuple[type[Curvature], ...] = (Curvature,)
+    one_label: bool = False
     forms_H: bool = False
 
     def takes(self, problem: PruningProblem) -> bool:
         """Whether ``problem`` is one of those it is for."""
-        fits = isinstance(problem.Z, self.patterns) and isinstance(problem.curvature, self.curvatures)
+        labelled = problem.Z.labelled
+        fits = isinstance(problem.curvature, self.curvatures)
+        fits = fits and (not self.one_label or (labelled is not None and labelled.single))
         return fits and (problem.n <= PERSPECTIVE_LIMIT or not self.forms_H)
 
 
@@ -125,7 +127,7 @@ def _rows() -> Prove:
 
 
 BOUNDS = (
-    BoundSpec("perspective", _perspective, patterns=(Cardinality,), forms_H=True),
+    BoundSpec("perspective", _perspective, one_label=True, forms_H=True),
     BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
     BoundSpec("rows", _rows, curvatures=(RowsCurvature,)),
     BoundSpec("rows", _rows, forms_H=True),

@@ -115,7 +115,7 @@ def judge(
     found = evaluate(problem, outcome.mask)
     joint = objective is Objective.JOINT
     judged = found.updated if joint else found.as_trained
-    # What the update has left makes f too high, which excuses no bound; but then f is not known as well as it seems.
+    # What the update has left makes f too high, which excuses no bound of this method; but then f is known less well.
     left = update_excess(problem, outcome.mask, found.weights)
     doubt = judged.round_off + (left if joint else 0.0)
     # An objective that is itself not known to the tolerance cannot be proven optimal to it.

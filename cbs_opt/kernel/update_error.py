@@ -15,6 +15,8 @@ says nothing of its smallest eigenvalue; there the update is one Cholesky solve 
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
@@ -32,23 +34,33 @@ def update_excess(problem: PruningProblem, mask: Mask, weights: Vector) -> float
     weights : array, shape (n,)
         ``obs_update(problem, mask)``.
     """
-    return _excess(problem.curvature, weights - problem.w_bar, mask, problem.linear_term())
+    return excess(problem.curvature, weights - problem.w_bar, mask, problem.linear_term())
 
 
-def _excess(curvature: Curvature, d: Vector, z: Mask, g: Vector) -> float:
-    """(excess) at w̄ + ``d``; 0 for curvatures that it says nothing of."""
-    if isinstance(curvature, BlockDiagonalCurvature):
-        parts = zip(curvature.blocks, curvature.slices, strict=True)
-        return sum(_excess(block, d[part], z[part], g[part]) for block, part in parts)
-    if isinstance(curvature, DiagonalCurvature):
-        h = curvature.diagonal()
-        r = np.abs(h * d + g) + 8 * EPS * (h * np.abs(d) + np.abs(g))
-        return 0.51 * float(np.sum((r * r / h)[z]))
-    if isinstance(curvature, FactorCurvature):
-        lam, columns = curvature.damping, np.sqrt(curvature.column_squares)
-        y = curvature.image(d)
-        r = np.abs(curvature.back(y) + lam * d + g) + 8 * EPS * (lam * np.abs(d) + np.abs(g))
-        D = float(np.abs(d) @ columns)
-        r += columns * (EPS * ((curvature.m + 8) * float(np.linalg.norm(y)) + (curvature.n + 8) * D))
-        return 0.51 * float(np.sum(r[z] ** 2)) / lam
+@singledispatch
+def excess(curvature: Curvature, d: Vector, z: Mask, g: Vector) -> float:
+    """(excess) at w̄ + ``d``, all of shape (n,); 0 for the classes that it says nothing of."""
     return 0.0
+
+
+@excess.register
+def _block_diagonal(curvature: BlockDiagonalCurvature, d: Vector, z: Mask, g: Vector) -> float:
+    parts = zip(curvature.blocks, curvature.slices, strict=True)
+    return sum(excess(block, d[part], z[part], g[part]) for block, part in parts)
+
+
+@excess.register
+def _diagonal(curvature: DiagonalCurvature, d: Vector, z: Mask, g: Vector) -> float:
+    h = curvature.diagonal()
+    r = np.abs(h * d + g) + 8 * EPS * (h * np.abs(d) + np.abs(g))
+    return 0.51 * float(np.sum((r * r / h)[z]))
+
+
+@excess.register
+def _factor(curvature: FactorCurvature, d: Vector, z: Mask, g: Vector) -> float:
+    lam, columns = curvature.damping, np.sqrt(curvature.column_squares)
+    y = curvature.image(d)
+    r = np.abs(curvature.back(y) + lam * d + g) + 8 * EPS * (lam * np.abs(d) + np.abs(g))
+    D = float(np.abs(d) @ columns)
+    r += columns * (EPS * ((curvature.m + 8) * float(np.linalg.norm(y)) + (curvature.n + 8) * D))
+    return 0.51 * float(np.sum(r[z] ** 2)) / lam

@@ -4,7 +4,7 @@ Curvature ``gram`` takes every layer with the dense network's inputs: a block-di
 ``sequential`` takes the layers in the order of execution, each with the inputs that the layers pruned before it leave
 it and the dense network's outputs as target (``cbs_opt.collect.sequential``): later layers repair what earlier ones
 did. How many weights each row loses is decided beforehand (``allocation``); which ones, layer by layer, by a method
-of the registry on the layer's own problem (``layer_problems``).
+on the layer's own problem (``group_problem``).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class CurvatureSpec:
     needs_damping : bool
         λ = 0 is an error.
     methods : tuple of str
-        Those it takes, none of which has an option; empty: any of the registry.
+        Those it takes, none of which has an option; empty: any method.
     why_these : str
         The reason, for the message.
     """

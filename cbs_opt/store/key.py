@@ -24,7 +24,7 @@ def result_key(content: str, method: str, asked: str, seed: int | None, options:
     Parameters
     ----------
     content : str
-        SHA-256 of the block, see ``cbs_opt.blockfile.content_of``.
+        SHA-256 of the block, see ``cbs_opt.kernel.block_file.content_of``.
     method, asked : str
         As ``bnb`` and ``sparsity 0.8``.
     seed : int or None

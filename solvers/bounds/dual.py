@@ -9,7 +9,7 @@ is a lower bound on the joint problem for every α: ½‖Ad‖² ≥ αᵀAd −
 coordinate by coordinate. It is concave; −α + A d(α), d_i = −w̄_i where pruned and −y_i/λ where kept, is a
 supergradient. Every pattern works through its oracle.
 
-A block-diagonal H has one α per block and one mask for all; a diagonal block needs none (see ``dual_pieces``). The
+A block-diagonal H has one α per block and one mask for all; a diagonal block needs none (see ``dual_blocks``). The
 maximizer is in ``dual_newton``, and may work in float32 on any device: whatever α it finds is evaluated here, in
 float64 on the problem's own data, with a margin for the round-off of that.
 """

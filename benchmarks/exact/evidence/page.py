@@ -48,9 +48,10 @@ def _bounds(rows: Sequence[Row]) -> list[str]:
         "",
         "The problems of `benchmarks/exact/rounding.py`: n ≤ 6; factors of up to 5,000 rows with λ 1e-14 … 1e-6 of the",
         "mean diagonal, and matrices, samples, diagonals, blocks, rows and quotas. H is formed of the user's arrays as",
-        "fractions; wrong is a bound above the exact optimum by any amount, or an error that is no refusal of the",
-        "input; weak one that an exact method leaves more than 3 % below it, where λ is 1e-10 of the mean diagonal",
-        "or more.",
+        "fractions; wrong is a bound above the exact optimum by any amount, or an error that is no refusal.",
+        "Weak is one that an exact method leaves more than 3 % below it, where λ is 1e-10 of the mean diagonal",
+        "or more. Refused: an error of one sentence, of input or solver. Draws whose curvature is refused as",
+        "it is made are not counted.",
         "",
         *table(
             ["kind", "bound", "problems", "wrong", "weak", "refused"],

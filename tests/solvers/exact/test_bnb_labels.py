@@ -100,3 +100,5 @@ def test_one_label_is_a_cardinality_however_it_is_called() -> None:
     problem = gram(24, 16, 1e-3, seed=1)
     one, other = (solve(problem.within(Z), "bnb") for Z in (Quotas([24], 16), problem.pruning(16).Z))
     assert (one.nodes, one.objective, one.bound) == (other.nodes, other.objective, other.bound)
+    first, second = (lower_bound(problem.within(Z)) for Z in (Quotas([24], 16), problem.pruning(16).Z))
+    assert (first.method, first.value) == (second.method, second.value)
