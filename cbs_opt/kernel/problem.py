@@ -83,7 +83,7 @@ class PruningProblem:
             raise InputError(f"offset: is {self.offset}; a finite number is needed")
         if self.pattern is not None and self.pattern.n != n:
             raise PatternError(f"pattern: is for {self.pattern.n} weights, but there are {n}; they must agree")
-        _require_representable(w_bar, curvature)
+        _require_representable(w_bar, curvature, self.g)
         object.__setattr__(self, "w_bar", w_bar)
         object.__setattr__(self, "curvature", curvature)
         object.__setattr__(self, "offset", float(self.offset))
@@ -274,8 +274,26 @@ class PruningProblem:
 LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290
 
 
-def _require_representable(w_bar: Vector, curvature: Curvature) -> None:
-    """Squares of the loss scale must neither overflow nor vanish in float64."""
+LARGEST_SIZE, SMALLEST_SIZE = 1e140, 1e-140
+"""Their squares, and those of their last digits, are numbers that float64 holds to all digits."""
+
+
+def _require_representable(w_bar: Vector, curvature: Curvature, g: Vector | None) -> None:
+    """Squares must neither overflow nor vanish in float64: of the loss's scale, of w̄, and of gradients Hw̄ and g."""
+    diagonal = curvature.diagonal()
+    with np.errstate(over="ignore", under="ignore"):
+        sizes = {
+            "w: the largest |w_i|": float(np.abs(w_bar).max()),
+            "curvature: the largest H_ii": float(diagonal.max()),
+            "w: the largest |w_i|H_ii": float((np.abs(w_bar) * diagonal).max()),
+        }
+    for what, size in sizes.items():
+        if size > LARGEST_SIZE or 0.0 < size < SMALLEST_SIZE or (size == 0.0 and w_bar.any()):
+            raise InputError(
+                f"{what} is {size:.3g}, whose square float64 cannot hold; measure weights or curvature in other units"
+            )
+    if g is not None and np.abs(g).max() > LARGEST_SIZE:
+        raise InputError(f"g: has an entry {np.abs(g).max():.3g}, whose square float64 cannot hold; use other units")
     with np.errstate(over="ignore", under="ignore"):
         largest = float(np.max(np.abs(w_bar) * np.sqrt(curvature.diagonal())))
         scale = largest * largest * len(w_bar)
