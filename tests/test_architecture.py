@@ -86,36 +86,22 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield whole if whole in SOURCES else node.module
 
 
-def at_import_time(tree: ast.Module) -> ast.Module:
-    """What runs when the module is imported: no function bodies, nothing under ``if TYPE_CHECKING``."""
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Takes out what stands under ``if TYPE_CHECKING``."""
 
-    class Strip(ast.NodeTransformer):
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-            return None
-
-        def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-            return None
-
-        def visit_If(self, node: ast.If) -> ast.AST | None:
-            guarded = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-            return None if guarded else self.generic_visit(node)
-
-    stripped = Strip().visit(tree)
-    assert isinstance(stripped, ast.Module)
-    return stripped
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        guarded = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if guarded else self.generic_visit(node)
 
 
-def without_type_checking(tree: ast.Module) -> ast.Module:
-    """All but what stands under ``if TYPE_CHECKING``."""
+class AtImportTime(WithoutTypeChecking):
+    """Leaves what runs when the module is imported: no function bodies either."""
 
-    class Strip(ast.NodeTransformer):
-        def visit_If(self, node: ast.If) -> ast.AST | None:
-            guarded = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-            return None if guarded else self.generic_visit(node)
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        return None
 
-    stripped = Strip().visit(tree)
-    assert isinstance(stripped, ast.Module)
-    return stripped
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        return None
 
 
 def room_of(module: str) -> str:
@@ -152,7 +138,7 @@ def test_the_floors_are_the_folders() -> None:
 def test_no_file_imports_itself_in_a_circle() -> None:
     """Circles between the files of one room, which the floors do not see; what only names a type is none."""
     arrows = {
-        module: {name for name in imports(without_type_checking(tree_of(module))) if name in SOURCES}
+        module: {name for name in imports(WithoutTypeChecking().visit(tree_of(module))) if name in SOURCES}
         - {module, "cbs_opt"}
         for module, file in SOURCES.items()
         if file.name != "__init__.py"
@@ -183,7 +169,7 @@ def test_a_file_is_called_after_what_it_does(module: str) -> None:
 def test_nothing_heavy_is_imported_with_a_module(module: str) -> None:
     if module.startswith(COMPILED):
         return
-    assert {name.split(".")[0] for name in imports(at_import_time(tree_of(module)))} & HEAVY == set()
+    assert {name.split(".")[0] for name in imports(AtImportTime().visit(tree_of(module)))} & HEAVY == set()
 
 
 @parametrized
@@ -191,7 +177,7 @@ def test_compiled_loops_stand_in_one_room_and_are_imported_lazily(module: str) -
     tree = tree_of(module)
     if module.startswith(COMPILED):
         return
-    assert {name for name in imports(at_import_time(tree)) if name.startswith(COMPILED)} == set()
+    assert {name for name in imports(AtImportTime().visit(tree_of(module))) if name.startswith(COMPILED)} == set()
     numba = [name for name in imports(tree) if name.split(".")[0] == "numba"]
     assert numba == []
 

@@ -101,9 +101,11 @@ class BoundSpec:
     def takes(self, problem: PruningProblem) -> bool:
         """Whether ``problem`` is one of those it is for."""
         labelled = problem.Z.labelled
-        fits = isinstance(problem.curvature, self.curvatures)
-        fits = fits and (not self.one_label or (labelled is not None and labelled.single))
-        return fits and (problem.n <= PERSPECTIVE_LIMIT or not self.forms_H)
+        return (
+            isinstance(problem.curvature, self.curvatures)
+            and (not self.one_label or (labelled is not None and labelled.single))
+            and (not self.forms_H or problem.n <= PERSPECTIVE_LIMIT)
+        )
 
 
 def _perspective() -> Prove:
