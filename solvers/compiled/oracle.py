@@ -123,6 +123,7 @@ def room_of_node(room, order, kept):
         left[room.labels[order[p]]] -= 1
     place = np.full(left.shape[0], -1, np.int64)
     names = np.empty(left.shape[0], np.int64)
+    most = np.empty(left.shape[0], np.int64)
     labels = np.empty(free, np.int64)
     count = 0
     for p in range(free):
@@ -130,10 +131,10 @@ def room_of_node(room, order, kept):
         if place[label] < 0:
             place[label] = count
             names[count] = label
-            left[count], left[label] = left[label], left[count]
+            most[count] = left[label]
             count += 1
         labels[p] = place[label]
-    return Room(labels, left[:count].copy()), names[:count].copy()
+    return Room(labels, most[:count].copy()), names[:count].copy()
 
 
 @compiled()
