@@ -5,8 +5,8 @@ Nothing here asks the package what H is: it is formed of the arrays as fractions
 
 Factors: n 2 … 6, up to 5,000 rows, λ 1e-14 … 1e-6 of the mean diagonal; columns nearly constant, in equal pairs, of
 small integers, in units 1e±4; float32 and float64. Others: matrices, with damping, asymmetric by rounding, samples
-through ``from_gradients`` and ``from_activations``, diagonals, blocks, rows of a layer, quotas. All at scales 1e±8,
-with ties and zeros in w̄, with and without a first-order term.
+through ``from_gradients`` and ``from_activations``, diagonals, blocks, rows of a layer; quotas, labels in any order.
+All at scales 1e±8, with ties and zeros in w̄, with and without a first-order term.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds.dual import dual_bound
 from cbs_opt.solvers.bounds.rows import rows_bound
+from cbs_opt.testing.scattered import Scattered
 
 WEAK, WEAK_FROM = 0.03, 1e-10
 """A bound lower than the optimum by more than this part of it counts as weak, if λ is so much of the mean diagonal."""
@@ -237,6 +238,9 @@ def case(seed: int, factors: bool) -> Case | None:
 def _pattern(rng: np.random.Generator, n: int, factors: bool) -> Pattern:
     if not factors and rng.random() < 0.2:
         cut = int(rng.integers(1, n))
+        if rng.random() < 0.5:
+            labels = rng.integers(0, 3, n)
+            return Scattered(labels, rng.integers(0, np.bincount(labels, minlength=3) + 1))
         return Quotas([cut, n - cut], [int(rng.integers(0, cut + 1)), int(rng.integers(0, n - cut + 1))])
     return Cardinality(n, int(rng.integers(1, n)))
 
@@ -272,7 +276,7 @@ BOUNDS: dict[str, tuple[Callable[[PruningProblem], float], int, int]] = {
 """What is asked, whether of re-tuned weights (0) or of weights as trained (1), and of every how manieth problem."""
 
 EXACT = ("enumeration", "bnb", "certify", "highs-oa", "enumeration-selection", "bnb-selection", "highs-selection")
-QUOTAS = ("lower_bound", "dual", "rows", "enumeration", "bnb", "certify", "enumeration-selection")
+LABELS = ("lower_bound", "dual", "rows", "enumeration", "bnb", "certify", "enumeration-selection")
 
 
 def judged(name: str, drawn: Case, best: Fraction) -> tuple[str, str]:
@@ -305,7 +309,7 @@ def fuzz(count: int, first_seed: int, factors: bool, names: Sequence[str] = tupl
         best = drawn.optima()
         for name in names:
             _, which, every = BOUNDS[name]
-            if done % every or (isinstance(drawn.problem.Z, Quotas) and name not in QUOTAS):
+            if done % every or (name not in LABELS and not isinstance(drawn.problem.Z, Cardinality)):
                 continue
             asked[name] += 1
             verdict, words = judged(name, drawn, best[which])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,28 +13,7 @@ from hypothesis import strategies as st
 from cbs_opt import PruningProblem, solve
 from cbs_opt.errors import PatternError, UnsupportedError
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.patterns.labelled import Counts, Labelled
-
-
-class Scattered(Labelled):
-    """A kind of pattern that no one outside this file knows of."""
-
-    def __init__(self, labels: Any, room: Any, keep: Any = (), forbid: Any = ()) -> None:
-        self._labels = np.asarray(labels)
-        super().__init__(len(self._labels), np.asarray(room), keep, forbid)
-
-    @property
-    def labels(self) -> Counts:
-        return self._labels
-
-    def label_in_words(self, label: int) -> str:
-        return f" labelled {label}"
-
-    def limits_in_words(self) -> str:
-        return "keep at most " + ", ".join(map(str, self.room))
-
-    def constrain_labels(self, model: Any) -> None:
-        raise NotImplementedError
+from cbs_opt.testing.scattered import Scattered
 
 
 def masks_of(n: int) -> Mask:

@@ -15,18 +15,24 @@ from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.result import SolutionStatus
 from cbs_opt.solvers.bounds.perspective import perspective_bound
 from cbs_opt.testing.instances import gram, random_problem
+from cbs_opt.testing.scattered import Scattered
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 def under_quotas(seed: int, max_n: int = 10) -> PruningProblem | None:
-    """A block of an awkward kind, its pattern drawn anew: N:M, or segments of any size, some weights forced."""
+    """A block of an awkward kind, its pattern drawn anew: N:M, segments, labels in any order; some weights forced."""
     problem = random_problem(seed, max_n)
     if problem is None:
         return None
     rng, n = np.random.default_rng(seed), problem.n
     divisors = [m for m in range(2, n) if n % m == 0]
-    if divisors and rng.random() < 0.5:
+    kind = rng.integers(0, 4)
+    pattern: Labelled
+    if kind == 0:
+        labels = rng.integers(0, 3, n)
+        pattern = Scattered(labels, rng.integers(0, np.bincount(labels, minlength=3) + 1))
+    elif divisors and kind <= 2:
         m = int(rng.choice(divisors))
         pattern = Quotas.n_of_m(n, int(rng.integers(0, m + 1)), m)
     else:
@@ -75,6 +81,20 @@ def test_equals_enumeration_and_never_claims_more(seed: int) -> None:
     assert solution.objective <= optimum * (1 + math.copysign(2e-6, optimum)) + error + solution.round_off
     if problem.g is None and solution.round_off <= 1e-9 * solution.objective:
         assert solution.solution_status is SolutionStatus.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", [152, 307])
+def test_labels_that_nodes_meet_in_another_order_keep_their_own_room(seed: int) -> None:
+    """Blocks on which a bound lay above the optimum when two labels of a node had changed rooms."""
+    problem = random_problem(seed, 10)
+    assert problem is not None
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, problem.n)
+    problem = problem.within(Scattered(labels, rng.integers(0, np.bincount(labels, minlength=3) + 1)))
+    optimum, error = best_of_all(problem)
+    solution = solve(problem, "bnb")
+    assert solution.bound <= optimum + error
+    assert solution.objective <= optimum * (1 + 2e-6) + error + solution.round_off
 
 
 @settings(max_examples=30, deadline=None)
