@@ -266,12 +266,12 @@ BOUNDS: dict[str, tuple[Callable[[PruningProblem], float], int, int]] = {
     "rows": (lambda problem: rows_bound(problem)[0], 0, 16),
     "enumeration": (_solved("enumeration"), 0, 1),
     "bnb": (_solved("bnb"), 0, 1),
-    "certify": (_certified, 0, 4),
-    "highs-oa": (_solved("highs-oa"), 0, 4),
+    "certify": (_certified, 0, 1),
+    "highs-oa": (_solved("highs-oa"), 0, 1),
     "scip": (_solved("scip"), 0, 32),
     "enumeration-selection": (_selected("enumeration-selection"), 1, 1),
     "bnb-selection": (_selected("bnb-selection"), 1, 1),
-    "highs-selection": (_selected("highs-selection"), 1, 4),
+    "highs-selection": (_selected("highs-selection"), 1, 1),
 }
 """What is asked, whether of re-tuned weights (0) or of weights as trained (1), and of every how manieth problem."""
 
