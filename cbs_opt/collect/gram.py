@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.network.inputs import SamplesLike, as_samples
-from cbs_opt.network.samples import Precision, batches, in_precision, run
+from cbs_opt.network.samples import Precision, answer, batches, first_argument, in_precision
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -65,18 +65,19 @@ def layer_grams(
     sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
     samples = as_samples(x)
     called = np.arange(len(samples)) if numbers is None else numbers
-    fed = called[:0]
+    fed, counted = called[:0], None
 
     def listen(sum_: LayerSums) -> Any:
-        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            sum_.add(args[0], numbers=fed)
+        def hook(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            sum_.add(first_argument(args, kwargs), numbers=fed, counted=counted)
 
         return hook
 
     for name, sum_ in sums.items():
-        network.get_submodule(name).register_forward_pre_hook(listen(sum_))
+        network.get_submodule(name).register_forward_pre_hook(listen(sum_), with_kwargs=True)
     with torch.no_grad():
         for part in batches(network, samples, batch):
-            fed = called[part]
-            run(network, samples.take(part))
+            inputs = samples.take(part).inputs(network)
+            fed, counted = called[part], inputs.counted
+            answer(network, inputs)
     return {name: sum_.model(damping, dampening_frac) for name, sum_ in sums.items()}

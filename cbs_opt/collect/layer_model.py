@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect import correlation
-from cbs_opt.collect.patches import check_input, patches, responses
+from cbs_opt.collect.patches import check_input, patches, responses, without_padding
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
@@ -153,7 +153,14 @@ class LayerSums:
         self.g, self.offset = zeros(target.outputs, target.inputs), zeros(target.outputs)
         self.columns = 0
 
-    def add(self, x: torch.Tensor, dense: torch.Tensor | None = None, *, numbers: NDArray[np.int64]) -> None:
+    def add(
+        self,
+        x: torch.Tensor,
+        dense: torch.Tensor | None = None,
+        *,
+        numbers: NDArray[np.int64],
+        counted: torch.Tensor | None = None,
+    ) -> None:
         """One batch of the layer's inputs.
 
         Parameters
@@ -164,10 +171,17 @@ class LayerSums:
             X, the input of the same samples in the dense network; left out it equals ``x``.
         numbers : int array, shape (samples,)
             What errors call the batch's samples.
+        counted : boolean tensor, shape (samples, length), optional
+            Which positions of the samples are no padding; all, if left out.
         """
         import torch
 
         check_input(self.target, x)
+        both = (x,) if dense is None else (x, dense)
+        (x, *others), numbers = without_padding(self.target, both, counted, numbers)
+        if not len(x):
+            return
+        dense = others[0] if others else None
         check_finite(x, numbers, f"layer {self.target.name}: its input")
         if dense is not None:
             check_finite(dense, numbers, f"layer {self.target.name}: its input in the dense network")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cbs_opt.errors import InputError
 from cbs_opt.network.targets import Target
 
@@ -68,6 +71,37 @@ def check_input(target: Target, x: object) -> None:
             f"layer {target.name}: its input is {shape}; batches of {target.kind} inputs are needed, so "
             "ignore the layer"
         )
+
+
+def without_padding(
+    target: Target,
+    inputs: tuple[torch.Tensor, ...],  # shape: (..., in) each
+    counted: torch.Tensor | None,  # shape: (m, length)
+    numbers: NDArray[np.int64],  # shape: (m,)
+) -> tuple[tuple[torch.Tensor, ...], NDArray[np.int64]]:
+    """Inputs of a layer at the positions that are no padding, and the number of the sample that each of them is of.
+
+    A layer whose inputs are not one for each position of each sample (a convolution, a head on a pooled state, an
+    expert that sees some of the tokens) has no padding: its inputs and ``numbers`` come back as they are.
+
+    Parameters
+    ----------
+    counted : boolean tensor, optional
+        Which positions of the samples are no padding (``network.inputs``); left out, all are none.
+    """
+    import torch
+
+    x = inputs[0]
+    if counted is None or target.kind == "conv2d":
+        return inputs, numbers
+    owner = torch.from_numpy(numbers)[:, None].expand(counted.shape)
+    if x.ndim == 2 and len(x) == counted.numel():
+        counted, owner = counted.reshape(-1), owner.reshape(-1)
+    elif x.ndim > 2 and x.shape[:2] != counted.shape and x.shape[:2] == counted.t().shape:
+        counted, owner = counted.t(), owner.t()
+    elif x.ndim == 2 or x.shape[:2] != counted.shape:
+        return inputs, numbers
+    return tuple(x[counted] for x in inputs), owner[counted.cpu()].numpy()
 
 
 def _padded(module: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

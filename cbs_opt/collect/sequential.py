@@ -160,7 +160,7 @@ class SequentialLayers:
             dense = None
             if self._dense is not None:
                 dense = self._dense.to(target.name, inputs, number, finished, keep)
-            sums.add(x, dense, numbers=self._numbers[part])
+            sums.add(x, dense, numbers=self._numbers[part], counted=inputs.counted)
         return sums
 
 

@@ -51,6 +51,21 @@ class Inputs(NamedTuple):
         return Inputs(tuple(map(change, self.positional)), {name: change(x) for name, x in self.named.items()})
 
     @property
+    def counted(self) -> torch.Tensor | None:
+        """Which positions of the sequences are no padding, a boolean tensor (m, length); None where all are none.
+
+        Said by ``attention_mask`` (m, length), 1 where a token stands, as the transformers library has it, or by
+        ``src_key_padding_mask`` (m, length), True where none does, as torch has it.
+        """
+        mask, padding = self.named.get("attention_mask"), self.named.get("src_key_padding_mask")
+        found = None
+        if mask is not None and mask.ndim == 2:
+            found = mask != 0 if not mask.is_floating_point() else mask > 0
+        elif padding is not None and padding.ndim == 2:
+            found = padding == 0
+        return None if found is None or bool(found.all()) else found
+
+    @property
     def numel(self) -> int:
         """How many numbers all tensors hold."""
         return sum(x.numel() for x in (*self.positional, *self.named.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.network.data import Labels
-from cbs_opt.network.inputs import Samples, SamplesLike, as_samples
+from cbs_opt.network.inputs import Inputs, Samples, SamplesLike, as_samples
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,9 @@ PRECISIONS = ("float32", "float64")
 
 
 Precision = Literal["float32", "float64"]
+
+ANSWERS = ("logits", "last_hidden_state")
+"""What networks call their answer where they return several things."""
 
 MOST_INPUTS = 2**18
 """Most numbers fed to a network at once on a processor, where not told otherwise: 85 CIFAR images, 334 of MNIST."""
@@ -50,21 +53,28 @@ def batches(model: torch.nn.Module, samples: Samples, size: int | None = None) -
         yield slice(start, min(start + step, len(samples)))
 
 
+def first_argument(positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """What a layer is called with, however the network calls it: ``layer(x)`` or ``layer(input=x)``."""
+    return next(iter((*positional, *named.values())), None)
+
+
 def answer_of(outputs: Any) -> Any:
     """The tensor that a network answers with.
 
-    It is what the network returns, or of that its ``logits`` (an attribute, or an entry of a dict), the first entry of
-    a tuple, or the only one of a dict. What has none of these is handed back as it is.
+    It is what the network returns, or of that its ``logits`` or else its ``last_hidden_state`` (an attribute, or an
+    entry of a dict), the first entry of a tuple, or the only one of a dict. What has none of these is handed back as
+    it is.
     """
     import torch
 
     if isinstance(outputs, torch.Tensor):
         return outputs
-    if isinstance(getattr(outputs, "logits", None), torch.Tensor):
-        return outputs.logits
+    for name in ANSWERS:
+        if isinstance(getattr(outputs, name, None), torch.Tensor):
+            return getattr(outputs, name)
     parts: list[Any] = []
     if isinstance(outputs, Mapping):
-        parts = [outputs["logits"]] if "logits" in outputs else list(outputs.values())
+        parts = [outputs[name] for name in ANSWERS if name in outputs][:1] or list(outputs.values())
     elif isinstance(outputs, tuple):
         parts = list(outputs[:1])
     return parts[0] if len(parts) == 1 and isinstance(parts[0], torch.Tensor) else outputs
@@ -123,14 +133,18 @@ def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:
 
 
 def run(model: torch.nn.Module, samples: Samples) -> Any:
-    """What the network returns for the samples.
+    """What the network returns for the samples; see ``answer``."""
+    return answer(model, samples.inputs(model))
+
+
+def answer(model: torch.nn.Module, inputs: Inputs) -> Any:
+    """What the network returns for the inputs.
 
     Raises
     ------
     InputError
         The network cannot take such samples.
     """
-    inputs = samples.inputs(model)
     try:
         return inputs.call(model)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.network.inputs import SamplesLike, as_samples
-from cbs_opt.network.samples import answer_of, batches, check_finite, run
+from cbs_opt.network.samples import answer, answer_of, batches, check_finite
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def sensitivities(
     generator = torch.Generator().manual_seed(seed)
     for part in batches(network, samples):
         answers.clear()
-        returned = run(network, samples.take(part))
+        inputs = samples.take(part).inputs(network)
+        returned = answer(network, inputs)
         outputs = answer_of(returned)
         if not isinstance(outputs, torch.Tensor):
             raise InputError(
@@ -90,6 +91,8 @@ def sensitivities(
         if not answers:
             raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
         signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) * 2 - 1
+        if inputs.counted is not None and outputs.shape[:2] == inputs.counted.shape:
+            signs[~inputs.counted] = 0.0  # nobody feels what comes out at padding
         found = torch.autograd.grad((signs * outputs).sum(), [answer for _, answer in answers], allow_unused=True)
         for (target, _), gradient in zip(answers, found, strict=True):
             if gradient is not None:

@@ -32,8 +32,8 @@ class Masked(nn.Module):
         self.up = nn.Linear(6, 7)
         self.head = nn.Linear(7, 3)
 
-    def forward(self, tokens, attention_mask):
-        kept = attention_mask.unsqueeze(-1).to(self.up.weight.dtype)
+    def forward(self, tokens, present):
+        kept = present.unsqueeze(-1).to(self.up.weight.dtype)
         hidden = torch.relu(self.up(self.embedding(tokens)))
         return self.answer(self.head((hidden * kept).sum(dim=1) / kept.sum(dim=1)), hidden)
 
@@ -41,9 +41,9 @@ class Masked(nn.Module):
 class Checking(Masked):
     """The same network, looking at its mask: ``torch.func.vmap`` cannot take it."""
 
-    def forward(self, tokens, attention_mask):
-        assert int(attention_mask.sum()) > 0
-        return super().forward(tokens, attention_mask)
+    def forward(self, tokens, present):
+        assert int(present.sum()) > 0
+        return super().forward(tokens, present)
 
 
 class Packed(nn.Module):
@@ -79,7 +79,7 @@ def batch():
     """40 sentences of 5 tokens, the first 1 to 5 of which count."""
     rng = np.random.default_rng(2)
     mask = (np.arange(5) < rng.integers(1, 6, size=40)[:, None]).astype(np.int64)
-    return {"tokens": rng.integers(0, 11, size=(40, 5)), "attention_mask": mask}
+    return {"tokens": rng.integers(0, 11, size=(40, 5)), "present": mask}
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("curvature", ["fisher", "gram", "sequential", "gauss-newton"])
 def test_several_inputs_prune_as_one_array_of_them_does(batch, classes, curvature):
     arguments = {"curvature": curvature, "method": "magnitude", "samples": 30, "bound": False}
-    packed = np.stack([batch["tokens"], batch["attention_mask"]], axis=1)
+    packed = np.stack([batch["tokens"], batch["present"]], axis=1)
     expected = cbs_opt.prune(Packed(seeded()), (packed, classes), 0.5, **arguments)
     for answer in ANSWERS:
         assert_same(cbs_opt.prune(seeded(answer), (batch, classes), 0.5, **arguments), expected)
@@ -126,7 +126,7 @@ def test_the_layer_gram_is_that_of_the_masked_network(batch):
     found = layer_grams(model, batch, find_targets(model), damping=1.0, batch=7)["head"]
     embedding, W, b = (t.detach().numpy() for t in (model.embedding.weight, model.up.weight, model.up.bias))
     hidden = np.maximum(embedding[batch["tokens"]] @ W.T + b, 0)
-    x = np.stack([h[m == 1].mean(axis=0) for h, m in zip(hidden, batch["attention_mask"], strict=True)])
+    x = np.stack([h[m == 1].mean(axis=0) for h, m in zip(hidden, batch["present"], strict=True)])
     np.testing.assert_allclose(found.gram[0], x.T @ x / 40, rtol=1e-12)
 
 
@@ -159,7 +159,7 @@ def test_a_batch_counts_the_numbers_of_all_inputs(batch, monkeypatch):
 @pytest.mark.parametrize("curvature", ["fisher", "gram", "sequential", "gauss-newton"])
 def test_a_bad_sample_of_several_inputs_is_named(batch, classes, curvature):
     """A mask of nothing: a mean over no tokens is 0/0."""
-    batch["attention_mask"][7] = 0
+    batch["present"][7] = 0
     words = (
         "sample 7 with respect to" if curvature in ("fisher", "gauss-newton") else "layer head: its input for sample 7"
     )
@@ -169,18 +169,18 @@ def test_a_bad_sample_of_several_inputs_is_named(batch, classes, curvature):
 
 def test_inputs_that_are_no_samples_are_refused(batch, classes):
     arguments = {"curvature": "gram", "method": "magnitude", "samples": 10}
-    holed = {**batch, "attention_mask": batch["attention_mask"].astype(np.float32)}
-    holed["attention_mask"][9, 1] = holed["attention_mask"][5, 2] = np.nan
+    holed = {**batch, "present": batch["present"].astype(np.float32)}
+    holed["present"][9, 1] = holed["present"][5, 2] = np.nan
     for data, words in (
-        ({**batch, "attention_mask": batch["attention_mask"][:39]}, "data: the network's inputs hold 40, 39 samples"),
+        ({**batch, "present": batch["present"][:39]}, "data: the network's inputs hold 40, 39 samples"),
         (holed, "data: sample 5 is not finite"),
         (
-            {"tokens": batch["tokens"], "mask": batch["attention_mask"]},
+            {"tokens": batch["tokens"], "mask": batch["present"]},
             r"of shapes tokens \(5,\), mask \(5,\) .*'mask'",
         ),
-        (batch["tokens"], r"of shape \(5,\) .*'attention_mask'"),
+        (batch["tokens"], r"of shape \(5,\) .*'present'"),
         ({}, "data: is a dict"),
-        ({"tokens": batch["tokens"], "attention_mask": None}, "data: is a dict"),
+        ({"tokens": batch["tokens"], "present": None}, "data: is a dict"),
         ((batch, classes[:39]), "40 samples and 39 labels"),
     ):
         with pytest.raises(InputError, match=words):
