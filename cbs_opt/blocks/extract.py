@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from cbs_opt.blocks.settings import Settings, check_sizes
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.text import as_text
+from cbs_opt.network.attention import own_copy
 from cbs_opt.network.checkpoint import file_digest, state_digest
 from cbs_opt.network.data import calibration
 from cbs_opt.network.samples import Precision, check_samples, drawn
@@ -116,8 +116,6 @@ def extract(
     """
     import torch
 
-    from cbs_opt.kernel.device import device_named
-
     started = time.perf_counter()
     tell = progress or (lambda words: None)
     settings = Settings(curvature, partition, samples, damping, dampening_frac, dense, precision, device, seed)
@@ -126,7 +124,7 @@ def extract(
     wanted, left_out = _patterns(targets), _patterns(ignore)
     x, y = calibration(data, needs_labels=curvature == "fisher")
     check_samples(samples, len(x))
-    dense_model = copy.deepcopy(model).to(device_named(device)).eval()
+    dense_model = own_copy(model, device)
     chosen = find_targets(dense_model, wanted, left_out)
     Weights.of(dense_model, chosen)  # raises where a weight is not finite
     folder = BlockFolder(out)

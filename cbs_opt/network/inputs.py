@@ -40,11 +40,14 @@ class Inputs(NamedTuple):
 
     def call(self, model: torch.nn.Module, state: dict[str, torch.Tensor] | None = None) -> Any:
         """The model's outputs, with the parameters and buffers of ``state`` in place of its own where that is given."""
-        if state is None:
-            return model(*self.positional, **self.named)
         from torch.func import functional_call
 
-        return functional_call(model, state, self.positional, self.named)
+        from cbs_opt.network.attention import modules_called
+
+        with modules_called():
+            if state is None:
+                return model(*self.positional, **self.named)
+            return functional_call(model, state, self.positional, self.named)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """The inputs with ``change`` done to every tensor."""

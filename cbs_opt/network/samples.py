@@ -153,6 +153,24 @@ def answer(model: torch.nn.Module, inputs: Inputs) -> Any:
         raise InputError(f"x: the network cannot take samples of {inputs.shape()} ({error})") from error
 
 
+def layers_called(model: torch.nn.Module, samples: Samples, names: Sequence[str]) -> set[str]:
+    """Those of the modules called ``names`` that the network, in eval mode, calls for the samples."""
+    import torch
+
+    seen: set[str] = set()
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(lambda module, args, name=name: seen.add(name))
+        for name in names
+    ]
+    try:
+        with torch.inference_mode():
+            run(model, samples)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
 def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | None = None) -> float:
     """Fraction of the samples x (m of them) whose largest class score is at their label y (m,); in eval mode.
 

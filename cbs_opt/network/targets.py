@@ -7,7 +7,7 @@ of one output: in = in_channels/groups · kernel height · kernel width for a co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.network.attention import projection_class
 
 if TYPE_CHECKING:
     import torch
@@ -104,29 +105,32 @@ def find_targets(
     ignore : patterns
         Module names to leave out of those.
 
+    Layers whose weight is another module's, too, are left out where only '*' names them (``shared_weights``).
+
     Raises
     ------
     InputError
         A pattern that matches nothing, or nothing left (lists what there is); a weight that is no parameter of its
-        own (pruned or parametrized), or that two of the chosen modules, or one of them and any other, share.
+        own (pruned or parametrized), or that a layer named by ``targets`` shares with another module.
     """
-    prunable = {name: module for name, module in model.named_modules() if _kind(module) is not None}
+    prunable = _prunable(model)
     has = _listed(list(prunable))
     taken, left_out = _patterns(targets), _patterns(ignore)
     for field, patterns in (("targets", taken), ("ignore", left_out)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in prunable):
                 raise InputError(f"{field}: no prunable layer is called {pattern!r}; the network has {has}")
-    chosen = {
-        name: module
-        for name, module in prunable.items()
-        if any(fnmatchcase(name, pattern) for pattern in taken)
+    tied = shared_weights(model)
+    named = [pattern for pattern in taken if pattern != "*"]
+    chosen = [
+        name
+        for name in prunable
+        if any(fnmatchcase(name, pattern) for pattern in (taken if name not in tied else named))
         and not any(fnmatchcase(name, pattern) for pattern in left_out)
-    }
+    ]
     if not chosen:
         raise InputError(f"targets: nothing is left to prune; the network has {has}")
-    _check_own(model, list(chosen))
-    return tuple(_target(name, module) for name, module in chosen.items())
+    return _targets(model, chosen, prunable, tied)
 
 
 def find_target(model: torch.nn.Module, name: str) -> Target:
@@ -137,17 +141,43 @@ def find_target(model: torch.nn.Module, name: str) -> Target:
     InputError
         The network has no such prunable layer (lists those it has).
     """
-    prunable = {n: module for n, module in model.named_modules() if _kind(module) is not None}
+    prunable = _prunable(model)
     if name not in prunable:
         raise InputError(f"layer {name!r}: the network has no such prunable layer; it has {_listed(list(prunable))}")
-    _check_own(model, [name])
-    return _target(name, prunable[name])
+    return _targets(model, [name], prunable, shared_weights(model))[0]
+
+
+def shared_weights(model: torch.nn.Module) -> dict[str, str]:
+    """The prunable layers whose weight is another parameter, too, by module name, and the names of that.
+
+    The head of a language model often is its embedding.
+    """
+    names = _holders(model)
+    found = {}
+    for name, module in _prunable(model).items():
+        own, *others = names.get(id(module.weight), [""])
+        if others:
+            tensor = f"{name}.weight" if name else "weight"
+            found[name] = ", ".join(other for other in [own, *others] if other != tensor)
+    return found
+
+
+def _prunable(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    return {name: module for name, module in model.named_modules() if _kind(module) is not None}
+
+
+def _holders(model: torch.nn.Module) -> dict[int, list[str]]:
+    """Under which names each parameter stands in the network."""
+    holders: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        holders.setdefault(id(parameter), []).append(name)
+    return holders
 
 
 def _kind(module: torch.nn.Module) -> Kind | None:
     from torch import nn
 
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) or type(module) is projection_class():
         return "linear"
     if isinstance(module, nn.Conv2d):
         return "conv2d"
@@ -157,33 +187,30 @@ def _kind(module: torch.nn.Module) -> Kind | None:
     return "conv1d" if transformer and getattr(module, "nf", None) == weight.shape[1] else None  # type: ignore[union-attr]
 
 
-def _target(name: str, module: torch.nn.Module) -> Target:
-    kind = _kind(module)
-    assert kind is not None
-    tensor = f"{name}.weight" if name else "weight"
-    weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    return Target(name, tensor, kind, tuple(weight.shape), int(getattr(module, "groups", 1)))
-
-
-def _check_own(model: torch.nn.Module, chosen: list[str]) -> None:
-    """Each chosen module's weight must be a parameter, and no other module's."""
-    holders: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        holders.setdefault(id(parameter), []).append(name)
+def _targets(
+    model: torch.nn.Module, chosen: Sequence[str], prunable: Mapping[str, torch.nn.Module], tied: Mapping[str, str]
+) -> tuple[Target, ...]:
+    """The targets of these layers, each of whose weights must be a parameter, and no other module's."""
+    names = _holders(model)
+    targets = []
     for name in chosen:
-        tensor = f"{name}.weight" if name else "weight"
-        sharing = next((names for names in holders.values() if tensor in names), None)
-        if sharing is None:
+        module = prunable[name]
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
+        if id(weight) not in names:
             raise InputError(
                 f"layer {name}: its weight is no parameter but computed (torch prune, a parametrization); "
                 "make it permanent first, as torch.nn.utils.prune.remove does, or ignore the layer"
             )
-        if len(sharing) > 1:
-            others = ", ".join(other for other in sharing if other != tensor)
+        if name in tied:
             raise InputError(
-                f"layer {name}: its weight is the same tensor as {others}; pruning one would prune the "
+                f"layer {name}: its weight is the same tensor as {tied[name]}; pruning one would prune the "
                 "other, so ignore the layer"
             )
+        kind = _kind(module)
+        assert kind is not None
+        groups = int(getattr(module, "groups", 1))
+        targets.append(Target(name, names[id(weight)][0], kind, tuple(weight.shape), groups))
+    return tuple(targets)
 
 
 def _patterns(given: Iterable[str]) -> tuple[str, ...]:

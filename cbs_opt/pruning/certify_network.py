@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.evaluation.certify import Judgement
 from cbs_opt.evaluation.certify import certify as certify_problem
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.network.attention import own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.load import with_masks_applied
 from cbs_opt.network.samples import draw
@@ -66,7 +66,7 @@ def certify_network(
     if pruned is not None:
         pruned = with_masks_applied(pruned, "the checkpoint")
     settings = Settings(damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude")
-    dense = copy.deepcopy(model).eval()
+    dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
     weights = Weights.of(dense, chosen)
     given = None if pruned is None else _flatten(chosen, pruned, "the checkpoint")

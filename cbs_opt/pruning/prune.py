@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.patterns import prune_count
+from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.data import Data, calibration
-from cbs_opt.network.samples import accuracy, check_samples, drawn
-from cbs_opt.network.targets import find_targets
+from cbs_opt.network.inputs import Samples
+from cbs_opt.network.samples import accuracy, batches, check_samples, drawn, layers_called
+from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
 from cbs_opt.pruning.fisher import FisherStages
@@ -126,8 +128,6 @@ def prune(
     """
     import torch
 
-    from cbs_opt.kernel.device import device_named
-
     settings = Settings(
         curvature=curvature,
         method=method,
@@ -153,14 +153,15 @@ def prune(
     check_samples(samples, len(x), settings.average)
     test = (data.test_x, data.test_y) if isinstance(data, Data) else None
     clock = Clock(progress)
-    dense = copy.deepcopy(model).to(device_named(device)).eval()
-    chosen = find_targets(dense, targets, ignore)
+    dense = own_copy(model, device)
+    chosen, notes = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
+    notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
     weights = Weights.of(dense, chosen)
     if reestimate_batchnorm:
         check_reestimate(dense, samples)
     STAGES[curvature].check(weights, settings)
     accuracy_dense = _accuracy(dense, test, clock)
-    now, reports, notes = dense, list[StageReport](), list[str]()
+    now, reports = dense, list[StageReport]()
     run = STAGES[curvature](dense, weights, settings, lambda number: drawn(x, y, samples, seed + number))
     stage: Stage | None = None
     for number, share in enumerate(wanted):
@@ -194,7 +195,7 @@ def prune(
     for note in dict.fromkeys(notes):
         log.info("prune: %s", note)
     return Pruned(
-        model=now,
+        model=close_attention(now),
         weights=weights,
         stages=tuple(reports),
         layers=_layer_reports(weights, stage),
@@ -214,6 +215,30 @@ def prune(
         seconds=clock.seconds,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _called(
+    model: torch.nn.Module, targets: tuple[Target, ...], x: Samples, *, named: bool
+) -> tuple[tuple[Target, ...], list[str]]:
+    """The targets that the network calls on the first batch of the samples, and a note on each other one.
+
+    Whoever names layers (``named``) gets them all: that one of them is never called is an error then, later.
+    """
+    if named:
+        return targets, []
+    seen = layers_called(model, x.take(next(batches(model, x))), [target.name for target in targets])
+    if not seen:
+        raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
+    notes = [f"layer {t.name}: stays as it is, the network does not call it" for t in targets if t.name not in seen]
+    return tuple(target for target in targets if target.name in seen), notes
+
+
+def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iterator[tuple[str, str]]:
+    """Layers that '*' alone names and whose weight is another's, too."""
+    if "*" in targets:
+        for name, others in shared_weights(model).items():
+            if not any(fnmatchcase(name, pattern) for pattern in ignore):
+                yield name, others
 
 
 def _accuracy(model: torch.nn.Module, test: tuple[Any, Any] | None, clock: Clock) -> float | None:

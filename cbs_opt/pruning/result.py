@@ -113,7 +113,8 @@ class Pruned:
         result, masks = copy.deepcopy(self.model), self.masks()
         for target in self.weights.targets:
             mask = torch.from_numpy(masks[target.tensor]).to(result.get_parameter(target.tensor).device)
-            prune.custom_from_mask(result.get_submodule(target.name), "weight", mask)  # type: ignore[no-untyped-call]
+            module, _, parameter = target.tensor.rpartition(".")
+            prune.custom_from_mask(result.get_submodule(module), parameter, mask)  # type: ignore[no-untyped-call]
         return result
 
     def save(self, path: str | os.PathLike[str]) -> None:

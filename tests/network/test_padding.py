@@ -78,7 +78,7 @@ def test_a_sample_that_is_not_finite_is_named_behind_padding() -> None:
     model = network()
     with torch.no_grad():
         model.embedding.weight[TOKENS[3, 0]] = float("nan")
-    only = np.flatnonzero((TOKENS == TOKENS[3, 0]) & (MASK == 1)) // 5
+    only = np.flatnonzero((TOKENS[3, 0] == TOKENS) & (MASK == 1)) // 5
     with pytest.raises(InputError, match=rf"layer up: its input for sample {only[0]} is not finite"):
         layer_grams(model, {"tokens": TOKENS, "attention_mask": MASK}, find_targets(model), damping=1.0)
 

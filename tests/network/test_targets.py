@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from cbs_opt.errors import InputError
 from cbs_opt.network.load import load_network
 from cbs_opt.network.reference import resnet20
-from cbs_opt.network.targets import find_target, find_targets
+from cbs_opt.network.targets import find_target, find_targets, shared_weights
 
 
 def test_every_prunable_layer_by_default(skipping, attending):
@@ -53,8 +53,11 @@ def test_a_weight_that_two_layers_share():
     model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7, bias=False))
     model[2].weight = model[0].weight
     with pytest.raises(InputError, match=r"layer 2: its weight is the same tensor as 0\.weight; .* ignore the layer"):
-        find_targets(model)
-    assert [target.name for target in find_targets(model, ignore=["2"])] == ["1"]
+        find_targets(model, ["*", "2"])
+    assert [target.name for target in find_targets(model)] == ["1"]
+    assert shared_weights(model) == {"2": "0.weight"}
+    with pytest.raises(InputError, match="targets: nothing is left to prune"):
+        find_targets(model, ignore=["1"])
 
 
 def test_a_weight_that_is_computed():

@@ -1,0 +1,149 @@
+"""torch's multi-head attention, taken apart so that its two projections are layers like all others.
+
+``torch.nn.MultiheadAttention`` computes with its weights in one function, and the fast path of
+``torch.nn.TransformerEncoder`` does not even call the modules inside: nobody who listens to them sees a layer's inputs.
+In an *opened* network each attention calls a module ``in_proj`` and its ``out_proj``, and leaves the rest to torch's
+own function with identities as projections: it computes the same, up to round-off. Parameters keep names and places.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def own_copy(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
+    """A copy of the network to collect curvature from: on ``device``, in eval mode, its attention opened."""
+    from cbs_opt.kernel.device import device_named
+
+    return open_attention(copy.deepcopy(model).to(device_named(device)).eval())
+
+
+def open_attention(model: torch.nn.Module) -> torch.nn.Module:
+    """The model itself, each of its attention modules opened where queries, keys and values share one input weight.
+
+    Cross-attention calls no ``in_proj``: its rows see two different inputs.
+    """
+    import torch
+
+    for module in model.modules():
+        if type(module) is torch.nn.MultiheadAttention and module.in_proj_weight is not None:
+            module.__class__ = _opened_class()
+            module.add_module("in_proj", projection_class()(module))
+    return model
+
+
+def close_attention(model: torch.nn.Module) -> torch.nn.Module:
+    """The model itself, as it was before ``open_attention``."""
+    import torch
+
+    for module in model.modules():
+        if type(module) is _opened_class():
+            del module.in_proj
+            module.__class__ = torch.nn.MultiheadAttention
+    return model
+
+
+@contextmanager
+def modules_called() -> Iterator[None]:
+    """Inside, torch's transformer layers call their modules, as they do in training."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)  # type: ignore[no-untyped-call]
+
+
+@cache
+def projection_class() -> type[torch.nn.Module]:
+    """The class of the modules ``in_proj``."""
+    import torch
+
+    class InProjection(torch.nn.Module):
+        """x ↦ in_proj_weight x + in_proj_bias of the attention module it stands in."""
+
+        def __init__(self, owner: torch.nn.MultiheadAttention) -> None:
+            super().__init__()
+            self.__dict__["owner"] = owner  # not as a child: it would be its own
+
+        @property
+        def weight(self) -> torch.Tensor:
+            """(3·embedding, embedding): queries, keys, values."""
+            return self.__dict__["owner"].in_proj_weight  # type: ignore[no-any-return]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x, self.weight, self.__dict__["owner"].in_proj_bias)
+
+    return InProjection
+
+
+@cache
+def _opened_class() -> type[torch.nn.MultiheadAttention]:
+    import torch
+    from torch.nn import functional
+
+    class OpenAttention(torch.nn.MultiheadAttention):
+        """``torch.nn.MultiheadAttention`` whose projections are modules that are called."""
+
+        def forward(  # type: ignore[override]
+            self,
+            query: torch.Tensor,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            key_padding_mask: torch.Tensor | None = None,
+            need_weights: bool = True,
+            attn_mask: torch.Tensor | None = None,
+            average_attn_weights: bool = True,
+            is_causal: bool = False,
+        ) -> tuple[torch.Tensor, torch.Tensor | None]:
+            projected = self._projected(query, key, value)
+            if self.batch_first and query.dim() == 3:
+                projected = tuple(part.transpose(0, 1) for part in projected)
+            one = torch.eye(self.embed_dim, dtype=query.dtype, device=query.device)
+            attended, weights = functional.multi_head_attention_forward(
+                *projected,
+                self.embed_dim,
+                self.num_heads,
+                None,
+                None,
+                self.bias_k,
+                self.bias_v,
+                self.add_zero_attn,
+                self.dropout,
+                one,
+                None,
+                training=self.training,
+                key_padding_mask=key_padding_mask,
+                need_weights=need_weights,
+                attn_mask=attn_mask,
+                use_separate_proj_weight=True,
+                q_proj_weight=one,
+                k_proj_weight=one,
+                v_proj_weight=one,
+                average_attn_weights=average_attn_weights,
+                is_causal=is_causal,
+            )
+            if self.batch_first and query.dim() == 3:
+                attended = attended.transpose(0, 1)
+            return self.out_proj(attended), weights
+
+        def _projected(self, query: Any, key: Any, value: Any) -> tuple[Any, ...]:
+            if query is key and key is value:
+                return tuple(self.in_proj(query).chunk(3, dim=-1))
+            weights = self.in_proj_weight.chunk(3)
+            biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+            return tuple(
+                functional.linear(x, weight, bias)
+                for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+            )
+
+    return OpenAttention
