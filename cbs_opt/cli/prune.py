@@ -15,12 +15,11 @@ from cbs_opt.cli.network_options import (
     Device,
     Ignore,
     Network,
-    Samples,
     Seed,
     Targets,
     WeightsFile,
 )
-from cbs_opt.cli.options import Json, split_names
+from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
 from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.errors import InputError
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
 
 def prune(
     sparsity: Annotated[
-        float, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
-    ],
+        float | None, typer.Option("--sparsity", metavar="R", help="Prune at least this share of the weights, 0 to 1.")
+    ] = None,
+    pattern: PatternOption = None,
     network: Network = "digits",
     weights: WeightsFile = None,
     data: DataFile = None,
@@ -42,7 +42,10 @@ def prune(
     method: Annotated[
         str | None, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`; default: the best.")
     ] = None,
-    samples: Samples = 1_000,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="m", min=1, help="Calibration samples; default: 1,000, or all if fewer."),
+    ] = None,
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
     targets: Targets = None,
@@ -52,8 +55,12 @@ def prune(
     ] = "network",
     allocation: Annotated[
         str,
-        typer.Option("--allocation", metavar="A", help="Of gram and sequential: sensitivity, magnitude or uniform."),
-    ] = "sensitivity",
+        typer.Option(
+            "--allocation",
+            metavar="A",
+            help="Of gram and sequential: sensitivity, magnitude, layer or uniform; default: by the network's size.",
+        ),
+    ] = "",
     average: Annotated[int, typer.Option("--average", metavar="B", min=1, help="Samples a gradient row.")] = 1,
     first_order: Annotated[bool, typer.Option("--first-order", help="Keep the gradient in the Fisher model.")] = False,
     stages: Annotated[int, typer.Option("--stages", metavar="N", min=1, help="Prune in so many steps.")] = 1,
@@ -100,6 +107,7 @@ def prune(
             model,
             samples_of,
             sparsity,
+            pattern=pattern,
             curvature=curvature,
             method=method or "",
             samples=samples,
@@ -130,13 +138,14 @@ def prune(
 
 def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) -> None:
     n, settings = pruned.weights.n, pruned.settings
+    measured = "accuracy" if pruned.measured is None else pruned.measured.name
     say(
         f"{network}: pruned {pruned.weights.pruned:,} of {n:,} weights ({100 * pruned.sparsity:.2f} %), "
         f"{settings['curvature']} curvature, {settings['method']}"
     )
     if len(pruned.stages) > 1:
         rows = [
-            [str(i + 1), f"{100 * s.sparsity:.2f} %", number(s.objective), percent(s.gap), _share(s.accuracy)]
+            [str(i + 1), f"{100 * s.sparsity:.2f} %", number(s.objective), percent(s.gap), _quality(pruned, s.quality)]
             for i, s in enumerate(pruned.stages)
         ]
         columns = [
@@ -144,7 +153,7 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
             ("sparsity", "right"),
             ("objective", "right"),
             ("gap", "right"),
-            ("accuracy", "right"),
+            (measured, "right"),
         ]
         say(table(None, columns, rows))
     own = any(layer.objective is not None for layer in pruned.layers)
@@ -163,8 +172,9 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
     )
     say(f"  objective      {number(pruned.objective)}")
     say(f"  proven bound   {number(pruned.bound)}  (gap {percent(pruned.gap)})")
-    if pruned.accuracy is not None:
-        say(f"  accuracy       {_share(pruned.accuracy)}  (dense {_share(pruned.accuracy_dense)})")
+    if pruned.measured is not None:
+        before, after = pruned.measured.words()
+        say(f"  {measured:<14} {after}  (dense {before})")
     say("  time           " + ", ".join(f"{phase} {seconds(spent)}" for phase, spent in pruned.seconds.items()))
     for note in pruned.notes:
         say(f"  note: {note}")
@@ -180,5 +190,5 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
         say("The gap is about the quadratic model of the loss, not about accuracy.")
 
 
-def _share(accuracy: float | None) -> str:
-    return "–" if accuracy is None else f"{100 * accuracy:.2f} %"
+def _quality(pruned: Pruned, value: float | None) -> str:
+    return "–" if value is None or pruned.measured is None else pruned.measured.measure.words(value)

@@ -51,7 +51,7 @@ class Asked:
                 raise InputError(f"prune: is {self.value!r:.40}; a whole number of weights, 0 or more, is needed")
             object.__setattr__(self, "value", str(int(self.value)))
         elif self.kind == "pattern":
-            keep, of = self._two_numbers()
+            keep, of = self.n_of_m
             object.__setattr__(self, "value", f"{keep}:{of}")
         else:
             raise InputError(f"{self.kind!r}: nothing to ask of a block; ask {', '.join(KINDS)}")
@@ -95,14 +95,16 @@ class Asked:
         if self.kind == "prune":
             return problem.pruning(int(self.value))
         row = problem.n // problem.curvature.rows
-        return problem.within(Quotas.n_of_m(problem.n, *self._two_numbers(), row=row))
+        return problem.within(Quotas.n_of_m(problem.n, *self.n_of_m, row=row))
 
     @property
     def group(self) -> int | None:
         """M of N:M, the weights of a group; None for the other kinds."""
-        return self._two_numbers()[1] if self.kind == "pattern" else None
+        return self.n_of_m[1] if self.kind == "pattern" else None
 
-    def _two_numbers(self) -> tuple[int, int]:
+    @property
+    def n_of_m(self) -> tuple[int, int]:
+        """N and M of the kind 'pattern'."""
         found = re.fullmatch(rf"\s*({_WHOLE})\s*:\s*({_WHOLE})\s*", self.value)
         if not found or not 1 <= int(found[2]) >= int(found[1]):
             raise InputError(

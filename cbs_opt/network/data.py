@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.network.gathered import LABELS, comes_in_batches, gathered
 from cbs_opt.network.inputs import Arrays, Samples, as_array, as_samples, can_be_samples
 from cbs_opt.network.reference import NETWORKS
 from cbs_opt.network.reference.digits import digits_parts
@@ -96,10 +98,13 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         raise InputError(f"{file}: {error}") from None
 
 
-def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> tuple[Samples, Any]:
-    """Samples and labels (None without) of a ``Data``, a pair (x, y) or samples x alone.
+def calibration(
+    data: Any, needs_labels: bool = True, classes: bool = True, most: int | None = None
+) -> tuple[Samples, Any]:
+    """Samples and labels (None without) of a ``Data``, a pair (x, y), samples x alone, or batches of either.
 
-    A tuple of two is always (x, y): two inputs of a network without labels are ((a, b), None).
+    A tuple of two is always (x, y): two inputs of a network without labels are ((a, b), None). Of batches
+    (``network.gathered``) only as many are read as hold ``most`` samples.
 
     Raises
     ------
@@ -109,11 +114,15 @@ def calibration(data: Any, needs_labels: bool = True, classes: bool = True) -> t
     """
     if isinstance(data, Data):
         return as_samples(data.train_x), data.train_y
+    if comes_in_batches(data):
+        data = gathered(data, most)
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    if isinstance(x, Mapping) and LABELS in x and y is None:
+        x, y = {name: value for name, value in x.items() if name != LABELS}, x[LABELS]
     if not can_be_samples(x) or not (y is None or hasattr(y, "__array__")):
         raise InputError(
             f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone (a tuple or a dict of them "
-            "where the network takes several inputs), or a cbs_opt.network.Data"
+            "where the network takes several inputs), batches of these (a DataLoader, a list) or a cbs_opt.network.Data"
         )
     if needs_labels and y is None:
         raise InputError("data: has no labels, but this curvature needs them; give (x, y), or use sequential or gram")

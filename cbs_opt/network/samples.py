@@ -15,6 +15,9 @@ from cbs_opt.network.inputs import Inputs, Samples, SamplesLike, as_samples
 if TYPE_CHECKING:
     import torch
 
+MOST_SAMPLES = 1_000
+"""Calibration samples that are drawn where nobody says how many, if there are so many."""
+
 PRECISIONS = ("float32", "float64")
 
 

@@ -1,6 +1,10 @@
-"""How many weights each output row of each layer shall lose, so that the network loses ``prune`` of them.
+"""How many weights each segment of each layer shall lose, so that the network loses ``prune`` of them.
+
+A segment is a row, all rows of a layer (of a group of a grouped convolution) that share one budget, or M consecutive
+weights of a row: every layer's segments are of one size, and stand one after the other.
 
 - ``uniform``: every row the same share.
+- ``layer``: every layer the same share, which its rows divide among them as the method finds best.
 - ``magnitude``: as many as the row has among the network's smallest |w|.
 - ``sensitivity``: each row's greedy OBS trace (``greedy_rows``) on the layer's Gram says what each further weight
   costs, the row's sensitivity S_r (``sensitivity``) how much the network's outputs feel it; the cheapest weights of all
@@ -16,7 +20,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect import layer_grams
 from cbs_opt.collect.layer_model import group_problem, groups
-from cbs_opt.errors import unknown_name
+from cbs_opt.errors import PatternError, unknown_name
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.patterns import Cardinality, prune_count
 from cbs_opt.network.samples import Drawn
@@ -26,7 +30,7 @@ from cbs_opt.pruning.sensitivity import sensitivities
 if TYPE_CHECKING:
     import torch
 
-ALLOCATIONS = ("sensitivity", "magnitude", "uniform")
+ALLOCATIONS = ("sensitivity", "magnitude", "layer", "uniform")
 
 MOST_SAMPLES = 1_000
 """Samples that the traces and sensitivities are taken over, at most: an allocation needs fewer than the weights do."""
@@ -34,7 +38,24 @@ MOST_SAMPLES = 1_000
 Counts = NDArray[np.int64]
 
 
-def row_quotas(
+def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
+    """Those of N:M along the inputs: every ``of`` consecutive weights of a row lose at least all but ``keep``.
+
+    Raises
+    ------
+    PatternError
+        A row that M does not divide (names the layer).
+    """
+    for target in weights.targets:
+        if target.inputs % of:
+            raise PatternError(
+                f"layer {target.name}: its {target.inputs} inputs are not divided by the {of} of {keep}:{of}; "
+                "ignore the layer or choose another pattern"
+            )
+    return {t.name: np.full(t.numel // of, of - keep) for t in weights.targets}
+
+
+def quotas(
     kind: str,
     model: torch.nn.Module,
     samples: Drawn,
@@ -45,7 +66,7 @@ def row_quotas(
     dampening_frac: float | None,
     seed: int = 0,
 ) -> dict[str, Counts]:
-    """The least number of zeros of each row, shape (out,), by module name; those the mask has already included.
+    """The least number of zeros of each segment, shape (segments,), by module name; those the mask has included.
 
     Parameters
     ----------
@@ -66,6 +87,9 @@ def row_quotas(
     if kind == "uniform":
         share = prune / weights.n
         return {t.name: np.full(t.outputs, prune_count(t.inputs, share)) for t in weights.targets}
+    if kind == "layer":
+        share = prune / weights.n
+        return {t.name: np.full(t.groups, prune_count(t.numel // t.groups, share)) for t in weights.targets}
     if kind == "magnitude":
         costs = np.abs(weights.values)
     else:

@@ -3,8 +3,8 @@
 Curvature ``gram`` takes every layer with the dense network's inputs: a block-diagonal model of the whole network.
 ``sequential`` takes the layers in the order of execution, each with the inputs that the layers pruned before it leave
 it and the dense network's outputs as target (``cbs_opt.collect.sequential``): later layers repair what earlier ones
-did. How many weights each row loses is decided beforehand (``allocation``); which ones, layer by layer, by a method
-on the layer's own problem (``group_problem``).
+did. How many weights each row or layer loses is decided beforehand (``allocation``); which ones, layer by layer, by a
+method on the layer's own problem (``group_problem``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cbs_opt.kernel.result import Solution
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights, join
-from cbs_opt.pruning.allocation import row_quotas
+from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
 from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, Stage
 
 if TYPE_CHECKING:
@@ -76,18 +76,21 @@ def layer_stage(
     weights : Weights
         Of ``now``.
     """
-    with clock.phase("allocation", "deciding how many weights each row loses"):
-        quotas = row_quotas(
-            settings.allocation,
-            now,
-            samples,
-            weights,
-            prune,
-            seed=settings.seed,
-            damping=settings.damping,
-            dampening_frac=settings.dampening_frac,
-        )
-    solver = _LayerSolver(quotas, weights.masks(), settings, clock)
+    with clock.phase("allocation", "deciding how many weights each layer and row loses"):
+        if settings.n_of_m is None:
+            shares = quotas(
+                settings.allocation,
+                now,
+                samples,
+                weights,
+                prune,
+                seed=settings.seed,
+                damping=settings.damping,
+                dampening_frac=settings.dampening_frac,
+            )
+        else:
+            shares = n_of_m_quotas(weights, *settings.n_of_m)
+    solver = _LayerSolver(shares, weights.masks(), settings, clock)
     notes: list[str] = []
     if settings.curvature == "gram":
         with clock.phase("curvature", "collecting layer inputs"):
@@ -169,7 +172,8 @@ class _LayerSolver:
         objective, bounds = 0.0, []
         for group, rows in groups(layer.target):
             gone = np.flatnonzero(~alive[rows]) if not self._settings.revive else ()
-            pattern = Quotas(np.full(len(quota[rows]), layer.target.inputs), quota[rows], forbid=gone)
+            of_group = np.split(quota, layer.target.groups)[group]
+            pattern = Quotas(np.full(len(of_group), layer.target.numel // len(quota)), of_group, forbid=gone)
             problem = group_problem(layer, group, rows, pattern)
             with self._clock.phase("selection", f"pruning layer {layer.name}"):
                 found = solve(problem, self._settings.method, seed=self._settings.seed, **self._settings.options)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.network.attention import close_attention, own_copy
-from cbs_opt.network.data import Data, calibration
+from cbs_opt.network.data import calibration
 from cbs_opt.network.inputs import Samples
-from cbs_opt.network.samples import accuracy, batches, check_samples, drawn, layers_called
+from cbs_opt.network.measures import Measure, Measured, as_measure
+from cbs_opt.network.samples import MOST_SAMPLES, batches, check_samples, drawn, layers_called
 from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
@@ -41,18 +42,20 @@ STAGES: dict[str, type[Stages]] = {
 def prune(
     model: torch.nn.Module,
     data: Any,
-    sparsity: float,
+    sparsity: float | None = None,
     *,
+    pattern: str | None = None,
+    test: Any = None,
     curvature: str = "fisher",
     method: str = "",
     options: Mapping[str, Any] | None = None,
-    samples: int = 1_000,
+    samples: int | None = None,
     damping: float | None = None,
     dampening_frac: float | None = None,
     targets: Iterable[str] = ("*",),
     ignore: Iterable[str] = (),
     partition: str | int = "network",
-    allocation: str = "sensitivity",
+    allocation: str = "",
     average: int = 1,
     first_order: bool = False,
     stages: int = 1,
@@ -73,30 +76,36 @@ def prune(
     ----------
     model : torch.nn.Module
         Left as it is.
-    data : Data, or (x, y), or x alone
+    data : Data, or (x, y), or x alone, or batches of either
         Calibration samples (the training part of a ``Data``) and labels; ``gram`` and ``sequential`` need no labels.
         x is an array or tensor (m, ...); for a network of several inputs a dict of them by name, or a tuple of them in
-        order (without labels as (x, None): a pair is always (x, y)).
-        Accuracy is measured on the test part of a ``Data`` only.
+        order (without labels as (x, None): a pair is always (x, y)). Batches are a ``DataLoader``, a ``Dataset`` or a
+        list (``network.gathered``); of them only as many are read as hold ``samples`` samples.
+    test : (x, y), or batches, optional
+        Accuracy is measured on these, or else on the test part of a ``Data``.
     sparsity : float
         At least this share of all prunable weights becomes zero.
+    pattern : str
+        In place of the sparsity: N:M, as '2:4' for at most 2 kept of every 4 consecutive inputs of an output; of
+        ``gram`` and ``sequential``.
     curvature : str
         ``fisher``: empirical Fisher of per-sample gradients at the labels. ``gram``: each layer's inputs in the
         dense network. ``sequential``: layer by layer, inputs from the network pruned so far, the dense layer's
         outputs as target. ``gauss-newton``: first-order term and Gauss–Newton products, never formed; no bound.
     method : str
-        Selector, see ``cbs-opt methods``; left out, the best one for the curvature.
+        Selector, see ``cbs-opt methods``; left out, the best one for the curvature and the size of the network.
     options : mapping
         The method's own options.
-    samples : int
-        Calibration samples, drawn without replacement.
+    samples : int, optional
+        Calibration samples, drawn without replacement; left out, 1,000 or all where there are fewer.
     damping, dampening_frac : float
-        λ itself, or as a fraction of the mean diagonal; λ = 1e-3 if neither is given.
+        λ itself, or as a fraction of the mean diagonal of the curvature (of each layer's own, for ``gram`` and
+        ``sequential``); λ = 1e-3 if neither is given.
     targets, ignore : patterns of module names
     partition : 'network', 'layer', 'row' or int
         Of the Fisher: what stays dense in it; entries between different pieces are dropped.
-    allocation : 'sensitivity', 'magnitude' or 'uniform'
-        Of ``gram`` and ``sequential``: how the rows share the zeros.
+    allocation : 'sensitivity', 'magnitude', 'layer' or 'uniform'
+        Of ``gram`` and ``sequential``: how layers and rows share the zeros; left out, by the size of the network.
     average : int
         Samples averaged in one gradient row of the Fisher.
     first_order : bool
@@ -130,6 +139,7 @@ def prune(
 
     settings = Settings(
         curvature=curvature,
+        pattern=pattern,
         method=method,
         options=options or {},
         partition=partition,
@@ -148,10 +158,12 @@ def prune(
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
     targets, ignore = _patterns(targets), _patterns(ignore)
-    wanted = sparsities(sparsity, stages, schedule, settle)
-    x, y = calibration(data, needs_labels=settings.spec.needs_labels, classes=loss is None)
+    wanted = _wanted(sparsity, settings, stages, schedule, settle)
+    most = MOST_SAMPLES if samples is None else samples
+    x, y = calibration(data, needs_labels=settings.spec.needs_labels, classes=loss is None, most=most)
+    samples = min(most, len(x)) if samples is None else samples
     check_samples(samples, len(x), settings.average)
-    test = (data.test_x, data.test_y) if isinstance(data, Data) else None
+    measure = as_measure(test, data)
     clock = Clock(progress)
     dense = own_copy(model, device)
     chosen, notes = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
@@ -159,8 +171,9 @@ def prune(
     weights = Weights.of(dense, chosen)
     if reestimate_batchnorm:
         check_reestimate(dense, samples)
+    settings = settings.chosen_for(weights)
     STAGES[curvature].check(weights, settings)
-    accuracy_dense = _accuracy(dense, test, clock)
+    quality_dense = _quality(dense, measure, clock)
     now, reports = dense, list[StageReport]()
     run = STAGES[curvature](dense, weights, settings, lambda number: drawn(x, y, samples, seed + number))
     stage: Stage | None = None
@@ -181,16 +194,23 @@ def prune(
                 stage.bound,
                 stage.gap,
                 stage.damping,
-                accuracy=_accuracy(now, test, clock) if len(wanted) > 1 else None,
+                quality=_quality(now, measure, clock) if len(wanted) > 1 else None,
             )
         )
     assert stage is not None, "there is at least one stage"
     clock.stage = ""
-    reached: float | None = None if reestimate_batchnorm or not reports else reports[-1].accuracy
+    quality = None if reestimate_batchnorm or not reports else reports[-1].quality
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(now, drawn(x, y, samples, seed).x)
         notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
+    if quality is None:
+        quality = _quality(now, measure, clock)
+    measured = (
+        None
+        if measure is None or quality_dense is None or quality is None
+        else Measured(measure, quality_dense, quality)
+    )
     notes += _emptied(weights)
     for note in dict.fromkeys(notes):
         log.info("prune: %s", note)
@@ -200,7 +220,7 @@ def prune(
         stages=tuple(reports),
         layers=_layer_reports(weights, stage),
         settings={
-            "sparsity": sparsity,
+            "sparsity": wanted[-1],
             "samples": samples,
             "targets": targets,
             "ignore": ignore,
@@ -210,11 +230,23 @@ def prune(
             "reestimate_batchnorm": reestimate_batchnorm,
             **_told(settings),
         },
-        accuracy_dense=accuracy_dense,
-        accuracy=_accuracy(now, test, clock) if reached is None else reached,
+        measured=measured,
         seconds=clock.seconds,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _wanted(sparsity: float | None, settings: Settings, stages: int, schedule: str, settle: int) -> list[float]:
+    """The shares of zeros after each stage."""
+    if (sparsity is None) == (settings.n_of_m is None):
+        raise InputError("sparsity, pattern: give exactly one of them")
+    if settings.n_of_m is None:
+        assert sparsity is not None, "one of the two is given"
+        return list(sparsities(sparsity, stages, schedule, settle))
+    if stages != 1 or settle:
+        raise InputError("stages: a pattern is reached in one stage; leave stages and settle out")
+    keep, of = settings.n_of_m
+    return [1.0 - keep / of]
 
 
 def _called(
@@ -241,11 +273,11 @@ def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iter
                 yield name, others
 
 
-def _accuracy(model: torch.nn.Module, test: tuple[Any, Any] | None, clock: Clock) -> float | None:
-    if test is None:
+def _quality(model: torch.nn.Module, measure: Measure | None, clock: Clock) -> float | None:
+    if measure is None:
         return None
-    with clock.phase("accuracy", "measuring accuracy"):
-        return accuracy(model, *test)
+    with clock.phase(measure.name, f"measuring {measure.name}"):
+        return measure.of(model, lambda done, count: clock.tell(f"measuring {measure.name}, {done} of {count}"))
 
 
 def _emptied(weights: Weights) -> list[str]:

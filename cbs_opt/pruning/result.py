@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.network.checkpoint import save_masks, save_network, tensor_masks
+from cbs_opt.network.measures import Measured
 from cbs_opt.network.weights import Weights
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage: the quadratic model it solved, and how well."""
+    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it."""
 
     sparsity: float
     objective: float
     bound: float
     gap: float
     damping: float | Mapping[str, float]
-    accuracy: float | None = None
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Pruned:
     layers : tuple of LayerReport
     settings : mapping
         All that was asked for.
-    accuracy_dense, accuracy : float or None
-        Share of test samples classified rightly, before and after; None without test samples.
+    measured : Measured or None
+        Accuracy or perplexity before and after; None without a test set.
     seconds : mapping of phase to float
     notes : tuple of str
         Everything altered or cut short.
@@ -71,8 +72,7 @@ class Pruned:
     stages: tuple[StageReport, ...]
     layers: tuple[LayerReport, ...]
     settings: Mapping[str, Any]
-    accuracy_dense: float | None
-    accuracy: float | None
+    measured: Measured | None
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
 
@@ -93,6 +93,16 @@ class Pruned:
     def gap(self) -> float:
         """(objective − bound)/|objective| of the last stage; inf without a bound."""
         return self.stages[-1].gap
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of test samples that the pruned network classifies rightly; None where that was not measured."""
+        return self.measured.pruned if self.measured is not None and self.measured.name == "accuracy" else None
+
+    @property
+    def accuracy_dense(self) -> float | None:
+        """The same of the dense network."""
+        return self.measured.dense if self.measured is not None and self.measured.name == "accuracy" else None
 
     @property
     def sparsity(self) -> float:
@@ -128,6 +138,7 @@ class Pruned:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""
         last = self.stages[-1]
+        name = "accuracy" if self.measured is None else self.measured.name
         return {
             "n": self.weights.n,
             "pruned": self.weights.pruned,
@@ -136,8 +147,7 @@ class Pruned:
             "bound": finite_or_none(last.bound),
             "gap": finite_or_none(last.gap),
             "damping": _plain(last.damping),
-            "accuracy_dense": self.accuracy_dense,
-            "accuracy": self.accuracy,
+            **self._measures(),
             "layers": [
                 {
                     "name": layer.name,
@@ -156,7 +166,7 @@ class Pruned:
                     "bound": finite_or_none(s.bound),
                     "gap": finite_or_none(s.gap),
                     "damping": _plain(s.damping),
-                    "accuracy": s.accuracy,
+                    name: s.quality,
                 }
                 for s in self.stages
             ],
@@ -164,6 +174,11 @@ class Pruned:
             "settings": dict(self.settings),
             "notes": list(self.notes),
         }
+
+    def _measures(self) -> dict[str, float | None]:
+        if self.measured is None:
+            return {"accuracy_dense": None, "accuracy": None}
+        return {f"{self.measured.name}_dense": self.measured.dense, self.measured.name: self.measured.pruned}
 
 
 def _plain(damping: float | Mapping[str, float]) -> float | dict[str, float]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from cbs_opt.errors import InputError, UnsupportedError, unknown_name
 from cbs_opt.evaluation.catalogue import method as method_named
+from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.curvature import resolve_damping
 from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
 from cbs_opt.network.samples import PRECISIONS, Precision
+from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import ALLOCATIONS
+
+LARGE = 5e11
+"""Sum over the layers of outputs × inputs³, in which the exact work on their rows grows, beyond which the faster method
+and allocation are taken: ResNet20 has 8e10, a sentence encoder of 10 million weights 1e13."""
 
 PARTITIONS = ("network", "layer", "row")
 
@@ -24,7 +30,8 @@ class CurvatureSpec:
 
     Parameters
     ----------
-    default_method : str
+    default_method, large_method : str
+        The method where none is asked for; the second one, if there is one, for networks that the first takes long for.
     own_settings : tuple of str
         Settings that have a meaning for it, beside those that have one for every curvature.
     needs_labels : bool
@@ -37,6 +44,7 @@ class CurvatureSpec:
     """
 
     default_method: str
+    large_method: str = ""
     own_settings: tuple[str, ...] = ()
     needs_labels: bool = True
     needs_damping: bool = True
@@ -44,10 +52,12 @@ class CurvatureSpec:
     why_these: str = ""
 
 
-_OF_LAYERS = CurvatureSpec("swap", ("revive", "allocation"), needs_labels=False, needs_damping=False)
+_OF_LAYERS = CurvatureSpec("swap", "admm", ("revive", "allocation", "pattern"), needs_labels=False, needs_damping=False)
 
 CURVATURES = {
-    "fisher": CurvatureSpec("relaxation", ("partition", "average", "first_order", "loss", "precision", "revive")),
+    "fisher": CurvatureSpec(
+        "relaxation", own_settings=("partition", "average", "first_order", "loss", "precision", "revive")
+    ),
     "gram": _OF_LAYERS,
     "sequential": _OF_LAYERS,
     "gauss-newton": CurvatureSpec(
@@ -61,10 +71,11 @@ class Settings:
     """See ``cbs_opt.prune`` for what each of these means."""
 
     curvature: str = "fisher"
+    pattern: str | None = None
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     partition: str | int = "network"
-    allocation: str = "sensitivity"
+    allocation: str = ""
     damping: float | None = None
     dampening_frac: float | None = None
     average: int = 1
@@ -79,7 +90,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES:
             raise unknown_name("curvature", self.curvature, list(CURVATURES))
-        if not self.method:
+        if not self.method and not self.spec.large_method:
             object.__setattr__(self, "method", self.spec.default_method)
         if self.damping is None and self.dampening_frac is None:
             object.__setattr__(self, "damping", DEFAULT_DAMPING)
@@ -93,20 +104,39 @@ class Settings:
             raise InputError(
                 f"partition: is {self.partition!r}; give {', '.join(PARTITIONS)} or a number of weights a chunk"
             )
-        if self.allocation not in ALLOCATIONS:
+        if self.allocation and self.allocation not in ALLOCATIONS:
             raise unknown_name("allocation", self.allocation, list(ALLOCATIONS))
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
             raise InputError(f"average: is {self.average!r}; a whole number of samples a row is needed")
         self._check_fit()
+        if self.n_of_m is not None and self.allocation:
+            raise InputError("allocation: has no meaning with a pattern, which says what each row loses; leave it out")
         self._check_method()
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """N and M of the pattern; None where a share is pruned."""
+        return None if self.pattern is None else Asked("pattern", self.pattern).n_of_m
 
     @property
     def spec(self) -> CurvatureSpec:
         """What the curvature asks of the settings."""
         return CURVATURES[self.curvature]
 
+    def chosen_for(self, weights: Weights) -> Settings:
+        """These settings with a method and an allocation where they name none, by the size of the layers."""
+        large = sum(t.outputs * t.inputs**3 for t in weights.targets) > LARGE
+        method = self.method or (self.spec.large_method if large else self.spec.default_method)
+        fits = "allocation" in self.spec.own_settings and self.n_of_m is None
+        allocation = self.allocation or ("layer" if large else "sensitivity") if fits else ""
+        return replace(self, method=method, allocation=allocation)
+
     def _check_method(self) -> None:
         """The method and its options."""
+        if not self.method:
+            if self.options:
+                raise InputError("options: belong to a method; name it, too")
+            return
         if not isinstance(self.options, Mapping):
             raise InputError(f"options: is a {type(self.options).__name__}; give a mapping of names to values")
         if "seed" in self.options:

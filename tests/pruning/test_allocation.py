@@ -7,7 +7,7 @@ from cbs_opt.errors import CbsOptError
 from cbs_opt.network.samples import drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.allocation import ALLOCATIONS, row_quotas
+from cbs_opt.pruning.allocation import ALLOCATIONS, n_of_m_quotas, quotas
 from cbs_opt.pruning.sensitivity import sensitivities
 
 
@@ -17,18 +17,19 @@ def test_prunes_as_many_as_asked_for(conv_network, kind, share):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
     k = int(share * weights.n)
-    found = row_quotas(kind, model, drawn(x, None, len(x), 0), weights, k, damping=1e-3, dampening_frac=None)
+    found = quotas(kind, model, drawn(x, None, len(x), 0), weights, k, damping=1e-3, dampening_frac=None)
     total = sum(int(quota.sum()) for quota in found.values())
-    assert total >= k if kind == "uniform" else total == k
+    assert total >= k if kind in ("uniform", "layer") else total == k
     for target in weights.targets:
-        assert found[target.name].shape == (target.outputs,)
-        assert found[target.name].max() <= target.inputs
+        segments = target.groups if kind == "layer" else target.outputs
+        assert found[target.name].shape == (segments,)
+        assert found[target.name].max() <= target.numel // segments
 
 
 def test_magnitude_counts_the_smallest_weights(conv_network):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
-    found = row_quotas("magnitude", model, drawn(x, None, len(x), 0), weights, 40, damping=1e-3, dampening_frac=None)
+    found = quotas("magnitude", model, drawn(x, None, len(x), 0), weights, 40, damping=1e-3, dampening_frac=None)
     threshold = np.sort(np.abs(weights.values))[39]
     for name, matrix in weights.matrices().items():
         assert np.array_equal(found[name], (np.abs(matrix) <= threshold).sum(axis=1))
@@ -40,7 +41,7 @@ def test_what_is_pruned_already_counts(conv_network, kind):
     weights = Weights.of(model, find_targets(model))
     mask = np.random.default_rng(0).random(weights.n) < 0.5
     weights = weights.with_values(np.where(mask, weights.values, 0.0), mask)
-    found = row_quotas(
+    found = quotas(
         kind,
         weights.into(model),
         drawn(x, None, len(x), 0),
@@ -61,16 +62,36 @@ def test_a_row_that_nobody_feels_is_pruned_first(conv_network):
     with torch.no_grad():
         model[7].weight[:, 2] = 0.0  # output 2 of the second convolution reaches nothing
     weights = Weights.of(model, find_targets(model, ignore=["7"]))
-    found = row_quotas("sensitivity", model, drawn(x, None, len(x), 0), weights, 18, damping=1e-3, dampening_frac=None)
+    found = quotas("sensitivity", model, drawn(x, None, len(x), 0), weights, 18, damping=1e-3, dampening_frac=None)
     assert found["3"][2] == 18
     assert found["0"].sum() == 0
+
+
+def test_every_layer_loses_the_same_share(conv_network):
+    model, x, _ = conv_network
+    weights = Weights.of(model, find_targets(model))
+    found = quotas(
+        "layer", model, drawn(x, None, len(x), 0), weights, int(0.6 * weights.n), damping=1.0, dampening_frac=None
+    )
+    for target in weights.targets:
+        assert 0 <= found[target.name].sum() - 0.6 * target.numel < target.groups
+
+
+def test_n_of_m_counts_along_the_inputs(conv_network):
+    model, _, _ = conv_network
+    weights = Weights.of(model, find_targets(model, ignore=["7"]))
+    found = n_of_m_quotas(weights, 1, 3)
+    for target in weights.targets:
+        assert found[target.name].tolist() == [2] * (target.numel // 3)
+    with pytest.raises(CbsOptError, match=r"layer \d: its \d+ inputs are not divided by the 7 of 2:7"):
+        n_of_m_quotas(weights, 2, 7)
 
 
 def test_unknown_allocation_is_named(conv_network):
     model, x, _ = conv_network
     weights = Weights.of(model, find_targets(model))
     with pytest.raises(CbsOptError, match="did you mean uniform"):
-        row_quotas("unifrom", model, drawn(x, None, len(x), 0), weights, 3, damping=1e-3, dampening_frac=None)
+        quotas("unifrom", model, drawn(x, None, len(x), 0), weights, 3, damping=1e-3, dampening_frac=None)
 
 
 def test_sensitivities_are_the_squared_derivatives_of_the_outputs(conv_network):

@@ -10,6 +10,8 @@ import cbs_opt
 from cbs_opt.collect import gradients
 from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
 from cbs_opt.network.data import Data
+from cbs_opt.network.targets import Target, find_targets
+from cbs_opt.network.weights import Weights
 
 
 def state(model):
@@ -363,3 +365,52 @@ def test_data_without_a_test_part_gives_no_accuracy(digits_network, digits):
     found = cbs_opt.prune(digits_network, (digits.train_x, digits.train_y), 0.5, method="magnitude", samples=50)
     assert found.accuracy is None
     assert found.accuracy_dense is None
+
+
+def test_a_pattern_in_place_of_a_sparsity(digits_network, digits):
+    for curvature in ("gram", "sequential"):
+        arguments = {"curvature": curvature, "method": "admm", "samples": 100, "targets": ["fc2", "fc3"]}
+        found = cbs_opt.prune(digits_network, digits, pattern="2:4", **arguments)
+        assert found.sparsity == 0.5
+        for layer in ("fc2", "fc3"):
+            kept = found.masks()[f"{layer}.weight"]
+            assert kept.reshape(len(kept), -1, 4).sum(axis=2).max() == 2
+        assert 0 < found.bound <= found.objective
+    for wrong, message in (
+        ({"sparsity": 0.5, "pattern": "2:4"}, "give exactly one"),
+        ({}, "give exactly one"),
+        ({"pattern": "2:4", "stages": 2}, "in one stage"),
+        ({"pattern": "2:4", "allocation": "layer"}, "allocation: has no meaning"),
+        ({"pattern": "4:2"}, "N ≤ M"),
+    ):
+        with pytest.raises(CbsOptError, match=message):
+            cbs_opt.prune(digits_network, digits, curvature="sequential", **wrong)
+    with pytest.raises(CbsOptError, match="pattern: belongs to the curvature gram, sequential"):
+        cbs_opt.prune(digits_network, digits, pattern="2:4", curvature="fisher")
+
+
+def test_batches_and_a_test_set_of_their_own(digits_network, digits):
+    arguments = {"curvature": "gram", "method": "magnitude", "bound": False}
+    expected = cbs_opt.prune(digits_network, digits, 0.5, samples=100, **arguments)
+    batches = [(digits.train_x[i : i + 50], digits.train_y[i : i + 50]) for i in range(0, len(digits.train_x), 50)]
+    test = [(digits.test_x, digits.test_y)]
+    found = cbs_opt.prune(digits_network, batches[:2], 0.5, test=test, **arguments)
+    assert found.settings["samples"] == 100
+    assert found.accuracy_dense == expected.accuracy_dense
+    assert found.sparsity == expected.sparsity
+    with pytest.raises(CbsOptError, match="test: has no labels"):
+        cbs_opt.prune(digits_network, batches, 0.5, test=digits.test_x, **arguments)
+
+
+def test_method_and_allocation_by_size(digits_network):
+    from cbs_opt.pruning.settings import Settings
+
+    weights = Weights.of(digits_network, find_targets(digits_network))
+    small = Settings(curvature="sequential").chosen_for(weights)
+    assert (small.method, small.allocation) == ("swap", "sensitivity")
+    wide = Weights((Target("up", "up.weight", "linear", (1536, 8192)),), np.ones(1), np.ones(1, dtype=bool))
+    large = Settings(curvature="sequential").chosen_for(wide)
+    assert (large.method, large.allocation) == ("admm", "layer")
+    asked = Settings(curvature="sequential", method="sparsegpt", allocation="uniform").chosen_for(wide)
+    assert (asked.method, asked.allocation) == ("sparsegpt", "uniform")
+    assert Settings(curvature="fisher").chosen_for(wide).method == "relaxation"

@@ -1,0 +1,124 @@
+"""Samples that come in batches, as whoever trains a network has them: a DataLoader, a Dataset, a list of batches.
+
+A batch is a tensor, a dict of tensors by the names of the network's inputs (with ``labels`` among them, or not), or a
+pair (inputs, labels) whose inputs are one of those or a tuple in the network's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+from cbs_opt.network.inputs import Arrays, as_array, as_samples, can_be_samples
+
+LABELS = "labels"
+"""What a dict of inputs calls the labels, in the transformers library and its collators."""
+
+AT_ONCE = 64
+"""Items of a Dataset that make a batch."""
+
+
+def comes_in_batches(given: Any) -> bool:
+    """Whether ``given`` hands out batches, or items to make batches of, rather than being the samples themselves."""
+    if can_be_samples(given) or isinstance(given, (tuple, Mapping, str, bytes)):
+        return False
+    return isinstance(given, Iterable) or hasattr(given, "__getitem__")
+
+
+def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] | None]:
+    """Samples and labels (None: there are none), in the order in which they come.
+
+    Parameters
+    ----------
+    given : iterable of batches, or Dataset
+        A ``Dataset`` (items by number) is batched first.
+    most : int, optional
+        No batch is asked for once so many samples are there; all of the last batch are taken.
+
+    Raises
+    ------
+    InputError
+        Batches of different kinds or shapes, or none. Sequences of different lengths are padded with zeros where they
+        come with an ``attention_mask``, which is zero there, too.
+    """
+    parts: list[tuple[Arrays, NDArray[Any] | None]] = []
+    there = 0
+    for number, batch in enumerate(_batches(given)):
+        parts.append(_part(batch, f"data: batch {number}"))
+        there += len(parts[-1][0])
+        if most is not None and there >= most:
+            break
+    if not parts:
+        raise InputError("data: holds no batches; at least one is needed")
+    first, first_labels = parts[0]
+    for number, (part, labels) in enumerate(parts):
+        same = (len(part.positional), *part.named) == (len(first.positional), *first.named)
+        if not same or (labels is None) != (first_labels is None):
+            raise InputError(f"data: batch {number} holds other things than batch 0; all must hold the same inputs")
+    padded = "attention_mask" in first.named
+    positional = [_joined([part.positional[i] for part, _ in parts], padded) for i in range(len(first.positional))]
+    named = {name: _joined([part.named[name] for part, _ in parts], padded) for name in first.named}
+    answers = [labels for _, labels in parts if labels is not None]
+    return Arrays(tuple(positional), named), np.concatenate(answers) if answers and first_labels is not None else None
+
+
+def _batches(given: Any) -> Iterator[Any]:
+    from torch.utils.data import DataLoader
+
+    if isinstance(given, (list, Iterator, DataLoader)) or not hasattr(given, "__getitem__"):
+        return iter(given)
+    items = (given[i] for i in range(len(given))) if hasattr(given, "__len__") else iter(given)
+    return _collated(items)
+
+
+def _collated(items: Iterator[Any]) -> Iterator[Any]:
+    from torch.utils.data import default_collate
+
+    while batch := list(islice(items, AT_ONCE)):
+        try:
+            yield default_collate(batch)
+        except (TypeError, RuntimeError, KeyError) as error:
+            raise InputError(
+                f"data: items of the data set cannot be put together ({error}); give a DataLoader with a collate_fn"
+            ) from error
+
+
+def _part(batch: Any, name: str) -> tuple[Arrays, NDArray[Any] | None]:
+    x, labels = batch, None
+    if isinstance(batch, (list, tuple)) and len(batch) == 2:
+        x, labels = batch
+    elif isinstance(batch, (list, tuple)) and len(batch) == 1:
+        (x,) = batch
+    elif isinstance(batch, Mapping) and LABELS in batch:
+        x, labels = {key: value for key, value in batch.items() if key != LABELS}, batch[LABELS]
+    x = tuple(x) if isinstance(x, list) else x
+    samples = as_samples(x, name)
+    if not isinstance(samples, Arrays):
+        raise InputError(
+            f"{name}: is a {type(x).__name__}; a batch is a tensor, a dict of tensors, or (inputs, labels)"
+        )
+    answers = None if labels is None else as_array(labels, f"{name}: its labels")
+    if answers is not None and len(answers) != len(samples):
+        raise InputError(f"{name}: has {len(samples)} samples and {len(answers)} labels; they must agree")
+    return samples, answers
+
+
+def _joined(arrays: list[NDArray[Any]], padded: bool) -> NDArray[Any]:
+    """Along the first dimension; sequences (the second one) brought to one length where they may be ``padded``."""
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        if not padded or {len(shape) for shape in shapes} == {0} or len({shape[1:] for shape in shapes}) > 1:
+            raise InputError(
+                f"data: its batches have shapes {', '.join(sorted(map(str, shapes)))} after the first dimension; give "
+                "all samples one shape (sequences may differ in length where they come with an attention_mask)"
+            )
+        longest = max(shape[0] for shape in shapes)
+        arrays = [
+            np.pad(array, [(0, 0), (0, longest - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]) for array in arrays
+        ]
+    return np.concatenate(arrays)

@@ -1,0 +1,124 @@
+"""How good a network is, in one number, on samples that no curvature was collected from.
+
+A measure has a name and says the number for a network; whoever prunes asks it before and after and knows no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import InputError
+from cbs_opt.network.data import Data, Labels, calibration
+from cbs_opt.network.inputs import SamplesLike
+from cbs_opt.network.samples import accuracy, answer_of
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """One number for a network."""
+
+    @property
+    def name(self) -> str:
+        """What the number is called: 'accuracy'."""
+
+    def of(self, model: torch.nn.Module, progress: Callable[[int, int], None] | None = None) -> float:
+        """The number, of the network in eval mode; ``progress`` is told how many samples of how many are done."""
+
+    def words(self, value: float) -> str:
+        """The number for people: '97.3 %'."""
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """The share of samples x (m of them) whose largest class score is at their label y (m,)."""
+
+    x: SamplesLike
+    y: Labels
+
+    name = "accuracy"
+
+    def of(self, model: torch.nn.Module, progress: Callable[[int, int], None] | None = None) -> float:
+        return accuracy(model, self.x, self.y)
+
+    def words(self, value: float) -> str:
+        return f"{100 * value:.2f} %"
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """exp of the mean negative log-likelihood that a language model gives to tokens 2 … L of each window.
+
+    Parameters
+    ----------
+    tokens : int array, shape (windows, L)
+        L ≥ 2. Each window is a text of its own.
+    """
+
+    tokens: NDArray[np.int64]
+
+    name = "perplexity"
+
+    def of(self, model: torch.nn.Module, progress: Callable[[int, int], None] | None = None) -> float:
+        import torch
+
+        model.eval()
+        device = next(model.parameters()).device
+        total = 0.0
+        with torch.inference_mode():
+            for done, window in enumerate(self.tokens):
+                if progress is not None:
+                    progress(done, len(self.tokens))
+                ids = torch.from_numpy(window)[None].to(device)
+                logits = answer_of(model(input_ids=ids, use_cache=False))
+                scores = logits[0, :-1].float()
+                total += float(torch.nn.functional.cross_entropy(scores, ids[0, 1:], reduction="sum"))
+        count = self.tokens.shape[0] * (self.tokens.shape[1] - 1)
+        return float(np.exp(min(total / count, 700.0)))
+
+    def words(self, value: float) -> str:
+        return f"{value:.2f}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of the network before and after."""
+
+    measure: Measure
+    dense: float
+    pruned: float
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+        return self.measure.name
+
+    def words(self) -> tuple[str, str]:
+        """Before and after, for people."""
+        return self.measure.words(self.dense), self.measure.words(self.pruned)
+
+
+def as_measure(test: Any, data: Any = None) -> Measure | None:
+    """What ``test`` asks to be measured; left out, accuracy on the test part of a ``Data``, or nothing.
+
+    Raises
+    ------
+    InputError
+        A test set without labels.
+    """
+    if isinstance(test, Measure):
+        return test
+    if test is None:
+        return Accuracy(data.test_x, data.test_y) if isinstance(data, Data) else None
+    try:
+        x, y = calibration(test)
+    except InputError as error:
+        raise InputError(f"test: {str(error).removeprefix('data: ')}") from None
+    return Accuracy(x, y)
