@@ -45,7 +45,7 @@ APART = {
 """Rooms that know nothing of these, though they lie below: networks know nothing of solvers, and what verifies a
 certificate shares nothing with the search that made it."""
 
-HEAVY = {"torch", "pyomo", "numba", "matplotlib", "sklearn", "joblib", "highspy", "rich", "safetensors"}
+HEAVY = {"torch", "pyomo", "numba", "matplotlib", "sklearn", "joblib", "highspy", "rich", "safetensors", "transformers"}
 """Imported only inside the functions that need them."""
 
 COMPILED = "cbs_opt.solvers.compiled"

@@ -10,7 +10,9 @@ import typer
 Network = Annotated[
     str,
     typer.Option(
-        "--network", metavar="N", help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50 or module:factory."
+        "--network",
+        metavar="N",
+        help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50, hf:FOLDER or module:factory.",
     ),
 ]
 

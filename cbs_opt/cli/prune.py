@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,6 @@ from cbs_opt.cli.network_options import (
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
 from cbs_opt.cli.outputs import check_outputs, network_inputs
-from cbs_opt.errors import InputError
 
 if TYPE_CHECKING:
     from cbs_opt.pruning import Pruned
@@ -36,9 +36,25 @@ def prune(
     network: Network = "digits",
     weights: WeightsFile = None,
     data: DataFile = None,
+    text: Annotated[
+        Path | None, typer.Option("--text", metavar="FILE", help="Of hf:FOLDER: the text to calibrate on (UTF-8).")
+    ] = None,
+    test_text: Annotated[
+        Path | None,
+        typer.Option("--test-text", metavar="FILE", help="Of hf:FOLDER: the text to measure perplexity on."),
+    ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option("--sequence-length", metavar="L", min=2, help="Of hf:FOLDER: tokens of a sample (default 512)."),
+    ] = None,
     curvature: Annotated[
-        str, typer.Option("--curvature", metavar="C", help="fisher, gram, sequential or gauss-newton.")
-    ] = "fisher",
+        str | None,
+        typer.Option(
+            "--curvature",
+            metavar="C",
+            help="fisher (default), gram, sequential (default of hf:FOLDER) or gauss-newton.",
+        ),
+    ] = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`; default: the best.")
     ] = None,
@@ -76,7 +92,10 @@ def prune(
     seed: Seed = 0,
     device: Device = "cpu",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the pruned network (.safetensors).")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write the pruned network (.safetensors; of hf:FOLDER a new folder)."
+        ),
     ] = None,
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks (.safetensors, 1 keeps).")
@@ -88,27 +107,28 @@ def prune(
     With no network given it prunes the embedded digits network. The gap is about the quadratic model of the last stage.
 
     Example: cbs-opt prune --network mlpnet --weights W.npz --data D.npz --sparsity 0.9 --out P.safetensors
+
+    A language model: cbs-opt prune --network hf:FOLDER --text T.txt --sparsity 0.5 --out FOLDER2
     """
-    from cbs_opt.network.data import digits_data, load_data
-    from cbs_opt.network.load import load_network
-    from cbs_opt.network.reference import NETWORKS
+    from cbs_opt.network.checkpoint import require_safetensors
+    from cbs_opt.network.source import source_of
     from cbs_opt.pruning import prune as run
 
-    check_outputs(out, masks, json, inputs=network_inputs(network, weights, data))
-    for file in (out, masks):
-        if file is not None and file.suffix.lower() != ".safetensors":
-            raise InputError(f"{file}: networks and masks are written as .safetensors; give the file that suffix")
-    if data is None and network != "digits" and (network in NETWORKS or ":" in network):
-        raise InputError(f"network {network}: needs calibration samples; give --data FILE")
-    model = load_network(network, weights)
-    samples_of = digits_data() if data is None else load_data(data, network)
+    source = source_of(
+        network, weights=weights, data=data, text=text, test_text=test_text, sequence_length=sequence_length
+    )
+    source.check_out(out)
+    check_outputs(out, masks, json, inputs=network_inputs(network, *source.files()))
+    if masks is not None:
+        require_safetensors(masks)
     with working(f"pruning {network}") as tell:
         pruned = run(
-            model,
-            samples_of,
+            source.model(),
+            source.data(),
             sparsity,
+            test=source.measure(),
             pattern=pattern,
-            curvature=curvature,
+            curvature=curvature or source.curvature,
             method=method or "",
             samples=samples,
             damping=damping,
@@ -129,11 +149,13 @@ def prune(
             device=device,
             progress=lambda words: tell(f"{network}: {words}"),
         )
+    told = {"network": network, **pruned.to_dict()}
     if out is not None:
-        pruned.save(out)
+        report = dumps(told, indent=1).encode()
+        source.save(pruned.model, [target.tensor for target in pruned.weights.targets], report, out)
     if masks is not None:
         pruned.save_masks(masks)
-    emit(json, {"network": network, **pruned.to_dict()}, lambda: _show(network, pruned, out, masks))
+    emit(json, told, lambda: _show(network, pruned, out, masks))
 
 
 def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) -> None:

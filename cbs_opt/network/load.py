@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbs_opt.errors import InputError, unknown_name
+from cbs_opt.network.hugging_face import folder_of, load_model
 from cbs_opt.network.reference import NETWORKS
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
     Parameters
     ----------
     name : str
-        One of ``NETWORKS``, or ``module:factory``: the module is imported from the current folder (or from
-        wherever Python finds it) and ``factory()`` is called. **That runs the module's code.**
+        One of ``NETWORKS``; ``hf:FOLDER``, a model of the transformers library (``hugging_face``); or
+        ``module:factory``: the module is imported from the current folder (or from wherever Python finds it) and
+        ``factory()`` is called. **That runs the module's code.**
     weights : path, optional
         ``.safetensors``, ``.npz`` or ``.pt``/``.pth``/``.bin`` (``torch.load(weights_only=True)``). Left out:
         the embedded weights of a named network, or those the factory sets.
@@ -40,6 +42,11 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
     InputError
         The file cannot be read, or does not fit (names the tensors).
     """
+    folder = folder_of(name)
+    if folder is not None:
+        if weights is not None:
+            raise InputError(f"network {name}: has its weights in the folder; leave the weights file out")
+        return load_model(folder)
     if ":" in name:
         model, own = _from_factory(name), True
     elif name in NETWORKS:

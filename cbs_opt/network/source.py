@@ -1,0 +1,146 @@
+"""Where a network, its samples and its test come from, and how what became of it is written.
+
+A command says a network by its name; what kind of a thing that is, it need not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cbs_opt.errors import InputError
+from cbs_opt.network import hugging_face
+from cbs_opt.network.checkpoint import require_safetensors, save_network
+from cbs_opt.network.data import digits_data, load_data
+from cbs_opt.network.load import load_network
+from cbs_opt.network.measures import Measure, Perplexity
+from cbs_opt.network.reference import NETWORKS
+
+if TYPE_CHECKING:
+    import torch
+
+SEQUENCE_LENGTH = 512
+"""Tokens of a sample, where nobody says how many."""
+
+
+class Source(Protocol):
+    """A network before and after it is pruned."""
+
+    curvature: str
+    """The curvature that fits its samples where none is asked for."""
+
+    def files(self) -> list[Path]:
+        """Everything that is read."""
+
+    def check_out(self, out: Path | None) -> None:
+        """Raise where nothing of its kind can be written to ``out``."""
+
+    def model(self) -> torch.nn.Module:
+        """The dense network, in eval mode."""
+
+    def data(self) -> Any:
+        """Calibration samples, as ``prune`` takes them."""
+
+    def measure(self) -> Measure | None:
+        """What to measure before and after; None: what the samples themselves bring."""
+
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
+        """Write the pruned network, whose ``tensors`` were pruned, and a report on it (JSON) where there is room."""
+
+
+@dataclass(frozen=True)
+class Named(Source):
+    """A network of this package, or ``module:factory``: one file of weights, one of samples."""
+
+    name: str
+    weights: Path | None
+    samples: Path | None
+
+    curvature = "fisher"
+
+    def files(self) -> list[Path]:
+        return [file for file in (self.weights, self.samples) if file is not None]
+
+    def check_out(self, out: Path | None) -> None:
+        if out is not None:
+            require_safetensors(out)
+        if self.samples is None and self.name != "digits" and (self.name in NETWORKS or ":" in self.name):
+            raise InputError(f"network {self.name}: needs calibration samples; give --data FILE")
+
+    def model(self) -> torch.nn.Module:
+        return load_network(self.name, self.weights)
+
+    def data(self) -> Any:
+        return digits_data() if self.samples is None else load_data(self.samples, self.name)
+
+    def measure(self) -> Measure | None:
+        return None
+
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
+        save_network(model, out)
+
+
+@dataclass(frozen=True)
+class Folder(Source):
+    """A model of the transformers library, with texts to calibrate and to test it."""
+
+    folder: Path
+    text: Path
+    test_text: Path | None
+    length: int
+
+    curvature = "sequential"
+
+    def files(self) -> list[Path]:
+        return [file for file in (self.text, self.test_text) if file is not None]
+
+    def check_out(self, out: Path | None) -> None:
+        if out is not None:
+            hugging_face.require_new_folder(out)
+
+    def model(self) -> torch.nn.Module:
+        return hugging_face.load_model(self.folder)
+
+    def data(self) -> Any:
+        return {"input_ids": hugging_face.windows(self.folder, self.text, self.length)}
+
+    def measure(self) -> Measure | None:
+        if self.test_text is None:
+            return None
+        return Perplexity(hugging_face.windows(self.folder, self.test_text, self.length))
+
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
+        pruned = {name: model.get_parameter(name) for name in tensors}
+        hugging_face.save_folder(self.folder, out, pruned, {"pruning.json": report})
+
+
+def source_of(
+    network: str,
+    *,
+    weights: Path | None = None,
+    data: Path | None = None,
+    text: Path | None = None,
+    test_text: Path | None = None,
+    sequence_length: int | None = None,
+) -> Source:
+    """The source that a network's name and the options beside it say.
+
+    Raises
+    ------
+    InputError
+        An option that belongs to the other kind, or one that is missing.
+    """
+    folder = hugging_face.folder_of(network)
+    if folder is None:
+        for option, value in (("text", text), ("test-text", test_text), ("sequence-length", sequence_length)):
+            if value is not None:
+                raise InputError(f"--{option}: belongs to a network hf:FOLDER; leave it out for {network}")
+        return Named(network, weights, data)
+    for option, value in (("weights", weights), ("data", data)):
+        if value is not None:
+            raise InputError(f"--{option}: {network} has its weights in the folder and its samples in --text FILE")
+    if text is None:
+        raise InputError(f"network {network}: needs a text to be calibrated on; give --text FILE")
+    return Folder(folder, text, test_text, SEQUENCE_LENGTH if sequence_length is None else sequence_length)
