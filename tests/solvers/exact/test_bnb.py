@@ -68,7 +68,7 @@ def test_more_pruning_never_costs_less() -> None:
 
 
 def test_stopped_early_it_holds_an_incumbent_and_a_valid_bound() -> None:
-    problem = gram(48, 60, 1e-4).pruning(34)
+    problem = gram(42, 60, 1e-4).pruning(30)
     optimum = cbs_opt.solve(problem, "bnb").objective
     previous = -math.inf
     for limit in (0, 1, 5, 40, 200):
