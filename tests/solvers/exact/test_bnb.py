@@ -187,10 +187,10 @@ def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.Monkey
 
 
 def test_forced_and_forbidden_weights_are_respected() -> None:
-    problem = gram(20, 30, 1e-3)
-    free = cbs_opt.solve(problem.pruning(14), "bnb")
+    problem = gram(16, 30, 1e-3)
+    free = cbs_opt.solve(problem.pruning(11), "bnb")
     kept, pruned = np.flatnonzero(free.mask), np.flatnonzero(~free.mask)
-    pattern = cbs_opt.Cardinality(20, 14, keep=pruned[:2], forbid=kept[:2])
+    pattern = cbs_opt.Cardinality(16, 11, keep=pruned[:2], forbid=kept[:2])
     forced = cbs_opt.solve(problem.within(pattern), "bnb")
     assert forced.solution_status is SolutionStatus.OPTIMAL
     assert forced.mask[pruned[:2]].all()
