@@ -13,6 +13,7 @@ from commandline import Cli, Run
 from hypothesis import settings
 
 import cbs_opt
+from cbs_opt.batch.solver_process import ONE_THREAD
 
 if TYPE_CHECKING:
     from cbs_opt.network.data import Data
@@ -27,6 +28,14 @@ if os.environ.get("CI"):
 # A suite started in the background of a script ignores Ctrl-C, and so would the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Processes that share the cores compute with one thread each, which their libraries read when they start."""
+    for name, threads in ONE_THREAD.items():
+        os.environ.setdefault(name, threads)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("CBS_OPT_DATA", ROOT.parent / "shared" / "data"))

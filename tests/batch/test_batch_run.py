@@ -19,6 +19,9 @@ from cbs_opt.batch.backends import Backend
 from cbs_opt.errors import StoreError
 from cbs_opt.store import Result, open_store
 
+QUICK = ("magnitude", "obd")
+"""For tests of processes rather than of answers: nothing has to be compiled or loaded for these."""
+
 
 class Watch:
     """Calls a function whenever results are in the store."""
@@ -150,7 +153,7 @@ def test_a_worker_killed_by_the_system_is_replaced(settings: Settings) -> None:
             os.kill(killed[0], signal.SIGKILL)
 
     watch = Watch(kill)
-    result = run_batch(replace(settings, jobs=2), watcher=watch)
+    result = run_batch(replace(settings, methods=QUICK, jobs=2), watcher=watch)
     assert len(killed) == 1
     assert (result.solved, result.exit_code) == (12, 0)
     assert len(stored(settings)) == 12
@@ -163,7 +166,7 @@ def test_workers_that_keep_dying_do_not_stop_a_batch(settings: Settings) -> None
             os.kill(worker, signal.SIGKILL)
 
     watch = Watch(kill)
-    result = run_batch(replace(settings, jobs=2), watcher=watch)
+    result = run_batch(replace(settings, methods=QUICK, jobs=2), watcher=watch)
     assert (result.solved, result.exit_code) == (12, 0)
     assert watch.notices
 
@@ -192,6 +195,7 @@ def test_a_full_disk_ends_a_batch_and_loses_nothing(settings: Settings) -> None:
 
 
 def test_two_batches_on_one_store(settings: Settings) -> None:
+    settings = replace(settings, methods=QUICK)
     refusals: list[str] = []
 
     def second(result: BatchResult) -> None:

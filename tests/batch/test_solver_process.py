@@ -43,6 +43,14 @@ def solver() -> Iterator[SolverProcess]:
     process.end()
 
 
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[SolverProcess]:
+    """One for the tests whose tasks do not end it."""
+    process = SolverProcess(Limits(time=0.2, memory=1_000_000_000))
+    yield process
+    process.end()
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     return make_block(tmp_path / "small.npz", n=9)
@@ -66,8 +74,8 @@ def test_messages_come_whole() -> None:
     assert frames.take() is None
 
 
-def test_it_answers_as_solve_does(solver: SolverProcess, small: Path) -> None:
-    answer = solver.solve(task(small, gap=1e-4))
+def test_it_answers_as_solve_does(lasting: SolverProcess, small: Path) -> None:
+    answer = lasting.solve(task(small, gap=1e-4))
     facts = json.loads(answer.facts)
     problem = PruningProblem.load(small)
     ours = solve(problem.pruning(4), "bnb", gap=1e-4)
@@ -78,7 +86,7 @@ def test_it_answers_as_solve_does(solver: SolverProcess, small: Path) -> None:
         assert facts[name] == getattr(ours, name)
     assert unpack_mask(answer.arrays[:2], 9).tolist() == ours.mask.tolist()
     assert unpack_weights(answer.arrays[2:]).tolist() == ours.weights.tolist()
-    assert solver.environment["threads"] == "1"
+    assert lasting.environment["threads"] == "1"
 
 
 def test_long_messages_both_ways_do_not_wait_for_each_other(tmp_path: Path) -> None:
@@ -164,21 +172,21 @@ def test_two_deaths_at_one_task_are_its_failure(small: Path, long: Path) -> None
         ("small", "not what its manifest says"),
     ],
 )
-def test_bad_blocks_are_bad_input(solver: SolverProcess, small: Path, tmp_path: Path, name: str, words: str) -> None:
+def test_bad_blocks_are_bad_input(lasting: SolverProcess, small: Path, tmp_path: Path, name: str, words: str) -> None:
     from benchmarks.batch.bad_blocks import make_bad
 
     make_bad(tmp_path, small, enormous=1)
     request = task(tmp_path / f"{name}.npz")
     if name == "small":
         make_block(small, seed=1)
-    facts = json.loads(solver.solve(request).facts)
+    facts = json.loads(lasting.solve(request).facts)
     assert (facts["status"], facts["reason"]) == ("failed", "bad input")
     assert f"{name}.npz" in facts["error"]
     assert words in facts["error"]
 
 
-def test_what_does_not_fit_the_method_is_bad_input(solver: SolverProcess, small: Path) -> None:
-    facts = json.loads(solver.solve(task(small, asked="prune 10")).facts)
+def test_what_does_not_fit_the_method_is_bad_input(lasting: SolverProcess, small: Path) -> None:
+    facts = json.loads(lasting.solve(task(small, asked="prune 10")).facts)
     assert (facts["status"], facts["reason"]) == ("failed", "bad input")
     assert facts["block"]["n"] == 9
 

@@ -63,7 +63,7 @@ class TestText:
         assert "Content-Security-Policy" in text
 
     def test_it_stays_small_however_many_blocks(self, tmp_path: Path, page: Path) -> None:
-        larger = page_of(large_store(tmp_path, blocks=3_000))
+        larger = page_of(large_store(tmp_path, blocks=2_000))
         assert page.stat().st_size < 300_000
         assert larger.stat().st_size < 1.2 * page.stat().st_size
 

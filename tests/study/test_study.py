@@ -40,9 +40,7 @@ def block(seed, n=6, name=""):
     return PruningProblem.from_gradients(rng.normal(size=n), rng.normal(size=(20, n)), damping=0.1, name=name)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    target = tmp_path / "blocks"
+def make_blocks(target):
     target.mkdir()
     for seed in range(3):
         block(seed, name=INJECTED if seed == 1 else f"block {seed}").save(target / f"b{seed}.npz")
@@ -50,8 +48,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def result(folder):
-    return run_study(files_subject([folder]), methods=METHODS, sparsities=[0.5, 0.8], jobs=1)
+def folder(tmp_path):
+    return make_blocks(tmp_path / "blocks")
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Of blocks like those of ``folder``; nothing changes it."""
+    blocks = make_blocks(tmp_path_factory.mktemp("study") / "blocks")
+    return run_study(files_subject([blocks]), methods=METHODS, sparsities=[0.5, 0.8], jobs=1)
 
 
 class Page(HTMLParser):

@@ -68,7 +68,7 @@ def test_more_pruning_never_costs_less() -> None:
 
 
 def test_stopped_early_it_holds_an_incumbent_and_a_valid_bound() -> None:
-    problem = gram(48, 60, 1e-4).pruning(34)
+    problem = gram(42, 60, 1e-4).pruning(30)
     optimum = cbs_opt.solve(problem, "bnb").objective
     previous = -math.inf
     for limit in (0, 1, 5, 40, 200):
@@ -187,10 +187,10 @@ def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.Monkey
 
 
 def test_forced_and_forbidden_weights_are_respected() -> None:
-    problem = gram(20, 30, 1e-3)
-    free = cbs_opt.solve(problem.pruning(14), "bnb")
+    problem = gram(16, 30, 1e-3)
+    free = cbs_opt.solve(problem.pruning(11), "bnb")
     kept, pruned = np.flatnonzero(free.mask), np.flatnonzero(~free.mask)
-    pattern = cbs_opt.Cardinality(20, 14, keep=pruned[:2], forbid=kept[:2])
+    pattern = cbs_opt.Cardinality(16, 11, keep=pruned[:2], forbid=kept[:2])
     forced = cbs_opt.solve(problem.within(pattern), "bnb")
     assert forced.solution_status is SolutionStatus.OPTIMAL
     assert forced.mask[pruned[:2]].all()

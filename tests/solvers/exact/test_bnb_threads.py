@@ -36,7 +36,7 @@ def test_equals_enumeration_and_never_claims_more(shared_at_once: None, seed: in
 
 @pytest.mark.parametrize("seed", range(4))
 def test_proves_what_one_thread_proves_by_the_same_path_each_time(shared_at_once: None, seed: int) -> None:
-    problem = gram(32, 24, 1e-3, seed).pruning(24)
+    problem = gram(24, 18, 1e-3, seed).pruning(18)
     alone = cbs_opt.solve(problem, "bnb")
     first, second = (cbs_opt.solve(problem, "bnb", threads=3) for _ in range(2))
     assert alone.nodes > 100
@@ -47,7 +47,7 @@ def test_proves_what_one_thread_proves_by_the_same_path_each_time(shared_at_once
 
 
 def test_stopped_early_the_bound_holds_and_no_node_is_one_too_many(shared_at_once: None) -> None:
-    problem = gram(32, 24, 1e-3).pruning(24)
+    problem = gram(24, 18, 1e-3).pruning(18)
     optimum = cbs_opt.solve(problem, "bnb").objective
     for limit in (0, 1, 2, 5, 39, 100):
         stopped = cbs_opt.solve(problem, "bnb", node_limit=limit, threads=4)
@@ -57,7 +57,7 @@ def test_stopped_early_the_bound_holds_and_no_node_is_one_too_many(shared_at_onc
 
 
 def test_an_interrupt_within_a_round_loses_no_node(shared_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = gram(32, 24, 1e-3).pruning(24)
+    problem = gram(24, 18, 1e-3).pruning(18)
     optimum = cbs_opt.solve(problem, "bnb").objective
     rounds = []
 
@@ -86,7 +86,7 @@ def test_an_error_in_a_thread_is_told(shared_at_once: None, monkeypatch: pytest.
 
     monkeypatch.setattr(bnb_search.Search, "branch", fails)
     with pytest.raises(MemoryError, match="no room for another node"):
-        cbs_opt.solve(gram(32, 24, 1e-3).pruning(24), "bnb", threads=2)
+        cbs_opt.solve(gram(24, 18, 1e-3).pruning(18), "bnb", threads=2)
 
 
 def test_without_shared_nodes_before_the_tree_has_grown() -> None:
