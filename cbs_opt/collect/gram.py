@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.network.inputs import SamplesLike, as_samples
-from cbs_opt.network.samples import Precision, answer, batches, first_argument, in_precision
+from cbs_opt.network.samples import Precision, answer, batches, copy_in_precision, first_argument
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def layer_grams(
     """
     import torch
 
-    network = in_precision(copy.deepcopy(model), precision).eval()
+    network = copy_in_precision(model, precision)
     sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
     samples = as_samples(x)
     called = np.arange(len(samples)) if numbers is None else numbers

@@ -14,7 +14,7 @@ X̂ − X itself, so that no digits are lost where the two networks hardly diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -70,6 +70,8 @@ class LayerModel:
         (at least in float32) and a few thousand of them added up; everything further is float64.
     notes : tuple of str
         What was altered or looks wrong.
+    sibling : LayerModel, optional
+        The model of a layer with the same inputs: its curvature is this one's, and formed once.
     """
 
     target: Target
@@ -81,6 +83,7 @@ class LayerModel:
     columns: int
     precision: str
     notes: tuple[str, ...] = ()
+    sibling: LayerModel | None = None
 
     @property
     def name(self) -> str:
@@ -112,7 +115,9 @@ class LayerModel:
 
     @cached_property
     def curvatures(self) -> tuple[DenseCurvature, ...]:
-        """H of each group, one object shared by all rows of the group."""
+        """H of each group, one object shared by all rows of the group, and by the layers with the same inputs."""
+        if self.sibling is not None:
+            return self.sibling.curvatures
         return tuple(DenseCurvature(H, self.damping) for H in self.gram)
 
     def problem(self, row: int) -> PruningProblem:
@@ -133,24 +138,35 @@ class LayerSums:
     ----------
     module : torch.nn.Module
         The layer with its trained weights.
+    siblings : sequence of (target, module)
+        Layers with the same inputs, like keys and values beside queries: their sums come of the same products.
     """
 
-    def __init__(self, target: Target, module: torch.nn.Module) -> None:
+    def __init__(
+        self,
+        target: Target,
+        module: torch.nn.Module,
+        siblings: Sequence[tuple[Target, torch.nn.Module]] = (),
+    ) -> None:
         import torch
 
         weight: torch.Tensor = module.weight  # type: ignore[assignment]
+        self.targets = (target, *(other for other, _ in siblings))
+        if siblings and any(one.kind == "conv2d" for one in self.targets):
+            raise InputError(f"layer {target.name}: convolutions are not summed together")
+        rows = [target.matrix(weight), *(other.matrix(one.weight) for other, one in siblings)]  # type: ignore[arg-type]
 
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=weight.device)
 
         self.target, self.module = target, module
-        self.matrix = target.matrix(weight.detach().double()).contiguous()
+        self.matrix = torch.cat([part.detach().double() for part in rows]).contiguous()
         self.precision = str(weight.dtype).removeprefix("torch.")
         # On an accelerator float64: products in float32 may be rounded to ten bits there.
         on_cpu = weight.device.type == "cpu"
         self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
         self.gram = zeros(target.groups, target.inputs, target.inputs)
-        self.g, self.offset = zeros(target.outputs, target.inputs), zeros(target.outputs)
+        self.g, self.offset = zeros(*self.matrix.shape), zeros(len(self.matrix))
         self.columns = 0
 
     def add(
@@ -238,6 +254,36 @@ class LayerSums:
 
     def model(self, damping: float | None, dampening_frac: float | None) -> LayerModel:
         """The layer's model; λ is ``damping`` or ``dampening_frac`` of the mean diagonal of the layer's Gram."""
+        return self.models(damping, dampening_frac)[0]
+
+    def models(self, damping: float | None, dampening_frac: float | None) -> list[LayerModel]:
+        """The models of the layer and of its siblings."""
+        notes, gram, lam = self._curvature(damping, dampening_frac)
+        found: list[LayerModel] = []
+        start = 0
+        for target in self.targets:
+            rows = slice(start, start + target.outputs)
+            start = rows.stop
+            found.append(
+                LayerModel(
+                    target=target,
+                    w_bar=self.matrix[rows].cpu().numpy(),
+                    gram=gram,
+                    g=self.g[rows].cpu().numpy() / self.columns,
+                    offset=self.offset[rows].cpu().numpy() / (2 * self.columns),
+                    damping=lam,
+                    columns=self.columns,
+                    precision=self.precision,
+                    notes=() if found else tuple(notes),
+                    sibling=found[0] if found else None,
+                )
+            )
+        return found
+
+    def _curvature(
+        self, damping: float | None, dampening_frac: float | None
+    ) -> tuple[list[str], NDArray[np.float64], float]:
+        """Notes, the Gram matrices and λ."""
         from cbs_opt.kernel.curvature import resolve_damping
 
         name, notes = self.target.name, []
@@ -257,17 +303,7 @@ class LayerSums:
             raise InputError(
                 f"layer {name}: {dead} of its inputs are zero on all samples and the damping is 0; give a damping > 0"
             )
-        return LayerModel(
-            target=self.target,
-            w_bar=self.matrix.cpu().numpy(),
-            gram=gram,
-            g=self.g.cpu().numpy() / self.columns,
-            offset=self.offset.cpu().numpy() / (2 * self.columns),
-            damping=lam,
-            columns=self.columns,
-            precision=self.precision,
-            notes=tuple(notes),
-        )
+        return notes, gram, lam
 
     def _step(self, x: torch.Tensor) -> int:
         """How many samples to unfold at once."""

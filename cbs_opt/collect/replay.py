@@ -41,11 +41,15 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The order of a network's calls on one sample, how often each module is called, and the layers' inputs."""
+    """The order of a network's calls on one sample, how often each module is called, and the layers' inputs.
+
+    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
+    """
 
     calls: dict[str, Call]
     counts: dict[str, int]
     inputs: dict[str, torch.Tensor]
+    same: dict[str, str]
 
     def finished(self, layer: str) -> frozenset[str]:
         """The outermost modules that have returned, something that can be kept, when ``layer`` is called."""
@@ -109,11 +113,16 @@ class Replay:
         running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []  # began when, versions of the inputs, name
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
+        seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
+        same: dict[str, str] = {}
         clock = count()
 
         def began(name: str, given: list[Value]) -> None:
             if name in layers:
                 inputs[name] = _copied(given[0])
+                version = getattr(given[0], "_version", 0)
+                same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
+                seen.append((name, given[0], version))
             counts[name] = counts.get(name, 0) + 1
             running.append((next(clock), _versions(given), name))
 
@@ -129,7 +138,7 @@ class Replay:
             x.call(self.model)
         finally:
             self._began, self._returned = (lambda name, given: None), (lambda name, value: None)
-        return Plan({name: call for name, call in calls.items() if counts[name] == 1}, counts, inputs)
+        return Plan({name: call for name, call in calls.items() if counts[name] == 1}, counts, inputs, same)
 
     def needed(self, plan: Plan, x: Inputs, layer: str, last: str) -> frozenset[str] | None:
         """Which answers of the modules finished before ``layer`` a replay needs to reach the layer ``last``.

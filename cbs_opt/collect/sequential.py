@@ -22,7 +22,7 @@ from cbs_opt.collect.replay import Plan, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.network.inputs import SamplesLike, as_samples
-from cbs_opt.network.samples import Precision, batches, in_precision, run
+from cbs_opt.network.samples import Precision, batches, copy_in_precision, run
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class SequentialLayers:
         self._batches = list(batches(model, self._samples, batch))
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
-        self._pruned = Replay(in_precision(copy.deepcopy(model), precision).eval())
-        self._dense = Replay(in_precision(copy.deepcopy(model), precision).eval()) if goal == "dense" else None
+        self._pruned = Replay(copy_in_precision(model, precision))
+        self._dense = Replay(copy_in_precision(model, precision)) if goal == "dense" else None
         self._weights: dict[str, Matrix] = {}
         self.notes: list[str] = []
         with torch.no_grad():
@@ -89,14 +89,29 @@ class SequentialLayers:
     def __iter__(self) -> Iterator[LayerModel]:
         import torch
 
-        finished = frozenset[str]()
-        for position, target in enumerate(self.order):
+        finished, done = frozenset[str](), 0
+        while done < len(self.order):
+            together = self._together(done)
+            target = together[0]
             with torch.no_grad():
-                keep = self._keep(target, last=position + 1 == len(self.order))
-                layer = self._sums(target, finished, keep).model(**self._damping)
+                keep = self._keep(target, last=done + len(together) == len(self.order))
+                layers = self._sums(together, finished, keep).models(**self._damping)
             finished = self._plan.finished(target.name) if keep else frozenset()
-            self.notes += layer.notes
-            yield layer
+            done += len(together)
+            for layer in layers:
+                self.notes += layer.notes
+                yield layer
+
+    def _together(self, position: int) -> tuple[Target, ...]:
+        """The layer at this position and those right behind it that are called with the very same input."""
+        first = self.order[position]
+        siblings = [first]
+        if first.kind != "conv2d":
+            for target in self.order[position + 1 :]:
+                if self._plan.same[target.name] != first.name or target.kind == "conv2d":
+                    break
+                siblings.append(target)
+        return tuple(siblings)
 
     def replace(self, layer: LayerModel, weights: Any) -> None:
         """Put new weights (out, in) in place of the layer's; they are rounded to the network's precision.
@@ -118,7 +133,7 @@ class SequentialLayers:
         if not np.isfinite(matrix).all():
             raise InputError(f"layer {target.name}: the new weights hold NaN or infinity")
         self._weights[target.name] = matrix.copy()
-        _write(self._pruned.model, target, torch.from_numpy(self._weights[target.name]))
+        _replace(self._pruned.model, target, torch.from_numpy(self._weights[target.name]))
 
     def network(self) -> torch.nn.Module:
         """A copy of the network with all replaced weights, in its own precision."""
@@ -151,9 +166,11 @@ class SequentialLayers:
             return frozenset()
         return needed
 
-    def _sums(self, target: Target, finished: frozenset[str], keep: frozenset[str]) -> LayerSums:
-        original = (self._dense or self._pruned).model.get_submodule(target.name)
-        sums = LayerSums(target, original)
+    def _sums(self, together: tuple[Target, ...], finished: frozenset[str], keep: frozenset[str]) -> LayerSums:
+        original = (self._dense or self._pruned).model
+        target, *others = together
+        siblings = [(other, original.get_submodule(other.name)) for other in others]
+        sums = LayerSums(target, original.get_submodule(target.name), siblings)
         for number, part in enumerate(self._batches):
             inputs = self._samples.take(part).inputs(self._pruned.model)
             x = self._pruned.to(target.name, inputs, number, finished, keep)
@@ -232,6 +249,16 @@ def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
                 "once, so ignore it"
             )
     return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
+
+
+def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:
+    """Put a new parameter in place of the target's, in its type and on its device; the old tensor stays as it is."""
+    import torch
+
+    before = model.get_parameter(target.tensor)
+    module, _, name = target.tensor.rpartition(".")
+    new = target.weight(matrix).to(before.device, before.dtype).contiguous()
+    setattr(model.get_submodule(module), name, torch.nn.Parameter(new, requires_grad=before.requires_grad))
 
 
 def _write(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:

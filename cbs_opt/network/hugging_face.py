@@ -191,9 +191,7 @@ def _checked(folder: str | os.PathLike[str]) -> Path:
     if not (place / "config.json").is_file():
         raise InputError(f"{place}: has no config.json; give a folder that save_pretrained wrote")
     if not any(place.glob(WEIGHTS)):
-        raise InputError(
-            f"{place}: has no .safetensors; save the model anew with save_pretrained, no pickle is read"
-        )
+        raise InputError(f"{place}: has no .safetensors; save the model anew with save_pretrained, no pickle is read")
     return place
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -31,6 +32,17 @@ MOST_INPUTS = 2**18
 
 MOST_INPUTS_ELSEWHERE = 2**23
 """The same on an accelerator: 55 ImageNet images."""
+
+
+def copy_in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
+    """A copy of the model in eval mode whose modules may be wrapped, and parameters replaced, without it noticing.
+
+    Where the precision is the model's own, the copy holds the model's own parameters: nobody may write into them.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    own = precision is None or all(str(x.dtype) == f"torch.{precision}" for x in tensors if x.is_floating_point())
+    memo: dict[int, Any] = {id(x): x for x in model.parameters()} if own else {}
+    return in_precision(copy.deepcopy(model, memo), precision).eval()
 
 
 def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:

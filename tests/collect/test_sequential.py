@@ -298,3 +298,38 @@ def test_changes_that_float32_cannot_square_are_computed_in_float64(skipping, im
         found.append((second.g / size**2, second.offset / size**2))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+
+
+class Attention(nn.Module):
+    """Queries, keys and values of one input, and a second layer whose input only looks the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(5, 6)
+        self.q, self.k, self.v = nn.Linear(6, 4), nn.Linear(6, 3), nn.Linear(6, 4)
+        self.copy = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))
+        return self.q(x), self.k(x), self.v(x), self.copy(x + 0.0)
+
+
+def test_layers_with_one_input_are_summed_together():
+    torch.manual_seed(0)
+    model, x = Attention().double().eval(), np.random.default_rng(0).normal(size=(7, 3, 5))
+    together = sequential_layers(model, x, find_targets(model), damping=0.1, batch=2)
+    found = {}
+    for layer in together:
+        found[layer.name] = layer
+        together.replace(layer, layer.w_bar * 0.5)
+    assert found["k"].curvatures is found["q"].curvatures
+    assert found["v"].curvatures is found["q"].curvatures
+    assert found["copy"].curvatures is not found["q"].curvatures
+    for name in ("q", "k", "v", "copy"):
+        alone = sequential_layers(model, x, find_targets(model, ["first", name]), damping=0.1, batch=2)
+        for layer in alone:
+            alone.replace(layer, layer.w_bar * 0.5)
+        for field in ("w_bar", "gram", "g", "offset"):
+            np.testing.assert_allclose(getattr(found[name], field), getattr(layer, field), rtol=1e-12, atol=1e-14)
+        assert layer.g.any()
+    np.testing.assert_array_equal(together.network().get_submodule("v").weight.detach(), model.v.weight.detach() * 0.5)
