@@ -56,11 +56,11 @@ def modules_called() -> Iterator[None]:
     import torch
 
     before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # type: ignore[no-untyped-call]
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)  # type: ignore[no-untyped-call]
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @cache
@@ -78,7 +78,7 @@ def projection_class() -> type[torch.nn.Module]:
         @property
         def weight(self) -> torch.Tensor:
             """(3·embedding, embedding): queries, keys, values."""
-            return self.__dict__["owner"].in_proj_weight  # type: ignore[no-any-return]
+            return self.__dict__["owner"].in_proj_weight
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.linear(x, self.weight, self.__dict__["owner"].in_proj_bias)
@@ -94,7 +94,7 @@ def _opened_class() -> type[torch.nn.MultiheadAttention]:
     class OpenAttention(torch.nn.MultiheadAttention):
         """``torch.nn.MultiheadAttention`` whose projections are modules that are called."""
 
-        def forward(  # type: ignore[override]
+        def forward(
             self,
             query: torch.Tensor,
             key: torch.Tensor,
@@ -105,12 +105,14 @@ def _opened_class() -> type[torch.nn.MultiheadAttention]:
             average_attn_weights: bool = True,
             is_causal: bool = False,
         ) -> tuple[torch.Tensor, torch.Tensor | None]:
-            projected = self._projected(query, key, value)
+            projected: tuple[Any, ...] = self._projected(query, key, value)
             if self.batch_first and query.dim() == 3:
                 projected = tuple(part.transpose(0, 1) for part in projected)
             one = torch.eye(self.embed_dim, dtype=query.dtype, device=query.device)
             attended, weights = functional.multi_head_attention_forward(
-                *projected,
+                projected[0],
+                projected[1],
+                projected[2],
                 self.embed_dim,
                 self.num_heads,
                 None,
@@ -138,7 +140,8 @@ def _opened_class() -> type[torch.nn.MultiheadAttention]:
 
         def _projected(self, query: Any, key: Any, value: Any) -> tuple[Any, ...]:
             if query is key and key is value:
-                return tuple(self.in_proj(query).chunk(3, dim=-1))
+                projection: Any = self.in_proj
+                return tuple(projection(query).chunk(3, dim=-1))
             weights = self.in_proj_weight.chunk(3)
             biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
             return tuple(

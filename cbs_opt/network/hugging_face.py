@@ -208,8 +208,7 @@ def _library() -> Any:
 @contextmanager
 def _in_words(place: Path, what: str) -> Iterator[None]:
     """Inside, whatever the transformers library raises becomes one sentence, and it keeps its hints to itself."""
-    from transformers.utils import logging
-
+    logging: Any = _library().utils.logging
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
