@@ -32,7 +32,7 @@ def precise(H: Matrix, w_bar: Matrix, z: Mask) -> Matrix:
     for r, S in enumerate(map(np.flatnonzero, z)):
         rhs = (wide @ w_bar[r].astype(np.longdouble))[S]
         block, unit = wide[np.ix_(S, S)], scale[S]
-        inverse = np.linalg.inv((H[np.ix_(S, S)] * unit * unit[:, None]))
+        inverse = np.linalg.inv(H[np.ix_(S, S)] * unit * unit[:, None])
         x = np.zeros(len(S), dtype=np.longdouble)
         for _ in range(20):
             x += unit * (inverse @ (unit * (rhs - block @ x)).astype(float))
