@@ -154,13 +154,13 @@ def to_mask(z: torch.Tensor) -> Mask:
     return np.ascontiguousarray(z.flatten().cpu().numpy())
 
 
-def memory_of(near: torch.Tensor) -> float:
+def memory_of(near: torch.Tensor, on_cpu: float = CPU_BYTES) -> float:
     """Bytes that may be taken on the device of ``near``."""
     if near.is_cuda:
         import torch
 
         return 0.3 * torch.cuda.mem_get_info(near.device)[0]
-    return CPU_BYTES
+    return on_cpu
 
 
 def inverse_on(U: torch.Tensor, idx: torch.Tensor, alive: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
