@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt import DenseCurvature, Pattern, PruningProblem, Quotas, RowsCurvature, methods, obs_update
+from cbs_opt import DenseCurvature, Pattern, PruningProblem, Quotas, RowsCurvature, obs_update
 from cbs_opt.errors import CbsOptError, InputError
+from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.kernel.patterns.cardinality import prune_count
 
 LAMBDA = 0.01
@@ -81,7 +82,9 @@ def pattern_of(words: str, layer: PruningProblem) -> Pattern:
 def measured(problem: PruningProblem, name: str) -> tuple[str, ...]:
     """The cells of one row: relative objective, seconds of the mask and of the update, and both in products."""
     products = [*_products(problem)]
-    mask_seconds, outcome = _timed(lambda: methods()[name].run(problem))
+    spec = method_named(name)
+    spec.check(problem)
+    mask_seconds, outcome = _timed(lambda: spec.run(problem))
     products += _products(problem)
     update_seconds, weights = _timed(lambda: obs_update(problem, outcome.mask))
     products += _products(problem)
