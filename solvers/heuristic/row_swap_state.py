@@ -164,17 +164,33 @@ class State:
         if not self.kept.shape[1] or not self.pruned.shape[1]:
             return made, True
         least = LEAST_DECREASE[self.B.dtype == torch.float32] * self.value.to(self.B.dtype)
-        a, e = self.promising()
         for _ in range(ROUNDS):
-            number = self.through_window(a, e, least)
-            made |= number > 0
-            if int(number.max()) > a.shape[1] // 2:
-                a, e = self.promising()
-                continue
-            a, e, change = self.best(single)
-            if not bool((change < -least).any()):
-                return made, True
-        return made, False
+            moves = self.through_window(*self.promising(), least)
+            made |= moves > 0
+            if int(moves.max()) <= WINDOW // 2:
+                break
+        further, ended = self._to_the_end(torch.ones_like(made), least, single, ROUNDS)
+        return made | further, ended
+
+    def _to_the_end(
+        self, open_rows: torch.Tensor, least: torch.Tensor, single: bool, rounds: int
+    ) -> tuple[torch.Tensor, bool]:
+        """Exchanges from the table of all pairs, as ``epoch``, in rows that have any and are ``open_rows`` (R,)."""
+        import torch
+
+        a, e, change = self.best(single)
+        open_rows = open_rows & (change < -least)
+        if not rounds or not bool(open_rows.any()):
+            return torch.zeros_like(open_rows), not bool(open_rows.any())
+        part = self.only(open_rows)
+        moved = part.through_window(a[open_rows], e[open_rows], least[open_rows]) > 0
+        further, ended = part._to_the_end(moved, least[open_rows], single, rounds - 1)
+        for name, value in part.__dict__.items():
+            if name != "U":
+                getattr(self, name)[open_rows] = value
+        made = open_rows.clone()
+        made[open_rows] = moved | further
+        return made, ended
 
     def value_of(self, layer: Layer, rows: torch.Tensor) -> torch.Tensor:
         """The value of these weights in float64, (R,): not below the optimal value on the mask."""
@@ -207,14 +223,12 @@ class State:
 
         kept, pruned = self.kept.shape[1], self.pruned.shape[1]
         by_kept, by_pruned = self.w.new_empty(self.kept.shape), self.w.new_empty(self.pruned.shape)
-        b, cost = self.B.diagonal(dim1=1, dim2=2), self.cost()
         together = max(1, PAIRS // (kept * pruned))
         for start in range(0, len(self.w), together):
             some = slice(start, start + together)
-            T, inverse = self.T[some], b[some, :, None]
-            gain = torch.addcmul(self.residual[some, None, :], T, self.w[some, :, None] / inverse).square_()
-            gain.div_(torch.addcmul(self.schur[some, None, :], T, T / inverse))
-            change = torch.sub(cost[some, :, None], gain, alpha=0.5)
+            b = self.B[some].diagonal(dim1=1, dim2=2)[:, :, None]
+            change = _changes(self.T[some], b, self.w[some, :, None], self.residual[some, None], self.schur[some, None])
+            change.masked_fill_(~self.free_kept[some, :, None], torch.inf)
             change.masked_fill_(~self.free_pruned[some, None, :], torch.inf)
             if not single:
                 change.masked_fill_(self.labels_kept[some, :, None] != self.labels_pruned[some, None, :], torch.inf)
@@ -332,6 +346,17 @@ class State:
             old, new = ours.gather(1, a), theirs.gather(1, e)
             ours.scatter_(1, a, torch.where(moved, new, old))
             theirs.scatter_(1, e, torch.where(moved, old, new))
+
+
+def _changes(
+    T: torch.Tensor, b: torch.Tensor, w: torch.Tensor, residual: torch.Tensor, schur: torch.Tensor
+) -> torch.Tensor:
+    """Δ of kept weights with w and b = B_ii, (…, k, 1), for pruned ones with residual and σ, (…, 1, E), (…, k, E)."""
+    import torch
+
+    gain = torch.addcmul(residual, T, w / b).square_()
+    gain.div_(torch.addcmul(schur, T, T / b))
+    return torch.sub(w.square() / b, gain).mul_(0.5)
 
 
 def _rows(matrix: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

@@ -66,9 +66,8 @@ class Window:
 
         R, places = self.v.shape
         who = torch.arange(places, device=self.v.device).expand(R, -1).clone()
-        rows, window = torch.arange(R, device=self.v.device), self.only(slice(None))
-        window.M, window.v = window.M.clone(), window.v.clone()
-        window.free, window.labels = window.free.clone(), window.labels.clone()
+        rows = torch.arange(R, device=self.v.device)
+        window = self.only(rows)
         for _ in range(most):
             change, i, j = window.best()
             better = change < -least[rows]
