@@ -70,14 +70,15 @@ def _counted(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
     """The best ``room`` (S,) of each row of ``scores`` (S, length): the place of each is how many go before it."""
     import torch
 
-    columns = scores.T.contiguous()
-    place = torch.zeros(columns.shape, dtype=torch.int8, device=scores.device)
+    columns, most = scores.unbind(1), room.to(torch.int8)
+    place = [torch.zeros_like(most) for _ in columns]
     for i in range(len(columns)):
         for j in range(i + 1, len(columns)):
-            first = (columns[i] >= columns[j]).to(torch.int8)
+            first = (columns[i] >= columns[j]).view(torch.int8)
             place[j] += first
-            place[i] += 1 - first
-    return (place < room.to(torch.int8)).T
+            place[i] += 1
+            place[i] -= first
+    return torch.stack([number < most for number in place], dim=1)
 
 
 def _above_last(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
