@@ -14,12 +14,14 @@ from cbs_opt.solvers.heuristic import (
     rows_relaxation,
     sparsegpt,
     swap,
+    wanda,
     woodfisher,
 )
 
 BUILT_IN: tuple[MethodSpec, ...] = (
     magnitude.SPEC,
     obd.SPEC,
+    wanda.SPEC,
     woodfisher.SPEC,
     greedy_obs.SPEC,
     cbs.SPEC,

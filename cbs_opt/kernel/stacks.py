@@ -10,6 +10,7 @@ import numpy as np
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, rounded_up
 from cbs_opt.kernel.curvature.factor import REFINEMENTS
+from cbs_opt.kernel.refined_rows import FROM_ORDER, solved_rows
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
@@ -54,6 +55,9 @@ def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
 def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
     """The update of the rows of a layer, which share one curvature; rows of similar support are solved together.
 
+    Rows of many kept weights are factorized in float32 and refined to what float64 gives (``refined_rows``), in
+    float64 where that does not converge.
+
     Parameters
     ----------
     H : array or tensor, shape (d, d)
@@ -78,6 +82,12 @@ def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
         together = max(1, ROWS_BYTES // (8 * int(sizes[order[start]]) ** 2))
         rows = order[start : start + together]
         start += together
+        if xp is np and sizes[rows[0]] >= FROM_ORDER:
+            d, solved = solved_rows(H, rhs[rows], mask[rows])
+            w[rows] = np.where(mask[rows], w_bar[rows] + d, 0.0)
+            rows = rows[~solved]
+            if not len(rows):
+                continue
         if xp is not np:
             rows = xp.as_tensor(rows, device=H.device)
         kept_first, valid, _ = _gather_order(xp, mask[rows])

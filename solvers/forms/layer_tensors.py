@@ -2,12 +2,14 @@
 
 Every row-batched selector works on this: (rows, d) tensors in float64 on one device, the Gram matrix once. A curvature
 that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room (a segment is the weights of one
-label, all of them for a cardinality) have their oracle here as well, so that nothing travels between devices in a loop.
+label, all of them for a cardinality) have their oracle in ``segments``, so that nothing travels between devices in a
+loop.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.device import device_named, tensor
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.forms.segments import Segments
 from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 CPU_BYTES = 2**31
 """Memory that a stack of (d, d) matrices, one a row, may take on the CPU; on a GPU it is 0.3 of what is free."""
+
+SINGLE_FROM = 10**8
+"""rows·d² from which loops over a layer work in float32: smaller ones take a moment in float64."""
+
+SINGLE_MARGIN = 1e-5
+"""What the eigenvalues of U must exceed for that, about: float32 then leaves two digits of the worst direction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,23 @@ class Layer:
 
     def top(self, scores: torch.Tensor) -> torch.Tensor:
         """The mask (rows, d) with the largest Σ z_i s_i, for scores of any sign; ties keep the lower index."""
-        return top_of_segments(scores, self.keep, self.forbid, self.labels, self.room)
+        return self.segments.top(scores)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The pattern's oracle."""
+        return Segments.of(self.keep, self.forbid, self.labels, self.room)
+
+    @cached_property
+    def in_single(self) -> bool:
+        """Whether long loops work in float32: it pays from ``SINGLE_FROM`` on, and U must have a factor there."""
+        import torch
+
+        if self.rows * self.d**2 < SINGLE_FROM:
+            return False
+        U = self.U.float()
+        U.diagonal().sub_(SINGLE_MARGIN)
+        return int(torch.linalg.cholesky_ex(U)[1]) == 0
 
     def together(self, matrices: int = 1) -> int:
         """How many rows can be worked on at a time when each needs that many (d, d) matrices."""
@@ -124,38 +149,18 @@ def shared_curvature(problem: PruningProblem) -> tuple[int, Matrix]:
     return problem.curvature.rows, problem.curvature.row.dense()
 
 
-def top_of_segments(
-    scores: torch.Tensor, keep: torch.Tensor, forbid: torch.Tensor, labels: torch.Tensor, room: torch.Tensor
-) -> torch.Tensor:
-    """The best ``room`` weights of every segment: the oracle of ``Labelled``, for tensors of one shape."""
-    import torch
-
-    infinity = torch.inf
-    ranked = torch.where(keep, -infinity, torch.where(forbid, infinity, -scores)).flatten()
-    segment = labels.flatten()
-    order = torch.argsort(ranked, stable=True)
-    order = order[torch.argsort(segment[order], stable=True)]
-    sizes = torch.bincount(segment, minlength=len(room))
-    first = sizes.cumsum(0) - sizes
-    sorted_segment = segment[order]
-    place = torch.arange(len(order), device=order.device) - first[sorted_segment]
-    z = torch.zeros_like(ranked, dtype=torch.bool)
-    z[order] = place < room[sorted_segment]
-    return z.reshape(scores.shape) & ~forbid
-
-
 def to_mask(z: torch.Tensor) -> Mask:
     """The mask (n,) of a problem from a boolean tensor (rows, d)."""
     return np.ascontiguousarray(z.flatten().cpu().numpy())
 
 
-def memory_of(near: torch.Tensor) -> float:
+def memory_of(near: torch.Tensor, on_cpu: float = CPU_BYTES) -> float:
     """Bytes that may be taken on the device of ``near``."""
     if near.is_cuda:
         import torch
 
         return 0.3 * torch.cuda.mem_get_info(near.device)[0]
-    return CPU_BYTES
+    return on_cpu
 
 
 def inverse_on(U: torch.Tensor, idx: torch.Tensor, alive: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,11 +3,13 @@
     min_w f(w) with w = x, x in the pattern:
     w ← (H + ρI)⁻¹(b + ρ(x − u)),      x ← the part of w + u in the pattern,      u ← u + w − x,
 
-in units where H has a unit diagonal. One eigendecomposition of the shared H serves every ρ, so a step is two matrix
-products. ρ grows the faster the more the mask still changes, and the iteration ends when it no longer does; the weights
-then get the exact update on the mask.
+in units where H has a unit diagonal. One eigendecomposition of the shared H serves every ρ, so a step is one matrix
+product, and one more for each new ρ. ρ grows the faster the more the mask still changes, and the iteration ends when it
+no longer does; the weights then get the exact update on the mask. On large layers the steps are in float32, since only
+the mask is taken from them.
 
-Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024 (whose schedule of ρ this is; theirs ends in conjugate gradients).
+Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024 (whose schedule of ρ this is, slowed; theirs ends in conjugate
+gradients).
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ ITERATIONS = 300
 PERIOD = 3
 """Iterations between two changes of ρ."""
 
-GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))
-"""From which share of the kept weights that changed, the factor by which ρ grows."""
+GROWTH = ((0.1, 1.25), (0.005, 1.14), (0.001, 1.12), (0.0, 1.2))
+"""From which share of the kept weights that changed, the factor by which ρ grows. The paper's 1.3, 1.2 and 1.1 take a
+tenth fewer steps, and their masks lost 0.2 to 0.5 % more on layers of a language model."""
 
 
 def run(problem: PruningProblem, *, rho: float = RHO, iterations: int = ITERATIONS, device: str = "cpu") -> Outcome:
@@ -62,15 +65,20 @@ def settle(layer: Layer, rho: float, iterations: int) -> tuple[torch.Tensor, boo
     import torch
 
     values, vectors = torch.linalg.eigh(layer.U)
-    b = layer.target @ layer.U @ vectors
-    z = layer.top(layer.target**2)
-    x, u = torch.where(z, layer.target, 0.0), torch.zeros_like(layer.target)
+    numbers = torch.float32 if layer.in_single else torch.float64
+    b, target = (layer.target @ layer.U).to(numbers), layer.target.to(numbers)
+    values, vectors = values.to(numbers), vectors.to(numbers)
+    z = layer.top(target * target)
+    x, u = target * z, torch.zeros_like(target)
+    resolvent = _resolvent(values, vectors, rho, layer.rows)
     before, kept = z, max(1, int(z.sum()))
     for number in range(1, iterations + 1):
-        w = ((b + rho * ((x - u) @ vectors)) / (values + rho)) @ vectors.T
-        v = w + u
-        z = layer.top(v**2)
-        x = torch.where(z, v, 0.0)
+        v = torch.add(b, x - u, alpha=rho)
+        for matrix in resolvent:
+            v = v @ matrix
+        v += u
+        z = layer.top(v * v)
+        x = v * z
         u = v - x
         if number % PERIOD:
             continue
@@ -78,9 +86,17 @@ def settle(layer: Layer, rho: float, iterations: int) -> tuple[torch.Tensor, boo
         if not changed:
             return z, True
         factor = next(factor for share, factor in GROWTH if changed >= share * kept)
-        rho, u = rho * factor, u / factor  # u is the multiplier in units of ρ
-        before = z
+        rho, before = rho * factor, z
+        u /= factor  # u is the multiplier in units of ρ
+        resolvent = _resolvent(values, vectors, rho, layer.rows)
     return z, False
+
+
+def _resolvent(values: torch.Tensor, vectors: torch.Tensor, rho: float, rows: int) -> tuple[torch.Tensor, ...]:
+    """The matrices (d, d) whose product is (H + ρI)⁻¹: one where that takes less than it saves over a period."""
+    shrunk = vectors / (values + rho)
+    formed = len(values) < PERIOD * rows
+    return (shrunk @ vectors.T,) if formed else (shrunk, vectors.T)
 
 
 SPEC = MethodSpec(

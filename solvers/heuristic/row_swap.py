@@ -1,36 +1,45 @@
-"""1-swap local search on the joint objective for all rows of a layer at once.
+"""Local search on the joint objective for all rows of a layer at once, many exchanges at a time.
 
-Within a row the exchange of a kept weight i for a pruned weight j changes the optimal value by the Δ_ij of ``swap``,
-from B = (H_SS)⁻¹, T = B H_SP, the residual r and the Schur complements σ. Every round makes the best exchange of every
-row, and all of these follow by two rank-one updates (``row_swap_state``). After ``EPOCH`` rounds all is computed
-afresh, and a row whose value did not fall in truth goes back to where it was.
+Within a row the exchange of a kept weight i for a pruned weight j changes the optimal value by the Δ_ij of ``swap``.
+The most promising weights of every row make a window, in which the best exchange is made again and again
+(``row_swap_window``); what it ends with is carried over to the row at once (``row_swap_state``). When the window has
+none left, the best exchanges of the whole row make the next; when there are none, all is computed afresh, and a row
+whose value did not fall in truth goes back to where it was. A row that fits into one window is thus searched exchange
+by exchange, the best first.
 
 Between rows the losses only add: where the pattern lets rows share a quota, the cheapest weights of some rows are
-pruned and as many kept in other rows where that gains more, each row once a round. Rows are searched again after a
-transfer, until neither exchange nor transfer helps.
+pruned and as many kept in other rows where that gains more (``row_transfer``). Rows are searched again after a
+transfer, until neither exchange nor transfer helps: the mask is then one that no exchange of two weights improves, to
+the precision in which it is searched, which on large layers is that of float32.
 
 Miller, Subset Selection in Regression, 2002, §3.9, for the exchange.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.device import tensor
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask
+from cbs_opt.solvers.forms.layer_tensors import Layer, memory_of, to_mask
 from cbs_opt.solvers.heuristic.admm import ITERATIONS, RHO, settle
 from cbs_opt.solvers.heuristic.greedy_rows import greedy_mask
 from cbs_opt.solvers.heuristic.row_swap_state import LEAST_DECREASE, State
+from cbs_opt.solvers.heuristic.row_transfer import Offers, matched, offers_of
 
 if TYPE_CHECKING:
     import torch
 
 NARROW = 32
 """Kept weights of a row that padding may always add."""
+
+CACHE_BYTES = 2**26
+"""Memory for the rows that are searched together on the CPU: near its caches the search is twice as quick."""
+
+LEAST_GAIN = {False: 1e-9, True: 1e-3}
+"""By which share a transfer must gain more than it costs, in float64 and in float32."""
 
 
 def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str = "cpu") -> Mask:
@@ -39,44 +48,51 @@ def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str
     Parameters
     ----------
     start : boolean array, shape (n,), optional
-        A mask in Z that keeps as many weights as Z allows. Left out, the search starts from the greedy OBS mask and
-        from that of ``admm``, and the better end is taken: row by row where the quotas are.
+        A mask in Z that keeps as many weights as Z allows. Left out, the search starts from the mask of ``admm``; on
+        layers that are searched in float64 from the greedy OBS mask as well, and the better end is taken: row by row
+        where the quotas are.
     """
     import torch
 
     layer = Layer.of(problem, device)
     shape = (layer.rows, layer.d)
     if start is not None:
-        return to_mask(search(layer, tensor(start.reshape(shape), layer.U.device)))
-    first = search(layer, greedy_mask(layer))
-    second = search(layer, settle(layer, RHO, ITERATIONS)[0])
-    better = _values(layer, second) < _values(layer, first)
+        return to_mask(search(layer, tensor(start.reshape(shape), layer.U.device))[0])
+    second, of_second = search(layer, settle(layer, RHO, ITERATIONS)[0])
+    if layer.in_single:
+        return to_mask(second)
+    first, of_first = search(layer, greedy_mask(layer))
+    better = of_second < of_first
     if not layer.within_rows:
-        better[:] = bool(_values(layer, second).sum() < _values(layer, first).sum())
+        better[:] = bool(of_second.sum() < of_first.sum())
     return to_mask(torch.where(better[:, None], second, first))
 
 
-def search(layer: Layer, z: torch.Tensor) -> torch.Tensor:
-    """Exchanges and transfers from ``z`` (rows, d) until none helps."""
+def search(layer: Layer, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Exchanges and transfers from ``z`` (rows, d) until none helps: the mask, and the value of each row on it."""
     import torch
 
     z = z.clone()
+    value = torch.zeros(layer.rows, dtype=layer.U.dtype, device=z.device)
+    sides = () if layer.within_rows else (0,) if layer.single else (0, -1)
+    offers = {side: Offers.none(layer.rows) for side in sides}
+
+    def note(rows: torch.Tensor, state: State) -> None:
+        value[rows] = state.value
+        for side, known in offers.items():
+            known.replace(rows.cpu().numpy(), offers_of(state, layer.labels[rows], side))
+
+    best, least = (z, value), torch.inf
     pending = torch.arange(layer.rows, device=z.device)
     while len(pending):
         for chunk in _chunks(layer, z, pending):
-            z[chunk] = _exchange(layer, chunk, z[chunk])
-        pending = torch.zeros(0, dtype=torch.long) if layer.within_rows else _transfer(layer, z)
-    return z
-
-
-def _values(layer: Layer, z: torch.Tensor) -> torch.Tensor:
-    """The optimal value of each row on the mask ``z``, shape (rows,)."""
-    import torch
-
-    values = torch.empty(layer.rows, dtype=layer.U.dtype, device=z.device)
-    for chunk in _chunks(layer, z, torch.arange(layer.rows, device=z.device)):
-        values[chunk] = State.at(layer, chunk, z[chunk]).value
-    return values
+            z[chunk] = _exchange(layer, chunk, z[chunk], note)
+        total = float(value.sum())
+        if not total < least:
+            break
+        best, least = (z.clone(), value.clone()), total
+        pending = _transfer(layer, z, offers)
+    return best
 
 
 def _chunks(layer: Layer, z: torch.Tensor, rows: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -84,126 +100,71 @@ def _chunks(layer: Layer, z: torch.Tensor, rows: torch.Tensor) -> Iterator[torch
     counts = z[rows].sum(1)
     order = counts.argsort(stable=True)
     rows, widths = rows[order], counts[order].tolist()
-    together, start = layer.together(), 0
+    numbers, start = memory_of(z, CACHE_BYTES) / (4 if layer.in_single else 8), 0
     while start < len(rows):
         # The narrowest come first: a part ends where padding would double them, or where memory does.
         stop = start + 1
         while stop < len(rows) and widths[stop] <= 2 * widths[start] + NARROW:
-            if stop - start >= together / (4 * widths[stop] / layer.d + 0.1):
+            if (stop - start) * (4 * widths[stop] + 0.1 * layer.d) * layer.d >= numbers:
                 break
             stop += 1
         yield rows[start:stop]
         start = stop
 
 
-# ---------------------------------------------------------------- within rows
+def _exchange(
+    layer: Layer, rows: torch.Tensor, z: torch.Tensor, note: Callable[[torch.Tensor, State], None]
+) -> torch.Tensor:
+    """The mask ``z`` of ``rows`` after exchanges within each row, until none helps; (len(rows), d).
 
-
-def _exchange(layer: Layer, rows: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """The mask ``z`` of ``rows`` after exchanges within each row, until none helps; (len(rows), d)."""
+    Parameters
+    ----------
+    note : callable
+        Told the rows that are done, with their state.
+    """
     import torch
 
-    result = z.clone()
+    result, least = z.clone(), LEAST_DECREASE[layer.in_single]
     open_rows = torch.arange(len(rows), device=z.device)
     verified = torch.full((len(rows),), torch.inf, dtype=layer.U.dtype, device=z.device)
+    back = torch.zeros(len(rows), dtype=torch.bool, device=z.device)
     trial = z
     while len(open_rows):
         state = State.at(layer, rows[open_rows], trial)
-        fallen = state.value < (1.0 - LEAST_DECREASE) * verified[open_rows]
-        result[open_rows[fallen]] = trial[fallen]
-        verified[open_rows[fallen]] = state.value[fallen]
+        fallen = state.value < (1.0 - least) * verified[open_rows]
+        back[open_rows[~fallen]] = True
         if not bool(fallen.all()):
             open_rows, trial = open_rows[fallen], trial[fallen]
             if not len(open_rows):
                 break
             state = state.only(fallen)
-        made = state.epoch(layer.single)
+        result[open_rows], verified[open_rows] = trial, state.value
+        made, ended = state.epoch(layer.single)
+        if ended and layer.in_single:
+            # What the numbers of the state say is checked by its weights: their value is one that the mask can have.
+            state.value = state.value_of(layer, rows[open_rows])
+            fallen = ~made | (state.value < (1.0 - least) * verified[open_rows])
+            back[open_rows[~fallen]] = True
+            result[open_rows[fallen]] = state.mask(layer.d)[fallen]
+            note(rows[open_rows[fallen]], state.only(fallen))
+            break
+        if not bool(made.all()):
+            note(rows[open_rows[~made]], state.only(~made))
         open_rows, trial = open_rows[made], state.mask(layer.d)[made]
+    if bool(back.any()):
+        note(rows[back], State.at(layer, rows[back], result[back]))
     return result
 
 
-# ---------------------------------------------------------------- between rows
-
-
-@dataclass(frozen=True)
-class Offer:
-    """The cheapest kept weight of a row within one segment, and the pruned one that gains most; (±∞, −1) for none."""
-
-    row: int
-    segment: int
-    cost: float
-    prune: int
-    gain: float
-    keep: int
-
-
-def _transfer(layer: Layer, z: torch.Tensor) -> torch.Tensor:
-    """Move kept weights between rows, in place, while that lowers the sum; the rows that changed."""
+def _transfer(layer: Layer, z: torch.Tensor, offers: dict[int, Offers]) -> torch.Tensor:
+    """Move kept weights between rows, in place, where that lowers the sum; the rows that changed."""
+    import numpy as np
     import torch
 
-    offers: list[list[Offer]] = [[] for _ in range(layer.rows)]
-    changed: set[int] = set()
-    stale = torch.arange(layer.rows, device=z.device)
-    while len(stale):
-        for chunk in _chunks(layer, z, stale):
-            for row, row_offers in zip(chunk.tolist(), _offers(layer, chunk, z[chunk]), strict=True):
-                offers[row] = row_offers
-        moves = _matched([offer for row_offers in offers for offer in row_offers])
-        for giver, taker in moves:
-            z[giver.row, giver.prune] = False
-            z[taker.row, taker.keep] = True
-        touched = sorted({offer.row for move in moves for offer in move})
-        changed.update(touched)
-        stale = torch.tensor(touched, dtype=torch.long, device=z.device)
-    return torch.tensor(sorted(changed), dtype=torch.long, device=z.device)
-
-
-def _offers(layer: Layer, rows: torch.Tensor, z: torch.Tensor) -> list[list[Offer]]:
-    """The offers of each row; only the first and the last segment of a row can reach beyond it."""
-    state = State.at(layer, rows, z)
-    labels = layer.labels[rows]
-    offers: list[list[Offer]] = [[] for _ in range(len(rows))]
-    for side in (0, -1):
-        segment = labels[:, side]
-        cost, prune = _best_of(state.cost(), state.labels_kept == segment[:, None], state.kept, False)
-        gain, keep = _best_of(state.gain(), state.labels_pruned == segment[:, None], state.pruned, True)
-        numbers = zip(rows.tolist(), segment.tolist(), cost, prune, gain, keep, strict=True)
-        for row_offers, entry in zip(offers, numbers, strict=True):
-            offer = Offer(*entry)
-            if offer not in row_offers:
-                row_offers.append(offer)
-    return offers
-
-
-def _best_of(
-    values: torch.Tensor, allowed: torch.Tensor, weights: torch.Tensor, largest: bool
-) -> tuple[list[float], list[int]]:
-    """The best allowed value of each row and the weight it belongs to, for (R, positions) tensors."""
-    import torch
-
-    none = -torch.inf if largest else torch.inf
-    if not values.shape[1]:
-        return [none] * len(values), [-1] * len(values)
-    masked = torch.where(allowed, values, none)
-    best, place = masked.max(1) if largest else masked.min(1)
-    return best.tolist(), weights.gather(1, place[:, None])[:, 0].tolist()
-
-
-def _matched(offers: list[Offer]) -> list[tuple[Offer, Offer]]:
-    """Pairs (offer to prune, offer to keep) of one segment whose gain exceeds the cost; every row at most once."""
-    moves: list[tuple[Offer, Offer]] = []
-    used: set[int] = set()
-    by_segment: dict[int, list[Offer]] = {}
-    for offer in offers:
-        by_segment.setdefault(offer.segment, []).append(offer)
-    for members in by_segment.values():
-        givers = sorted((offer for offer in members if offer.prune >= 0), key=lambda offer: offer.cost)
-        takers = sorted((offer for offer in members if offer.keep >= 0), key=lambda offer: -offer.gain)
-        for taker in takers:
-            if taker.row in used:
-                continue
-            giver = next((offer for offer in givers if offer.row != taker.row and offer.row not in used), None)
-            if giver is not None and taker.gain * (1.0 - LEAST_DECREASE) > giver.cost:
-                used |= {giver.row, taker.row}
-                moves.append((giver, taker))
-    return moves
+    allowed = np.ones(layer.rows, dtype=np.bool_)
+    for known in offers.values():
+        for giver, prune, taker, keep in matched(known, allowed, LEAST_GAIN[layer.in_single]):
+            z[torch.from_numpy(giver), torch.from_numpy(prune)] = False
+            z[torch.from_numpy(taker), torch.from_numpy(keep)] = True
+            allowed[giver] = allowed[taker] = False
+    return torch.from_numpy(np.flatnonzero(~allowed)).to(z.device)

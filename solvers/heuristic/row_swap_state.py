@@ -1,10 +1,14 @@
-"""Rows of one layer on their masks, with all that exchanges of a kept for a pruned weight need, and the exchanges.
+"""Rows of one layer on their masks, with all that exchanges of kept for pruned weights need.
 
-With B = (H_SS)⁻¹, T = B H_SP, the residual r and the Schur complements σ of the pruned weights (see ``swap``), removing
-position a (column β = B_:a, b = B_aa) and entering j (t = its column of T after the removal, s = its Schur complement,
-u = H_jP − H_jS T) turn
+With B = (H_SS)⁻¹, T = B H_SP, the residual r and the Schur complements σ of the pruned weights (see ``swap``), the best
+exchanges are looked for in a window of the row (``row_swap_window``); those it ends with, the kept weights A for the
+pruned weights Q, are made in the row at once. With E = A ∪ Q, X its rows of the swept matrix M of the whole row, and
+Y = (M_EE)⁻¹X,
 
-    B into B − ββᵀ/b + ttᵀ/s,      T into T − βT_a:/b − tuᵀ/s       (t_a = −1; the column of j becomes that of i, −β/b).
+    M ← M − XᵀY off E,      M_E: ← DY,      M_EE ← −D(M_EE)⁻¹D,        D = −1 on A and 1 on Q,
+
+of which B, T and the diagonal σ of K are kept. Numbers are float64, or float32 on a large layer: exchanges are then
+chosen in float32, and whether the value of a row fell is decided in float64 as ever.
 """
 
 from __future__ import annotations
@@ -12,45 +16,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbs_opt.kernel.arrays.types import EPS
-from cbs_opt.solvers.forms.layer_tensors import Layer, inverse_on
+from cbs_opt.solvers.forms.layer_tensors import Layer
+from cbs_opt.solvers.heuristic.row_swap_window import Window
 
 if TYPE_CHECKING:
     import torch
 
-EPOCH = 24
-"""Exchanges of a row between two computations from scratch."""
+LEAST_DECREASE = {False: 1e-9, True: 1e-6}
+"""Decrease that counts, relative to the value of the row, in float64 and in float32."""
 
-CHEAPEST = 32
-"""Kept weights of a row whose exchanges are tried first; all of them before the row is called done."""
+WINDOW = 24
+"""Kept, and pruned, weights of a row that are looked at together; a row of twice as many is looked at as a whole."""
 
-LEAST_DECREASE = 1e-9
-"""Decrease that counts, relative to the value of the row."""
+ROUNDS = 12
+"""Windows of a row between two computations from scratch."""
+
+PAIRS = 2**23
+"""Exchanges that are looked at together."""
 
 
 @dataclass(eq=False)
 class State:
-    """Some rows, re-tuned, with all that exchanges need; positions that pad a row are not ``valid``.
+    """Some rows, re-tuned, with all that exchanges need; positions that pad a row hold the weight d, which is none.
 
     Parameters
     ----------
-    U : tensor (d, d)
+    U : tensor (d + 1, d + 1)
+        Zero in the last row and column.
     kept, pruned : integer tensor (R, k), (R, E)
         The weight at each position.
     free_kept, free_pruned : boolean tensor (R, k), (R, E)
         Whether it may be exchanged (False on padding).
-    valid : boolean tensor (R, k)
     labels_kept, labels_pruned : integer tensor (R, k), (R, E)
+        From 0 in each row.
     B, T : tensor (R, k, k), (R, k, E)
     w, residual, schur : tensor (R, k), (R, E), (R, E)
     value : tensor (R,)
-        ½(c − w)ᵀU(c − w).
+        ½(c − w)ᵀU(c − w) in float64, at the time of the computation from scratch.
     """
 
     U: torch.Tensor
     kept: torch.Tensor
     pruned: torch.Tensor
-    valid: torch.Tensor
     free_kept: torch.Tensor
     free_pruned: torch.Tensor
     labels_kept: torch.Tensor
@@ -67,35 +74,50 @@ class State:
         """Computed from scratch for the mask ``z`` (R, d) of ``rows`` (R,)."""
         import torch
 
-        U, target, free, labels = layer.U, layer.target[rows], layer.free[rows], layer.labels[rows]
+        d, target = layer.d, layer.target[rows]
+        numbers = torch.float32 if layer.in_single else torch.float64
+        U = torch.nn.functional.pad(layer.U, (0, 1, 0, 1)).to(numbers)
         k, E = int(z.sum(1).max()), int((~z).sum(1).max())
         order = (~z).long().argsort(dim=1, stable=True)
-        kept, pruned = order[:, :k], order[:, layer.d - E :]
-        valid, valid_pruned = z.gather(1, kept), ~z.gather(1, pruned)
-        B, factor = inverse_on(U, kept, valid)
+        kept, pruned = order[:, :k], order[:, d - E :]
+        kept = torch.where(z.gather(1, kept), kept, d)
+        pruned = torch.where(z.gather(1, pruned), d, pruned)
+        both = torch.cat([kept, pruned], dim=1)
+        block = U.index_select(0, kept.flatten()).view(len(z), k, d + 1)
+        block = block.gather(2, both[:, None, :].expand(-1, k, -1))
+        H_SS, cross = block[:, :, :k].contiguous(), block[:, :, k:]
+        H_SS.diagonal(dim1=1, dim2=2).add_((kept == d).to(numbers))
+        factor = torch.linalg.cholesky(H_SS)
         difference = torch.where(z, 0.0, target)
-        if k:
-            rhs = (difference @ U).gather(1, kept) * valid
-            change = -torch.cholesky_solve(rhs[:, :, None], factor)[:, :, 0]
-            difference = difference.scatter_add(1, kept, change * valid)
-        residual = difference @ U
-        cross = U[kept[:, :, None], pruned[:, None, :]] * valid[:, :, None]
+        for _ in range(2 if layer.in_single else 1):
+            rest = torch.nn.functional.pad(difference @ layer.U, (0, 1)).gather(1, kept).to(numbers)
+            change = -torch.cholesky_solve(rest[:, :, None], factor)[:, :, 0]
+            change = change.new_zeros(len(z), d + 1).scatter(1, kept, change)[:, :d]
+            difference = difference + torch.where(z, change, 0.0)
+        residual = difference @ layer.U
+        B = torch.cholesky_inverse(factor)
         T = B @ cross
-        schur = torch.clamp(1.0 - (cross * T).sum(1), min=EPS)
+        diagonal = torch.where(pruned == d, 1.0, torch.nn.functional.pad(layer.U.diagonal(), (0, 1))[pruned])
+        schur = diagonal.to(numbers) - (cross * T).sum(1)
+        free = torch.nn.functional.pad(layer.free[rows], (0, 1))
+        labels = torch.nn.functional.pad(layer.labels[rows] - layer.labels[rows, :1], (0, 1))
+
+        def of(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.pad(values, (0, 1)).gather(1, weights).to(numbers)
+
         return cls(
             U=U,
             kept=kept,
             pruned=pruned,
-            valid=valid,
-            free_kept=free.gather(1, kept) & valid,
-            free_pruned=free.gather(1, pruned) & valid_pruned,
+            free_kept=free.gather(1, kept),
+            free_pruned=free.gather(1, pruned),
             labels_kept=labels.gather(1, kept),
             labels_pruned=labels.gather(1, pruned),
             B=B,
             T=T,
-            w=(target - difference).gather(1, kept) * valid,
-            residual=residual.gather(1, pruned) * valid_pruned,
-            schur=torch.where(valid_pruned, schur, 1.0),
+            w=of(target - difference, kept),
+            residual=of(residual, pruned),
+            schur=torch.clamp(schur, min=torch.finfo(numbers).eps),
             value=0.5 * (difference * residual).sum(1),
         )
 
@@ -108,10 +130,8 @@ class State:
         """The mask, shape (R, d)."""
         import torch
 
-        z = torch.zeros((len(self.kept), d), dtype=torch.bool, device=self.kept.device)
-        row = torch.arange(len(z), device=z.device)[:, None].expand_as(self.kept)
-        z[row[self.valid], self.kept[self.valid]] = True
-        return z
+        z = torch.zeros((len(self.kept), d + 1), dtype=torch.bool, device=self.kept.device)
+        return z.scatter(1, self.kept, True)[:, :d]
 
     def cost(self) -> torch.Tensor:
         """What pruning each kept weight costs, shape (R, k); ∞ where that is not allowed."""
@@ -126,86 +146,232 @@ class State:
 
         return torch.where(self.free_pruned, 0.5 * self.residual**2 / self.schur, -torch.inf)
 
-    def epoch(self, single: bool) -> torch.Tensor:
-        """Up to ``EPOCH`` best exchanges of every row; which rows made one, shape (R,)."""
+    # ---------------------------------------------------------------- exchanges
+
+    def epoch(self, single: bool) -> tuple[torch.Tensor, bool]:
+        """Exchanges of every row, ``ROUNDS`` windows of them at the most.
+
+        Returns
+        -------
+        made : boolean tensor (R,)
+            Which rows made one.
+        ended : bool
+            Whether no row has another.
+        """
         import torch
 
-        R, k = self.kept.shape
-        made = torch.zeros(R, dtype=torch.bool, device=self.U.device)
-        if not k or not self.pruned.shape[1]:
-            return made
-        least = LEAST_DECREASE * self.value
-        for number in range(EPOCH):
-            change, a, e = self.best(single, CHEAPEST)
-            better = change < -least
-            if not bool(better.any()):
-                if number:
-                    break  # the next computation from scratch looks at all of them
-                change, a, e = self.best(single, k)
-                better = change < -least
-                if not bool(better.any()):
-                    break
-            self.swap(a, e, better)
-            made |= better
-        return made
+        made = torch.zeros(len(self.w), dtype=torch.bool, device=self.w.device)
+        if not self.kept.shape[1] or not self.pruned.shape[1]:
+            return made, True
+        least = LEAST_DECREASE[self.B.dtype == torch.float32] * self.value.to(self.B.dtype)
+        for _ in range(ROUNDS):
+            moves = self.through_window(*self.promising(), least)
+            made |= moves > 0
+            if int(moves.max()) <= WINDOW // 2:
+                break
+        further, ended = self._to_the_end(torch.ones_like(made), least, single, ROUNDS)
+        return made | further, ended
 
-    def best(self, single: bool, most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The best exchange of each row among its ``most`` cheapest kept weights: Δ, position kept, position pruned."""
+    def _to_the_end(
+        self, open_rows: torch.Tensor, least: torch.Tensor, single: bool, rounds: int
+    ) -> tuple[torch.Tensor, bool]:
+        """Exchanges from the table of all pairs, as ``epoch``, in rows that have any and are ``open_rows`` (R,)."""
         import torch
 
-        cost = self.cost()
-        most = min(most, cost.shape[1])
-        cost, place = cost.topk(most, dim=1, largest=False)
-        T = self.T.gather(1, place[:, :, None].expand(-1, -1, self.T.shape[2]))
-        b = self.B.diagonal(dim1=1, dim2=2).gather(1, place)[:, :, None]
-        share = self.w.gather(1, place)[:, :, None] / b
-        after = torch.addcmul(self.residual[:, None, :], T, share).square_()
-        schur = torch.addcmul(self.schur[:, None, :], T, T / b)
-        gain = after.div_(schur)
-        allowed = self.free_pruned[:, None, :]
-        if not single:
-            allowed = allowed & (self.labels_kept.gather(1, place)[:, :, None] == self.labels_pruned[:, None, :])
-        gain.masked_fill_(~allowed, -torch.inf)
-        best, e = gain.max(2)
-        change, a = (cost - 0.5 * best).min(1)
-        row = torch.arange(len(a), device=a.device)
-        return change, place[row, a], e[row, a]
+        a, e, change = self.best(single)
+        open_rows = open_rows & (change < -least)
+        if not rounds or not bool(open_rows.any()):
+            return torch.zeros_like(open_rows), not bool(open_rows.any())
+        part = self.only(open_rows)
+        moved = part.through_window(a[open_rows], e[open_rows], least[open_rows]) > 0
+        further, ended = part._to_the_end(moved, least[open_rows], single, rounds - 1)
+        for name, value in part.__dict__.items():
+            if name != "U":
+                getattr(self, name)[open_rows] = value
+        made = open_rows.clone()
+        made[open_rows] = moved | further
+        return made, ended
 
-    def swap(self, a: torch.Tensor, e: torch.Tensor, chosen: torch.Tensor) -> None:
-        """Exchange kept position ``a`` (R,) for pruned position ``e`` (R,) in the ``chosen`` rows (the others stay)."""
+    def value_of(self, layer: Layer, rows: torch.Tensor) -> torch.Tensor:
+        """The value of these weights in float64, (R,): not below the optimal value on the mask."""
+        w = layer.target.new_zeros(len(rows), layer.d + 1).scatter(1, self.kept, self.w.double())[:, : layer.d]
+        difference = layer.target[rows] - w
+        return 0.5 * (difference * (difference @ layer.U)).sum(1)
+
+    def promising(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of the kept weights that cost least, and of the pruned ones that gain most; (R, m) each.
+
+        Where a row has several labels, the cost is that less the largest gain of its label, and likewise the gain.
+        """
         import torch
 
-        row = torch.arange(len(a), device=a.device)
-        on = chosen[:, None].to(self.B.dtype)
-        b = self.B[row, a, a][:, None]
-        beta = self.B[row, :, a] / b
-        weight = self.w[row, a][:, None]
-        i, j = self.kept[row, a], self.pruned[row, e]
-        # What the rows look like with position a pruned: the vectors; T itself follows at the end.
-        T_a = self.T[row, a].clone()
-        residual = self.residual + T_a * (weight / b)
-        schur = self.schur + T_a * T_a / b
-        w = self.w - beta * weight
-        t = self.T[row, :, e] - beta * T_a[row, e][:, None]
-        s, x = schur[row, e][:, None], (residual[row, e] / schur[row, e])[:, None]
-        t[row, a] = -1.0
-        w[row, a] = 0.0
-        # i takes the place of j among the pruned.
-        column = -beta
-        column[row, a] = 0.0
-        self.T[row, :, e] = torch.where(chosen[:, None], column, self.T[row, :, e])
-        T_a[row, e] = 0.0
-        residual[row, e], schur[row, e] = (weight / b)[:, 0], (1.0 / b)[:, 0]
-        self.pruned[row, e] = torch.where(chosen, i, j)
-        H_jS = self.U[j[:, None], self.kept] * self.valid
-        H_jS[row, a] = 0.0
-        u = self.U[j[:, None], self.pruned]
-        u = u - (H_jS[:, None, :] @ self.T)[:, 0] + (H_jS * beta).sum(1, keepdim=True) * T_a
-        self.kept[row, a] = torch.where(chosen, j, i)
-        left = torch.stack([beta * on, t / s * on], dim=2)
-        self.T.baddbmm_(left, torch.stack([T_a, u], dim=1), alpha=-1.0)
-        self.B.baddbmm_(left, torch.stack([beta * b, -t], dim=1), alpha=-1.0)
-        self.w = torch.where(chosen[:, None], w - t * x, self.w)
-        self.residual = torch.where(chosen[:, None], residual - u * x, self.residual)
-        entered = torch.clamp(schur - u * u / s, min=EPS)
-        self.schur = torch.where(chosen[:, None], entered, self.schur)
+        cost, gain = self.cost(), self.gain()
+        m = min(*cost.shape[1:], *gain.shape[1:])
+        m = m if max(cost.shape[1], gain.shape[1]) <= 2 * WINDOW else min(WINDOW, m)
+        labels = int(max(self.labels_kept.max(), self.labels_pruned.max())) + 1
+        if labels > 1:
+            least = cost.new_full((len(cost), labels), torch.inf)
+            least = least.scatter_reduce(1, self.labels_kept, cost, "amin")
+            most = gain.new_full((len(gain), labels), -torch.inf)
+            most = most.scatter_reduce(1, self.labels_pruned, gain, "amax")
+            cost, gain = cost - most.gather(1, self.labels_kept), gain - least.gather(1, self.labels_pruned)
+        return cost.topk(m, dim=1, largest=False).indices, gain.topk(m, dim=1).indices
+
+    def best(self, single: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Positions of the kept and of the pruned weights with the best exchanges, (R, m) each; the best Δ, (R,)."""
+        import torch
+
+        kept, pruned = self.kept.shape[1], self.pruned.shape[1]
+        by_kept, by_pruned = self.w.new_empty(self.kept.shape), self.w.new_empty(self.pruned.shape)
+        together = max(1, PAIRS // (kept * pruned))
+        for start in range(0, len(self.w), together):
+            some = slice(start, start + together)
+            b = self.B[some].diagonal(dim1=1, dim2=2)[:, :, None]
+            change = _changes(self.T[some], b, self.w[some, :, None], self.residual[some, None], self.schur[some, None])
+            change.masked_fill_(~self.free_kept[some, :, None], torch.inf)
+            change.masked_fill_(~self.free_pruned[some, None, :], torch.inf)
+            if not single:
+                change.masked_fill_(self.labels_kept[some, :, None] != self.labels_pruned[some, None, :], torch.inf)
+            by_kept[some], by_pruned[some] = change.amin(2), change.amin(1)
+        m = min(WINDOW, kept, pruned)
+        change, a = by_kept.topk(m, dim=1, largest=False)
+        return a, by_pruned.topk(m, dim=1, largest=False).indices, change[:, 0]
+
+    def window(self, a: torch.Tensor, e: torch.Tensor) -> Window:
+        """The window of the kept positions ``a`` and the pruned positions ``e``, (R, m) each."""
+        import torch
+
+        M_a = torch.cat([-_rows(self.B, a), _rows(self.T, a)], dim=2)
+        k, m = self.B.shape[1], a.shape[1]
+        weights = self.pruned.gather(1, e)
+        H_e = self.U.index_select(0, weights.flatten()).view(*weights.shape, -1)
+        K = _columns(H_e, weights) - _columns(H_e, self.kept) @ _columns(self.T, e)
+        K.diagonal(dim1=1, dim2=2).copy_(self.schur.gather(1, e))
+        upper = _columns(M_a, torch.cat([a, k + e], dim=1))
+        lower = torch.cat([upper[:, :, m:].transpose(1, 2), K], dim=2)
+        return Window(
+            M=torch.cat([upper, lower], dim=1),
+            v=torch.cat([self.w.gather(1, a), self.residual.gather(1, e)], dim=1),
+            free=torch.cat([self.free_kept.gather(1, a), self.free_pruned.gather(1, e)], dim=1),
+            labels=torch.cat([self.labels_kept.gather(1, a), self.labels_pruned.gather(1, e)], dim=1),
+        )
+
+    def through_window(self, a: torch.Tensor, e: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+        """Make the exchanges that the window of ``a`` and ``e`` ends with; how many weights each row moved, (R,)."""
+        import torch
+
+        window = self.window(a, e)
+        m = window.m
+        who = window.exchanged(least, m)
+        out = torch.zeros_like(window.free).scatter(1, who[:, m:], True)
+        leave, enter = out[:, :m], ~out[:, m:]
+        moves = leave.sum(1)
+        number = int(moves.max())
+        if number:
+            # Rows that move fewer are filled up with weights that stay.
+            leaving = (~leave).long().argsort(dim=1, stable=True)[:, :number]
+            entering = (~enter).long().argsort(dim=1, stable=True)[:, :number]
+            self.exchange(window, a, e, leaving, entering, leave.gather(1, leaving))
+        return moves
+
+    def exchange(
+        self,
+        window: Window,
+        a: torch.Tensor,
+        e: torch.Tensor,
+        leaving: torch.Tensor,
+        entering: torch.Tensor,
+        moved: torch.Tensor,
+    ) -> None:
+        """Exchange A for Q in every row.
+
+        Parameters
+        ----------
+        window : Window
+            That of the positions ``a`` and ``e``, (R, m) each.
+        leaving, entering : integer tensor (R, c)
+            Which of the window's kept weights are A, and which of its pruned ones are Q.
+        moved : boolean tensor (R, c)
+            False where a pair stays as it is.
+        """
+        import torch
+
+        c, m = leaving.shape[1], window.m
+        a, e = a.gather(1, leaving), e.gather(1, entering)
+        pair, twice = torch.cat([leaving, m + entering], dim=1), torch.cat([moved, moved], dim=1)
+        on = twice[:, :, None].to(self.B.dtype)
+        M_EE = _columns(_rows(window.M, pair), pair) * on * on.transpose(1, 2)
+        M_EE.diagonal(dim1=1, dim2=2).add_((~twice).to(self.B.dtype))
+        weights = self.pruned.gather(1, e)
+        H_e = self.U.index_select(0, weights.flatten()).view(*weights.shape, -1)
+        K_e = _columns(H_e, self.pruned) - _columns(H_e, self.kept) @ self.T
+        X_k = torch.cat([-_rows(self.B, a), _columns(self.T, e).transpose(1, 2)], dim=1) * on
+        X_p = torch.cat([_rows(self.T, a), K_e], dim=1) * on
+        v = window.v.gather(1, pair) * twice
+        inverse = torch.linalg.inv(M_EE)
+        Y_k, Y_p, y = inverse @ X_k, inverse @ X_p, inverse @ v[:, :, None]
+        self.B.baddbmm_(X_k.transpose(1, 2), Y_k)
+        self.T.baddbmm_(X_k.transpose(1, 2), Y_p, alpha=-1.0)
+        self.schur -= (X_p * Y_p).sum(1)
+        self.w -= (X_k * y).sum(1)
+        self.residual -= (X_p * y).sum(1)
+        # Off E all is done. D is −1 on the first c and 1 on the last: the rows of Q come where those of A were.
+        among = -inverse
+        among[:, :c, c:] *= -1.0
+        among[:, c:, :c] *= -1.0
+        rows_B = _put(-Y_k[:, c:], a, -among[:, c:, c:], moved)
+        rows_T = _put(Y_p[:, c:], e, among[:, c:, :c], moved)
+        columns_T = _put(-Y_k[:, :c], a, among[:, :c, c:], moved)
+        here = moved[:, :, None]
+        k = self.B.shape[1]
+        for matrix, place, fresh in ((self.B, a, rows_B), (self.T, a, rows_T)):
+            rows = torch.where(here, fresh, _rows(matrix, place))
+            matrix.scatter_(1, place[:, :, None].expand(-1, -1, matrix.shape[2]), rows)
+        for matrix, place, fresh in ((self.B, a, rows_B), (self.T, e, columns_T)):
+            columns = torch.where(here, fresh, _columns(matrix, place).transpose(1, 2)).transpose(1, 2)
+            matrix.scatter_(2, place[:, None, :].expand(-1, k, -1), columns)
+        y = y[:, :, 0]
+        for vector, place, fresh in (
+            (self.w, a, y[:, c:]),
+            (self.residual, e, -y[:, :c]),
+            (self.schur, e, among.diagonal(dim1=1, dim2=2)[:, :c]),
+        ):
+            vector.scatter_(1, place, torch.where(moved, fresh, vector.gather(1, place)))
+        self.schur.clamp_(min=torch.finfo(self.schur.dtype).eps)
+        for ours, theirs in (
+            (self.kept, self.pruned),
+            (self.free_kept, self.free_pruned),
+            (self.labels_kept, self.labels_pruned),
+        ):
+            old, new = ours.gather(1, a), theirs.gather(1, e)
+            ours.scatter_(1, a, torch.where(moved, new, old))
+            theirs.scatter_(1, e, torch.where(moved, old, new))
+
+
+def _changes(
+    T: torch.Tensor, b: torch.Tensor, w: torch.Tensor, residual: torch.Tensor, schur: torch.Tensor
+) -> torch.Tensor:
+    """Δ of kept weights with w and b = B_ii, (…, k, 1), for pruned ones with residual and σ, (…, 1, E), (…, k, E)."""
+    import torch
+
+    gain = torch.addcmul(residual, T, w / b).square_()
+    gain.div_(torch.addcmul(schur, T, T / b))
+    return torch.sub(w.square() / b, gain).mul_(0.5)
+
+
+def _rows(matrix: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The rows ``at`` (R, c) of each matrix (R, k, l); shape (R, c, l)."""
+    return matrix.gather(1, at[:, :, None].expand(-1, -1, matrix.shape[2]))
+
+
+def _columns(matrix: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The columns ``at`` (R, c) of each matrix (R, k, l); shape (R, k, c)."""
+    return matrix.gather(2, at[:, None, :].expand(-1, matrix.shape[1], -1))
+
+
+def _put(rows: torch.Tensor, at: torch.Tensor, values: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+    """``rows`` (R, c, l) with ``values`` (R, c, c) in the columns ``at`` (R, c) that ``moved``."""
+    import torch
+
+    kept = torch.where(moved[:, None, :], values, _columns(rows, at))
+    return rows.scatter(2, at[:, None, :].expand(-1, rows.shape[1], -1), kept)

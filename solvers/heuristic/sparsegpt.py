@@ -7,7 +7,8 @@ are made at once, those of later blocks together, as one matrix product.
 
 Frantar & Alistarh, SparseGPT, ICML 2023. Every block prunes its share of what each segment of the pattern still has to
 prune, so the quotas are met exactly; where segments are shorter than a block (N:M), the mask is chosen as each
-begins. Only the mask is taken: the weights get the exact update, which all rows can afford here.
+begins. Only the mask is taken: the weights get the exact update, which all rows can afford here. On large layers the
+pass is in float32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask, top_of_segments
+from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask
+from cbs_opt.solvers.forms.segments import Segments
 
 if TYPE_CHECKING:
     import torch
@@ -45,28 +47,37 @@ def one_pass(layer: Layer, block: int) -> torch.Tensor:
     """The mask, shape (rows, d)."""
     import torch
 
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(layer.U))
-    upper = torch.linalg.cholesky(inverse, upper=True)
-    W, z = layer.target.clone(), torch.ones_like(layer.keep)
-    segments = len(layer.room)
-    size = torch.bincount(layer.labels.flatten(), minlength=segments)
-    to_prune, ahead = size - layer.room, size.clone()
-    every = _mask_step(layer, block)
+    upper = _upper(layer.U)
+    W, together = layer.target.T.contiguous(), _chosen_together(layer, block)
+    if layer.in_single:
+        upper, W = upper.float(), W.float()
+    z = torch.ones_like(layer.keep)
+    quotas = _Quotas(layer)
+    diagonal = upper.diagonal().tolist()
     for start in range(0, layer.d, block):
         stop = min(start + block, layer.d)
-        errors = torch.zeros_like(W[:, start:stop])
+        errors = torch.zeros_like(W[start:stop])
         for i in range(start, stop):
-            if (i - start) % every == 0:
-                part = slice(i, min(i + every, stop))
-                z[:, part] = _chosen(layer, part, W[:, part] / upper.diagonal()[part], to_prune, ahead)
-            error = torch.where(z[:, i], 0.0, W[:, i] / upper[i, i])
-            W[:, i:stop] -= error[:, None] * upper[i, i:stop]
-            errors[:, i - start] = error
-        W[:, stop:] -= errors @ upper[start:stop, stop:]
+            if (i - start) % together == 0:
+                part = slice(i, min(i + together, stop))
+                z[:, part] = quotas.chosen(part, (W[part] / upper.diagonal()[part, None]).T)
+                pruned = (~z[:, part]).T.to(W.dtype)
+            error = torch.mul(W[i], pruned[i - part.start], out=errors[i - start])
+            error /= diagonal[i]
+            W[i:stop].addr_(upper[i, i:stop], error, alpha=-1.0)
+        W[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1.0)
     return z
 
 
-def _mask_step(layer: Layer, block: int) -> int:
+def _upper(U: torch.Tensor) -> torch.Tensor:
+    """The upper triangular factor of U⁻¹: R⁻¹ for U = RRᵀ with R upper triangular, which is Cholesky from the end."""
+    import torch
+
+    R = torch.linalg.cholesky(U.flip(0, 1)).flip(0, 1)
+    return torch.linalg.solve_triangular(R, torch.eye(len(U), dtype=U.dtype, device=U.device), upper=True)
+
+
+def _chosen_together(layer: Layer, block: int) -> int:
     """Inputs whose mask is chosen together: a segment where it fits into a block and divides the row, else a block."""
     longest = int((layer.labels[0] == layer.labels[0, 0]).sum())
     if layer.within_rows and longest < block and block % longest == 0:
@@ -74,28 +85,45 @@ def _mask_step(layer: Layer, block: int) -> int:
     return block
 
 
-def _chosen(
-    layer: Layer, part: slice, scores: torch.Tensor, to_prune: torch.Tensor, ahead: torch.Tensor
-) -> torch.Tensor:
-    """The mask of the inputs ``part``; counts down, in place, what each segment has to prune and has ahead."""
-    import torch
+class _Quotas:
+    """What each segment of the pattern still has to prune, counted down as the pass goes over the inputs."""
 
-    keep, forbid, labels = layer.keep[:, part], layer.forbid[:, part], layer.labels[:, part]
-    inside = torch.bincount(labels.flatten(), minlength=len(to_prune))
-    forced = torch.bincount(labels[keep], minlength=len(to_prune))
-    gone = torch.bincount(labels[forbid], minlength=len(to_prune))
-    # Kept ones still to come may not be pruned in a later part, so some have to go now.
-    share = (to_prune * inside + ahead // 2) // ahead.clamp(min=1)
-    later = layer.labels[:, part.stop :]
-    prunable_later = torch.bincount(later[~layer.keep[:, part.stop :]], minlength=len(to_prune))
-    least = torch.maximum(to_prune - prunable_later, gone)
-    gone_later = torch.bincount(later[layer.forbid[:, part.stop :]], minlength=len(to_prune))
-    share = torch.minimum(share, (to_prune - gone_later).clamp(min=0))
-    share = torch.minimum(torch.maximum(share, least), inside - forced)
-    z = top_of_segments(scores * scores, keep, forbid, labels, inside - share)
-    to_prune -= torch.bincount(labels[~z], minlength=len(to_prune))
-    ahead -= inside
-    return z
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.ahead = self._count(layer.labels)
+        self.to_prune = self.ahead - layer.room
+
+    def chosen(self, part: slice, scores: torch.Tensor) -> torch.Tensor:
+        """The mask (rows, inputs) of the inputs ``part``, which are the next in turn, for what pruning each costs."""
+        import torch
+
+        layer, segments = self.layer, self.layer.segments
+        keep, forbid, labels = layer.keep[:, part], layer.forbid[:, part], layer.labels[:, part]
+        if layer.within_rows and segments.length == part.stop - part.start:
+            # One whole segment of every row: nothing is left for later inputs.
+            here = Segments(keep, forbid, labels, layer.room[labels[:, 0]], segments.forced, segments.length)
+            return here.top(scores * scores)
+        inside, none = self._count(labels), torch.zeros_like(layer.room)
+        share = (self.to_prune * inside + self.ahead // 2) // self.ahead.clamp(min=1)
+        forced, gone, forced_later, gone_later = none, none, none, none
+        if segments.forced:
+            forced, gone = self._count(labels[keep]), self._count(labels[forbid])
+            later = layer.labels[:, part.stop :]
+            forced_later = self._count(later[layer.keep[:, part.stop :]])
+            gone_later = self._count(later[layer.forbid[:, part.stop :]])
+        # Kept ones still to come may not be pruned in a later part, so some have to go now.
+        least = torch.maximum(self.to_prune - (self.ahead - inside - forced_later), gone)
+        share = torch.minimum(share, (self.to_prune - gone_later).clamp(min=0))
+        share = torch.minimum(torch.maximum(share, least), inside - forced)
+        z = Segments.of(keep, forbid, labels, inside - share).top(scores * scores)
+        self.to_prune -= self._count(labels[~z])
+        self.ahead -= inside
+        return z
+
+    def _count(self, labels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.bincount(labels.flatten(), minlength=len(self.layer.room))
 
 
 SPEC = MethodSpec(

@@ -1,4 +1,4 @@
-"""magnitude, obd and woodfisher: their scores against plain numpy, and the cases where they are optimal."""
+"""magnitude, obd, wanda and woodfisher: their scores against plain numpy, and the cases where they are optimal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbs_opt import Cardinality, DiagonalCurvature, PruningProblem, solve
+from cbs_opt import Cardinality, DiagonalCurvature, PruningProblem, Quotas, RowsCurvature, solve
 from cbs_opt.solvers.heuristic.woodfisher import obs_scores
+from cbs_opt.testing import check_method
 
 
 def make_problem(n: int, seed: int, first_order: bool = False) -> PruningProblem:
@@ -61,6 +62,25 @@ def test_obd_takes_negative_scores_of_forced_weights() -> None:
     problem = PruningProblem(np.array([1.0, 0.5, 0.6, 1.0]), np.eye(4), pattern, g)
     # Alone, weight 1 costs 0.125 and weight 2 costs 0.18 − 0.18 = 0.
     assert solve(problem, "obd").mask.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("length", "kept"), [(8, 3), (4, 2)])
+def test_wanda_keeps_the_largest_weight_times_norm_of_its_input(length: int, kept: int) -> None:
+    """In each output row, or in each four inputs, by the published score; g changes nothing."""
+    rng = np.random.default_rng(length)
+    X, W = rng.standard_normal((30, 8)) * np.exp(rng.standard_normal(8)), rng.standard_normal((5, 8))
+    scores = (np.abs(W) * np.linalg.norm(X, axis=0)).reshape(-1, length)
+    expected = np.concatenate([keep_largest(row, kept) for row in scores])
+    for g in (None, rng.standard_normal(40)):
+        curvature = RowsCurvature(X.T @ X / 30, 5)
+        problem = PruningProblem(W.ravel(), curvature, Quotas([length] * (40 // length), length - kept), g)
+        assert (solve(problem, "wanda").mask == expected).all()
+
+
+def test_wanda_is_obd_without_a_first_order_term() -> None:
+    problem = make_problem(12, 5).pruning(7)
+    assert (solve(problem, "wanda").mask == solve(problem, "obd").mask).all()
+    check_method("wanda", range(3))
 
 
 @given(n=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), first_order=st.booleans())
