@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.network_options import DampeningFrac, Damping, DataFile, Ignore, Targets, WeightsFile
+from cbs_opt.cli.certify_folder import certify_folder
+from cbs_opt.cli.network_options import (
+    DampeningFrac,
+    Damping,
+    DataFile,
+    Ignore,
+    SequenceLength,
+    Targets,
+    TestTextFile,
+    TextFile,
+    WeightsFile,
+)
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, working
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
@@ -53,6 +64,9 @@ def certify(
         Path | None,
         typer.Option("--certificate", metavar="FILE", help="Verify this certificate of `cbs-opt solve` instead."),
     ] = None,
+    text: TextFile = None,
+    test_text: TestTextFile = None,
+    sequence_length: SequenceLength = None,
     json: Json = None,
 ) -> None:
     """How far a mask from any tool is from the best possible at its own sparsity (or --pattern): bound and gap.
@@ -64,6 +78,8 @@ def certify(
 
     A network is judged by the Fisher of its dense weights: --weights and --data as for `cbs-opt prune`, and what is
     judged as --mask (a tensor a layer), as a checkpoint with zeros (--pruned), or as both.
+
+    A language model (hf:FOLDER) is judged layer by layer: cbs-opt certify hf:DENSE --pruned hf:OTHER --text T.txt
 
     Example: cbs-opt certify block.npz --mask mask.npz
     """
@@ -77,9 +93,18 @@ def certify(
         "--ignore": ignore,
         "--seed": seed,
     }
+    of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length}
+    for name, value in of_a_folder.items():
+        if value is not None and not str(block).startswith("hf:"):
+            raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
     if _is_network(block):
         if certificate is not None or time_limit is not None or pattern is not None:
             raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
+        if str(block).startswith("hf:"):
+            if mask is not None or pruned is None:
+                raise InputError(f"{block}: give the pruned folder, --pruned hf:OTHER, and no --mask")
+            certify_folder(str(block), str(pruned), of_a_network, text, test_text, sequence_length, json)
+            return
         check_outputs(json, inputs=[mask, pruned, *network_inputs(str(block), weights, data)])
         _network(str(block), mask, pruned, of_a_network, json)
         return

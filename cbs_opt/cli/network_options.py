@@ -25,6 +25,19 @@ DataFile = Annotated[
     typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
 ]
 
+TextFile = Annotated[
+    Path | None, typer.Option("--text", metavar="FILE", help="Of hf:FOLDER: the text to calibrate on (UTF-8).")
+]
+
+TestTextFile = Annotated[
+    Path | None, typer.Option("--test-text", metavar="FILE", help="Of hf:FOLDER: the text for perplexity.")
+]
+
+SequenceLength = Annotated[
+    int | None,
+    typer.Option("--sequence-length", metavar="L", min=2, help="Of hf:FOLDER: tokens of a sample (default 512)."),
+]
+
 Damping = Annotated[float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")]
 
 DampeningFrac = Annotated[

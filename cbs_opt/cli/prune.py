@@ -17,7 +17,10 @@ from cbs_opt.cli.network_options import (
     Ignore,
     Network,
     Seed,
+    SequenceLength,
     Targets,
+    TestTextFile,
+    TextFile,
     WeightsFile,
 )
 from cbs_opt.cli.options import Json, PatternOption, split_names
@@ -36,17 +39,9 @@ def prune(
     network: Network = "digits",
     weights: WeightsFile = None,
     data: DataFile = None,
-    text: Annotated[
-        Path | None, typer.Option("--text", metavar="FILE", help="Of hf:FOLDER: the text to calibrate on (UTF-8).")
-    ] = None,
-    test_text: Annotated[
-        Path | None,
-        typer.Option("--test-text", metavar="FILE", help="Of hf:FOLDER: the text to measure perplexity on."),
-    ] = None,
-    sequence_length: Annotated[
-        int | None,
-        typer.Option("--sequence-length", metavar="L", min=2, help="Of hf:FOLDER: tokens of a sample (default 512)."),
-    ] = None,
+    text: TextFile = None,
+    test_text: TestTextFile = None,
+    sequence_length: SequenceLength = None,
     curvature: Annotated[
         str | None,
         typer.Option(

@@ -216,3 +216,44 @@ def test_words_for_what_is_missing(
     assert run.code == 2
     assert message in run.err
     assert not list(tmp_path.glob(".there*"))
+
+
+def test_any_tools_folder_is_judged_layer_by_layer(cli: Any, folder: Path, text: Path, tmp_path: Path) -> None:
+    """Half of two layers by magnitude and a bit by hand, against sums over tokens computed here."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    other = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    names = ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj"]
+    with torch.no_grad():
+        for name in names:
+            weight = other.get_submodule(name).weight
+            weight[weight.abs() < weight.abs().median()] = 0.0
+            weight *= 1.01
+    other.save_pretrained(tmp_path / "other")
+    words = ("certify", f"hf:{folder}", "--pruned", f"hf:{tmp_path / 'other'}", "--text", text)
+    run = cli(*words, "--sequence-length", LENGTH, "--damping", 0.1, "--test-text", text, "--json", "-")
+    assert run.code == 0, run.err
+    told = json.loads(run.out)
+    assert [layer["name"] for layer in told["layers"]] == names
+    assert told["perplexity_dense"] != told["perplexity"]
+    tokens = torch.from_numpy(hugging_face.windows(folder, text, LENGTH))
+    inputs: dict[str, torch.Tensor] = {}
+    for name in names:
+        model.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: inputs.update({name: args[0]}))
+    with torch.no_grad():
+        model(tokens)
+    for layer in told["layers"]:
+        X = inputs[layer["name"]].double().reshape(-1, 16)
+        before, after = (m.get_submodule(layer["name"]).weight.double() for m in (model, other))
+        d = (after - before).detach()
+        f = 0.5 * float(((X @ d.T) ** 2).sum() / len(X)) + 0.05 * float((d * d).sum())
+        assert layer["given"] == pytest.approx(f, rel=1e-4)
+        assert layer["pruned"] == int((after == 0).sum())
+        assert 0 < layer["bound"] <= layer["objective"] <= layer["given"]
+        assert layer["gap"] == pytest.approx((layer["given"] - layer["bound"]) / layer["given"])
+        assert layer["dominance"] == pytest.approx(0.1 / float((X * X).mean()), rel=1e-4)
+    shown = cli(*words, "--sequence-length", LENGTH, "--samples", 5)
+    assert shown.code == 0
+    assert "2 layers with zeros" in shown.out
+    unpruned = cli("certify", f"hf:{folder}", "--pruned", f"hf:{folder}", "--text", text)
+    assert unpruned.code == 2
+    assert "less than one sequence" in unpruned.err or "no zeros" in unpruned.err

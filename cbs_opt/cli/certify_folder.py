@@ -1,0 +1,91 @@
+"""`cbs-opt certify hf:DENSE --pruned hf:OTHER`: every layer of a language model, whoever pruned it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.cli.options import split_names
+from cbs_opt.cli.output import emit, number, percent, say, table, working
+from cbs_opt.cli.outputs import check_outputs
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from cbs_opt.network.measures import Measured
+    from cbs_opt.pruning.certify_layers import LayerJudgement
+
+
+def certify_folder(
+    dense: str,
+    pruned: str,
+    options: Mapping[str, Any],
+    text: Path | None,
+    test_text: Path | None,
+    length: int | None,
+    json: str | None,
+) -> None:
+    """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
+    from cbs_opt.network.hugging_face import folder_of
+    from cbs_opt.network.measures import Measured
+    from cbs_opt.network.source import source_of
+    from cbs_opt.pruning.certify_layers import certify_layers
+
+    if folder_of(pruned) is None:
+        raise InputError(f"--pruned: is {pruned}; {dense} is judged against another hf:FOLDER")
+    ends = {"text": text, "test_text": test_text, "sequence_length": length}
+    source = source_of(dense, weights=options["--weights"], data=options["--data"], **ends)
+    other = source_of(pruned, **ends)
+    check_outputs(json, inputs=source.files())
+    with working(f"reading {dense}") as tell:
+        model, theirs, measure = source.model(), other.model(), source.measure()
+        layers = certify_layers(
+            model,
+            theirs,
+            source.data(),
+            samples=options["--samples"],
+            damping=options["--damping"],
+            dampening_frac=options["--dampening-frac"],
+            targets=split_names(options["--targets"], "--targets") or ("*",),
+            ignore=split_names(options["--ignore"], "--ignore") or (),
+            seed=options["--seed"] or 0,
+            progress=tell,
+        )
+        measured = None
+        if measure is not None:
+            tell(f"measuring {measure.name}")
+            measured = Measured(measure, measure.of(model), measure.of(theirs))
+    told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
+    if measured is not None:
+        told |= {f"{measured.name}_dense": measured.dense, measured.name: measured.pruned}
+    emit(json, told, lambda: _show(pruned, layers, measured))
+
+
+def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None) -> None:
+    say(f"{name}: {len(layers)} layers with zeros, each on the inputs of the dense network")
+    columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative loss", "right")]
+    columns += [("as it is", "right"), ("re-tuned", "right"), ("bound", "right"), ("gap", "right")]
+    rows = [
+        [
+            layer.name,
+            f"{layer.n:,}",
+            f"{100 * layer.pruned / layer.n:.1f} %",
+            f"{layer.relative:.4g}",
+            number(layer.given),
+            number(layer.objective),
+            number(layer.bound),
+            percent(layer.gap),
+        ]
+        for layer in layers
+    ]
+    say(table(None, columns, rows))
+    if measured is not None:
+        before, after = measured.words()
+        say(f"  {measured.name:<14} {after}  (dense {before})")
+    dominated = [layer for layer in layers if layer.dominance > 1]
+    if dominated:
+        worst = max(layer.dominance for layer in dominated)
+        say(
+            f"  note: λ is up to {worst:.3g} times the mean diagonal of the curvature: the bounds say more of λ than of it"
+        )
+    say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")

@@ -1,0 +1,173 @@
+"""Bound and gap of every layer of a network that any tool has pruned, on the inputs of the dense one.
+
+Each layer is a problem of its own, ½·mean‖Xw − Xw̄‖² + λ/2 ‖w − w̄‖² summed over its rows, with X its inputs in the dense
+network: the same yardstick for every tool. A layer's bound is over all masks with as many zeros in the layer, wherever
+in it they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.collect import LayerModel, sequential_layers
+from cbs_opt.collect.layer_model import group_problem, groups
+from cbs_opt.errors import InputError
+from cbs_opt.evaluation.certify import Judgement, certify
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.sums import total_bound
+from cbs_opt.network.attention import own_copy
+from cbs_opt.network.data import calibration
+from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn
+from cbs_opt.network.targets import find_targets
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class LayerJudgement:
+    """What is proven about one layer.
+
+    Parameters
+    ----------
+    name : str
+    n, pruned : int
+    given : float
+        f of the layer's weights as they are.
+    objective : float
+        f of the best weights on their mask.
+    bound : float
+        ≤ f of every mask with as many zeros; −inf: none.
+    relative : float
+        ``given`` over f of the layer without any weight.
+    damping : float
+        λ.
+    dominance : float
+        λ over the mean diagonal of the curvature without it.
+    gap, mask_gap : float
+        (f − bound)/|f| of the weights as they are, and of the best weights on their mask; inf without a bound.
+    """
+
+    name: str
+    n: int
+    pruned: int
+    given: float
+    objective: float
+    bound: float
+    relative: float
+    damping: float
+    dominance: float
+    gap: float
+    mask_gap: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in self.__dict__.items()}
+
+
+def certify_layers(
+    model: torch.nn.Module,
+    pruned: torch.nn.Module,
+    data: Any,
+    *,
+    samples: int | None = None,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    targets: Iterable[str] = ("*",),
+    ignore: Iterable[str] = (),
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[LayerJudgement, ...]:
+    """Judge each layer that was pruned, in the order of execution.
+
+    Parameters
+    ----------
+    model, pruned : torch.nn.Module
+        The dense network, and the same network with other weights. A weight counts as pruned where it is exactly zero
+        in ``pruned``; layers without a zero are not judged.
+    data
+        Calibration samples as ``prune`` takes them; labels are not needed.
+
+    Raises
+    ------
+    InputError
+        Networks of different shapes, or no layer with a zero.
+    """
+    tell = progress or (lambda words: None)
+    x, y = calibration(data, needs_labels=False, most=MOST_SAMPLES if samples is None else samples)
+    count = min(MOST_SAMPLES, len(x)) if samples is None else samples
+    check_samples(count, len(x))
+    calibrating = drawn(x, y, count, seed)
+    dense = own_copy(model)
+    chosen = []
+    for target in find_targets(dense, targets, ignore):
+        try:
+            weight = pruned.get_parameter(target.tensor)
+        except AttributeError:
+            raise InputError(f"{target.tensor}: is not in the pruned network; give two of the same kind") from None
+        if tuple(weight.shape) != target.shape:
+            raise InputError(f"{target.tensor}: has shape {tuple(weight.shape)} instead of {target.shape}")
+        if bool((weight == 0).any()):
+            chosen.append(target)
+    if not chosen:
+        raise InputError("the pruned network has no zeros in the layers that are to be judged; there is no mask")
+    if damping is None and dampening_frac is None:
+        dampening_frac = 0.01
+    layers = sequential_layers(
+        dense,
+        calibrating.x,
+        chosen,
+        damping=damping,
+        dampening_frac=dampening_frac,
+        goal="pruned",
+        numbers=calibrating.numbers,
+    )
+    found = []
+    for number, layer in enumerate(layers, 1):
+        tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
+        weight = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
+        with layer.target.naming():
+            found.append(_judged(layer, weight))
+    return tuple(found)
+
+
+def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
+    """One layer; the groups of a grouped convolution are problems of their own."""
+    parts: list[Judgement] = []
+    nothing = 0.0
+    for group, rows in groups(layer.target):
+        mask = weight[rows] != 0
+        pattern = Cardinality(mask.size, int(mask.size - mask.sum()))
+        problem = group_problem(layer, group, rows, pattern)
+        parts.append(certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0))
+        nothing += problem.objective(np.zeros(problem.n))
+    given = sum(part.given_objective or 0.0 for part in parts)
+    mean = float(np.einsum("gii->", layer.gram)) / layer.gram.shape[0] / layer.gram.shape[1]
+    return LayerJudgement(
+        name=layer.name,
+        n=layer.target.numel,
+        pruned=sum(part.pruned for part in parts),
+        given=given,
+        objective=sum(part.objective for part in parts),
+        bound=total_bound([part.bound for part in parts]),
+        relative=given / nothing if nothing > 0 else 0.0,
+        damping=layer.damping,
+        dominance=layer.damping / mean if mean > 0 else np.inf,
+        gap=_gap([(part.given_objective or 0.0, part.bound, part.given_gap or 0.0) for part in parts]),
+        mask_gap=_gap([(part.objective, part.bound, part.gap) for part in parts]),
+    )
+
+
+def _gap(parts: list[tuple[float, float, float]]) -> float:
+    """The gap of sums, from (f, bound, gap) of each part; round-off is accounted for in the parts' own gaps."""
+    if len(parts) == 1:
+        return parts[0][2]
+    total = abs(sum(value for value, _, _ in parts))
+    open_part = sum(gap * abs(value) for value, _, gap in parts)
+    return open_part / total if total > 0 else open_part
