@@ -85,7 +85,5 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
     dominated = [layer for layer in layers if layer.dominance > 1]
     if dominated:
         worst = max(layer.dominance for layer in dominated)
-        say(
-            f"  note: λ is up to {worst:.3g} times the mean diagonal of the curvature: the bounds say more of λ than of it"
-        )
+        say(f"  note: λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then")
     say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")
