@@ -29,8 +29,8 @@ class LowerBound:
     value : float
         ≤ f(w) for every w whose support lies in the pattern, round-off margin subtracted.
     method : str
-        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (a splitting
-        for all rows of a layer together, then one for each).
+        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (a
+        splitting for all rows of a layer together, then one for each).
     seconds : float
     iterations : int
     """

@@ -62,7 +62,7 @@ class DualSolution:
 
 
 def dual_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> tuple[float, int]:
-    """The largest d(α) that is found (within ``time_limit`` seconds, a first one apart), and the evaluations it took."""
+    """The largest d(α) that is found (in ``time_limit`` seconds, a first one apart), and the evaluations it took."""
     found = maximize_dual(problem, device, time_limit=time_limit)
     return found.value, found.evaluations
 

@@ -79,7 +79,7 @@ class Climb:
 def climb(
     tensors: DualTensors, pattern: Pattern, tolerance: float, start: Climb | None = None, until: float = np.inf
 ) -> Climb:
-    """Maximize d from the magnitude mask, or from where another precision stopped; ``until`` is a time of perf_counter."""
+    """Maximize d from the magnitude mask, or from where another precision stopped, up to ``until`` (perf_counter)."""
     labelled = pattern.labelled
     if labelled is None:
         return _in_metric(tensors, pattern)

@@ -8,11 +8,11 @@ w − w̄ and q = g + Re,
 
 ``rows_admm`` finds e for given D, ``rows_splitting`` the D for given e, in turn; what they find proves nothing.
 ``rows_proof`` shows R to be positive semidefinite and evaluates (B) in float64 on the data of the problem, less its
-round-off. It does so at certain points of the way, and the best of these bounds counts: a search that is given more time
+round-off. It does so at certain points of the way, and the best of these bounds counts: a search with more time
 goes the same way further, and its bound is never lower.
 
-First comes one splitting for all rows, at the price of a few hundred products (rows, d)(d, d); then the rows get splittings
-of their own, each round at the price of some Cholesky factorizations a row.
+First comes one splitting for all rows, at the price of a few hundred products (rows, d)(d, d); then the rows get
+splittings of their own, each round at the price of some Cholesky factorizations a row.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ PROOF_EVERY = 4
 """Rounds between two proofs for a shared splitting."""
 
 STALL, PATIENCE = 1e-3, 2
-"""Relative improvement of the bound by one round below which few more follow; as many as this that are so poor end it."""
+"""Relative improvement of the bound by one round below which few more follow, and how many so poor end it."""
 
 BEGIN, SMALLER, LEAST = 1.0, 0.7, 0.02
 """Barrier of the shared splitting, in units of the mean gain of a weight: first, from round to round, least."""
 
-OWN_BARRIERS = (0.15, 0.04)
+OWN_BARRIERS = (0.15, 0.04, 0.02, 0.02, 0.01, 0.01)
 """Barriers of the rounds of splittings for every row."""
+
+WORTH = 0.025
+"""A round for every row of a large layer that raises the bound by less is the last, unless a time limit is given."""
 
 SMALL = 2**22
 """Up to rows·d² multiplications a product is so cheap that it is made in float64."""
@@ -122,7 +125,7 @@ def bound_rows(problem: PruningProblem, device: str = "cpu", time_limit: float |
             raise _TimeIsUp
 
     try:
-        for D, w, point in _way(layer, check):
+        for D, w, point in _way(layer, check, time_limit is None):
             E = w / layer.scale - problem.w_bar.reshape(rows, len(H))
             value, scores = certified(problem, D * layer.scale**2, E, device, check)
             if best is None or value > best.value:
@@ -136,13 +139,17 @@ def bound_rows(problem: PruningProblem, device: str = "cpu", time_limit: float |
     return best
 
 
-def _way(layer: Layer, check: Callable[[], None]) -> Iterator[tuple[Vector, Vector, Point]]:
-    """D and w in the units of ``layer``, and the point, wherever a proof is worth its time; ``check`` may raise."""
+def _way(layer: Layer, check: Callable[[], None], brief: bool) -> Iterator[tuple[Vector, Vector, Point]]:
+    """D and w in the units of ``layer``, and the point, wherever a proof is worth its time.
+
+    ``check`` may raise; ``brief``: a large layer ends by ``WORTH``.
+    """
     import torch
 
     D = first_splitting(layer.U)
     relaxation = Relaxation(layer, torch.float64)
-    if layer.rows * layer.d**2 > SMALL and float(D.mean()) > SINGULAR:
+    large = layer.rows * layer.d**2 > SMALL
+    if large and float(D.mean()) > SINGULAR:
         relaxation = Relaxation(layer, torch.float32)
 
     def found(D: torch.Tensor, point: Point) -> tuple[Vector, Vector, Point]:
@@ -171,7 +178,7 @@ def _way(layer: Layer, check: Callable[[], None]) -> Iterator[tuple[Vector, Vect
         D = own_ascent(relaxation, D, point, share, check)
         point = _settled(relaxation, D, relaxation.solve(D, point, SETTLING))
         yield found(D, point)
-        if point.bound - before < STALL * abs(point.bound):
+        if point.bound - before < (WORTH if brief and large else STALL) * abs(point.bound):
             break
 
 

@@ -3,9 +3,9 @@
     min_w Σ_rows ½wᵀRw − bᵀw + φ(w),    φ(w) = min {½ Σ D_i w_i²/z_i : z ∈ conv Z}
 
 The quadratic step weighs w_i = x_i by ρ_i = D_i + σ, so that R + diag(ρ) = H₁ + σI whatever D is: one inverse serves
-every splitting and every row, and an iteration is one matrix product and the proximal step of φ. That step is exact: for
-v = w + y/ρ the best z is clip(θa_i − D_i/ρ_i, 0, 1) with a_i = |v_i|√D_i, one θ per segment such that the quota is met,
-and x_i = ρ_i v_i z_i/(D_i + ρ_i z_i). At a fixed point a kept weight costs its segment the price λ = 1/(2θ²).
+every splitting and every row, and an iteration is one matrix product and the proximal step of φ. That step is exact:
+for v = w + y/ρ the best z is clip(θa_i − D_i/ρ_i, 0, 1) with a_i = |v_i|√D_i, one θ per segment such that the quota is
+met, and x_i = ρ_i v_i z_i/(D_i + ρ_i z_i). At a fixed point a kept weight costs its segment the price λ = 1/(2θ²).
 
 The smooth iterate w gives the bound (B), which holds at any point, long before the other converges; its residual
 r = b − Rw = y + ρ(w − x) comes without a product.
@@ -140,9 +140,7 @@ class Relaxation:
             self._sigma = asked
         return self._inverse, self._sigma
 
-    def _mask(
-        self, slope: torch.Tensor, shift: torch.Tensor, theta: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mask(self, slope: torch.Tensor, shift: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The relaxed mask clip(θ·slope − shift, 0, 1) of the free weights, and θ: ∞ where there is room for all."""
         import torch
 
@@ -159,7 +157,7 @@ class Relaxation:
         return z, theta
 
     def _bound(self, D: torch.Tensor, w: torch.Tensor, r: torch.Tensor, theta: torch.Tensor) -> float:
-        """(B) at ``w``, around the minimizer, without its round-off: the best mask's scores are at most Σ(s − λ)⁺ + λ·room."""
+        """(B) at ``w``, around the minimizer, no round-off taken off; no mask scores more than Σ(s − λ)⁺ + λ·room."""
         import torch
 
         scores = r * r / (2.0 * D)

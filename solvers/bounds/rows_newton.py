@@ -33,6 +33,7 @@ FIRST_LENGTH = 0.5
 LONGER = 4.0
 """The first that is tried is the last that was taken, times this."""
 
+
 class Rise:
     """v and its derivatives, summed over what shares a D.
 

@@ -1,4 +1,4 @@
-"""The proof of a layer's bound: R ⪰ 0 is shown by Cholesky, and (B) of ``rows`` is evaluated in float64, less its round-off."""
+"""The proof of a layer's bound: R ⪰ 0 shown by Cholesky, and (B) of ``rows`` evaluated in float64, less round-off."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def certified(
     return sum_below(value, -1.01 * total), scores.ravel()
 
 
-def proven_splittings(
-    H: Matrix, D: Matrix, device: str, check: Callable[[], None]
-) -> tuple[Matrix, Matrix] | None:
+def proven_splittings(H: Matrix, D: Matrix, device: str, check: Callable[[], None]) -> tuple[Matrix, Matrix] | None:
     """diag(R) and the D (k, d) with H = R + diag(D) exactly and every R ⪰ 0, shown by Cholesky; None: not to be had.
 
     D is shrunk where need be.
@@ -92,7 +90,7 @@ def proven_splittings(
         # BIT Numerical Mathematics 46, 2006); twice that is subtracted first.
         units = R * unit * unit
         units -= (len(H) + 8) * EPS * units.sum(1, keepdims=True)
-        shown = ((taken > 0) & (R > 0)).all(1)
+        shown: Mask = np.asarray(((taken > 0) & (R > 0)).all(1))
         shown[shown] = _factorized(scaled, units[shown], check)
         missing = missing[~shown]
         if not len(missing):

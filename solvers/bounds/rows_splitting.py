@@ -3,13 +3,14 @@
 **One for all** climbs along the barrier path of ``rows_newton``, with the rises of all rows added up.
 
 **One for each row.** Most weights of a row are *settled*: kept (z_i = 1) or pruned (w_i = 0) whatever D_i is, down to a
-floor of 2λ/w_i² or r_i²/(2λ) (there their mask would begin to mix). Their D_i goes down to it, which costs nothing and leaves more
-of H₁ to the others. Of those, the F that gain most are improved. With E = the rest, only the Schur complement
+floor of 2λ/w_i² or r_i²/(2λ) (there their mask would begin to mix). Their D_i goes down to it, which costs nothing and
+leaves more of H₁ to the others. Of those, the F that gain most are improved. With E = the rest, only the Schur
+complement
 
     S = H_FF − H_FE (H_EE − D_E)⁻¹ H_EF        (H₁ − diag(D) ⪰ 0  ⟺  S − diag(D_F) ⪰ 0)
 
-counts: one Cholesky factorization of H₁ − diag(D_E, 0) a row, in the order (E, F), has its factor in the last corner, and
-Newton's steps cost |F|³ instead of d³.
+counts: one Cholesky factorization of H₁ − diag(D_E, 0) a row, in the order (E, F), has its factor in the last corner,
+and Newton's steps cost |F|³ instead of d³.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHARED_STEPS = 2
 
 OWN_STEPS = 3
 
-PART, LEAST = 0.28, 16
+PART, LEAST = 0.28, 32
 """|F| as a part of d, and at the least."""
 
 MARGIN = 1.02
@@ -39,7 +40,7 @@ LOWEST = 0.02
 """A settled weight keeps this part of its D at the least."""
 
 ENTRIES, CACHED = 2**23, 2**20
-"""Of the matrices that are worked on together on the CPU; those of order d are fewer, so that they stay in its cache."""
+"""Of the matrices that are worked on together on the CPU; those of order d are fewer, to stay in its cache."""
 
 
 def first_splitting(U: torch.Tensor) -> torch.Tensor:
@@ -87,9 +88,7 @@ def own_ascent(
     return torch.cat(parts)
 
 
-def _standing(
-    relaxation: Relaxation, at: Point, rows: slice
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _standing(relaxation: Relaxation, at: Point, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """|w|, λ (0 where forced) and |r| (0 where forced), shape (rows, d)."""
     import torch
 
@@ -134,7 +133,7 @@ def _complements(U: torch.Tensor, D: torch.Tensor, order: torch.Tensor, few: int
     taken[:, d - few :] = 0.0
     together = len(order) if U.is_cuda else max(1, CACHED // (d * d))
     parts = []
-    for perms, diagonals in zip(order.split(together), taken.split(together), strict=True):
+    for perms, diagonals in zip(torch.split(order, together), torch.split(taken, together), strict=True):
         stack = torch.stack([U.index_select(0, perm).index_select(1, perm) for perm in perms])
         stack.diagonal(dim1=1, dim2=2).sub_(diagonals)
         factor, info = torch.linalg.cholesky_ex(stack)

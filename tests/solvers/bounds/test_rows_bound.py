@@ -60,7 +60,7 @@ def test_the_bound_never_exceeds_the_optimum(seed: int) -> None:
 
 
 def test_no_layer_has_a_bound_above_its_optimum_in_fractions() -> None:
-    """Without any tolerance: H, the optimum and the comparison are exact (the fuzz of which this is a beginning: 500)."""
+    """Without any tolerance: H, the optimum and the comparison are exact (the fuzz goes on with 500)."""
     from benchmarks.exact.rounding_layers import layer_case, violation
 
     drawn = [case for seed in range(14) if (case := layer_case(seed)) is not None]
@@ -129,7 +129,7 @@ def test_more_time_is_never_a_lower_bound(monkeypatch: pytest.MonkeyPatch) -> No
     from cbs_opt.solvers.bounds import rows
 
     problem = layer(6, 20, 3).at_sparsity(0.5)
-    whole = lower_bound(problem).value
+    whole, _ = rows_bound(problem)
     bounds = []
     for limit in (0.0, 8.0, 16.0, 30.0, 1e9):
         strokes = count()
@@ -150,7 +150,7 @@ def test_float32_on_the_way_costs_little_of_the_bound(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rows, "SMALL", 0)
     single, _ = rows_bound(problem)
     assert single != double
-    assert single == pytest.approx(double, rel=5e-3)
+    assert single == pytest.approx(double, rel=2e-2)
 
 
 def test_theta_meets_the_room_of_every_segment_in_any_order() -> None:
