@@ -2,8 +2,8 @@
 
 Layers of 2 … 6 rows and up to 10 inputs, H formed of the user's arrays as fractions (``rounding``); a cardinality over
 the layer, quotas of rows, N:M, labels in any order. Every mask of a row is re-tuned in float64, and the best mask of
-the layer is put together of them row by row; its exact value, in fractions, is f of a feasible point, so that a bound above
-it is wrong, by however little, and whatever rounding did to the ranking.
+the layer is put together of them row by row; its exact value, in fractions, is f of a feasible point, so that a bound
+above it is wrong, by however little, and whatever rounding did to the ranking.
 """
 
 from __future__ import annotations
