@@ -77,7 +77,9 @@ class Rise:
         return self._half * D < self._price
 
 
-def ascended(S: torch.Tensor, D: torch.Tensor, rise: Rise, mu: torch.Tensor, steps: int) -> torch.Tensor:
+def ascended(
+    S: torch.Tensor, D: torch.Tensor, least: torch.Tensor, rise: Rise, mu: torch.Tensor, steps: int
+) -> torch.Tensor:
     """``D`` after at most ``steps`` steps on the barrier problem; what cannot be factorized stays as it is.
 
     Parameters
@@ -85,6 +87,8 @@ def ascended(S: torch.Tensor, D: torch.Tensor, rise: Rise, mu: torch.Tensor, ste
     S : tensor, shape (batch, n, n)
     D : tensor, shape (batch, n)
         > 0.
+    least : tensor, shape (batch, n)
+        What D does not fall below.
     rise : Rise
     mu : tensor, shape (batch,)
         Barrier parameters > 0.
@@ -114,7 +118,7 @@ def ascended(S: torch.Tensor, D: torch.Tensor, rise: Rise, mu: torch.Tensor, ste
             rows = waiting.nonzero()[:, 0]
             if not len(rows):
                 break
-            trial = D[rows] + length[rows, None] * step[rows]
+            trial = torch.maximum(D[rows] + length[rows, None] * step[rows], least[rows])
             found, info = torch.linalg.cholesky_ex(S[rows] - torch.diag_embed(trial))
             reached = _height(found, trial, rise.at(rows).value(trial), mu[rows])
             better = (info == 0) & (reached > height[rows])

@@ -30,7 +30,8 @@ def certified(
 ) -> tuple[float, Vector]:
     """(B) at w̄ + ``E`` (rows, d), less its round-off, and its scores (n,).
 
-    −∞ where no multiple of D leaves an R that can be shown to be positive semidefinite.
+    −∞ where no multiple of D leaves an R that can be shown to be positive semidefinite, or D, E or the bound
+    is not finite.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ def certified(
     """
     rows, H = shared_curvature(problem)
     d = len(H)
-    split = proven_splittings(H, np.atleast_2d(D), device, check)
+    finite = bool(np.isfinite(E).all() and np.isfinite(D).all())
+    split = proven_splittings(H, np.atleast_2d(D), device, check) if finite else None
     if split is None:
         return -np.inf, np.zeros(problem.n)
     rest, D = split
@@ -68,7 +70,8 @@ def certified(
     total = float(slip.sum()) + 0.5 * unit * float((reach * reach).sum())
     sums = abs(problem.offset) + float(np.abs(squares).sum()) + float(np.abs(costs).sum())
     total += (64.0 + np.log2(problem.n)) * EPS * sums
-    return sum_below(value, -1.01 * total), scores.ravel()
+    proven = sum_below(value, -1.01 * total)
+    return (proven if np.isfinite(proven) else -np.inf), scores.ravel()
 
 
 def proven_splittings(H: Matrix, D: Matrix, device: str, check: Callable[[], None]) -> tuple[Matrix, Matrix] | None:

@@ -65,7 +65,7 @@ def shared_ascent(relaxation: Relaxation, D: torch.Tensor, at: Point, share: flo
     size, price, _ = _standing(relaxation, at, slice(None))
     rise = Rise(size.to(U.dtype)[:, None, :], price.to(U.dtype)[:, None, :])
     gain = (rise.slopes(D[None])[0] * D).mean(1)
-    return ascended(U[None], D[None], rise, share * gain, SHARED_STEPS)[0]
+    return ascended(U[None], D[None], D.new_zeros(1, len(D)), rise, share * gain, SHARED_STEPS)[0]
 
 
 def own_ascent(
@@ -121,7 +121,8 @@ def _own(
     at_F = D.gather(1, F)
     gain = (slope * D).gather(1, F).mean(1)
     rise = Rise(size.gather(1, F)[None], price.gather(1, F)[None])
-    return D.scatter(1, F, ascended(S, at_F, rise, share * gain, OWN_STEPS))
+    least = torch.where(settled, lowered, 0.0).gather(1, F)
+    return D.scatter(1, F, ascended(S, at_F, least, rise, share * gain, OWN_STEPS))
 
 
 def _complements(U: torch.Tensor, D: torch.Tensor, order: torch.Tensor, few: int) -> torch.Tensor:

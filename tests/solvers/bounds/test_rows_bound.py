@@ -111,6 +111,16 @@ def test_rows_with_quotas_of_their_own_add_up() -> None:
     assert 0.9 * alone < together < 1.03 * alone
 
 
+def test_a_search_that_went_astray_proves_nothing() -> None:
+    problem = layer(2, 6).at_sparsity(0.5)
+    D, E = np.full(6, 1e-3), np.zeros((2, 6))
+    assert np.isfinite(certified(problem, D, E)[0])
+    for wrong in (np.nan, np.inf):
+        assert certified(problem, D, np.full((2, 6), wrong))[0] == -np.inf
+        assert certified(problem, np.full(6, wrong), E)[0] == -np.inf
+    assert certified(problem, -D, E)[0] == -np.inf
+
+
 def test_splittings_of_their_own_are_better_than_one_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     from cbs_opt.solvers.bounds import rows
 
