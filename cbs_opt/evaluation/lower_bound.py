@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cbs_opt.errors import TooLargeError
+from cbs_opt.errors import InputError, TooLargeError
 from cbs_opt.kernel.curvature import (
     BlockDiagonalCurvature,
     Curvature,
@@ -29,8 +29,8 @@ class LowerBound:
     value : float
         ≤ f(w) for every w whose support lies in the pattern, round-off margin subtracted.
     method : str
-        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (one
-        splitting for all rows of a layer).
+        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (a
+        splitting for all rows of a layer together, then one for each).
     seconds : float
     iterations : int
     """
@@ -41,13 +41,17 @@ class LowerBound:
     iterations: int
 
 
-def lower_bound(problem: PruningProblem, device: str = "cpu") -> LowerBound:
+def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> LowerBound:
     """The best bound on the joint problem that needs no branching.
 
     Parameters
     ----------
     device : str
-        'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU.
+        'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU (the
+        Cholesky factorizations that prove the splittings of 'rows', in float64 as well, on the device).
+    time_limit : float, optional
+        Seconds ≥ 0: the best bound found by then; more time never gives a lower one. A first bound is waited for, and
+        'perspective' is not interrupted.
 
     Notes
     -----
@@ -58,12 +62,16 @@ def lower_bound(problem: PruningProblem, device: str = "cpu") -> LowerBound:
     ------
     TooLargeError
         More weights than a dense splitting can take, on a dense curvature.
+    InputError
+        A time limit that is no number of seconds.
     """
+    if time_limit is not None and not time_limit >= 0:
+        raise InputError(f"time_limit: is {time_limit}; a number of seconds, at least 0, is needed")
     for spec in BOUNDS:
         if spec.takes(problem):
             prove = spec.ready()
             started = time.perf_counter()
-            value, iterations = prove(problem, device)
+            value, iterations = prove(problem, device, time_limit)
             return LowerBound(value, spec.name, time.perf_counter() - started, iterations)
     raise TooLargeError(
         f"lower_bound: takes at most {PERSPECTIVE_LIMIT} weights on a {problem.curvature.kind} curvature, but there "
@@ -71,8 +79,8 @@ def lower_bound(problem: PruningProblem, device: str = "cpu") -> LowerBound:
     )
 
 
-Prove = Callable[[PruningProblem, str], tuple[float, int]]
-"""``prove(problem, device)`` → the bound and the iterations it took."""
+Prove = Callable[[PruningProblem, str, float | None], tuple[float, int]]
+"""``prove(problem, device, time_limit)`` → the bound and the iterations it took."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def _perspective() -> Prove:
     from cbs_opt.solvers.exact.bnb import prepare
 
     prepare()
-    return lambda problem, device: perspective_bound(problem)
+    return lambda problem, device, time_limit: perspective_bound(problem)
 
 
 def _dual() -> Prove:

@@ -1,7 +1,8 @@
 """Where tensors live: 'cpu' unless 'cuda' is asked for; and how arrays become tensors.
 
-What is proven is always evaluated in float64 on the CPU, so the device changes how long an answer takes, and its
-mask at ties, never what is claimed about it.
+What is proven is always evaluated in float64 on the CPU (only the Cholesky factorizations that prove the splittings of
+a layer are made on the device, in float64), so the device changes how long an answer takes, and its mask at ties,
+never what is claimed about it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ float64 on the problem's own data, with a margin for the round-off of that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,18 +61,24 @@ class DualSolution:
     notes: tuple[str, ...] = ()
 
 
-def dual_bound(problem: PruningProblem, device: str = "cpu") -> tuple[float, int]:
-    """The largest d(α) that is found, and the evaluations it took."""
-    found = maximize_dual(problem, device)
+def dual_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> tuple[float, int]:
+    """The largest d(α) that is found (in ``time_limit`` seconds, a first one apart), and the evaluations it took."""
+    found = maximize_dual(problem, device, time_limit=time_limit)
     return found.value, found.evaluations
 
 
-def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float = TOLERANCE) -> DualSolution:
-    """A maximizer of (D): in float32 where that is enough, in float64 from there where it is not."""
+def maximize_dual(
+    problem: PruningProblem, device: str = "cpu", tolerance: float = TOLERANCE, time_limit: float | None = None
+) -> DualSolution:
+    """A maximizer of (D): in float32 where that is enough, in float64 from there where it is not.
+
+    After ``time_limit`` seconds the rounds end, with the best of them.
+    """
     from cbs_opt.kernel.device import device_named
     from cbs_opt.solvers.bounds.dual_newton import Climb, climb
     from cbs_opt.solvers.bounds.dual_tensors import DualTensors, single_will_do
 
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
     pieces = pieces_of(problem.curvature)
     place = device_named(device)
     found: Climb | None = None
@@ -82,13 +89,15 @@ def maximize_dual(problem: PruningProblem, device: str = "cpu", tolerance: float
         tensors = DualTensors(problem, pieces, place, single)
         if found is not None:
             found.alpha = tensors.alpha_from_problem(alpha)
-        found = climb(tensors, problem.Z, tolerance, found)
+        found = climb(tensors, problem.Z, tolerance, found, until)
         evaluations += found.evaluations
         trial = tensors.alpha_of_problem(found.alpha)
         value, slip, _ = _evaluate(problem, pieces, trial)
         if value > best:
             best, alpha = value, trial
         short = tensors.value_of_problem(found.upper) - best
+        if time.perf_counter() > until:
+            break
         # Where the best of its kind is about zero, the margin for round-off is all there is between.
         if short <= max(WORTH_FLOAT64 * tolerance * tensors.value_of_problem(found.scale, 0.0), 2.0 * slip):
             break

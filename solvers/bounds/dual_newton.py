@@ -19,6 +19,7 @@ is run on the unsmoothed d in the metric of K at the magnitude mask.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,12 +76,14 @@ class Climb:
     evaluations: int = 0
 
 
-def climb(tensors: DualTensors, pattern: Pattern, tolerance: float, start: Climb | None = None) -> Climb:
-    """Maximize d from the magnitude mask, or from where another precision stopped."""
+def climb(
+    tensors: DualTensors, pattern: Pattern, tolerance: float, start: Climb | None = None, until: float = np.inf
+) -> Climb:
+    """Maximize d from the magnitude mask, or from where another precision stopped, up to ``until`` (perf_counter)."""
     labelled = pattern.labelled
     if labelled is None:
         return _in_metric(tensors, pattern)
-    return _Newton(tensors, Choice(labelled, tensors.device), tolerance, start).run()
+    return _Newton(tensors, Choice(labelled, tensors.device), tolerance, start).run(until)
 
 
 class _Newton:
@@ -104,7 +107,7 @@ class _Newton:
         else:
             self.at = Climb(start.alpha, start.z, -np.inf, np.inf, start.scale, start.ratio)
 
-    def run(self) -> Climb:
+    def run(self, until: float) -> Climb:
         at = self.at
         alpha, center, ratio = at.alpha, at.z, at.ratio
         q = self.residual(alpha)
@@ -124,7 +127,8 @@ class _Newton:
             patience = 0 if at.upper - at.value < 0.8 * gap else patience + 1
             gap = min(gap, at.upper - at.value)
             at.ratio = ratio = max(0.5 * ratio, LAST_RATIO)
-            if gap <= self.tolerance * at.scale or patience >= PATIENCE or not solved:
+            late = time.perf_counter() > until
+            if gap <= self.tolerance * at.scale or patience >= PATIENCE or not solved or late:
                 break
         at.evaluations = self.evaluations
         return at

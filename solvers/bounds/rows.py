@@ -1,44 +1,72 @@
 """A proven lower bound on the joint problem of a whole layer, whose rows share one curvature H₁ and one pattern.
 
-Bound (B) with one splitting H₁ = R + diag(D) for all rows, around w̄: for any e in the place of w − w̄ and q = g + Re,
+Bound (B) with a splitting H₁ = R + diag(D), one for all rows or one for each, around w̄: for any e in the place of
+w − w̄ and q = g + Re,
 
     bound(e) = offset − ½eᵀRe + Σ_{z_i=0} (½D_i w̄_i² − q_i w̄_i) − Σ_{z_i=1} q_i²/(2D_i),
     z = argmax_{z∈Z} Σ z_i s_i,    s_i = (D_i w̄_i − q_i)²/(2D_i).
 
-``rows_admm`` finds e for given D, ``rows_splitting`` the D for given e, in turn. What they find proves nothing: here R
-is shown to be positive semidefinite, and (B) is evaluated in float64 on the data of the problem, less its round-off.
+``rows_admm`` finds e for given D, ``rows_splitting`` the D for given e, in turn; what they find proves nothing.
+``rows_proof`` shows R to be positive semidefinite and evaluates (B) in float64 on the data of the problem, less its
+round-off. It does so at certain points of the way, and the best of these bounds counts: a search with more time
+goes the same way further, and its bound is never lower.
 
-The rows could have a D each; one for all costs a layer of MLPNet 15–20 % of the bound, and saves a factor of as many
-rows in time and memory.
+First comes one splitting for all rows, at the price of a few hundred products (rows, d)(d, d); then the rows get
+splittings of their own, each round at the price of some Cholesky factorizations a row.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky
 
-from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
-from cbs_opt.solvers.bounds.rows_splitting import ascended, first_splitting, gain_of
-from cbs_opt.solvers.bounds.shrinking import shrinking
+from cbs_opt.solvers.bounds.rows_proof import certified
+from cbs_opt.solvers.bounds.rows_splitting import first_splitting, own_ascent, shared_ascent
 from cbs_opt.solvers.forms.layer_tensors import Layer, shared_curvature
 
 if TYPE_CHECKING:
     import torch
 
-ROUNDS = 20
-"""Improvements of the splitting that are tried."""
+__all__ = ["RowsBound", "bound_rows", "certified", "rows_bound"]
 
-FIRST, BETWEEN, LAST = 100, 30, 300
-"""ADMM iterations at the first splitting, after a change of it, and at the end."""
+FIRST, BETWEEN = 40, 5
+"""ADMM iterations at the first splitting, and after each change of it."""
 
-STALL = 2e-3
-"""Relative improvement of the bound by four rounds below which no more follow."""
+SETTLING, MOST_SETTLING = 10, 200
+"""Before a proof ADMM goes on, so many iterations at a time, while they raise the bound by ``SETTLED``; at the most."""
+
+SETTLED = 4e-4
+
+SHARED_ROUNDS = 24
+"""Improvements of the shared splitting that are tried."""
+
+PROOF_EVERY = 4
+"""Rounds between two proofs for a shared splitting."""
+
+STALL, PATIENCE = 1e-3, 2
+"""Relative improvement of the bound by one round below which few more follow, and how many so poor end it."""
+
+BEGIN, SMALLER, LEAST = 1.0, 0.7, 0.02
+"""Barrier of the shared splitting, in units of the mean gain of a weight: first, from round to round, least."""
+
+OWN_BARRIERS = (0.15, 0.04, 0.02, 0.02, 0.01, 0.01)
+"""Barriers of the rounds of splittings for every row."""
+
+WORTH = 0.025
+"""A round for every row of a large layer that raises the bound by less is the last, unless a time limit is given."""
+
+SMALL = 2**22
+"""Up to rows·d² multiplications a product is so cheap that it is made in float64."""
+
+SINGULAR = 1e-4
+"""Mean of D, in units of the diagonal of H₁, below which float32 does not do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,111 +91,102 @@ class RowsBound:
     relaxed: Vector
 
 
-def rows_bound(problem: PruningProblem, device: str = "cpu") -> tuple[float, int]:
+class _TimeIsUp(Exception):
+    """The search ends with what it has proven."""
+
+
+def rows_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> tuple[float, int]:
     """A proven lower bound under a cardinality or quotas, and the iterations it took; −∞ where nothing is proven.
 
     Takes ``RowsCurvature``, and any curvature that can be formed densely as a layer of one row.
     """
-    found = bound_rows(problem, device)
+    found = bound_rows(problem, device, time_limit)
     return found.value, found.iterations
 
 
-def bound_rows(problem: PruningProblem, device: str = "cpu") -> RowsBound:
-    """The bound with the relaxed point that gave it."""
+def bound_rows(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> RowsBound:
+    """The bound with the relaxed point that gave it.
+
+    Parameters
+    ----------
+    device : str
+        'cpu' or 'cuda'.
+    time_limit : float, optional
+        Seconds: the best bound proven by then. The first, weak one is waited for.
+    """
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
     problem = problem.below()
     layer = Layer.of(problem, device)
-    D, point = _improved(layer)
     rows, H = shared_curvature(problem)
-    scale = layer.scale
-    E = point.w.cpu().numpy() / scale - problem.w_bar.reshape(rows, len(H))
-    value, scores = certified(problem, D.cpu().numpy() * scale**2, E)
-    if problem.g is None:
-        value = max(value, problem.offset)  # f ≥ f(w̄), as H is positive definite
-    return RowsBound(value, point.iterations, scores, point.z.cpu().numpy().ravel())
+    best: RowsBound | None = None
+
+    def check() -> None:
+        if best is not None and time.perf_counter() > until:
+            raise _TimeIsUp
+
+    try:
+        for D, w, point in _way(layer, check, time_limit is None):
+            E = w / layer.scale - problem.w_bar.reshape(rows, len(H))
+            value, scores = certified(problem, D * layer.scale**2, E, device, check)
+            if best is None or value > best.value:
+                best = RowsBound(value, point.iterations, scores, point.z.cpu().double().numpy().ravel())
+            check()
+    except _TimeIsUp:
+        pass
+    assert best is not None
+    if problem.g is None and best.value < problem.offset:  # f ≥ f(w̄), as H is positive definite
+        return RowsBound(problem.offset, best.iterations, best.scores, best.relaxed)
+    return best
 
 
-def _improved(layer: Layer) -> tuple[torch.Tensor, Point]:
-    """The best splitting found, and the relaxed point of it."""
-    relaxation = Relaxation(layer)
-    D = first_splitting(layer.U)
-    point = relaxation.solve(D, relaxation.start(), FIRST, 1e-4)
-    gain = None
-    share, checkpoint = 1.0, point.bound
-    for number in range(ROUNDS):
-        fresh = gain_of(D, point)
-        if not float(fresh.max()) > 0:
-            break
-        gain = fresh if gain is None else 0.5 * (gain + fresh)
-        full = ascended(layer.U, D, gain, share * float((gain * D).mean()))
-        for length in (1.0, 0.4, 0.16):
-            trial_D = D + length * (full - D)
-            trial = relaxation.solve(trial_D, point, BETWEEN, 1e-4)
-            if trial.bound > point.bound + 1e-4 * abs(point.bound):
-                D, point = trial_D, trial
-                break
-        else:
-            share *= 0.4
-        if number % 4 == 3:
-            if point.bound - checkpoint < STALL * abs(point.bound):
-                break
-            checkpoint = point.bound
-    return D, relaxation.solve(D, point, LAST, 1e-6)
+def _way(layer: Layer, check: Callable[[], None], brief: bool) -> Iterator[tuple[Vector, Vector, Point]]:
+    """D and w in the units of ``layer``, and the point, wherever a proof is worth its time.
 
-
-# ---------------------------------------------------------------- the proof
-
-
-def certified(problem: PruningProblem, D: Vector, E: Matrix) -> tuple[float, Vector]:
-    """(B) for the splitting ``D`` (d,) at w̄ + ``E`` (rows, d), less its round-off, and its scores (n,).
-
-    −∞ where no multiple of D leaves an R that can be shown to be positive semidefinite.
+    ``check`` may raise; ``brief``: a large layer ends by ``WORTH``.
     """
-    rows, H = shared_curvature(problem)
-    d = len(H)
-    split = _proven_splitting(H, D)
-    if split is None:
-        return -np.inf, np.zeros(problem.n)
-    R, D = split
-    w_bar, g = problem.w_bar.reshape(rows, d), problem.linear_term().reshape(rows, d)
-    image = E @ R
-    q = image + g
-    scores = (D * w_bar - q) ** 2 / (2.0 * D)
-    z = problem.Z.argmax(scores.ravel()).reshape(rows, d)
-    kept, pruned = q * q / (2.0 * D), 0.5 * D * w_bar * w_bar
-    costs = np.where(z, -kept, pruned - q * w_bar)
-    squares = E * image
-    value = problem.offset - 0.5 * float(squares.sum()) + float(costs.sum())
-    # (ER)_i is wrong by at most (d+4)·eps·√R_ii·Σ_j |E_j|√R_jj, since |R_ij| ≤ √(R_ii R_jj).
-    root = np.sqrt(R.diagonal())
-    reach = np.abs(E) @ root
-    unit = (d + 4) * EPS
-    error = unit * reach[:, None] * root + EPS * (np.abs(g) + np.abs(q))
-    slip = error * np.maximum(np.abs(q) / D, np.abs(w_bar)) + error * error / (2.0 * D)
-    slip += 16.0 * EPS * (kept + pruned + np.abs(q * w_bar))
-    total = float(slip.sum()) + 0.5 * unit * float((reach * reach).sum())
-    sums = abs(problem.offset) + float(np.abs(squares).sum()) + float(np.abs(costs).sum())
-    total += (64.0 + np.log2(problem.n)) * EPS * sums
-    return sum_below(value, -1.01 * total), scores.ravel()
+    import torch
+
+    D = first_splitting(layer.U)
+    relaxation = Relaxation(layer, torch.float64)
+    large = layer.rows * layer.d**2 > SMALL
+    if large and float(D.mean()) > SINGULAR:
+        relaxation = Relaxation(layer, torch.float32)
+
+    def found(D: torch.Tensor, point: Point) -> tuple[Vector, Vector, Point]:
+        return D.cpu().double().numpy(), relaxation.unit * point.w.cpu().double().numpy(), point
+
+    point = relaxation.solve(D, relaxation.start(), FIRST)
+    yield found(D, point)
+    share, stalled = BEGIN, 0
+    for number in range(1, SHARED_ROUNDS + 1):
+        check()
+        before = point.bound
+        D = shared_ascent(relaxation, D, point, share)
+        point = relaxation.solve(D, point, BETWEEN)
+        if share == LEAST and point.bound - before < STALL * abs(point.bound):
+            stalled += 1
+            if stalled == PATIENCE:
+                break
+        share = max(SMALLER * share, LEAST)
+        if number % PROOF_EVERY == 0:
+            point = _settled(relaxation, D, point)
+            yield found(D, point)
+    point = _settled(relaxation, D, point)
+    yield found(D, point)
+    for share in OWN_BARRIERS:
+        before = point.bound
+        D = own_ascent(relaxation, D, point, share, check)
+        point = _settled(relaxation, D, relaxation.solve(D, point, SETTLING))
+        yield found(D, point)
+        if point.bound - before < (WORTH if brief and large else STALL) * abs(point.bound):
+            break
 
 
-def _proven_splitting(H: Matrix, D: Vector) -> tuple[Matrix, Vector] | None:
-    """R ⪰ 0, shown by Cholesky, and the D with H = R + diag(D) exactly; D is shrunk where need be."""
-    diagonal = H.diagonal()
-    # Units that are powers of two lose no digit: the diagonal of the scaled H lies in [¼, 1).
-    unit = np.ldexp(1.0, -np.frexp(np.sqrt(diagonal))[1])
-    R = H.copy()
-    at = np.diag_indices(len(H))
-    for smaller in shrinking(D):
-        R[at] = diagonal - smaller
-        exact = diagonal - R.diagonal()  # one of the two differences is exact (Sterbenz), and so H = R + diag(exact)
-        scaled = R * unit * unit[:, None]
-        # A Cholesky factorization that succeeds proves A + δI ⪰ 0 for δ = (d+1)·eps/2·trace/(1 − …) (S. M. Rump,
-        # BIT Numerical Mathematics 46, 2006); twice that is subtracted first.
-        scaled[at] -= (len(H) + 8) * EPS * float(np.trace(scaled))
-        if (exact > 0).all() and (R.diagonal() > 0).all():
-            try:
-                cholesky(scaled, lower=True, overwrite_a=True, check_finite=False)
-                return R, exact
-            except LinAlgError:
-                pass
-    return None
+def _settled(relaxation: Relaxation, D: torch.Tensor, point: Point) -> Point:
+    """``point`` after as many iterations as raise its bound."""
+    for _ in range(MOST_SETTLING // SETTLING):
+        before = point.bound
+        point = relaxation.solve(D, point, SETTLING)
+        if point.bound - before < SETTLED * abs(point.bound):
+            break
+    return point

@@ -1,14 +1,17 @@
-"""The perspective relaxation of a layer for one splitting H₁ = R + diag(D), by ADMM.
+"""The perspective relaxation of a layer for a splitting H₁ = R + diag(D), one D for all rows or one for each, by ADMM.
 
     min_w Σ_rows ½wᵀRw − bᵀw + φ(w),    φ(w) = min {½ Σ D_i w_i²/z_i : z ∈ conv Z}
 
-The rows meet in the pattern only. With one Cholesky inverse of R + ρI (the rows share R) an iteration is one matrix
-product and the proximal step of φ, which is exact: for v and its multiplier the best z is clip(θa_i − D_i/ρ, 0, 1) with
-a_i = |v_i|√D_i, one θ per segment such that the quota is met, and w_i = ρv_i z_i/(D_i + ρz_i).
+The quadratic step weighs w_i = x_i by ρ_i = D_i + σ, so that R + diag(ρ) = H₁ + σI whatever D is: one inverse serves
+every splitting and every row, and an iteration is one matrix product and the proximal step of φ. That step is exact:
+for v = w + y/ρ the best z is clip(θa_i − D_i/ρ_i, 0, 1) with a_i = |v_i|√D_i, one θ per segment such that the quota is
+met, and x_i = ρ_i v_i z_i/(D_i + ρ_i z_i). At a fixed point a kept weight costs its segment the price λ = 1/(2θ²).
 
-The smooth iterate w gives the bound (B), which holds at any point, long before the other converges.
+The smooth iterate w gives the bound (B), which holds at any point, long before the other converges; its residual
+r = b − Rw = y + ρ(w − x) comes without a product.
 
-Boyd, Parikh, Chu, Peleato & Eckstein, Distributed Optimization and Statistical Learning via ADMM, 2011.
+Boyd, Parikh, Chu, Peleato & Eckstein, Distributed Optimization and Statistical Learning via ADMM, 2011 (with
+over-relaxation, §3.4.3).
 """
 
 from __future__ import annotations
@@ -16,24 +19,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbs_opt.solvers.bounds.rows_segments import Segments
 from cbs_opt.solvers.forms.layer_tensors import Layer
 
 if TYPE_CHECKING:
     import torch
 
-PENALTY = 4.0
-"""ρ in units of the mean of D."""
+SHIFT = 3.0
+"""σ in units of the mean of D."""
 
-CHECK = 10
-"""Iterations between two evaluations of the bound."""
+MOVED = 1.5
+"""A new inverse is formed when the σ that ``SHIFT`` asks for has changed by this factor."""
 
-ROOT_STEPS = 60
-"""Most Newton steps for θ."""
+RELAXED = 1.6
+"""Over-relaxation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where ADMM stands.
+    """Where ADMM stands; all in the units of ``Relaxation``.
 
     Parameters
     ----------
@@ -42,10 +46,10 @@ class Point:
     y : tensor, shape (rows, d)
         The multiplier (of w = x), in the units of b.
     theta : tensor, shape (segments,)
-    w : tensor, shape (rows, d)
-        The point at which (B) is ``bound``.
-    bound, primal : float
-        The bound, not certified, and the value of the relaxation at (x, z); around the minimizer.
+    w, r : tensor, shape (rows, d)
+        The point at which (B) is ``bound``, and b − Rw.
+    bound : float
+        Of the last iterate, not certified, around the minimizer.
     iterations : int
     """
 
@@ -54,107 +58,113 @@ class Point:
     y: torch.Tensor
     theta: torch.Tensor
     w: torch.Tensor
+    r: torch.Tensor
     bound: float
-    primal: float
     iterations: int
 
 
 class Relaxation:
-    """The relaxation of a layer; the splitting is an argument of its solves."""
+    """The relaxation of a layer; the splitting is an argument of its solves.
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        self.b = layer.target @ layer.U
-        self.constant = 0.5 * float((self.b * layer.target).sum())
-        segment, kept = layer.labels.flatten(), layer.keep.flatten().long()
-        self.room = layer.room.index_add(0, segment, -kept).double()
+    Weights are measured in units of ``unit``, a power of two, beside those of the layer, so that no square underflows.
+
+    Parameters
+    ----------
+    layer : Layer
+    dtype : torch.dtype
+        Of the iterations. What they find proves nothing, so float32 will do where H₁ is not nearly singular.
+    """
+
+    def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
+        import torch
+
+        self.layer, self.dtype = layer, dtype
+        largest = float(layer.target.abs().max())
+        self.unit = 2.0 ** float(torch.tensor(largest).double().frexp()[1]) if largest > 0 else 1.0
+        target = layer.target / self.unit
+        b = target @ layer.U
+        self.constant = 0.5 * float((b * target).sum())
+        self.b, self.target = b.to(dtype), target.to(dtype)
         self.free = layer.free
+        self.segments = Segments(layer, dtype)
+        self._all_free = bool(self.free.all())
+        self._loose = self.segments.sums(self.free.to(dtype)) <= self.segments.room
+        self._tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+        self._sigma = 0.0
 
     def start(self) -> Point:
         """Everything kept: w = c."""
         import torch
 
-        c = self.layer.target
-        theta = torch.ones(len(self.room), dtype=c.dtype, device=c.device)
-        return Point(c, torch.ones_like(c), torch.zeros_like(c), theta, c, -torch.inf, torch.inf, 0)
+        c = self.target
+        theta = torch.ones(self.segments.count, dtype=c.dtype, device=c.device)
+        zeros = torch.zeros_like(c)
+        return Point(c, torch.ones_like(c), zeros, theta, c, zeros, -torch.inf, 0)
 
-    def solve(self, D: torch.Tensor, at: Point, most: int, tolerance: float) -> Point:
-        """At most ``most`` iterations from ``at``, or until bound and primal value are within ``tolerance``."""
+    def solve(self, D: torch.Tensor, at: Point, iterations: int) -> Point:
+        """``iterations`` from ``at``; D has shape (d,), or (rows, d)."""
+        inverse, sigma = self._inverse_for(D)
+        D = D.to(self.dtype).expand_as(self.b)
+        rho = D + sigma
+        root, shift = D.sqrt(), D / rho
+        x, y, z, w, r, theta = at.x, at.y, at.z, at.w, at.r, at.theta
+        for _ in range(iterations):
+            pull = (rho * x).sub_(y)
+            w = (pull + self.b) @ inverse
+            r = (rho * w).sub_(pull)
+            v = RELAXED * w + (1.0 - RELAXED) * x
+            v += y / rho
+            z, theta = self._mask(v.abs() * root, shift, theta)
+            weight = rho * z
+            x = v * weight / (D + weight)
+            y = rho * (v - x)
+        bound = self._bound(D, w, r, theta)
+        return Point(x, z, y, theta, w, r, bound, at.iterations + iterations)
+
+    def prices(self, theta: torch.Tensor) -> torch.Tensor:
+        """λ at the weights, broadcast to (rows, d): 0 where a segment has room for all."""
         import torch
 
-        R = self.layer.U - torch.diag(D)
-        rho = PENALTY * float(D.mean())
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(R + torch.diag(torch.full_like(D, rho))))
-        x, u, theta = at.x, at.y / rho, at.theta
-        best, best_w, primal = -torch.inf, at.w, torch.inf
-        iterations = 0
-        while iterations < most:
-            w = (self.b + rho * (x - u)) @ inverse
-            x, z, theta = self.proximal(w + u, D, rho, theta)
-            u = u + w - x
-            iterations += 1
-            if iterations % CHECK and iterations < most:
-                continue
-            bound = self.bound(R, D, w)
-            if bound > best:
-                best, best_w = bound, w
-            primal = min(primal, self.primal(R, D, x, z))
-            if primal - best <= tolerance * abs(best):
-                break
-        return Point(x, z, rho * u, theta, best_w, best, primal, at.iterations + iterations)
+        price = torch.where(theta.isfinite(), 0.5 / theta**2, 0.0)
+        return self.segments.spread(price, self.b)
 
-    def proximal(
-        self, v: torch.Tensor, D: torch.Tensor, rho: float, theta: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """argmin φ(w) + ½ρ‖w − v‖², its mask, and θ; the given ``theta`` is where the search for it starts."""
+    def _inverse_for(self, D: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """(H₁ + σI)⁻¹ and σ."""
         import torch
 
-        layer = self.layer
-        slope = torch.where(self.free, v.abs() * D.sqrt(), 0.0)
-        theta, loose = self._theta(slope, D / rho, theta)
-        z = (slope * theta[layer.labels] - D / rho).clamp(0.0, 1.0)
-        z = torch.where(loose[layer.labels], (slope > 0).double(), z)
-        z = torch.where(layer.keep, 1.0, z)
-        return rho * v * z / (D + rho * z), z, theta
+        asked = SHIFT * float(D.mean())
+        if not asked / MOVED < self._sigma < asked * MOVED:
+            U = self.layer.U
+            raised = U + asked * torch.eye(len(U), dtype=U.dtype, device=U.device)
+            self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(raised)).to(self.dtype)
+            self._sigma = asked
+        return self._inverse, self._sigma
 
-    def _theta(
-        self, slope: torch.Tensor, shift: torch.Tensor, theta: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """θ with Σ clip(θ·slope − shift, 0, 1) = room per segment; and which segments have room for all."""
+    def _mask(self, slope: torch.Tensor, shift: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The relaxed mask clip(θ·slope − shift, 0, 1) of the free weights, and θ: ∞ where there is room for all."""
         import torch
 
-        labels, segments = self.layer.labels, len(self.room)
+        segments = self.segments
+        if not self._all_free:
+            slope = torch.where(self.free, slope, 0.0)
+        theta = segments.root(slope, shift, theta, self._loose, self._tolerance)
+        z = (slope * segments.spread(theta, slope)).sub_(shift).clamp_(0.0, 1.0)
+        loose = theta.isinf()
+        if bool(loose.any()):
+            z = torch.where(segments.spread(loose, slope), (slope > 0).to(slope.dtype), z)
+        if not self._all_free:
+            z = torch.where(self.layer.keep, 1.0, z)
+        return z, theta
 
-        def per_segment(values: torch.Tensor) -> torch.Tensor:
-            if segments == 1:
-                return values.sum()[None]
-            return values.new_zeros(segments).index_add_(0, labels.flatten(), values.flatten())
-
-        loose = per_segment((slope > 0).double()) <= self.room
-        low, high = torch.zeros_like(theta), torch.full_like(theta, torch.inf)
-        for _ in range(ROOT_STEPS):
-            inner = slope * theta[labels] - shift
-            excess = per_segment(inner.clamp(0.0, 1.0)) - self.room
-            if bool((loose | (excess.abs() <= 1e-9 * (1.0 + self.room))).all()):
-                break
-            high = torch.where(excess > 0, torch.minimum(high, theta), high)
-            low = torch.where(excess > 0, low, torch.maximum(low, theta))
-            rate = per_segment(torch.where((inner > 0) & (inner < 1), slope, 0.0))
-            newton = theta - excess / rate
-            middle = torch.where(high.isfinite(), 0.5 * (low + high), 2.0 * theta)
-            theta = torch.where((newton > low) & (newton < high), newton, middle)
-        return theta, loose
-
-    def bound(self, R: torch.Tensor, D: torch.Tensor, w: torch.Tensor) -> float:
-        """(B) at ``w``, around the minimizer; without its round-off."""
-        image = w @ R
-        scores = (self.b - image) ** 2 / (2.0 * D)
-        best = scores[self.layer.top(scores)].sum()
-        return self.constant - 0.5 * float((w * image).sum()) - float(best)
-
-    def primal(self, R: torch.Tensor, D: torch.Tensor, x: torch.Tensor, z: torch.Tensor) -> float:
-        """The value of the relaxation at (x, z)."""
+    def _bound(self, D: torch.Tensor, w: torch.Tensor, r: torch.Tensor, theta: torch.Tensor) -> float:
+        """(B) at ``w``, around the minimizer, no round-off taken off; no mask scores more than Σ(s − λ)⁺ + λ·room."""
         import torch
 
-        spread = torch.where(z > 0, D * x * x / z.clamp(min=1e-300), 0.0)
-        return self.constant + float((0.5 * (x * (x @ R) + spread) - self.b * x).sum())
+        scores = r * r / (2.0 * D)
+        prices = self.prices(theta)
+        over = (scores - prices).clamp_(min=0.0)
+        if not self._all_free:
+            over = torch.where(self.layer.keep, scores, torch.where(self.layer.forbid, 0.0, over))
+        price = torch.where(theta.isfinite(), 0.5 / theta**2, 0.0)
+        best = over.sum(dtype=torch.float64) + (price * self.segments.room).sum(dtype=torch.float64)
+        return self.constant - 0.5 * float((w * (self.b - r)).sum(dtype=torch.float64)) - float(best)

@@ -1,32 +1,46 @@
-"""The diagonal D that all rows of a layer take out of their shared curvature, by a barrier method.
+"""The splitting H₁ = R + diag(D) of a layer: one for all its rows, then one for each.
 
-The relaxation's value is concave in D, with derivative Σ_rows ½w_i²(1/z_i − 1): only weights with 0 < z_i < 1 gain. Its
-linear model is maximized over {D ≥ 0 : H₁ − D ⪰ 0} with a log-determinant barrier,
+**One for all** climbs along the barrier path of ``rows_newton``, with the rises of all rows added up.
 
-    max_D gainᵀD + μ (log det(H₁ − D) + κ Σ log D_i),
+**One for each row.** Most weights of a row are *settled*: kept (z_i = 1) or pruned (w_i = 0) whatever D_i is, down to a
+floor of 2λ/w_i² or r_i²/(2λ) (there their mask would begin to mix). Their D_i goes down to it, which costs nothing and
+leaves more of H₁ to the others. Of those, the F that gain most are improved. With E = the rest, only the Schur
+complement
 
-by Newton's method: with G = (H₁ − D)⁻¹ the gradient is gain − μ diag(G) + μκ/D, the Hessian −μ(G∘G) − μκ diag(1/D²).
-Everything is a matrix operation, where the coordinate ascent of small blocks would make d rank-one updates.
+    S = H_FF − H_FE (H_EE − D_E)⁻¹ H_EF        (H₁ − diag(D) ⪰ 0  ⟺  S − diag(D_F) ⪰ 0)
 
-Boyd & Vandenberghe, Convex Optimization, 2004, §9.5 and §11.3 (Newton's method, damped by its decrement, on barriers).
+counts: one Cholesky factorization of H₁ − diag(D_E, 0) a row, in the order (E, F), has its factor in the last corner,
+and Newton's steps cost |F|³ instead of d³.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cbs_opt.solvers.bounds.rows_admm import Point
+from cbs_opt.solvers.bounds.rows_admm import Point, Relaxation
+from cbs_opt.solvers.bounds.rows_newton import Rise, ascended
+from cbs_opt.solvers.forms.layer_tensors import memory_of
 
 if TYPE_CHECKING:
     import torch
 
-POSITIVE = 1e-2
-"""κ, the weight of the barrier that keeps D positive."""
+SHARED_STEPS = 2
+"""Newton steps for the shared splitting before the relaxation answers."""
 
-LEAST_GAIN = 1e-2
-"""Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
+OWN_STEPS = 3
 
-NEWTON_STEPS = 8
+PART, LEAST = 0.28, 32
+"""|F| as a part of d, and at the least."""
+
+MARGIN = 1.02
+"""Settled weights stay above their floor by this factor."""
+
+LOWEST = 0.02
+"""A settled weight keeps this part of its D at the least."""
+
+ENTRIES, CACHED = 2**23, 2**20
+"""Of the matrices that are worked on together on the CPU; those of order d are fewer, to stay in its cache."""
 
 
 def first_splitting(U: torch.Tensor) -> torch.Tensor:
@@ -40,45 +54,91 @@ def first_splitting(U: torch.Tensor) -> torch.Tensor:
         v = torch.cholesky_solve(v / v.norm(), factor)
         size = float(v.norm())
     delta = 0.5 / size
-    while not _definite(U, torch.full((len(U),), delta, dtype=U.dtype, device=U.device)):
+    while int(torch.linalg.cholesky_ex(U - delta * torch.eye(len(U), dtype=U.dtype, device=U.device)).info):
         delta *= 0.5
     return torch.full((len(U),), 0.8 * delta, dtype=U.dtype, device=U.device)
 
 
-def gain_of(D: torch.Tensor, at: Point) -> torch.Tensor:
-    """dvalue/dD, shape (d,), raised to ``LEAST_GAIN`` of the largest."""
+def shared_ascent(relaxation: Relaxation, D: torch.Tensor, at: Point, share: float) -> torch.Tensor:
+    """D (d,) improved for all rows together; μ is ``share`` of the mean gain of a weight."""
+    U = relaxation.layer.U
+    size, price, _ = _standing(relaxation, at, slice(None))
+    rise = Rise(size.to(U.dtype)[:, None, :], price.to(U.dtype)[:, None, :])
+    gain = (rise.slopes(D[None])[0] * D).mean(1)
+    return ascended(U[None], D[None], D.new_zeros(1, len(D)), rise, share * gain, SHARED_STEPS)[0]
+
+
+def own_ascent(
+    relaxation: Relaxation, D: torch.Tensor, at: Point, share: float, check: Callable[[], None]
+) -> torch.Tensor:
+    """D (rows, d) with each row's improved; ``check`` is called between some rows and others, and may raise."""
     import torch
 
-    partial = (at.z > 0) & (at.z < 1)
-    gain = torch.where(partial, 0.5 * at.x**2 * (1.0 / at.z.clamp(min=1e-300) - 1.0), 0.0).sum(0)
-    return gain.clamp(min=LEAST_GAIN * float(gain.max()))
+    U = relaxation.layer.U.to(relaxation.dtype)
+    rows, d = at.w.shape
+    few = min(d, max(LEAST, round(PART * d)))
+    entries = memory_of(U) / (3 * U.element_size()) if U.is_cuda else ENTRIES
+    together = max(1, int(entries // (d * d)))
+    D = D.to(U.dtype).expand(rows, d)
+    parts = []
+    for start in range(0, rows, together):
+        check()
+        part = slice(start, start + together)
+        parts.append(_own(U, D[part], *_standing(relaxation, at, part), share, few))
+    return torch.cat(parts)
 
 
-def ascended(U: torch.Tensor, D: torch.Tensor, gain: torch.Tensor, mu: float) -> torch.Tensor:
-    """D after Newton steps on the barrier problem, shape (d,); U − diag(D) stays positive definite."""
+def _standing(relaxation: Relaxation, at: Point, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """|w|, λ (0 where forced) and |r| (0 where forced), shape (rows, d)."""
     import torch
 
-    for _ in range(NEWTON_STEPS):
-        G = torch.cholesky_inverse(torch.linalg.cholesky(U - torch.diag(D)))
-        gradient = gain / mu - G.diagonal() + POSITIVE / D
-        factor, info = torch.linalg.cholesky_ex(G * G + torch.diag(POSITIVE / D**2))
-        if int(info):
-            return D
-        step = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
-        decrement = float(gradient @ step) ** 0.5
-        length = 1.0 if decrement < 0.25 else 1.0 / (1.0 + decrement)
-        while not _definite(U, D + length * step):
-            length *= 0.5
-            if length < 1e-12:
-                return D
-        D = D + length * step
-        if decrement < 0.1:
-            break
-    return D
+    price = relaxation.prices(at.theta).expand_as(at.x)
+    free = relaxation.free
+    return at.x[rows].abs(), torch.where(free, price, 0.0)[rows], torch.where(free, at.r.abs(), 0.0)[rows]
 
 
-def _definite(U: torch.Tensor, D: torch.Tensor) -> bool:
-    """Whether D > 0 and U − diag(D) has a Cholesky factor."""
+def _own(
+    U: torch.Tensor,
+    D: torch.Tensor,
+    size: torch.Tensor,
+    price: torch.Tensor,
+    residual: torch.Tensor,
+    share: float,
+    few: int,
+) -> torch.Tensor:
+    """The splittings of some rows, shape (rows, d)."""
     import torch
 
-    return bool((D > 0).all()) and not int(torch.linalg.cholesky_ex(U - torch.diag(D)).info)
+    slope = Rise(size[None], price[None]).slopes(D)[0]
+    settled = slope <= 0
+    floor = torch.where(size > 0, 2.0 * price / (size * size), 0.5 * residual**2 / price)
+    floor = torch.where(price > 0, MARGIN * floor, 0.0)
+    lowered = torch.minimum(torch.maximum(floor, LOWEST * D), D)
+    D = torch.where(settled, lowered, D)
+    order = torch.argsort(slope * D, dim=1)
+    E, F = order[:, :-few].sort(1).values, order[:, -few:].sort(1).values
+    S = _complements(U, D, torch.cat([E, F], 1), few)
+    at_F = D.gather(1, F)
+    gain = (slope * D).gather(1, F).mean(1)
+    rise = Rise(size.gather(1, F)[None], price.gather(1, F)[None])
+    least = torch.where(settled, lowered, 0.0).gather(1, F)
+    return D.scatter(1, F, ascended(S, at_F, least, rise, share * gain, OWN_STEPS))
+
+
+def _complements(U: torch.Tensor, D: torch.Tensor, order: torch.Tensor, few: int) -> torch.Tensor:
+    """S of every row (rows, few, few), for F = the last of ``order``; −I where there is no factor."""
+    import torch
+
+    d = len(U)
+    taken = D.gather(1, order)
+    taken[:, d - few :] = 0.0
+    together = len(order) if U.is_cuda else max(1, CACHED // (d * d))
+    parts = []
+    for perms, diagonals in zip(torch.split(order, together), torch.split(taken, together), strict=True):
+        stack = torch.stack([U.index_select(0, perm).index_select(1, perm) for perm in perms])
+        stack.diagonal(dim1=1, dim2=2).sub_(diagonals)
+        factor, info = torch.linalg.cholesky_ex(stack)
+        corner = factor[:, d - few :, d - few :]
+        none = -torch.eye(few, dtype=U.dtype, device=U.device)
+        parts.append(torch.where((info == 0)[:, None, None], corner @ corner.mT, none))
+    return torch.cat(parts)

@@ -1,0 +1,135 @@
+"""Newton's method for diagonals D with H − diag(D) positive definite, along a barrier, for many matrices at a time.
+
+Around a relaxed point w and the price λ of a kept weight (``rows_admm``) the relaxation's value rises with D_i by
+
+    v(D_i) = min_{0≤z≤1} ½D_i w_i²/z + λz − ½D_i w_i²  =  |w_i|√(2λD_i) − ½D_i w_i²  while that z < 1, then λ:
+
+an upper model, tight at the D of w, concave, and steep at D_i = 0 for all w_i ≠ 0: it knows that the mask answers a
+change of D, as the value's gradient by itself does not. What is maximized is
+
+    Σ_i v(D_i) + μ (log det(S − diag(D)) + κ Σ log D_i),
+
+Boyd & Vandenberghe, Convex Optimization, 2004, §9.5 and §11.3 (Newton's method with backtracking, barriers).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+POSITIVE = 1e-2
+"""κ, the weight of the barrier that keeps D positive."""
+
+INSIDE = 0.9
+"""How far towards D_i = 0 a step may go."""
+
+HALVINGS = 10
+"""Step lengths that are tried, each half of the one before."""
+
+FIRST_LENGTH = 0.5
+
+LONGER = 4.0
+"""The first that is tried is the last that was taken, times this."""
+
+
+class Rise:
+    """v and its derivatives, summed over what shares a D.
+
+    Parameters
+    ----------
+    size : tensor, shape (sharing, batch, n)
+        |w| of the weights that share a D_i (one row: sharing = 1).
+    price : tensor, broadcast to the same shape
+        λ; zero for weights that cost nothing to keep.
+    """
+
+    def __init__(self, size: torch.Tensor, price: torch.Tensor) -> None:
+        self._half = 0.5 * size * size
+        self._pull = size * (2.0 * price).sqrt()
+        self._price = price.expand_as(size)
+
+    def at(self, rows: torch.Tensor) -> Rise:
+        """Of some matrices of the batch."""
+        part = Rise.__new__(Rise)
+        part._half, part._pull, part._price = self._half[:, rows], self._pull[:, rows], self._price[:, rows]
+        return part
+
+    def value(self, D: torch.Tensor) -> torch.Tensor:
+        """Shape (batch,)."""
+        import torch
+
+        mixed = self._pull * D.sqrt() - self._half * D
+        return torch.where(self._mixed(D), mixed, self._price).sum((0, 2))
+
+    def slopes(self, D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """v' ≥ 0 and −v'' ≥ 0, shape (batch, n)."""
+        import torch
+
+        inside = self._mixed(D)
+        pull = 0.5 * self._pull / D.sqrt()
+        first = torch.where(inside, pull - self._half, 0.0).clamp_(min=0.0)
+        return first.sum(0), torch.where(inside, 0.5 * pull / D, 0.0).sum(0)
+
+    def _mixed(self, D: torch.Tensor) -> torch.Tensor:
+        """Where the best z is below 1: ½w²D < λ."""
+        return self._half * D < self._price
+
+
+def ascended(
+    S: torch.Tensor, D: torch.Tensor, least: torch.Tensor, rise: Rise, mu: torch.Tensor, steps: int
+) -> torch.Tensor:
+    """``D`` after at most ``steps`` steps on the barrier problem; what cannot be factorized stays as it is.
+
+    Parameters
+    ----------
+    S : tensor, shape (batch, n, n)
+    D : tensor, shape (batch, n)
+        > 0.
+    least : tensor, shape (batch, n)
+        What D does not fall below.
+    rise : Rise
+    mu : tensor, shape (batch,)
+        Barrier parameters > 0.
+    """
+    import torch
+
+    L, info = torch.linalg.cholesky_ex(S - torch.diag_embed(D))
+    active = (info == 0) & (mu > 0)
+    height = _height(L, D, rise.value(D), mu)
+    last = torch.full_like(mu, FIRST_LENGTH / LONGER)
+    for _ in range(steps):
+        if not bool(active.any()):
+            break
+        G = torch.cholesky_inverse(L)
+        first, second = rise.slopes(D)
+        pull = mu[:, None]
+        gradient = first - pull * G.diagonal(dim1=1, dim2=2) + pull * POSITIVE / D
+        hessian = pull[:, :, None] * G * G
+        hessian.diagonal(dim1=1, dim2=2).add_(second + pull * POSITIVE / D**2)
+        factor, info = torch.linalg.cholesky_ex(hessian)
+        active = active & (info == 0)
+        step = torch.cholesky_solve(gradient[:, :, None], factor)[:, :, 0]
+        length = torch.minimum(INSIDE * (D / (-step).clamp(min=1e-30)).amin(1), (LONGER * last).clamp(max=1.0))
+        waiting = active & step.isfinite().all(1)
+        D, L, height = D.clone(), L.clone(), height.clone()
+        for _ in range(HALVINGS):
+            rows = waiting.nonzero()[:, 0]
+            if not len(rows):
+                break
+            trial = torch.maximum(D[rows] + length[rows, None] * step[rows], least[rows])
+            found, info = torch.linalg.cholesky_ex(S[rows] - torch.diag_embed(trial))
+            reached = _height(found, trial, rise.at(rows).value(trial), mu[rows])
+            better = (info == 0) & (reached > height[rows])
+            taken = rows[better]
+            D[taken], L[taken], height[taken] = trial[better], found[better], reached[better]
+            last[taken], waiting[taken] = length[taken], False
+            length = 0.5 * length
+        active = active & ~waiting
+    return D
+
+
+def _height(L: torch.Tensor, D: torch.Tensor, value: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+    logs = 2.0 * L.diagonal(dim1=1, dim2=2).log().sum(1) + POSITIVE * D.log().sum(1)
+    return value + mu * logs
