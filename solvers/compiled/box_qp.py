@@ -43,7 +43,7 @@ def sweep(R, p, s, mu):
                     s[j] += R[i, j] * step
 
 
-@compiled()
+@compiled(inlined=True)
 def newton_round(R, q, p, mu, k, s, work, L):
     """Sweeps of coordinate descent, then the linear equations of the partition they show. p is updated, s is scratch.
 
@@ -88,7 +88,7 @@ def newton_round(R, q, p, mu, k, s, work, L):
     return new_mu
 
 
-@compiled()
+@compiled(inlined=True)
 def interior_start(R, q, p, alpha, beta, k):
     """The middle of the box with Σp > k, and multipliers α of p ≤ 1, β of p ≥ 0. Returns μ."""
     m = p.shape[0]
@@ -107,7 +107,7 @@ def interior_start(R, q, p, alpha, beta, k):
     return 0.1 * unit if k > 0 else 0.0
 
 
-@compiled()
+@compiled(inlined=True)
 def interior_step(R, q, p, alpha, beta, mu, k, work, L):
     """One primal-dual Newton step; p, α, β are updated. Returns μ, or −1 where the factorization failed."""
     m = p.shape[0]

@@ -23,8 +23,17 @@ REASSOCIATE = {"reassoc", "contract"}
 """What fast loops may do: re-associate sums (vector instructions). NaN and infinity keep their meaning."""
 
 
-def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
+def compiled(*, fast: bool = False, inlined: bool = False) -> Callable[[Any], Any]:
     """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy.
+
+    Parameters
+    ----------
+    fast : bool
+        Sums may be re-associated.
+    inlined : bool
+        Compile the function as a part of whatever calls it, as fast as that is: for what is called at one place. What
+        is compiled by itself is optimized and translated once more with each function above it, so that the end of a
+        chain of calls is compiled as often as the chain is long.
 
     Raises
     ------
@@ -40,9 +49,14 @@ def compiled(*, fast: bool = False) -> Callable[[Any], Any]:
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_folder())
         try:
-            compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=REASSOCIATE if fast else False)(
-                function
-            )
+            compiled = numba.njit(
+                cache=True,
+                nogil=True,
+                no_cfunc_wrapper=True,
+                error_model="numpy",
+                fastmath=REASSOCIATE if fast else False,
+                inline="always" if inlined else "never",
+            )(function)
         finally:
             numba.config.CACHE_DIR = before
         compiled.__class__ = _Kernel

@@ -110,14 +110,15 @@ def greedy(H, c, state, room):
     there = np.empty(n, np.bool_)
     fresh = np.empty(n)
     column = np.empty(n)
-    crowd = np.zeros(room.room.shape[0], np.int64)
+    label_of, most = room
+    crowd = np.zeros(most.shape[0], np.int64)
     for i in range(n):
         mask[i] = state[i] <= KEPT
         if mask[i]:
-            crowd[room.labels[i]] += 1
+            crowd[label_of[i]] += 1
     excess = 0
     for label in range(crowd.shape[0]):
-        crowd[label] -= room.room[label]
+        crowd[label] -= most[label]
         excess += max(crowd[label], 0)
     while excess > 0:
         order, k = kept_first(mask)
@@ -133,7 +134,7 @@ def greedy(H, c, state, room):
             cheapest = -1
             least = np.inf
             for p in range(k):
-                if there[p] and state[order[p]] != KEPT and crowd[room.labels[order[p]]] > 0:
+                if there[p] and state[order[p]] != KEPT and crowd[label_of[order[p]]] > 0:
                     cost = w[p] * w[p] / B[p, p]
                     if cost < least:
                         least = cost
@@ -142,7 +143,7 @@ def greedy(H, c, state, room):
                 return False, mask
             there[cheapest] = False
             mask[order[cheapest]] = False
-            crowd[room.labels[order[cheapest]]] -= 1
+            crowd[label_of[order[cheapest]]] -= 1
             excess -= 1
             # The literal −1 is a type of its own, for which it would be compiled again.
             prune_one(B, w, there, np.int64(cheapest), column)
@@ -152,7 +153,7 @@ def greedy(H, c, state, room):
     return True, mask
 
 
-@compiled(fast=True)
+@compiled(fast=True, inlined=True)
 def best_exchange(H, c, mask, state, labels):
     """The exchange of two free weights of one label with the least Δ: (Δ, i, j); (0, −1, −1) where there is none."""
     n = c.shape[0]
@@ -193,7 +194,7 @@ def best_exchange(H, c, mask, state, labels):
     return best, leaving, entering
 
 
-@compiled()
+@compiled(fast=True)
 def exchange(H, c, mask, state, labels):
     """Exchange pairs of free weights of one label in ``mask``, in place, the best first, until none helps.
 

@@ -157,7 +157,7 @@ def no_partner(S, g, diagonal, i, excess):
     return positive <= 0.0
 
 
-@compiled()
+@compiled(inlined=True)
 def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
     """Try every set T of K free weights whose scores sum to more than ``threshold``.
 
@@ -236,7 +236,7 @@ def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
                     limit = min(limit, exact + doubt)
 
 
-@compiled()
+@compiled(inlined=True)
 def eliminate_gradient(order, kept, L, pull, size):
     """Negative gradient on the free weights and f, all free weights pruned: the last row of the factor of M."""
     free = order.shape[0] - kept

@@ -13,16 +13,11 @@ import numpy as np
 from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import EPS, cholesky, cholesky_solve, inverse_diagonal, times
 from cbs_opt.solvers.compiled.oracle import keeping_none, room_of_node, screen, settle
-from cbs_opt.solvers.compiled.relaxation import relax
 from cbs_opt.solvers.compiled.splitting import certify_splitting, improve_splitting
 from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF, PRUNED
 
 TOLERANCE = 3e-3
 """Relative gap between a relaxation and its bound (B) at which a node is content."""
-
-ROUNDS = 30
-"""Of the relaxation at most: cut short, its bound is often worth half of what it could be. Passed as np.int64: a
-literal is a type of its own, for which all of the relaxation would be compiled again."""
 
 
 @compiled(fast=True)
@@ -130,7 +125,7 @@ def active(state):
     return order[:count], kept
 
 
-@compiled()
+@compiled(inlined=True)
 def free_part(c, d, D, w, order, kept, W, L):
     """H_F, c_F (the free part of the node's minimizer), D and w of an eliminated node."""
     free = order.shape[0] - kept
@@ -147,7 +142,7 @@ def free_part(c, d, D, w, order, kept, W, L):
     return HF, cF, DF, wF
 
 
-@compiled()
+@compiled(inlined=True)
 def splitting_shift(H, HF):
     """What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006)."""
     n = H.shape[0]
@@ -161,7 +156,7 @@ def splitting_shift(H, HF):
     return (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
 
 
-@compiled()
+@compiled(inlined=True)
 def node_margin(H, d, order, kept, wF, cF):
     """What the round-off of H_F and c_F may have added to a bound at wF."""
     n = H.shape[0]
@@ -174,7 +169,7 @@ def node_margin(H, d, order, kept, wF, cF):
     return 2.0 * n * EPS * spread * spread
 
 
-@compiled()
+@compiled(inlined=True)
 def doubt_of_scores(R, D, w, c, scores):
     """What round-off may have changed in all scores of (B) together."""
     m = w.shape[0]
@@ -191,7 +186,7 @@ def doubt_of_scores(R, D, w, c, scores):
     return doubt
 
 
-@compiled()
+@compiled(inlined=True)
 def heaviest(state, order, kept, HF, L, w):
     """The free weight to branch on: the largest w_i²√(H_ii/(H⁻¹)_ii).
 
@@ -288,13 +283,10 @@ def process(H, c, state, D, w, scores, tau, share, room, cutoff, improve, passes
         for label in range(names.shape[0]):
             own_tau[label] = tau[names[label]]
         target = cutoff - value + margin
-        if improve > 0 and round_number == 0:
-            inverse = np.empty((free, free))
-            bound, share = improve_splitting(
-                HF, DF, bF, cF, own_room, wF, own_tau, target, shift, improve, share, TOLERANCE, sF, R, work, L, inverse
-            )
-        else:
-            bound, _ = relax(R, DF, bF, cF, own_room, wF, own_tau, target, TOLERANCE, np.int64(ROUNDS), sF, work, L)
+        rounds = improve if round_number == 0 else 0
+        bound, share = improve_splitting(
+            HF, DF, bF, cF, own_room, wF, own_tau, target, shift, rounds, share, TOLERANCE, sF, R, work, L
+        )
         for label in range(names.shape[0]):
             tau[names[label]] = own_tau[label]
         for p in range(free):

@@ -29,51 +29,54 @@ def sort_descending(a):
 
 
 @compiled()
-def choose_best(scores, room, chosen, kth, next_score):
+def choose_best(scores, room, chosen):
     """chosen ← of each label the K largest scores, K its room; of ties the first.
 
-    kth and next_score, arrays (labels,), ← of each label the K-th (∞ for K = 0) and the next (0 where there is none).
+    Returns two arrays (labels,): of each label the K-th score (∞ for K = 0) and the next (0 where there is none).
     """
+    label_of, most = room
     m = scores.shape[0]
-    order = np.empty(m)
-    for label in range(room.room.shape[0]):
+    order, kth, next_score = np.empty(m), np.empty(most.shape[0]), np.empty(most.shape[0])
+    for label in range(most.shape[0]):
         count = 0
         for i in range(m):
-            if room.labels[i] == label:
+            if label_of[i] == label:
                 order[count] = scores[i]
                 count += 1
-        K = min(room.room[label], count)
+        K = min(most[label], count)
         sort_descending(order[:count])
         kth[label] = order[K - 1] if K > 0 else np.inf
         next_score[label] = order[K] if count > K else 0.0
         ties = K
         for i in range(m):
-            if room.labels[i] == label and scores[i] > kth[label]:
+            if label_of[i] == label and scores[i] > kth[label]:
                 ties -= 1
         for i in range(m):
-            if room.labels[i] == label:
+            if label_of[i] == label:
                 chosen[i] = scores[i] > kth[label]
                 if K > 0 and scores[i] == kth[label] and ties > 0:
                     chosen[i] = True
                     ties -= 1
+    return kth, next_score
 
 
 @compiled()
 def budget_tau(w, D, room, tau):
     """tau (labels,) ← of each label τ with Σ min(1, |w_i|√D_i/τ) = K, K its room (0 where at most K are non-zero)."""
+    label_of, most = room
     m = w.shape[0]
     a = np.empty(m)
-    for label in range(room.room.shape[0]):
+    for label in range(most.shape[0]):
         count = 0
         for i in range(m):
-            if room.labels[i] == label:
+            if label_of[i] == label:
                 a[count] = abs(w[i]) * np.sqrt(D[i])
                 count += 1
         sort_descending(a[:count])
         tail = 0.0
         for i in range(count):
             tail += a[i]
-        K = room.room[label]
+        K = most[label]
         tau[label] = 0.0
         # With the `full` largest at z = 1, τ = (sum of the others)/(K − full), valid once it exceeds each of them.
         for full in range(min(K, count)):
@@ -84,24 +87,25 @@ def budget_tau(w, D, room, tau):
             tail -= a[full]
 
 
-@compiled()
+@compiled(inlined=True)
 def settle(state, room):
     """Fix the free weights of labels without a choice: all where all may be kept, none where none may.
 
     ``room`` is that of all weights. Returns how many weights are still free.
     """
-    labels = room.room.shape[0]
-    left = room.room.copy()
+    label_of, most = room
+    labels = most.shape[0]
+    left = most.copy()
     free = np.zeros(labels, np.int64)
     for i in range(state.shape[0]):
         if state[i] == KEPT:
-            left[room.labels[i]] -= 1
+            left[label_of[i]] -= 1
         elif state[i] == FREE:
-            free[room.labels[i]] += 1
+            free[label_of[i]] += 1
     still = 0
     for i in range(state.shape[0]):
         if state[i] == FREE:
-            label = room.labels[i]
+            label = label_of[i]
             if left[label] <= 0:
                 state[i] = PRUNED
             elif free[label] <= left[label]:
@@ -111,23 +115,24 @@ def settle(state, room):
     return still
 
 
-@compiled()
+@compiled(inlined=True)
 def room_of_node(room, order, kept):
     """The room of a node's free weights, and the names that its labels have in ``room``.
 
     ``order`` are the weights that the node has not pruned, those that it keeps (``kept`` of them) first.
     """
+    label_of, budget = room
     free = order.shape[0] - kept
-    left = room.room.copy()
+    left = budget.copy()
     for p in range(kept):
-        left[room.labels[order[p]]] -= 1
+        left[label_of[order[p]]] -= 1
     place = np.full(left.shape[0], -1, np.int64)
     names = np.empty(left.shape[0], np.int64)
     most = np.empty(left.shape[0], np.int64)
     labels = np.empty(free, np.int64)
     count = 0
     for p in range(free):
-        label = room.labels[order[kept + p]]
+        label = label_of[order[kept + p]]
         if place[label] < 0:
             place[label] = count
             names[count] = label
@@ -137,18 +142,18 @@ def room_of_node(room, order, kept):
     return Room(labels, most[:count].copy()), names[:count].copy()
 
 
-@compiled()
+@compiled(inlined=True)
 def screen(state, order, kept, scores, room, own, cutoff):
     """Fix what no mask of value below the cutoff does otherwise. Returns how many weights that are.
 
     ``room`` is that of the node. The rise belongs to the bound of these scores, ``own``, not to a better one from
     elsewhere.
     """
-    kth, next_score = np.empty(room.room.shape[0]), np.empty(room.room.shape[0])
-    choose_best(scores, room, np.empty(scores.shape[0], np.bool_), kth, next_score)
+    label_of = room.labels
+    kth, next_score = choose_best(scores, room, np.empty(scores.shape[0], np.bool_))
     fixed = 0
     for p in range(scores.shape[0]):
-        label = room.labels[p]
+        label = label_of[p]
         inside = scores[p] > kth[label]
         rise = 0.0  # tied at the threshold: nothing to learn
         if inside:
@@ -161,20 +166,20 @@ def screen(state, order, kept, scores, room, own, cutoff):
     return fixed
 
 
-@compiled()
+@compiled(inlined=True)
 def keeping_none(state, order, kept, scores, room, own):
     """``own`` plus the largest scores of each label, as many as its room in the node, less those fixed as kept since.
 
     A mask of the node that keeps the set T of its free weights has at least this minus Σ_{i∈T} s_i.
     """
-    labels = room.room.shape[0]
-    kth, next_score = np.empty(labels), np.empty(labels)
-    choose_best(scores, room, np.empty(scores.shape[0], np.bool_), kth, next_score)
+    label_of, most = room
+    labels = most.shape[0]
+    kth, _ = choose_best(scores, room, np.empty(scores.shape[0], np.bool_))
     above = np.zeros(labels, np.int64)
     count = np.zeros(labels, np.int64)
     total = own
     for p in range(scores.shape[0]):
-        label = room.labels[p]
+        label = label_of[p]
         count[label] += 1
         if scores[p] > kth[label]:
             total += scores[p]
@@ -182,7 +187,7 @@ def keeping_none(state, order, kept, scores, room, own):
         if state[order[kept + p]] == KEPT:
             total -= scores[p]
     for label in range(labels):
-        at_the_threshold = min(room.room[label], count[label]) - above[label]
+        at_the_threshold = min(most[label], count[label]) - above[label]
         if at_the_threshold > 0:
             total += at_the_threshold * kth[label]
     return total if total > -np.inf else -np.inf  # NaN says nothing either

@@ -186,7 +186,7 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
     if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
         return -np.inf, np.inf
     kept = np.empty(m, np.bool_)
-    choose_best(scores, room, kept, np.empty(room.room.shape[0]), np.empty(room.room.shape[0]))
+    choose_best(scores, room, kept)
     for i in range(m):
         error = terms * (root[i] * reach + pushed[i])
         if kept[i]:

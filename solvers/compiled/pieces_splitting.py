@@ -111,7 +111,7 @@ def gains_of_pieces(members, u, w, z):
     return gain_D, gain_q, largest
 
 
-@compiled()
+@compiled(inlined=True)
 def improve_pieces(
     H, D, members, u, q, floor, b, c, room, w, z, first, second, target, shift, improve, scores, R, M, L
 ):
@@ -120,6 +120,7 @@ def improve_pieces(
     D, q, w, z and scores hold the better of the two; R is overwritten. Without ``improve``: relax at ``second`` only.
     Returns the bound and the doubt of the scores.
     """
+    # A literal is a type of its own, for which all of the relaxation would be compiled again.
     rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
     bound, doubt = relax_pieces(
         R, H, D, members, u, q, b, c, room, w, z, first if improve else second, target, rounds, scores

@@ -61,14 +61,15 @@ def descend(R, D, w, r, tau, labels):
     return largest
 
 
-@compiled()
+@compiled(inlined=True)
 def newton(R, D, b, w, tau, room, work, L):
     """Solve the linear equations of the partition that (w, τ) shows; w and tau are overwritten.
 
     Returns False where the equations have no admissible solution (τ is then untouched).
     """
     m = w.shape[0]
-    labels = room.room.shape[0]
+    label_of, most = room
+    labels = most.shape[0]
     index = np.empty(m, np.int64)
     full = np.zeros(labels, np.int64)
     place = np.full(labels, -1, np.int64)  # among the labels of which some weights are kept in part
@@ -78,7 +79,7 @@ def newton(R, D, b, w, tau, room, work, L):
         if w[i] != 0.0:
             index[count] = i
             count += 1
-            label = room.labels[i]
+            label = label_of[i]
             if abs(w[i]) * np.sqrt(D[i]) >= tau[label]:
                 full[label] += 1
             elif place[label] < 0:
@@ -87,7 +88,7 @@ def newton(R, D, b, w, tau, room, work, L):
     if count == 0:
         return False
     for label in range(labels):
-        if full[label] > room.room[label]:
+        if full[label] > most[label]:
             return False
     M = work[:count, :count]
     u = np.empty(count)
@@ -98,7 +99,7 @@ def newton(R, D, b, w, tau, room, work, L):
         for q in range(p + 1):
             M[p, q] = R[i, index[q]]
         root = np.sqrt(D[i])
-        label = room.labels[i]
+        label = label_of[i]
         u[p] = b[i]
         if abs(w[i]) * root >= tau[label]:
             M[p, p] += D[i]
@@ -114,9 +115,9 @@ def newton(R, D, b, w, tau, room, work, L):
     for label in range(labels):
         if place[label] >= 0:
             cholesky_solve(factor, V[place[label]])
-            slope[place[label], place[label]] = float(room.room[label] - full[label])
+            slope[place[label], place[label]] = float(most[label] - full[label])
     for p in range(count):
-        s = place[room.labels[index[p]]]
+        s = place[label_of[index[p]]]
         if s >= 0:
             new_tau[s] += a[p] * u[p]
             for t in range(partial):
@@ -164,7 +165,7 @@ def evaluate(R, D, c, w, room, scores):
     for i in range(m):
         scores[i] = (D[i] * c[i] - q[i]) ** 2 / (2.0 * D[i])
     kept = np.empty(m, np.bool_)
-    choose_best(scores, room, kept, np.empty(room.room.shape[0]), np.empty(room.room.shape[0]))
+    choose_best(scores, room, kept)
     value = -0.5 * quadratic
     error = m * EPS * spread  # of each q_i
     margin = abs(quadratic)
@@ -190,13 +191,14 @@ def primal_value(quadratic, D, c, w, room):
     ``quadratic`` is (w−c)ᵀR(w−c).
     """
     m = w.shape[0]
-    tau = np.empty(room.room.shape[0])
+    label_of, most = room
+    tau = np.empty(most.shape[0])
     budget_tau(w, D, room, tau)
     value = 0.5 * quadratic
     for i in range(m):
         d = w[i] - c[i]
         z = 1.0
-        threshold = tau[room.labels[i]]
+        threshold = tau[label_of[i]]
         if threshold > 0.0:
             z = min(1.0, abs(w[i]) * np.sqrt(D[i]) / threshold)
         value += 0.5 * D[i] * d * d
@@ -205,7 +207,7 @@ def primal_value(quadratic, D, c, w, room):
     return value
 
 
-@compiled()
+@compiled(inlined=True)
 def newton_round(R, D, b, w, tau, room, r, trial, work, L):
     """Three sweeps of coordinate descent, then Newton's step for the partition they show; w and τ are updated."""
     residual(R, b, w, r)

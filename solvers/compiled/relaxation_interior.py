@@ -34,7 +34,7 @@ def positives(x):
     return count
 
 
-@compiled()
+@compiled(inlined=True)
 def best_weights(R, D, b, z, w, work, L):
     """w ← (R + diag(D/z))⁻¹b, the relaxation's best weights for given z > 0; False where it cannot be factorized."""
     m = w.shape[0]
@@ -49,15 +49,16 @@ def best_weights(R, D, b, z, w, work, L):
     return True
 
 
-@compiled()
+@compiled(inlined=True)
 def interior_start(R, D, b, w, tau, z, alpha, beta, mu, room, work, L):
     """A point inside near the z that (w, τ) shows, w and μ for this z. False where nothing can be factorized."""
     m = w.shape[0]
-    labels = room.room.shape[0]
+    label_of, most = room
+    labels = most.shape[0]
     largest = 0.0
     count = np.zeros(labels, np.int64)
     for i in range(m):
-        count[room.labels[i]] += 1
+        count[label_of[i]] += 1
     for label in range(labels):
         largest = max(largest, tau[label])
     for label in range(labels):
@@ -66,21 +67,21 @@ def interior_start(R, D, b, w, tau, z, alpha, beta, mu, room, work, L):
     if positives(mu) < labels:
         return False
     for i in range(m):
-        label = room.labels[i]
-        share = room.room[label] / count[label]
+        label = label_of[i]
+        share = most[label] / count[label]
         shown = min(1.0, abs(w[i]) * np.sqrt(D[i]) / max(tau[label], LEAST_TAU * largest))
         z[i] = (1.0 - BLEND) * shown + BLEND * 0.9 * share
     if not best_weights(R, D, b, z, w, work, L):
         return False
     for i in range(m):
-        label = room.labels[i]
-        t = START * mu[label] * (room.room[label] / count[label])
+        label = label_of[i]
+        t = START * mu[label] * (most[label] / count[label])
         alpha[i] = t / (1.0 - z[i])
         beta[i] = t / z[i]
     return True
 
 
-@compiled()
+@compiled(inlined=True)
 def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
     """One primal-dual Newton step in z, with the best w for it; all arrays are updated.
 
@@ -90,14 +91,15 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
     Returns False where a factorization failed or no μ > 0 is left.
     """
     m = w.shape[0]
-    labels = room.room.shape[0]
+    label_of, most = room
+    labels = most.shape[0]
     slack = np.zeros(labels)
     gap = 0.0
     for i in range(m):
-        slack[room.labels[i]] += z[i]
+        slack[label_of[i]] += z[i]
         gap += alpha[i] * (1.0 - z[i]) + beta[i] * z[i]
     for label in range(labels):
-        slack[label] = room.room[label] - slack[label]
+        slack[label] = most[label] - slack[label]
         gap += mu[label] * slack[label]
     if positives(slack) < labels:
         return False
@@ -111,13 +113,13 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
         barrier = alpha[i] / (1.0 - z[i]) + beta[i] / z[i]
         coupling[i] = D[i] * ratio / z[i]
         E[i] = D[i] * ratio * ratio / z[i] + barrier
-        rhs[i] = 0.5 * D[i] * ratio * ratio - mu[room.labels[i]] - t / (1.0 - z[i]) + t / z[i]
+        rhs[i] = 0.5 * D[i] * ratio * ratio - mu[label_of[i]] - t / (1.0 - z[i]) + t / z[i]
         for j in range(i + 1):
             work[i, j] = R[i, j]
         # D_i/z_i − coupling²/E, without the cancellation.
         work[i, i] += D[i] / z[i] * barrier / E[i]
         p[i] = coupling[i] * rhs[i] / E[i]
-        Q[room.labels[i], i] = coupling[i] / E[i]
+        Q[label_of[i], i] = coupling[i] / E[i]
     if not cholesky(work, L):
         return False
     cholesky_solve(L, p)
@@ -127,7 +129,7 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
     step_mu = np.zeros(labels)
     slope = np.zeros((labels, labels))
     for i in range(m):
-        label = room.labels[i]
+        label = label_of[i]
         step_mu[label] += (rhs[i] + coupling[i] * p[i]) / E[i]
         for other in range(labels):
             own = 1.0 if other == label else 0.0
@@ -141,7 +143,7 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
     longest = 1.0
     change = np.zeros(labels)
     for i in range(m):
-        label = room.labels[i]
+        label = label_of[i]
         pull = p[i]
         for other in range(labels):
             pull -= step_mu[other] * Q[other, i]

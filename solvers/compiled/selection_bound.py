@@ -152,7 +152,7 @@ def certify(A, D, R, work, L):
     return False
 
 
-@compiled()
+@compiled(inlined=True)
 def improve_splitting(A, ell, doubt, D, p, mu, k, target, rounds, share, low, R, q, work, L):
     """Follow the splitting along a falling barrier from a certified D; D, p, low and q hold the best found.
 

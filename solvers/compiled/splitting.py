@@ -21,6 +21,9 @@ PATIENT = 50
 LEAST_GAIN = 4e-3
 """Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
 
+LEAST_D = 0.05
+"""D does not fall below this part of what an ascent begins with."""
+
 
 @compiled(fast=True)
 def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
@@ -88,7 +91,7 @@ def certify_splitting(H, D, shift, R, work, L):
     return -1
 
 
-@compiled()
+@compiled(inlined=True)
 def splitting_gain(D, w, tau, labels, least):
     """dbound/dD_i = ½w_i²(1/z_i − 1), raised to ``least`` times the largest so that every D_i keeps some weight."""
     m = w.shape[0]
@@ -105,9 +108,9 @@ def splitting_gain(D, w, tau, labels, least):
     return gain, largest
 
 
-@compiled()
-def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L, inverse):
-    """Alternate relaxation and splitting ascent; D, w, τ, scores and R hold the best found.
+@compiled(inlined=True)
+def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L):
+    """Relax, then alternate splitting ascent and relaxation for ``rounds``; D, w, τ, scores and R hold the best found.
 
     The relaxation's value is concave in D (for fixed (w, z) it is linear), so a step that does not help is
     shortened, and the barrier lowered. Gains are averaged over the rounds: the relaxed point jumps
@@ -118,14 +121,18 @@ def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, to
     m = D.shape[0]
     # The root may take its time. At a node a step that does not help at once is not worth the relaxations,
     # and the first of them serves to show where D has to grow.
-    steps, trials, first = (40, 3, tolerance) if rounds > 2 else (30, 1, 10.0 * tolerance)
+    steps, trials = (40, 3) if rounds > 2 else (30, 1)
+    first = 10.0 * tolerance if 0 < rounds <= 2 else tolerance
     trial_D = np.empty(m)
     full_D = np.empty(m)
+    inverse = np.empty((m, m))
     trial_w = np.empty(m)
     trial_tau = np.empty(tau.shape[0])
     trial_scores = np.empty(m)
     gain = np.zeros(m)
-    floor = 0.05 * D
+    floor = np.empty(m)
+    for i in range(m):
+        floor[i] = LEAST_D * D[i]
     bound, _ = relax(R, D, b, c, room, w, tau, target, first, steps, scores, work, L)
     checkpoint = bound
     barrier = -1.0

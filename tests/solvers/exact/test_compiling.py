@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import gc
 import os
@@ -13,11 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from cbs_opt.solvers.compiled import compilation
 from cbs_opt.solvers.compiled.compilation import cache_folder
 from cbs_opt.solvers.exact import bnb, compiling
 
 TWO_LAYOUTS = {"dense.cholesky", "dense.cholesky_solve"}
 """Of whole matrices and of leading parts: one layout for both would round differently."""
+
+COMPILED = Path(compilation.__file__).parent
 
 HELP = """
 import fcntl, signal, sys
@@ -47,6 +51,47 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "helping", raising=False)
     monkeypatch.setattr(compiling, "_cores", lambda: 2)
     return tmp_path
+
+
+def test_what_is_inlined_is_as_fast_as_its_callers() -> None:
+    """A function takes over its caller's leave to re-associate sums: its own would be lost, or one it must not have."""
+    checked = 0
+    for file in COMPILED.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        origin = {
+            alias.name: COMPILED / f"{node.module.rsplit('.', 1)[1]}.py"
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.module and ".compiled." in node.module
+            for alias in node.names
+        }
+        for caller in functions.values():
+            for call in ast.walk(caller):
+                if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                    continue
+                name = call.func.id
+                if name not in functions and name not in origin:
+                    continue
+                options = _options(origin.get(name, file), name)
+                if "inlined" in options:
+                    checked += 1
+                    assert ("fast" in options) == ("fast" in _options(file, caller.name)), (
+                        file.name,
+                        caller.name,
+                        name,
+                    )
+    assert checked > 0
+
+
+def _options(file: Path, name: str) -> set[str | None]:
+    """What ``compiled`` is told of a function of this file; nothing where something else is called so."""
+    decorators = [
+        decorator
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+        for decorator in node.decorator_list
+    ]
+    return {keyword.arg for found in decorators if isinstance(found, ast.Call) for keyword in found.keywords}
 
 
 def test_no_kernel_is_compiled_twice() -> None:
