@@ -46,6 +46,8 @@ def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] 
         Batches of different kinds or shapes, or none. Sequences of different lengths are padded with zeros where they
         come with an ``attention_mask``, which is zero there, too.
     """
+    if isinstance(given, list) and len(given) == 2 and np.ndim(given[1]) == 1 and len(given[0]) == len(given[1]):
+        raise InputError("data: is a list of samples and labels; give the pair as a tuple (x, y), a list holds batches")
     parts: list[tuple[Arrays, NDArray[Any] | None]] = []
     there = 0
     for number, batch in enumerate(_batches(given)):

@@ -332,11 +332,12 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
     holed[7, 3] = np.nan
     for data, words in (
         ((x[:, :30], y), "cannot take samples"),
-        ([x, y], "is a list"),
+        ([x, y], "is a list of samples and labels"),
         (None, "NoneType"),
         ((holed, y), "sample 7 "),
         ((x[:0], y[:0]), "samples"),
-        (torch.utils.data.TensorDataset(torch.from_numpy(x)), "TensorDataset"),
+        (torch.utils.data.TensorDataset(torch.from_numpy(holed)), "sample 7 "),
+        (torch.nn.Linear(2, 2), "is a Linear"),
     ):
         with pytest.raises(CbsOptError, match=words):
             cbs_opt.prune(digits_network, data, 0.5, curvature=curvature, method="magnitude", samples=50)

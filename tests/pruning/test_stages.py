@@ -19,7 +19,7 @@ def test_what_one_stage_pruned_stays_pruned(digits_network, digits, curvature):
     assert found.stages[0].objective == pytest.approx(first.objective, rel=1e-9)
     assert found.weights.pruned == 2176
     assert not (found.weights.mask & ~first.weights.mask).any()
-    assert found.stages[-1].accuracy == found.accuracy
+    assert found.stages[-1].quality == found.accuracy
 
 
 @pytest.mark.parametrize("first_order", [False, True])
