@@ -94,8 +94,8 @@ def certify(
         "--seed": seed,
     }
     of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length}
-    for name, value in of_a_folder.items():
-        if value is not None and not str(block).startswith("hf:"):
+    for name, said in of_a_folder.items():
+        if said is not None and not str(block).startswith("hf:"):
             raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
     if _is_network(block):
         if certificate is not None or time_limit is not None or pattern is not None:

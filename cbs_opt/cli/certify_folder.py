@@ -33,9 +33,15 @@ def certify_folder(
 
     if folder_of(pruned) is None:
         raise InputError(f"--pruned: is {pruned}; {dense} is judged against another hf:FOLDER")
-    ends = {"text": text, "test_text": test_text, "sequence_length": length}
-    source = source_of(dense, weights=options["--weights"], data=options["--data"], **ends)
-    other = source_of(pruned, **ends)
+    source = source_of(
+        dense,
+        weights=options["--weights"],
+        data=options["--data"],
+        text=text,
+        test_text=test_text,
+        sequence_length=length,
+    )
+    other = source_of(pruned, text=text)
     check_outputs(json, inputs=source.files())
     with working(f"reading {dense}") as tell:
         model, theirs, measure = source.model(), other.model(), source.measure()

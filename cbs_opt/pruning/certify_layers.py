@@ -131,9 +131,9 @@ def certify_layers(
     found = []
     for number, layer in enumerate(layers, 1):
         tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
-        weight = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
+        theirs = pruned.get_parameter(layer.target.tensor).detach()
         with layer.target.naming():
-            found.append(_judged(layer, weight))
+            found.append(_judged(layer, layer.target.matrix(theirs).double().cpu().numpy()))
     return tuple(found)
 
 
