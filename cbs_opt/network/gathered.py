@@ -46,7 +46,7 @@ def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] 
         Batches of different kinds or shapes, or none. Sequences of different lengths are padded with zeros where they
         come with an ``attention_mask``, which is zero there, too.
     """
-    if isinstance(given, list) and len(given) == 2 and np.ndim(given[1]) == 1 and len(given[0]) == len(given[1]):
+    if isinstance(given, list) and len(given) == 2 and _samples_and_labels(*given):
         raise InputError("data: is a list of samples and labels; give the pair as a tuple (x, y), a list holds batches")
     parts: list[tuple[Arrays, NDArray[Any] | None]] = []
     there = 0
@@ -67,6 +67,12 @@ def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] 
     named = {name: _joined([part.named[name] for part, _ in parts], padded) for name in first.named}
     answers = [labels for _, labels in parts if labels is not None]
     return Arrays(tuple(positional), named), np.concatenate(answers) if answers and first_labels is not None else None
+
+
+def _samples_and_labels(x: Any, y: Any) -> bool:
+    """Whether two arrays are not two batches but samples with a label each."""
+    arrays = hasattr(x, "__array__") and hasattr(y, "__array__")
+    return arrays and np.ndim(x) != 1 and np.ndim(y) == 1 and len(x) == len(y)
 
 
 def _batches(given: Any) -> Iterator[Any]:

@@ -336,7 +336,7 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
         (None, "NoneType"),
         ((holed, y), "sample 7 "),
         ((x[:0], y[:0]), "samples"),
-        (torch.utils.data.TensorDataset(torch.from_numpy(holed)), "sample 7 "),
+        (torch.utils.data.TensorDataset(torch.from_numpy(holed), torch.from_numpy(y)), "sample 7 "),
         (torch.nn.Linear(2, 2), "is a Linear"),
     ):
         with pytest.raises(CbsOptError, match=words):
