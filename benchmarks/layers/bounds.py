@@ -17,30 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.layers.command import pattern_of, read_layer
 from benchmarks.recording import Row
-from cbs_opt import PruningProblem, Quotas, RowsCurvature, solve
+from cbs_opt import PruningProblem, solve
 from cbs_opt.solvers.bounds import rows as bounds
-
-DAMPING = 0.01
-
-
-def layer_of(path: Path) -> PruningProblem:
-    """The layer of a file, without a pattern."""
-    with np.load(path, allow_pickle=False) as stored:
-        W, upper = stored["W"].astype(np.float64), stored["H_upper"].astype(np.float64)
-    d = W.shape[1]
-    H = np.zeros((d, d))
-    H[np.triu_indices(d)] = upper
-    H += np.triu(H, 1).T
-    return PruningProblem(W.ravel(), RowsCurvature(H, len(W), DAMPING * float(H.diagonal().mean())), name=path.stem)
-
-
-def within(problem: PruningProblem, pattern: str) -> PruningProblem:
-    """'0.5': a cardinality over the layer; '2:4': along the inputs."""
-    if ":" not in pattern:
-        return problem.at_sparsity(float(pattern))
-    keep, of = map(int, pattern.split(":"))
-    return problem.within(Quotas.n_of_m(problem.n, keep, of, row=problem.n // problem.curvature.rows))
 
 
 def product_seconds(rows: int, d: int) -> float:
@@ -77,7 +57,8 @@ def proofs(problem: PruningProblem, time_limit: float | None) -> list[tuple[floa
 
 def rows_of(path: Path, pattern: str, best: float | None, time_limit: float | None) -> Iterator[Row]:
     """One row per proof."""
-    problem = within(layer_of(path), pattern)
+    layer = read_layer(path)
+    problem = layer.within(pattern_of(pattern, layer))
     rows = problem.curvature.rows
     everything = problem.objective(np.zeros(problem.n))
     objective = best if best is not None else solve(problem, "admm").objective / everything

@@ -23,11 +23,11 @@ from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
-from cbs_opt.network.attention import own_copy
+from cbs_opt.network.attention import open_attention
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
 from cbs_opt.network.data import Data
-from cbs_opt.network.samples import accuracy
-from cbs_opt.network.targets import Target, find_target
+from cbs_opt.network.samples import accuracy, copy_in_precision
+from cbs_opt.network.targets import Target, find_tensor
 from cbs_opt.network.weights import Weights
 from cbs_opt.store import open_store
 
@@ -175,7 +175,7 @@ def assemble(
     """
     tell = progress or (lambda words: None)
     plan = load_manifest(manifest)
-    targets = _targets(plan, own_copy(model))
+    targets = _targets(plan, open_attention(copy_in_precision(model, None)))
     if plan.weights.get("state") != state_digest(model):
         origin = plan.weights.get("file") or "its own weights"
         raise InputError(
@@ -291,8 +291,7 @@ def _targets(plan: Manifest, model: torch.nn.Module) -> list[Target]:
     targets = []
     for name, described in plan.tensors.items():
         try:
-            layer = name.removesuffix("_weight") if name.endswith("in_proj_weight") else name.removesuffix("weight")
-            target = find_target(model, layer.removesuffix("."))
+            target = find_tensor(model, name)
         except InputError as error:
             raise InputError(f"{plan.file}: {name}: {error}") from None
         if list(target.shape) != described["shape"] or target.kind != described.get("kind", target.kind):

@@ -93,14 +93,17 @@ def certify(
         "--ignore": ignore,
         "--seed": seed,
     }
+    from cbs_opt.network.hugging_face import folder_of
+
+    of_transformers = folder_of(str(block)) is not None
     of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length}
     for name, said in of_a_folder.items():
-        if said is not None and not str(block).startswith("hf:"):
+        if said is not None and not of_transformers:
             raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
     if _is_network(block):
         if certificate is not None or time_limit is not None or pattern is not None:
             raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
-        if str(block).startswith("hf:"):
+        if of_transformers:
             if mask is not None or pruned is None:
                 raise InputError(f"{block}: give the pruned folder, --pruned hf:OTHER, and no --mask")
             certify_folder(str(block), str(pruned), of_a_network, text, test_text, sequence_length, json)

@@ -63,7 +63,7 @@ def certify_folder(
             measured = Measured(measure, measure.of(model), measure.of(theirs))
     told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
     if measured is not None:
-        told |= {f"{measured.name}_dense": measured.dense, measured.name: measured.pruned}
+        told |= measured.to_dict()
     emit(json, told, lambda: _show(pruned, layers, measured))
 
 

@@ -58,15 +58,20 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any])
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 write(stream)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
+            os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def umask() -> int:
+    """The permissions that new files and folders of this process do not get."""
+    now = os.umask(0)
+    os.umask(now)
+    return now
 
 
 def read_arrays(stream: IO[bytes], fields: Collection[str] | None = None) -> dict[str, NDArray[Any]]:

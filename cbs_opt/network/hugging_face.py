@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError, UnavailableMethodError
+from cbs_opt.kernel.files import umask
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +147,7 @@ def save_folder(
                 shutil.copymode(file, work / file.name)
             for name, content in extras.items():
                 (work / name).write_bytes(content)
-            os.chmod(work, 0o777 & ~_umask())
+            os.chmod(work, 0o777 & ~umask())
             os.rename(work, goal)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
@@ -167,12 +168,6 @@ def require_new_folder(folder: str | os.PathLike[str]) -> None:
         raise InputError(f"{goal}: is there already; name a folder that is not")
     if not goal.parent.is_dir() or not os.access(goal.parent, os.W_OK | os.X_OK):
         raise InputError(f"{goal}: the folder {goal.parent} does not exist or cannot be written to")
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def _stored_name(name: str, stored: Mapping[str, Any]) -> str:

@@ -100,6 +100,10 @@ class Measured:
         """What was measured."""
         return self.measure.name
 
+    def to_dict(self) -> dict[str, float]:
+        """Plain data for JSON: 'accuracy_dense' and 'accuracy'."""
+        return {f"{self.name}_dense": self.dense, self.name: self.pruned}
+
     def words(self) -> tuple[str, str]:
         """Before and after, for people."""
         return self.measure.words(self.dense), self.measure.words(self.pruned)

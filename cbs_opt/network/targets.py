@@ -147,6 +147,19 @@ def find_target(model: torch.nn.Module, name: str) -> Target:
     return _targets(model, [name], prunable, shared_weights(model))[0]
 
 
+def find_tensor(model: torch.nn.Module, tensor: str) -> Target:
+    """The target whose weight is the parameter of exactly that name.
+
+    Raises
+    ------
+    InputError
+        No prunable layer has it (lists those there are).
+    """
+    names, prunable = _holders(model), _prunable(model)
+    owner = next((name for name, module in prunable.items() if tensor in names.get(id(module.weight), ())), None)
+    return find_target(model, tensor.removesuffix("weight").removesuffix(".") if owner is None else owner)
+
+
 def shared_weights(model: torch.nn.Module) -> dict[str, str]:
     """The prunable layers whose weight is another parameter, too, by module name, and the names of that.
 

@@ -175,10 +175,10 @@ class Pruned:
             "notes": list(self.notes),
         }
 
-    def _measures(self) -> dict[str, float | None]:
+    def _measures(self) -> Mapping[str, float | None]:
         if self.measured is None:
             return {"accuracy_dense": None, "accuracy": None}
-        return {f"{self.measured.name}_dense": self.measured.dense, self.measured.name: self.measured.pruned}
+        return self.measured.to_dict()
 
 
 def _plain(damping: float | Mapping[str, float]) -> float | dict[str, float]:

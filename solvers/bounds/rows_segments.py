@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbs_opt.solvers.forms.layer_tensors import Layer
+from cbs_opt.solvers.forms.segments import length_of_runs
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ class Segments:
         forced = layer.keep.flatten().long()
         self.room = layer.room.index_add(0, self._labels, -forced).to(dtype)
         self.count = len(layer.room)
-        self._run = _length_of_runs(self._labels, self.count)
+        self._run = length_of_runs(self._labels, self.count)
         self._ones = self.room.new_ones(self._run)
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
@@ -107,14 +108,3 @@ class Segments:
         if not self._run:
             return self.sums(values)
         return values.sum(1) if self._run > SHORT else values @ self._ones
-
-
-def _length_of_runs(labels: torch.Tensor, count: int) -> int:
-    """The weights of each segment where all have as many, one segment after the other; else 0."""
-    import torch
-
-    run, rest = divmod(len(labels), max(count, 1))
-    if rest or not run:
-        return 0
-    order = torch.arange(count, device=labels.device).repeat_interleave(run)
-    return run if bool((labels == order).all()) else 0

@@ -44,12 +44,7 @@ class Segments:
 
     @classmethod
     def of(cls, keep: torch.Tensor, forbid: torch.Tensor, labels: torch.Tensor, room: torch.Tensor) -> Segments:
-        import torch
-
-        n, length = labels.numel(), 0
-        if len(room) and n % len(room) == 0:
-            in_turn = torch.arange(len(room), device=labels.device).repeat_interleave(n // len(room))
-            length = n // len(room) if torch.equal(labels.flatten(), in_turn) else 0
+        length = length_of_runs(labels.flatten(), len(room))
         return cls(keep, forbid, labels, room, bool((keep | forbid).any()), length)
 
     def top(self, scores: torch.Tensor) -> torch.Tensor:
@@ -64,6 +59,17 @@ class Segments:
         z = _counted(side_by_side, self.room) if self.length <= COUNTED else _above_last(side_by_side, self.room)
         z = z.reshape(scores.shape)
         return z & ~self.forbid if self.forced else z
+
+
+def length_of_runs(labels: torch.Tensor, count: int) -> int:
+    """The weights of each of ``count`` segments where all have as many, one segment after the other; else 0."""
+    import torch
+
+    run, rest = divmod(len(labels), max(count, 1))
+    if rest or not run:
+        return 0
+    order = torch.arange(count, device=labels.device).repeat_interleave(run)
+    return run if torch.equal(labels, order) else 0
 
 
 def _counted(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import cbs_opt
 from cbs_opt.collect import layer_grams
 from cbs_opt.errors import InputError
 from cbs_opt.network.attention import close_attention, modules_called, open_attention, own_copy
-from cbs_opt.network.targets import find_targets
+from cbs_opt.network.targets import find_target, find_targets, find_tensor
 
 X = np.random.default_rng(0).normal(size=(40, 5, 8)).astype(np.float32)
 
@@ -70,6 +70,9 @@ def test_its_projections_are_layers() -> None:
         "layers.layers.0.self_attn.out_proj.weight",
         "layers.layers.0.self_attn.in_proj_weight",
     ]
+    assert all(find_tensor(opened, t.tensor) == find_target(opened, t.name) == t for t in targets)
+    with pytest.raises(InputError, match=r"layer 'layers\.nothing': the network has no such prunable layer"):
+        find_tensor(opened, "layers.nothing.weight")
     grams = layer_grams(opened, X, targets, damping=1.0, precision="float64")
     rows = X.reshape(-1, 8).astype(np.float64)
     np.testing.assert_allclose(grams["layers.layers.0.self_attn.in_proj"].gram[0], rows.T @ rows / 200, atol=1e-12)
