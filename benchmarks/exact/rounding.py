@@ -252,8 +252,8 @@ def _certified(problem: PruningProblem) -> float:
     return certify(problem, problem.Z.argmax(problem.w_bar**2), pattern=problem.Z).bound
 
 
-def _solved(method: str) -> Callable[[PruningProblem], float]:
-    return lambda problem: solve(problem, method).bound
+def _solved(method: str, **options: Any) -> Callable[[PruningProblem], float]:
+    return lambda problem: solve(problem, method, **options).bound
 
 
 def _selected(method: str) -> Callable[[PruningProblem], float]:
@@ -268,7 +268,7 @@ BOUNDS: dict[str, tuple[Callable[[PruningProblem], float], int, int]] = {
     "bnb": (_solved("bnb"), 0, 1),
     "certify": (_certified, 0, 1),
     "highs-oa": (_solved("highs-oa"), 0, 1),
-    "scip": (_solved("scip"), 0, 32),
+    "scip": (_solved("scip", time_limit=20.0), 0, 32),  # at λ 1e-12 it may branch without end
     "enumeration-selection": (_selected("enumeration-selection"), 1, 1),
     "bnb-selection": (_selected("bnb-selection"), 1, 1),
     "highs-selection": (_selected("highs-selection"), 1, 1),
