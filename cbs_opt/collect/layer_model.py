@@ -166,7 +166,12 @@ class LayerSums:
         on_cpu = weight.device.type == "cpu"
         self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
         self.gram = zeros(target.groups, target.inputs, target.inputs)
-        self.g, self.offset = zeros(*self.matrix.shape), zeros(len(self.matrix))
+        # W(X̂ − X) and its products, or, where there are more outputs than inputs, those of X̂ − X, to be multiplied by W
+        # in the end: 3 in² operations a column in place of 4 out·in.
+        self._wide = target.kind != "conv2d" and len(self.matrix) > target.inputs
+        rows_of_g = target.inputs if self._wide else len(self.matrix)
+        self._cross = zeros(rows_of_g, target.inputs)
+        self._change = zeros(target.inputs, target.inputs) if self._wide else zeros(len(self.matrix))
         self.columns = 0
 
     def add(
@@ -206,7 +211,7 @@ class LayerSums:
             self._add_plain(x, dense)
         else:
             self._add_unfolded(x, dense, dtype)
-        sums = (self.gram, self.g, self.offset)
+        sums = (self.gram, self._cross, self._change)
         if not all(bool(part.isfinite().all()) for part in sums):
             largest = x.flatten(1).abs().amax(dim=1)
             worst = int(largest.argmax())
@@ -234,12 +239,18 @@ class LayerSums:
             self.columns += columns.shape[2]
             for group, block in enumerate(columns):
                 _add_square(self.gram[group], block)
-            if dense is not None:
-                other = dense[start : start + step].to(dtype)
-                change = responses(self.target, self.module, part - other, kernel)
-                self.offset += change.square().sum(dim=1)
+            if dense is None:
+                continue
+            apart = part - dense[start : start + step].to(dtype)
+            if self._wide:
+                (change,) = patches(self.target, self.module, apart)
+                _add_square(self._change, change)
+                self._cross += change @ columns[0].t()
+            else:
+                change = responses(self.target, self.module, apart, kernel)
+                self._change += change.square().sum(dim=1)
                 rows = change.reshape(self.target.groups, -1, columns.shape[2])
-                self.g += (rows @ columns.transpose(1, 2)).reshape(self.g.shape)
+                self._cross += (rows @ columns.transpose(1, 2)).reshape(self._cross.shape)
 
     def _add_plain(self, x: torch.Tensor, dense: torch.Tensor | None) -> None:
         """The same for a 3×3 convolution of stride 1, without unfolding (see ``correlation``)."""
@@ -249,8 +260,8 @@ class LayerSums:
         self.gram[0] += correlation.gram(x)
         if dense is not None:
             change = functional.conv2d(x - dense, self.target.weight(self.matrix.to(self._dtype)), padding=1)
-            self.offset += change.double().square().sum(dim=(0, 2, 3))
-            self.g += correlation.cross(x, change)
+            self._change += change.double().square().sum(dim=(0, 2, 3))
+            self._cross += correlation.cross(x, change)
 
     def model(self, damping: float | None, dampening_frac: float | None) -> LayerModel:
         """The layer's model; λ is ``damping`` or ``dampening_frac`` of the mean diagonal of the layer's Gram."""
@@ -259,6 +270,9 @@ class LayerSums:
     def models(self, damping: float | None, dampening_frac: float | None) -> list[LayerModel]:
         """The models of the layer and of its siblings."""
         notes, gram, lam = self._curvature(damping, dampening_frac)
+        g, offset = self._cross, self._change
+        if self._wide:
+            g, offset = self.matrix @ g, ((self.matrix @ offset) * self.matrix).sum(dim=1).clamp(min=0.0)
         found: list[LayerModel] = []
         start = 0
         for target in self.targets:
@@ -269,8 +283,8 @@ class LayerSums:
                     target=target,
                     w_bar=self.matrix[rows].cpu().numpy(),
                     gram=gram,
-                    g=self.g[rows].cpu().numpy() / self.columns,
-                    offset=self.offset[rows].cpu().numpy() / (2 * self.columns),
+                    g=g[rows].cpu().numpy() / self.columns,
+                    offset=offset[rows].cpu().numpy() / (2 * self.columns),
                     damping=lam,
                     columns=self.columns,
                     precision=self.precision,

@@ -5,8 +5,9 @@ last stop answers from memory instead of computing; so each module computes once
 the numbers are those of the plain pass. Only the answers that are still needed are kept: which these are is tried
 out on one sample, with stand-ins in place of the answers that raise as soon as anybody computes with them.
 
-A module that changes its input in place never answers from memory, or its input would stay unchanged in a replay. For
-whatever else cannot be replayed, the trial compares the inputs of all later layers with those of the plain pass.
+A module that changes its input in place never answers from memory, or its input would stay unchanged in a replay; nor
+does one that returns its input, or a part of it, since a later change of the one would not reach the other. For
+whatever else cannot be replayed, the trial compares what modules return, and the inputs of layers, with the plain pass.
 """
 
 from __future__ import annotations
@@ -29,25 +30,27 @@ Value = Any
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, what it returned, and
-    whether that can stand for calling it again."""
+    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it returned
+    for one sample, and whether what it returned can stand for calling it again."""
 
     begin: int
     end: int
     parent: str | None
-    value: Value
+    bytes: int
     keepable: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The order of a network's calls on one sample, how often each module is called, and the layers' inputs.
+    """The order of a network's calls on one sample, how often each module is called, what the modules returned (where
+    that can be kept), and the layers' inputs.
 
     ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
     """
 
     calls: dict[str, Call]
     counts: dict[str, int]
+    values: dict[str, Value]
     inputs: dict[str, torch.Tensor]
     same: dict[str, str]
 
@@ -59,7 +62,12 @@ class Plan:
 
     def size(self, names: Collection[str]) -> int:
         """Bytes that the answers of these modules take, for the sample the plan was made with."""
-        return sum(_bytes(self.calls[name].value) for name in names)
+        return sum(self.calls[name].bytes for name in names)
+
+    def forget_tensors(self) -> None:
+        """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
+        self.values.clear()
+        self.inputs.clear()
 
     def _inside(self, name: str, modules: set[str]) -> bool:
         parent = self.calls[name].parent
@@ -110,7 +118,9 @@ class Replay:
     def plan(self, x: Inputs, layers: Collection[str]) -> Plan:
         """Run the whole network on one sample and note the order of calls and the inputs of ``layers``."""
         calls: dict[str, Call] = {}
-        running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []  # began when, versions of the inputs, name
+        values: dict[str, Value] = {}
+        # Began when, the tensors among the inputs with the counts of their changes in place, name.
+        running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
@@ -130,43 +140,62 @@ class Replay:
             begin, versions, _ = running.pop()
             changed = any(tensor._version != version for tensor, version in versions)
             parent = running[-1][2] if running else None
-            keepable = _is_plain(value) and not changed
-            calls[name] = Call(begin, next(clock), parent, _copied(value) if keepable else None, keepable)
+            keepable = _is_plain(value) and not changed and _is_apart(value, [tensor for tensor, _ in versions])
+            calls[name] = Call(begin, next(clock), parent, _bytes(value), keepable)
+            if keepable:
+                values[name] = _copied(value)
 
         self._began, self._returned = began, returned
         try:
             x.call(self.model)
         finally:
             self._began, self._returned = (lambda name, given: None), (lambda name, value: None)
-        return Plan({name: call for name, call in calls.items() if counts[name] == 1}, counts, inputs, same)
+        once = {name: call for name, call in calls.items() if counts[name] == 1}
+        return Plan(once, counts, {name: values[name] for name in once if name in values}, inputs, same)
 
-    def needed(self, plan: Plan, x: Inputs, layer: str, last: str) -> frozenset[str] | None:
-        """Which answers of the modules finished before ``layer`` a replay needs to reach the layer ``last``.
+    def needed(
+        self, plan: Plan, x: Inputs, layer: str, following: str, then: frozenset[str] = frozenset()
+    ) -> frozenset[str] | None:
+        """Which answers of the modules finished before ``layer`` a replay needs to go on to the layer ``following``.
 
-        ``x`` is the sample the plan was made with, and the weights are those it was made with. None where a replay
-        does not give the later layers the inputs of the plain pass.
+        Parameters
+        ----------
+        x : Inputs
+            The sample the plan was made with; the weights are those it was made with.
+        then : set of names
+            Those needed to go on from ``following``: what is finished by now of them is kept, the others have to come
+            out of the replay.
+
+        Returns
+        -------
+        set of names
+            None where the replay does not compute what the plain pass does.
         """
-        finished, required = plan.finished(layer), set[str]()
+        finished = plan.finished(layer)
+        required = set(then & finished)
         faithful = True
 
         def answer(name: str) -> Value:
-            return _copied(plan.calls[name].value) if name in required else _stand_in(name)
+            return _copied(plan.values[name]) if name in required else _stand_in(name)
 
-        def began(name: str, given: list[Value]) -> None:
+        def returned(name: str, value: Value) -> None:
             nonlocal faithful
-            if name in plan.inputs:
-                faithful &= _equal(given[0], plan.inputs[name])
+            stand_ins = [part for part in _flat(value) if type(part) is _stand_in_class()]
+            if stand_ins and name in then:
+                raise Needed(stand_ins[0].module)
+            if name in plan.values and not stand_ins:
+                faithful &= _equal(value, plan.values[name])
 
         while True:
-            faithful, self._began = True, began
+            faithful, self._returned = True, returned
             try:
-                reached = self._to(last, x, finished, answer)
+                reached = self._to(following, x, finished, answer)
             except Needed as needed:
                 required.add(needed.name)
             else:
-                return frozenset(required) if faithful and _equal(reached, plan.inputs[last]) else None
+                return frozenset(required) if faithful and _equal(reached, plan.inputs[following]) else None
             finally:
-                self._began = lambda name, given: None
+                self._returned = lambda name, value: None
 
     def to(self, layer: str, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> torch.Tensor:
         """The input of ``layer`` for a batch of samples.
@@ -252,13 +281,31 @@ def _is_plain(value: Value) -> bool:
     return value is None or isinstance(value, (torch.Tensor, bool, int, float, str))
 
 
+def _is_apart(value: Value, given: list[torch.Tensor]) -> bool:
+    """Whether the tensors of a value share no memory with each other, nor with those that were ``given``."""
+    import torch
+
+    own = [part for part in _flat(value) if isinstance(part, torch.Tensor) and part.numel()]
+    places = [part.untyped_storage().data_ptr() for part in own]
+    return len(set(places)) == len(places) and not set(places) & {x.untyped_storage().data_ptr() for x in given}
+
+
 def _equal(x: Value, y: Value) -> bool:
-    """Whether two tensors agree, up to what a device that adds in no fixed order may change."""
+    """Whether the tensors of two values agree, up to what a device that adds in no fixed order may change."""
+    import torch
+
+    ours, theirs = _flat(x), _flat(y)
+    return len(ours) == len(theirs) and all(
+        _same_numbers(one, other) for one, other in zip(ours, theirs, strict=True) if isinstance(other, torch.Tensor)
+    )
+
+
+def _same_numbers(x: Value, y: torch.Tensor) -> bool:
     import torch
 
     if type(x) is not torch.Tensor or x.shape != y.shape:
         return False
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" or not x.is_floating_point():
         return torch.equal(x, y)
     return bool(torch.allclose(x, y, rtol=0, atol=1e-4 * float(y.abs().max())))
 

@@ -10,7 +10,8 @@ gives it (see ``cbs_opt.collect.layer_model`` for the model).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.replay import Plan, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
-from cbs_opt.network.inputs import SamplesLike, as_samples
+from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, batches, copy_in_precision, run
 from cbs_opt.network.targets import Target
 
@@ -66,7 +67,6 @@ class SequentialLayers:
         self._original, self._samples, self._goal = model, as_samples(x), goal
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
         self._numbers = np.arange(len(self._samples)) if numbers is None else numbers
-        self._batches = list(batches(model, self._samples, batch))
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
         self._pruned = Replay(copy_in_precision(model, precision))
@@ -81,37 +81,36 @@ class SequentialLayers:
                 raise InputError("targets: are none; choose them with find_targets")
             self._plan = self._pruned.plan(sample, [target.name for target in chosen])
             self.order = _in_order(chosen, self._plan)
+            self._stops = _stops(self.order, self._plan)
             # Tried out now, while the weights are those of the plan.
-            last = self.order[-1].name
-            names = [target.name for target in self.order] if self._memory > 0 else []
-            self._needed = {name: self._pruned.needed(self._plan, sample, name, last) for name in names}
+            self._needed = self._needed_at_stops(sample) if self._memory > 0 else {}
+            largest = max(x.numel() for x in self._plan.inputs.values())
+            self._plan.forget_tensors()
+        self._batches = list(batches(model, self._samples, batch, largest))
 
     def __iter__(self) -> Iterator[LayerModel]:
         import torch
 
-        finished, done = frozenset[str](), 0
-        while done < len(self.order):
-            together = self._together(done)
-            target = together[0]
+        finished = frozenset[str]()
+        for together in self._stops:
+            first = together[0]
             with torch.no_grad():
-                keep = self._keep(target, last=done + len(together) == len(self.order))
+                keep = self._keep(first, last=together is self._stops[-1])
                 layers = self._sums(together, finished, keep).models(**self._damping)
-            finished = self._plan.finished(target.name) if keep else frozenset()
-            done += len(together)
+            finished = self._plan.finished(first.name) if keep else frozenset()
             for layer in layers:
                 self.notes += layer.notes
                 yield layer
 
-    def _together(self, position: int) -> tuple[Target, ...]:
-        """The layer at this position and those right behind it that are called with the very same input."""
-        first = self.order[position]
-        siblings = [first]
-        if first.kind != "conv2d":
-            for target in self.order[position + 1 :]:
-                if self._plan.same[target.name] != first.name or target.kind == "conv2d":
-                    break
-                siblings.append(target)
-        return tuple(siblings)
+    def _needed_at_stops(self, sample: Inputs) -> dict[str, frozenset[str] | None]:
+        """Whose answers each stop but the last has to keep; None where the network cannot go on from there."""
+        needed: dict[str, frozenset[str] | None] = {}
+        then: frozenset[str] | None = frozenset()
+        for stop, following in reversed(list(pairwise(names := [together[0].name for together in self._stops]))):
+            then = self._pruned.needed(self._plan, sample, stop, following, then or frozenset())
+            needed[stop] = then
+        assert len(needed) == len(names) - 1, "each module is called once"
+        return needed
 
     def replace(self, layer: LayerModel, weights: Any) -> None:
         """Put new weights (out, in) in place of the layer's; they are rounded to the network's precision.
@@ -249,6 +248,17 @@ def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
                 "once, so ignore it"
             )
     return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
+
+
+def _stops(order: Sequence[Target], plan: Plan) -> tuple[tuple[Target, ...], ...]:
+    """The layers in groups that are summed together: those right behind each other, called with the very same input."""
+    stops: list[list[Target]] = []
+    for target in order:
+        if stops and plan.same[target.name] == stops[-1][0].name and target.kind != "conv2d":
+            stops[-1].append(target)
+        else:
+            stops.append([target])
+    return tuple(map(tuple, stops))
 
 
 def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:

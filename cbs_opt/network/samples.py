@@ -33,6 +33,10 @@ MOST_INPUTS = 2**18
 MOST_INPUTS_ELSEWHERE = 2**23
 """The same on an accelerator: 55 ImageNet images."""
 
+PER_INPUT = 8
+"""So many times as many numbers may be the input of one layer for all samples fed to a network at once. It is what
+limits sequences of tokens, each of which becomes a vector: two of 512 tokens where layers take up to 1,536 numbers."""
+
 
 def copy_in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
     """A copy of the model in eval mode whose modules may be wrapped, and parameters replaced, without it noticing.
@@ -56,14 +60,20 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
     return model.to(getattr(torch, precision))
 
 
-def batches(model: torch.nn.Module, samples: Samples, size: int | None = None) -> Iterator[slice]:
-    """Slices of the samples, ``size`` at a time; left out, what suits the model's device."""
+def batches(
+    model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0
+) -> Iterator[slice]:
+    """Slices of the samples, ``size`` at a time; left out, what suits the model's device.
+
+    ``largest`` is how many numbers the layers take for one sample, at most, if that is known.
+    """
     if not len(samples):
         raise InputError("x: holds no samples; at least one is needed")
     if size is not None and size < 1:
         raise InputError(f"batch: is {size}; at least 1 is needed")
     most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
-    step = size or max(1, most // max(1, samples.take(slice(1)).inputs(model).numel))
+    one = max(1, samples.take(slice(1)).inputs(model).numel)
+    step = size or max(1, min(most // one, PER_INPUT * most // max(1, largest)))
     for start in range(0, len(samples), step):
         yield slice(start, min(start + step, len(samples)))
 

@@ -162,8 +162,41 @@ class Disguised(Aliasing):
         return self.d(z + y)
 
 
-def test_a_network_that_cannot_be_replayed_is_found_out(images):
+def test_modules_that_return_their_input(images):
     model = Disguised().eval()
+    quick, layers = walk(model, images)
+    assert layers.notes == []
+    assert_same(quick, walk(model, images, memory=0)[0])
+    assert_matches_slow(model, images)
+
+
+class Reaching(nn.Module):
+    """Changes in place what it was not called with."""
+
+    held = None
+
+    def forward(self, x):
+        self.held.add_(1)
+        return 2 * x
+
+
+class Unseen(Aliasing):
+    """A module reaches for another one's answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = Reaching()
+
+    def forward(self, x):
+        y = self.a(x.flatten(1))
+        self.act.held = y
+        z = self.c(self.b(self.act(x.flatten(1)[:, :6])))
+        self.act.held = None
+        return self.d(z + y)
+
+
+def test_a_network_that_cannot_be_replayed_is_found_out(images):
+    model = Unseen().eval()
     quick, layers = walk(model, images)
     assert any("the network cannot go on from here" in note for note in layers.notes)
     assert_same(quick, walk(model, images, memory=0)[0])

@@ -110,7 +110,7 @@ def test_a_curvature_that_overflows_names_the_sample_and_the_layer(digits_networ
     """Gradients of one sample that float32 holds, their squares not."""
     import torch
 
-    x, y = digits.train_x[:20].copy(), digits.train_y[:20]
+    x, y = digits.train_x[:20].copy(), digits.train_y[:20].copy()
     x[3] *= 1e30
     y[3] = (digits_network(torch.from_numpy(x[3:4])).argmax() + 1) % 10
     with pytest.raises(CbsOptError, match=r"the \w+ of sample 3 with respect to fc\d\.weight is not finite"):
