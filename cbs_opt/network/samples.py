@@ -60,9 +60,7 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
     return model.to(getattr(torch, precision))
 
 
-def batches(
-    model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0
-) -> Iterator[slice]:
+def batches(model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0) -> Iterator[slice]:
     """Slices of the samples, ``size`` at a time; left out, what suits the model's device.
 
     ``largest`` is how many numbers the layers take for one sample, at most, if that is known.
