@@ -108,12 +108,24 @@ def prepare() -> None:
         if cold:
             block = CenteredBlock.of(problem)
             support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
-            with compiled_beside(compile_leaves):
+            with compiled_beside(compile_second_half):
                 perspective_bound(problem)
         run(problem, record=lambda _: None)
         compile_leaves()
     if cold:
         compile_behind(compile_pieces)
+
+
+def compile_second_half() -> None:
+    """What a second process compiles while the first one compiles ``process``: the kernels that it needs last, and
+    those of leaves."""
+    from cbs_opt.solvers.compiled.dense import inverse_diagonal
+    from cbs_opt.solvers.compiled.splitting import ascend_splitting
+
+    H, L, inverse, ones = np.eye(2), np.empty((2, 2)), np.empty((2, 2)), np.ones(2)
+    ascend_splitting(H, ones / 2, ones.copy(), 0.1, np.zeros(2), np.empty((2, 2)), L, inverse)
+    inverse_diagonal(L, ones)
+    compile_leaves()
 
 
 def compile_leaves() -> None:
