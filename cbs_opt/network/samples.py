@@ -176,8 +176,11 @@ def answer(model: torch.nn.Module, inputs: Inputs) -> Any:
         raise InputError(f"x: the network cannot take samples of {inputs.shape()} ({error})") from error
 
 
-def layers_called(model: torch.nn.Module, samples: Samples, names: Sequence[str]) -> set[str]:
-    """Those of the modules called ``names`` that the network, in eval mode, calls for the samples."""
+def layers_called(model: torch.nn.Module, samples: Samples, names: Sequence[str], most: int = 64) -> set[str]:
+    """Those of the modules called ``names`` that the network, in eval mode, calls for the samples.
+
+    They are fed one by one, until every module was called or ``most`` of the samples are through.
+    """
     import torch
 
     seen: set[str] = set()
@@ -187,7 +190,10 @@ def layers_called(model: torch.nn.Module, samples: Samples, names: Sequence[str]
     ]
     try:
         with torch.inference_mode():
-            run(model, samples)
+            for number in range(min(most, len(samples))):
+                if len(seen) == len(set(names)):
+                    break
+                run(model, samples.take(slice(number, number + 1)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,7 +13,7 @@ from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
-from cbs_opt.network.samples import MOST_SAMPLES, batches, check_samples, drawn, layers_called
+from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn, layers_called
 from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
@@ -252,13 +252,13 @@ def _wanted(sparsity: float | None, settings: Settings, stages: int, schedule: s
 def _called(
     model: torch.nn.Module, targets: tuple[Target, ...], x: Samples, *, named: bool
 ) -> tuple[tuple[Target, ...], list[str]]:
-    """The targets that the network calls on the first batch of the samples, and a note on each other one.
+    """The targets that the network calls on one of the first samples, and a note on each other one.
 
     Whoever names layers (``named``) gets them all: that one of them is never called is an error then, later.
     """
     if named:
         return targets, []
-    seen = layers_called(model, x.take(next(batches(model, x))), [target.name for target in targets])
+    seen = layers_called(model, x, [target.name for target in targets])
     if not seen:
         raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
     notes = [f"layer {t.name}: stays as it is, the network does not call it" for t in targets if t.name not in seen]
