@@ -10,6 +10,7 @@ from cbs_opt.cli.options import split_names
 from cbs_opt.cli.output import emit, number, percent, say, table, working
 from cbs_opt.cli.outputs import check_outputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.files import write_whole
 
 if TYPE_CHECKING:
     from cbs_opt.network.measures import Measured
@@ -23,9 +24,11 @@ def certify_folder(
     text: Path | None,
     test_text: Path | None,
     length: int | None,
+    report: Path | None,
     json: str | None,
 ) -> None:
     """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
+    from cbs_opt.cli.network_report import page_of_judged
     from cbs_opt.network.hugging_face import folder_of
     from cbs_opt.network.measures import Measured
     from cbs_opt.network.source import source_of
@@ -42,7 +45,7 @@ def certify_folder(
         sequence_length=length,
     )
     other = source_of(pruned, text=text)
-    check_outputs(json, inputs=source.files())
+    check_outputs(report, json, inputs=source.files())
     with working(f"reading {dense}") as tell:
         model, theirs, measure = source.model(), other.model(), source.measure()
         layers = certify_layers(
@@ -64,6 +67,9 @@ def certify_folder(
     told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
     if measured is not None:
         told |= measured.to_dict()
+    if report is not None:
+        page = page_of_judged(dense, pruned, layers, measured, options).encode()
+        write_whole(report, lambda stream: stream.write(page))
     emit(json, told, lambda: _show(pruned, layers, measured))
 
 
