@@ -10,7 +10,6 @@ from cbs_opt.cli.options import split_names
 from cbs_opt.cli.output import emit, number, percent, say, table, working
 from cbs_opt.cli.outputs import check_outputs
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.files import write_whole
 
 if TYPE_CHECKING:
     from cbs_opt.network.measures import Measured
@@ -29,6 +28,7 @@ def certify_folder(
 ) -> None:
     """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
     from cbs_opt.cli.network_report import page_of_judged
+    from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.hugging_face import folder_of
     from cbs_opt.network.measures import Measured
     from cbs_opt.network.source import source_of
@@ -68,7 +68,8 @@ def certify_folder(
     if measured is not None:
         told |= measured.to_dict()
     if report is not None:
-        page = page_of_judged(dense, pruned, layers, measured, options).encode()
+        asked = {**options, "--text": text, "--test-text": test_text, "--sequence-length": length}
+        page = page_of_judged(dense, pruned, layers, measured, asked).encode()
         write_whole(report, lambda stream: stream.write(page))
     emit(json, told, lambda: _show(pruned, layers, measured))
 

@@ -27,7 +27,6 @@ from cbs_opt.cli.network_options import (
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
 from cbs_opt.cli.outputs import check_outputs, network_inputs
-from cbs_opt.kernel.files import write_whole
 from cbs_opt.report.words import proven
 
 if TYPE_CHECKING:
@@ -117,6 +116,7 @@ def prune(
     A language model: cbs-opt prune --network hf:FOLDER --text T.txt --sparsity 0.5 --out FOLDER2
     """
     from cbs_opt.cli.network_report import page_of_pruned
+    from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.checkpoint import require_safetensors
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning import prune as run

@@ -54,8 +54,7 @@ def _panel(names: Sequence[str], panel: Panel, colours: Sequence[str]) -> str:
     parts = [f'<text x="{LEFT}" y="14" font-weight="600">{escape(panel.title)}</text>']
     for tick in ticks:
         y = _height(_share(tick, low, high, panel.logarithmic))
-        label = f"{tick:.0e}".replace("e-0", "e-") if panel.logarithmic and tick < 1e-3 else f"{tick:g}"
-        label = label if panel.logarithmic else f"{100 * tick:.3g} %"
+        label = f"{tick:g}".replace("e-0", "e-") if panel.logarithmic else f"{100 * tick:.3g} %"
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".2"/>'
             f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{label}</text>'
