@@ -69,7 +69,7 @@ def certify_folder(
         told |= measured.to_dict()
     if report is not None:
         asked = {**options, "--text": text, "--test-text": test_text, "--sequence-length": length}
-        page = page_of_judged(dense, pruned, layers, measured, asked).encode()
+        page = page_of_judged(dense, pruned, layers, measured, _notes(layers), asked).encode()
         write_whole(report, lambda stream: stream.write(page))
     emit(json, told, lambda: _show(pruned, layers, measured))
 
@@ -95,8 +95,13 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
     if measured is not None:
         before, after = measured.words()
         say(f"  {measured.name:<14} {after}  (dense {before})")
-    dominated = [layer for layer in layers if layer.dominance > 1]
-    if dominated:
-        worst = max(layer.dominance for layer in dominated)
-        say(f"  note: λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then")
+    for note in _notes(layers):
+        say(f"  note: {note}")
     say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")
+
+
+def _notes(layers: tuple[LayerJudgement, ...]) -> list[str]:
+    worst = max(layer.dominance for layer in layers)
+    if worst <= 1:
+        return []
+    return [f"λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then"]

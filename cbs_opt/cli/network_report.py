@@ -72,6 +72,7 @@ def page_of_judged(
     pruned: str,
     layers: Sequence[LayerJudgement],
     measured: Measured | None,
+    notes: Sequence[str],
     options: Mapping[str, object],
 ) -> str:
     """The page of a network that any tool has pruned, judged against the dense one."""
@@ -105,6 +106,7 @@ def page_of_judged(
                 )
                 for layer in layers
             ],
+            notes=notes,
             settings=_given(
                 {"network": dense, "pruned": pruned, **{k.removeprefix("--"): v for k, v in options.items()}}
             ),
