@@ -19,8 +19,8 @@ WAYS = [
     {"curvature": "fisher", "method": "greedy-obs", "partition": "layer"},
     {"curvature": "gram", "allocation": "uniform"},
     {"curvature": "sequential", "allocation": "layer", "method": "admm"},
-    {"curvature": "sequential", "method": "swap"},
-    {"curvature": "gauss-newton", "stages": 3},
+    {"curvature": "sequential", "method": "swap", "stages": 3, "schedule": "linear"},
+    {"curvature": "gauss-newton", "stages": 3, "schedule": "linear"},  # the first asks for less than is there
 ]
 
 
