@@ -90,6 +90,14 @@ def prune(
             help="Prove a lower bound even where the method has none; default: unless the network is large.",
         ),
     ] = None,
+    refine: Annotated[
+        int,
+        typer.Option("--refine", metavar="N", min=0, help="Of sequential: passes that re-tune each block as a whole."),
+    ] = 0,
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", metavar="DIR", help="Of sequential: a folder to go on from where a run was ended."),
+    ] = None,
     keep_zeros: Annotated[
         bool, typer.Option("--keep-zeros", help="Weights that are exactly zero in the network stay zero.")
     ] = False,
@@ -153,6 +161,8 @@ def prune(
             reestimate_batchnorm=batchnorm,
             bound=bound,
             keep_zeros=keep_zeros,
+            refine=refine,
+            work=work,
             seed=seed,
             device=device,
             progress=lambda words: tell(f"{network}: {words}"),

@@ -173,6 +173,7 @@ class SequentialLayers:
         goal: Goal,
         precision: Precision | None,
         batch: int | None,
+        least_batches: int,
         memory: float | None,
         numbers: NDArray[np.int64] | None,
     ) -> None:
@@ -202,7 +203,7 @@ class SequentialLayers:
             self._needed = self._needed_at(sample) if self._memory > 0 else {}
             largest = max(x.numel() for x in self._plan.inputs.values())
             self._plan.forget_tensors()
-        self.batches = list(batches(model, self.samples, batch, largest))
+        self.batches = list(batches(model, self.samples, batch, largest, least_batches))
         self._finished = frozenset[str]()
 
     def __iter__(self) -> Iterator[LayerModel]:
@@ -336,6 +337,7 @@ def sequential_layers(
     goal: Goal = "dense",
     precision: Precision | None = None,
     batch: int | None = None,
+    least_batches: int = 1,
     memory: float | None = None,
     numbers: NDArray[np.int64] | None = None,
 ) -> SequentialLayers:
@@ -358,6 +360,8 @@ def sequential_layers(
         What the network computes in; its own if left out. Sums over samples are float64 always.
     batch : int, optional
         Samples fed to the network at once.
+    least_batches : int
+        Where ``batch`` is left out, there are at least so many batches if there are so many samples.
     memory : float, optional
         Most bytes of activations kept from one layer to the next (half of what is free, if left out). Where they do
         not fit, or for 0, the next layer's inputs are computed from scratch, with the same numbers; that is noted.
@@ -378,6 +382,7 @@ def sequential_layers(
         goal=goal,
         precision=precision,
         batch=batch,
+        least_batches=least_batches,
         memory=memory,
         numbers=numbers,
     )

@@ -60,10 +60,13 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
     return model.to(getattr(torch, precision))
 
 
-def batches(model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0) -> Iterator[slice]:
+def batches(
+    model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0, least: int = 1
+) -> Iterator[slice]:
     """Slices of the samples, ``size`` at a time; left out, what suits the model's device.
 
-    ``largest`` is how many numbers the layers take for one sample, at most, if that is known.
+    ``largest`` is how many numbers the layers take for one sample, at most, if that is known. There are at least
+    ``least`` slices where there are so many samples and no ``size`` is given.
     """
     if not len(samples):
         raise InputError("x: holds no samples; at least one is needed")
@@ -71,7 +74,7 @@ def batches(model: torch.nn.Module, samples: Samples, size: int | None = None, l
         raise InputError(f"batch: is {size}; at least 1 is needed")
     most = MOST_INPUTS if next(model.parameters()).device.type == "cpu" else MOST_INPUTS_ELSEWHERE
     one = max(1, samples.take(slice(1)).inputs(model).numel)
-    step = size or max(1, min(most // one, PER_INPUT * most // max(1, largest)))
+    step = size or max(1, min(most // one, PER_INPUT * most // max(1, largest), len(samples) // least))
     for start in range(0, len(samples), step):
         yield slice(start, min(start + step, len(samples)))
 

@@ -33,6 +33,7 @@ from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
 from cbs_opt.pruning.block_by_block import block_by_block
+from cbs_opt.pruning.refine import STEPS
 from cbs_opt.pruning.result import BlockReport
 from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, LayerOutcome, Stage
 from cbs_opt.pruning.work import StageFolder
@@ -126,6 +127,7 @@ def layer_stage(
             weights.targets,
             damping=settings.damping,
             dampening_frac=settings.dampening_frac,
+            least_batches=STEPS if settings.refine else 1,
             numbers=samples.numbers,
         )
         blocks = block_by_block(sequence, solver, settings, clock, work)

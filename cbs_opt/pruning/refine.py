@@ -29,6 +29,10 @@ RATE = 4e-3
 """Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
 
 
+STEPS = 32
+"""Steps of a pass, where there are so many samples."""
+
+
 @dataclass(frozen=True)
 class Refined:
     """What a refinement ended with.
