@@ -13,6 +13,7 @@ from cbs_opt.cli.network_options import (
     Damping,
     DataFile,
     Ignore,
+    ReportFile,
     SequenceLength,
     Targets,
     TestTextFile,
@@ -67,6 +68,7 @@ def certify(
     text: TextFile = None,
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
+    report: ReportFile = None,
     json: Json = None,
 ) -> None:
     """How far a mask from any tool is from the best possible at its own sparsity (or --pattern): bound and gap.
@@ -96,7 +98,7 @@ def certify(
     from cbs_opt.network.hugging_face import folder_of
 
     of_transformers = folder_of(str(block)) is not None
-    of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length}
+    of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length, "--report": report}
     for name, said in of_a_folder.items():
         if said is not None and not of_transformers:
             raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
@@ -106,7 +108,7 @@ def certify(
         if of_transformers:
             if mask is not None or pruned is None:
                 raise InputError(f"{block}: give the pruned folder, --pruned hf:OTHER, and no --mask")
-            certify_folder(str(block), str(pruned), of_a_network, text, test_text, sequence_length, json)
+            certify_folder(str(block), str(pruned), of_a_network, text, test_text, sequence_length, report, json)
             return
         check_outputs(json, inputs=[mask, pruned, *network_inputs(str(block), weights, data)])
         _network(str(block), mask, pruned, of_a_network, json)

@@ -23,9 +23,12 @@ def certify_folder(
     text: Path | None,
     test_text: Path | None,
     length: int | None,
+    report: Path | None,
     json: str | None,
 ) -> None:
     """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
+    from cbs_opt.cli.network_report import page_of_judged
+    from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.hugging_face import folder_of
     from cbs_opt.network.measures import Measured
     from cbs_opt.network.source import source_of
@@ -42,7 +45,7 @@ def certify_folder(
         sequence_length=length,
     )
     other = source_of(pruned, text=text)
-    check_outputs(json, inputs=source.files())
+    check_outputs(report, json, inputs=source.files())
     with working(f"reading {dense}") as tell:
         model, theirs, measure = source.model(), other.model(), source.measure()
         layers = certify_layers(
@@ -64,6 +67,10 @@ def certify_folder(
     told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
     if measured is not None:
         told |= measured.to_dict()
+    if report is not None:
+        asked = {**options, "--text": text, "--test-text": test_text, "--sequence-length": length}
+        page = page_of_judged(dense, pruned, layers, measured, _notes(layers), asked).encode()
+        write_whole(report, lambda stream: stream.write(page))
     emit(json, told, lambda: _show(pruned, layers, measured))
 
 
@@ -88,8 +95,13 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
     if measured is not None:
         before, after = measured.words()
         say(f"  {measured.name:<14} {after}  (dense {before})")
-    dominated = [layer for layer in layers if layer.dominance > 1]
-    if dominated:
-        worst = max(layer.dominance for layer in dominated)
-        say(f"  note: λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then")
+    for note in _notes(layers):
+        say(f"  note: {note}")
     say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")
+
+
+def _notes(layers: tuple[LayerJudgement, ...]) -> list[str]:
+    worst = max(layer.dominance for layer in layers)
+    if worst <= 1:
+        return []
+    return [f"λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then"]

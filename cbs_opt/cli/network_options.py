@@ -56,4 +56,8 @@ Seed = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples, and of methods that draw at random.")
 ]
 
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write one self-contained HTML page about the layers.")
+]
+
 Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]

@@ -16,6 +16,7 @@ from cbs_opt.cli.network_options import (
     Device,
     Ignore,
     Network,
+    ReportFile,
     Seed,
     SequenceLength,
     Targets,
@@ -26,9 +27,10 @@ from cbs_opt.cli.network_options import (
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
 from cbs_opt.cli.outputs import check_outputs, network_inputs
+from cbs_opt.report.words import proven
 
 if TYPE_CHECKING:
-    from cbs_opt.pruning import Pruned
+    from cbs_opt.pruning import LayerReport, Pruned
 
 
 def prune(
@@ -82,8 +84,15 @@ def prune(
         bool, typer.Option("--reestimate-batchnorm", help="Estimate batch-normalization statistics anew at the end.")
     ] = False,
     bound: Annotated[
-        bool, typer.Option("--bound/--no-bound", help="Prove a lower bound even where the method has none.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--bound/--no-bound",
+            help="Prove a lower bound even where the method has none; default: unless the network is large.",
+        ),
+    ] = None,
+    keep_zeros: Annotated[
+        bool, typer.Option("--keep-zeros", help="Weights that are exactly zero in the network stay zero.")
+    ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     out: Annotated[
@@ -95,6 +104,7 @@ def prune(
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks (.safetensors, 1 keeps).")
     ] = None,
+    report: ReportFile = None,
     json: Json = None,
 ) -> None:
     """Prune a whole network: choose the weights, re-tune the others, and prove how far that is from the best possible.
@@ -105,6 +115,8 @@ def prune(
 
     A language model: cbs-opt prune --network hf:FOLDER --text T.txt --sparsity 0.5 --out FOLDER2
     """
+    from cbs_opt.cli.network_report import page_of_pruned
+    from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.checkpoint import require_safetensors
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning import prune as run
@@ -113,7 +125,7 @@ def prune(
         network, weights=weights, data=data, text=text, test_text=test_text, sequence_length=sequence_length
     )
     source.check_out(out)
-    check_outputs(out, masks, json, inputs=network_inputs(network, *source.files()))
+    check_outputs(out, masks, report, json, inputs=network_inputs(network, *source.files()))
     if masks is not None:
         require_safetensors(masks)
     with working(f"pruning {network}") as tell:
@@ -140,21 +152,25 @@ def prune(
             revive=revive,
             reestimate_batchnorm=batchnorm,
             bound=bound,
+            keep_zeros=keep_zeros,
             seed=seed,
             device=device,
             progress=lambda words: tell(f"{network}: {words}"),
         )
     told = {"network": network, **pruned.to_dict()}
+    page = page_of_pruned(network, pruned).encode()
     if out is not None:
-        report = dumps(told, indent=1).encode()
-        source.save(pruned.model, [target.tensor for target in pruned.weights.targets], report, out)
+        reports = {"pruning.json": dumps(told, indent=1).encode(), "pruning.html": page}
+        source.save(pruned.model, [target.tensor for target in pruned.weights.targets], reports, out)
     if masks is not None:
         pruned.save_masks(masks)
-    emit(json, told, lambda: _show(network, pruned, out, masks))
+    if report is not None:
+        write_whole(report, lambda stream: stream.write(page))
+    emit(json, told, lambda: _show(network, pruned, {"network": out, "masks": masks, "report": report}))
 
 
-def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) -> None:
-    n, settings = pruned.weights.n, pruned.settings
+def _show(network: str, pruned: Pruned, written: dict[str, Path | None]) -> None:
+    n, settings, asked = pruned.weights.n, pruned.settings, pruned.bound_asked
     measured = "accuracy" if pruned.measured is None else pruned.measured.name
     say(
         f"{network}: pruned {pruned.weights.pruned:,} of {n:,} weights ({100 * pruned.sparsity:.2f} %), "
@@ -162,7 +178,13 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
     )
     if len(pruned.stages) > 1:
         rows = [
-            [str(i + 1), f"{100 * s.sparsity:.2f} %", number(s.objective), percent(s.gap), _quality(pruned, s.quality)]
+            [
+                str(i + 1),
+                f"{100 * s.sparsity:.2f} %",
+                number(s.objective),
+                proven(s.gap, percent, asked),
+                _quality(pruned, s.quality),
+            ]
             for i, s in enumerate(pruned.stages)
         ]
         columns = [
@@ -175,27 +197,29 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
         say(table(None, columns, rows))
     own = any(layer.objective is not None for layer in pruned.layers)
     columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("sparsity", "right")]
-    columns += [("objective", "right"), ("bound", "right")] if own else []
+    if own:
+        columns += [(name, "right") for name in ("objective", "relative", "bound", "gap", "time")]
     say(
         table(
             None,
             columns,
             [
                 [layer.name, f"{layer.n:,}", f"{layer.pruned:,}", f"{100 * layer.sparsity:.1f} %"]
-                + ([number(layer.objective), number(layer.bound)] if own else [])
+                + (_of_its_own(layer, asked) if own else [])
                 for layer in pruned.layers
             ],
         )
     )
     say(f"  objective      {number(pruned.objective)}")
-    say(f"  proven bound   {number(pruned.bound)}  (gap {percent(pruned.gap)})")
+    left = f"  (gap {percent(pruned.gap)})" if asked or math.isfinite(pruned.bound) else ""
+    say(f"  proven bound   {proven(pruned.bound, number, asked)}{left}")
     if pruned.measured is not None:
         before, after = pruned.measured.words()
         say(f"  {measured:<14} {after}  (dense {before})")
     say("  time           " + ", ".join(f"{phase} {seconds(spent)}" for phase, spent in pruned.seconds.items()))
     for note in pruned.notes:
         say(f"  note: {note}")
-    for file, what in ((out, "network"), (masks, "masks")):
+    for what, file in written.items():
         if file is not None:
             say(f"wrote the {what} to {file}")
     if math.isfinite(pruned.bound):
@@ -205,6 +229,13 @@ def _show(network: str, pruned: Pruned, out: Path | None, masks: Path | None) ->
                 "loses."
             )
         say("The gap is about the quadratic model of the loss, not about accuracy.")
+
+
+def _of_its_own(layer: LayerReport, asked: bool) -> list[str]:
+    """What is known of a layer that was a problem of its own."""
+    relative = "–" if layer.relative is None else f"{layer.relative:.4g}"
+    bound, gap = proven(layer.bound, number, asked), proven(layer.gap, percent, asked)
+    return [number(layer.objective), relative, bound, gap, seconds(layer.seconds)]
 
 
 def _quality(pruned: Pruned, value: float | None) -> str:

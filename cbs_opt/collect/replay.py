@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs
@@ -54,10 +54,15 @@ class Plan:
     inputs: dict[str, torch.Tensor]
     same: dict[str, str]
 
-    def finished(self, layer: str) -> frozenset[str]:
-        """The outermost modules that have returned, something that can be kept, when ``layer`` is called."""
-        now = self.calls[layer].begin
-        done = {name for name, call in self.calls.items() if call.end < now and call.keepable}
+    def time(self, point: Point) -> int:
+        """When a pass comes to this point."""
+        call = self.calls[point.name]
+        return call.end if point.returned else call.begin
+
+    def finished(self, point: Point) -> frozenset[str]:
+        """The outermost modules that have returned, something that can be kept, at this point."""
+        now = self.time(point)
+        done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
         return frozenset(name for name in done if not self._inside(name, done))
 
     def size(self, names: Collection[str]) -> int:
@@ -78,8 +83,15 @@ class Plan:
         return False
 
 
+class Point(NamedTuple):
+    """A moment of a forward pass: a layer is called, or a module has returned."""
+
+    name: str
+    returned: bool = False
+
+
 class Reached(Exception):
-    """The layer is called; carries its input."""
+    """A pass has come to its point; carries the layer's input, or what the module returned."""
 
     def __init__(self, x: Any) -> None:
         super().__init__("reached")
@@ -105,12 +117,14 @@ class Replay:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
-        self._stop: str | None = None
+        self._stop: Point | None = None
         self._answers: Callable[[str], Value] | None = None
         self._finished: Collection[str] = ()
         self._returned: Callable[[str, Value], None] = lambda name, value: None
-        self._began: Callable[[str, list[Value]], None] = lambda name, given: None
+        self._began: Callable[[str, tuple[Value, ...], dict[str, Value]], None] = lambda name, args, kwargs: None
         self._kept: dict[tuple[str, int], Value] = {}
+        self._watched: str | None = None
+        self._watched_calls: dict[int, tuple[tuple[Value, ...], dict[str, Value]]] = {}
         for name, module in model.named_modules():
             if name:
                 module.forward = self._wrapped(name, module.forward)
@@ -127,7 +141,8 @@ class Replay:
         same: dict[str, str] = {}
         clock = count()
 
-        def began(name: str, given: list[Value]) -> None:
+        def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
+            given = [*args, *kwargs.values()]
             if name in layers:
                 inputs[name] = _copied(given[0])
                 version = getattr(given[0], "_version", 0)
@@ -149,14 +164,14 @@ class Replay:
         try:
             x.call(self.model)
         finally:
-            self._began, self._returned = (lambda name, given: None), (lambda name, value: None)
+            self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         once = {name: call for name, call in calls.items() if counts[name] == 1}
         return Plan(once, counts, {name: values[name] for name in once if name in values}, inputs, same)
 
     def needed(
-        self, plan: Plan, x: Inputs, layer: str, following: str, then: frozenset[str] = frozenset()
+        self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[str] = frozenset()
     ) -> frozenset[str] | None:
-        """Which answers of the modules finished before ``layer`` a replay needs to go on to the layer ``following``.
+        """Which answers of the modules finished at ``point`` a replay needs to go on to the point ``following``.
 
         Parameters
         ----------
@@ -171,8 +186,9 @@ class Replay:
         set of names
             None where the replay does not compute what the plain pass does.
         """
-        finished = plan.finished(layer)
+        finished = plan.finished(point)
         required = set(then & finished)
+        expected = plan.values[following.name] if following.returned else plan.inputs[following.name]
         faithful = True
 
         def answer(name: str) -> Value:
@@ -181,7 +197,7 @@ class Replay:
         def returned(name: str, value: Value) -> None:
             nonlocal faithful
             stand_ins = [part for part in _flat(value) if type(part) is _stand_in_class()]
-            if stand_ins and name in then:
+            if stand_ins and (name in then or name == following.name):
                 raise Needed(stand_ins[0].module)
             if name in plan.values and not stand_ins:
                 faithful &= _equal(value, plan.values[name])
@@ -193,12 +209,12 @@ class Replay:
             except Needed as needed:
                 required.add(needed.name)
             else:
-                return frozenset(required) if faithful and _equal(reached, plan.inputs[following]) else None
+                return frozenset(required) if faithful and _equal(reached, expected) else None
             finally:
                 self._returned = lambda name, value: None
 
-    def to(self, layer: str, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> torch.Tensor:
-        """The input of ``layer`` for a batch of samples.
+    def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> Value:
+        """The layer's input, or what the module returns, at ``point`` for a batch of samples.
 
         Parameters
         ----------
@@ -219,46 +235,66 @@ class Replay:
             if name in keep:
                 self._kept[name, batch] = _copied(value, "cpu")
 
-        self._returned = returned
+        def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
+            if name == self._watched and batch not in self._watched_calls:
+                self._watched_calls[batch] = _copied(args, "cpu"), _copied(kwargs, "cpu")
+
+        self._began, self._returned = began, returned
         try:
-            reached = self._to(layer, x, finished, answer)
+            reached = self._to(point, x, finished, answer)
         except Needed as needed:
             raise InputError(
                 f"x: the network takes another course on batch {batch} than on the first sample "
                 f"({needed.name} is needed); give memory=0 to compute every input from scratch"
             ) from None
         finally:
-            self._returned = lambda name, value: None
+            self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         for name, number in list(self._kept):
             if number == batch and name not in keep:
                 del self._kept[name, number]
         return reached
 
+    def watch(self, name: str | None) -> None:
+        """From now on keep what the module ``name`` is called with, batch by batch; forget what was kept so far."""
+        self._watched = name
+        self._watched_calls.clear()
+
+    def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]]:
+        """What the watched module was called with in a batch, on the model's device."""
+        positional, named = self._watched_calls[batch]
+        return _copied(positional, self._device), _copied(named, self._device)
+
+    def put(self, name: str, batch: int, value: Value) -> None:
+        """Keep another answer of a module in place of the one that it gave."""
+        self._kept[name, batch] = _copied(value, "cpu")
+
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _to(self, layer: str, x: Inputs, finished: frozenset[str], answers: Callable[[str], Value]) -> torch.Tensor:
-        self._stop, self._finished, self._answers = layer, finished, answers
+    def _to(self, point: Point, x: Inputs, finished: frozenset[str], answers: Callable[[str], Value]) -> Value:
+        self._stop, self._finished, self._answers = point, finished, answers
         try:
             x.call(self.model)
         except Reached as reached:
             return reached.x
         finally:
             self._stop, self._finished, self._answers = None, (), None
-        raise InputError(f"layer {layer}: is not reached on every batch; ignore it")
+        raise InputError(f"layer {point.name}: is not reached on every batch; ignore it")
 
     def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:
         def run(*args: Value, **kwargs: Value) -> Value:
             given = [*args, *kwargs.values()]
-            if name == self._stop:
+            if self._stop == (name, False):
                 raise Reached(given[0])  # what is no tensor is refused by whoever uses it
             if name in self._finished:
                 assert self._answers is not None
                 return self._answers(name)
-            self._began(name, given)
+            self._began(name, args, kwargs)
             value = forward(*args, **kwargs)
             self._returned(name, value)
+            if self._stop == (name, True):
+                raise Reached(value)
             return value
 
         return run

@@ -10,18 +10,20 @@ gives it (see ``cbs_opt.collect.layer_model`` for the model).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.replay import Plan, Replay
+from cbs_opt.collect.output_error import OutputError, detached
+from cbs_opt.collect.replay import Plan, Point, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, batches, copy_in_precision, run
 from cbs_opt.network.targets import Target
@@ -30,6 +32,114 @@ if TYPE_CHECKING:
     import torch
 
 Goal = Literal["dense", "pruned"]
+
+
+class Reach(NamedTuple):
+    """A batch of samples at a point of the networks.
+
+    Parameters
+    ----------
+    number : int
+        Of the batch.
+    x, dense : tensor, or what a module returns
+        In the pruned network, and in the dense one (None for the goal 'pruned').
+    counted : boolean tensor, shape (samples, length)
+        Which positions are no padding; None: all.
+    numbers : int array, shape (samples,)
+        What errors call the samples.
+    """
+
+    number: int
+    x: Any
+    dense: Any
+    counted: torch.Tensor | None
+    numbers: NDArray[np.int64]
+
+
+class Call(NamedTuple):
+    """A call of a block with a batch of samples."""
+
+    number: int
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+    counted: torch.Tensor | None
+
+
+class BlockLayers:
+    """The layers of one block of a network; iterating yields their models, see ``SequentialLayers``.
+
+    Attributes
+    ----------
+    name : str
+        The block's name in ``named_modules()``.
+    stops : list of list of Target
+        Its layers in the order of execution, those with the same input together.
+    end : Point or None
+        Where the block returns; None where its output cannot be looked at: it is called several times, or answers
+        something that cannot be kept.
+    """
+
+    def __init__(self, layers: SequentialLayers, name: str, stops: list[list[Target]]) -> None:
+        self._layers, self.name, self.stops = layers, name, stops
+        self.end: Point | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Its layers in the order of execution."""
+        return tuple(target for stop in self.stops for target in stop)
+
+    def __iter__(self) -> Iterator[LayerModel]:
+        import torch
+
+        for together in self.stops:
+            with torch.no_grad():
+                found = self._layers.sums(together)
+            for layer in found:
+                self._layers.notes += layer.notes
+                yield layer
+
+    def error(self, goals: list[Any] | None = None) -> float | None:
+        """Σ‖ŷ − y‖²/Σ‖y‖² of the block's output in the pruned network and in the dense one; None where unknown.
+
+        Parameters
+        ----------
+        goals : list
+            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU.
+        """
+        import torch
+
+        if self.end is None:
+            return None
+        total = OutputError()
+        with torch.no_grad():
+            for reached in self._layers.walk(self.end):
+                total.add(reached.x, reached.dense, reached.counted)
+                if goals is not None:
+                    goals.append(detached(reached.dense))
+        return total.relative
+
+    def watch(self) -> None:
+        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``calls``)."""
+        self._layers.pruned.watch(self.name)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The block of the pruned network."""
+        return self._layers.pruned.model.get_submodule(self.name)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The weights of its layers in the pruned network, by the layers' names."""
+        return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
+
+    def calls(self) -> Iterator[Call]:
+        """What the pruned network calls the block with, batch by batch."""
+        for number, part in enumerate(self._layers.batches):
+            counted = self._layers.samples.take(part).inputs(self._layers.pruned.model).counted
+            yield Call(number, *self._layers.pruned.watched(number), counted)
+
+    def answer(self, number: int, value: Any) -> None:
+        """What the block answers to a batch from now on, its weights having changed since it was walked to."""
+        self._layers.pruned.put(self.name, number, value)
 
 
 class SequentialLayers:
@@ -42,6 +152,13 @@ class SequentialLayers:
     ----------
     order : tuple of Target
         The targets in the order of execution.
+    blocks : tuple of BlockLayers
+        The same layers, those of each block of the network together (``network.blocks``).
+    samples : Samples
+    batches : list of slice
+        The samples that are run at once.
+    pruned : Replay
+        The network pruned so far.
     notes : list of str
         What was altered, as it happens.
     """
@@ -64,55 +181,77 @@ class SequentialLayers:
 
         if goal not in ("dense", "pruned"):
             raise InputError(f"goal: is {goal!r}; there are dense and pruned")
-        self._original, self._samples, self._goal = model, as_samples(x), goal
+        self._original, self.samples, self._goal = model, as_samples(x), goal
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
-        self._numbers = np.arange(len(self._samples)) if numbers is None else numbers
+        self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
-        self._pruned = Replay(copy_in_precision(model, precision))
+        self.pruned = Replay(copy_in_precision(model, precision))
         self._dense = Replay(copy_in_precision(model, precision)) if goal == "dense" else None
         self._weights: dict[str, Matrix] = {}
         self.notes: list[str] = []
         with torch.no_grad():
-            one, chosen = self._samples.take(slice(1)), tuple(targets)
-            run(self._pruned.model, one)  # raises a clear error where the samples do not fit
-            sample = one.inputs(self._pruned.model)
+            one, chosen = self.samples.take(slice(1)), tuple(targets)
+            run(self.pruned.model, one)  # raises a clear error where the samples do not fit
+            sample = one.inputs(self.pruned.model)
             if not chosen:
                 raise InputError("targets: are none; choose them with find_targets")
-            self._plan = self._pruned.plan(sample, [target.name for target in chosen])
+            self._plan = self.pruned.plan(sample, [target.name for target in chosen])
             self.order = _in_order(chosen, self._plan)
-            self._stops = _stops(self.order, self._plan)
+            self.blocks = self._in_blocks()
             # Tried out now, while the weights are those of the plan.
-            self._needed = self._needed_at_stops(sample) if self._memory > 0 else {}
+            self._needed = self._needed_at(sample) if self._memory > 0 else {}
             largest = max(x.numel() for x in self._plan.inputs.values())
             self._plan.forget_tensors()
-        self._batches = list(batches(model, self._samples, batch, largest))
+        self.batches = list(batches(model, self.samples, batch, largest))
+        self._finished = frozenset[str]()
 
     def __iter__(self) -> Iterator[LayerModel]:
-        import torch
+        for block in self.blocks:
+            yield from block
 
-        finished = frozenset[str]()
-        for together in self._stops:
-            first = together[0]
-            with torch.no_grad():
-                keep = self._keep(first, last=together is self._stops[-1])
-                layers = self._sums(together, finished, keep).models(**self._damping)
-            finished = self._plan.finished(first.name) if keep else frozenset()
-            for layer in layers:
-                self.notes += layer.notes
-                yield layer
+    def _in_blocks(self) -> tuple[BlockLayers, ...]:
+        blocks: list[BlockLayers] = []
+        for target in self.order:
+            name = block_of(self._original, target.name)
+            last = blocks[-1].stops[-1] if blocks else []
+            if last and self._plan.same[target.name] == last[0].name and target.kind != "conv2d":
+                last.append(target)  # right behind each other, called with the very same input
+            elif blocks and blocks[-1].name == name:
+                blocks[-1].stops.append([target])
+            else:
+                blocks.append(BlockLayers(self, name, [[target]]))
+        return tuple(blocks)
 
-    def _needed_at_stops(self, sample: Inputs) -> dict[str, frozenset[str] | None]:
-        """Whose answers each stop but the last has to keep; None where the network cannot go on from there."""
-        needed: dict[str, frozenset[str] | None] = {}
+    def _needed_at(self, sample: Inputs) -> dict[Point, frozenset[str] | None]:
+        """Whose answers to keep at each point but the last; None where the network cannot go on from a layer.
+
+        The end of a block is a point where the block is called once and returns before the next one's layers, what it
+        answers can be kept, and the network can go on from there.
+        """
+        needed: dict[Point, frozenset[str] | None] = {}
+        following: Point | None = None
         then: frozenset[str] | None = frozenset()
-        for stop, following in reversed(list(pairwise(names := [together[0].name for together in self._stops]))):
-            then = self._pruned.needed(self._plan, sample, stop, following, then or frozenset())
-            needed[stop] = then
-        assert len(needed) == len(names) - 1, "each module is called once"
+        for block in reversed(self.blocks):
+            end, plan = Point(block.name, returned=True), self._plan
+            last = Point(block.targets[-1].name)
+            if end.name in plan.values and plan.time(last) < plan.time(end) < self._time(following):
+                found = frozenset[str]()
+                if following is not None:
+                    found = self.pruned.needed(plan, sample, end, following, then or frozenset()) or frozenset()
+                if following is None or found:
+                    block.end, following, then, needed[end] = end, end, found, found
+            for stop in reversed(block.stops):
+                point = Point(stop[0].name)
+                if following is not None:
+                    then = needed[point] = self.pruned.needed(plan, sample, point, following, then or frozenset())
+                following = point
         return needed
 
-    def replace(self, layer: LayerModel, weights: Any) -> None:
+    def _time(self, point: Point | None) -> float:
+        return math.inf if point is None else self._plan.time(point)
+
+    def replace(self, layer: LayerModel | Target, weights: Any) -> None:
         """Put new weights (out, in) in place of the layer's; they are rounded to the network's precision.
 
         Raises
@@ -122,7 +261,7 @@ class SequentialLayers:
         """
         import torch
 
-        target = layer.target
+        target = layer if isinstance(layer, Target) else layer.target
         matrix = np.asarray(weights, dtype=np.float64)
         if matrix.shape != (target.outputs, target.inputs):
             raise InputError(
@@ -132,7 +271,7 @@ class SequentialLayers:
         if not np.isfinite(matrix).all():
             raise InputError(f"layer {target.name}: the new weights hold NaN or infinity")
         self._weights[target.name] = matrix.copy()
-        _replace(self._pruned.model, target, torch.from_numpy(self._weights[target.name]))
+        _replace(self.pruned.model, target, torch.from_numpy(self._weights[target.name]))
 
     def network(self) -> torch.nn.Module:
         """A copy of the network with all replaced weights, in its own precision."""
@@ -144,40 +283,48 @@ class SequentialLayers:
                 _write(result, target, torch.from_numpy(self._weights[target.name]))
         return result
 
-    def _keep(self, target: Target, last: bool) -> frozenset[str]:
-        """Whose answers to keep at this layer, so that the next run can go on from here."""
-        if last or self._memory <= 0:
+    def walk(self, point: Point) -> Iterator[Reach]:
+        """Run both networks to ``point``, batch by batch, and keep what is needed to go on from there."""
+        keep = self._keep(point)
+        for number, part in enumerate(self.batches):
+            inputs = self.samples.take(part).inputs(self.pruned.model)
+            x = self.pruned.to(point, inputs, number, self._finished, keep)
+            dense = None
+            if self._dense is not None:
+                dense = self._dense.to(point, inputs, number, self._finished, keep)
+            yield Reach(number, x, dense, inputs.counted, self._numbers[part])
+        self._finished = self._plan.finished(point) if keep else frozenset()
+
+    def _keep(self, point: Point) -> frozenset[str]:
+        """Whose answers to keep at this point, so that the next run can go on from here."""
+        if point not in self._needed:
             return frozenset()
-        needed = self._needed[target.name]
+        needed = self._needed[point]
         if needed is None:
             self.notes.append(
-                f"layer {target.name}: the network cannot go on from here (it changes in place what a "
+                f"layer {point.name}: the network cannot go on from here (it changes in place what a "
                 "module returned, or is random); the next layer's inputs are computed from scratch"
             )
             return frozenset()
         streams = 1 if self._dense is None else 2
-        size = self._plan.size(needed) * len(self._samples) * streams
+        size = self._plan.size(needed) * len(self.samples) * streams
         if size > self._memory:
             self.notes.append(
-                f"layer {target.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
+                f"layer {point.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
                 f"{self._memory / 1e9:.2g} GB; the next layer's inputs are computed from scratch"
             )
             return frozenset()
         return needed
 
-    def _sums(self, together: tuple[Target, ...], finished: frozenset[str], keep: frozenset[str]) -> LayerSums:
-        original = (self._dense or self._pruned).model
+    def sums(self, together: Sequence[Target]) -> list[LayerModel]:
+        """The models of layers that are called with the same input."""
+        original = (self._dense or self.pruned).model
         target, *others = together
         siblings = [(other, original.get_submodule(other.name)) for other in others]
         sums = LayerSums(target, original.get_submodule(target.name), siblings)
-        for number, part in enumerate(self._batches):
-            inputs = self._samples.take(part).inputs(self._pruned.model)
-            x = self._pruned.to(target.name, inputs, number, finished, keep)
-            dense = None
-            if self._dense is not None:
-                dense = self._dense.to(target.name, inputs, number, finished, keep)
-            sums.add(x, dense, numbers=self._numbers[part], counted=inputs.counted)
-        return sums
+        for reached in self.walk(Point(target.name)):
+            sums.add(reached.x, reached.dense, numbers=reached.numbers, counted=reached.counted)
+        return sums.models(**self._damping)
 
 
 def sequential_layers(
@@ -248,17 +395,6 @@ def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
                 "once, so ignore it"
             )
     return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
-
-
-def _stops(order: Sequence[Target], plan: Plan) -> tuple[tuple[Target, ...], ...]:
-    """The layers in groups that are summed together: those right behind each other, called with the very same input."""
-    stops: list[list[Target]] = []
-    for target in order:
-        if stops and plan.same[target.name] == stops[-1][0].name and target.kind != "conv2d":
-            stops[-1].append(target)
-        else:
-            stops.append([target])
-    return tuple(map(tuple, stops))
 
 
 def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:

@@ -5,7 +5,7 @@ A command says a network by its name; what kind of a thing that is, it need not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,8 +46,8 @@ class Source(Protocol):
     def measure(self) -> Measure | None:
         """What to measure before and after; None: what the samples themselves bring."""
 
-    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
-        """Write the pruned network, whose ``tensors`` were pruned, and a report on it (JSON) where there is room."""
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], reports: Mapping[str, bytes], out: Path) -> None:
+        """Write the pruned network, whose ``tensors`` were pruned, and reports on it, files by name, where is room."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Named(Source):
     def measure(self) -> Measure | None:
         return None
 
-    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], reports: Mapping[str, bytes], out: Path) -> None:
         save_network(model, out)
 
 
@@ -111,9 +111,9 @@ class Folder(Source):
             return None
         return Perplexity(hugging_face.windows(self.folder, self.test_text, self.length))
 
-    def save(self, model: torch.nn.Module, tensors: Iterable[str], report: bytes, out: Path) -> None:
+    def save(self, model: torch.nn.Module, tensors: Iterable[str], reports: Mapping[str, bytes], out: Path) -> None:
         pruned = {name: model.get_parameter(name) for name in tensors}
-        hugging_face.save_folder(self.folder, out, pruned, {"pruning.json": report})
+        hugging_face.save_folder(self.folder, out, pruned, reports)
 
 
 def source_of(

@@ -74,6 +74,10 @@ class Weights:
         """The same targets with other weights."""
         return Weights(self.targets, values, mask)
 
+    def without_zeros(self) -> Weights:
+        """The same weights, of which those that are exactly zero count as pruned."""
+        return Weights(self.targets, self.values, self.mask & (self.values != 0))
+
     def matrices(self) -> dict[str, Matrix]:
         """The weights (out, in) of each target, by module name."""
         return {t.name: self.values[part].reshape(t.outputs, t.inputs) for t, part in self.parts()}

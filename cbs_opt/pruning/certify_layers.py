@@ -7,6 +7,7 @@ in it they stand.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ class LayerJudgement:
         λ over the mean diagonal of the curvature without it.
     gap, mask_gap : float
         (f − bound)/|f| of the weights as they are, and of the best weights on their mask; inf without a bound.
+    seconds : float
+        That update and bound took.
     """
 
     name: str
@@ -65,6 +68,7 @@ class LayerJudgement:
     dominance: float
     gap: float
     mask_gap: float
+    seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""
@@ -139,6 +143,7 @@ def certify_layers(
 
 def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
     """One layer; the groups of a grouped convolution are problems of their own."""
+    started = time.perf_counter()
     parts: list[Judgement] = []
     nothing = 0.0
     for group, rows in groups(layer.target):
@@ -161,6 +166,7 @@ def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
         dominance=layer.damping / mean if mean > 0 else np.inf,
         gap=_gap([(part.given_objective or 0.0, part.bound, part.given_gap or 0.0) for part in parts]),
         mask_gap=_gap([(part.objective, part.bound, part.gap) for part in parts]),
+        seconds=time.perf_counter() - started,
     )
 
 

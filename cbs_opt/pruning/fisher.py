@@ -115,7 +115,7 @@ def check_method(weights: Weights, settings: Settings) -> None:
         (),
     )
     alike = replace(settings, damping=1.0, dampening_frac=None)
-    problem = fisher_problem(nothing, weights, weights.mask, alike).within(Cardinality(weights.n, 0))
+    problem = fisher_problem(nothing, weights, weights.mask, alike).within(Cardinality(int(weights.mask.sum()), 0))
     method_named(settings.method).check(problem)
 
 

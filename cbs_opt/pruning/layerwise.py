@@ -9,6 +9,7 @@ method on the layer's own problem (``group_problem``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -169,7 +170,8 @@ class _LayerSolver:
     def _solve(self, layer: LayerModel) -> Matrix:
         quota, alive = self._quotas[layer.name], self._alive[layer.name]
         matrix, mask = np.empty(layer.w_bar.shape), np.empty(layer.w_bar.shape, dtype=np.bool_)
-        objective, bounds = 0.0, []
+        objective, emptied, round_off, bounds = 0.0, 0.0, 0.0, []
+        started = time.perf_counter()
         for group, rows in groups(layer.target):
             gone = np.flatnonzero(~alive[rows]) if not self._settings.revive else ()
             of_group = np.split(quota, layer.target.groups)[group]
@@ -180,11 +182,14 @@ class _LayerSolver:
             matrix[rows] = found.weights.reshape(-1, layer.target.inputs)
             mask[rows] = found.mask.reshape(-1, layer.target.inputs)
             objective += found.objective
-            self.round_off += found.round_off
+            emptied += problem.objective(np.zeros(problem.n))
+            round_off += found.round_off
             self.notes += [note for note in found.notes if note not in self.notes]
             bounds.append(self._bound(found, problem))
         self.matrices[layer.name], self.masks[layer.name] = matrix, mask
-        self.losses[layer.name] = LayerLoss(objective, total_bound(bounds))
+        self.round_off += round_off
+        seconds = time.perf_counter() - started
+        self.losses[layer.name] = LayerLoss(objective, total_bound(bounds), emptied, round_off, seconds)
         self.damping[layer.name] = layer.damping
         return matrix
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
 from cbs_opt.pruning.fisher import FisherStages
 from cbs_opt.pruning.gauss_newton import GaussNewtonStages
+from cbs_opt.pruning.given_zeros import given_zeros
 from cbs_opt.pruning.layerwise import LayerStages
 from cbs_opt.pruning.result import LayerReport, Pruned, StageReport
 from cbs_opt.pruning.schedule import sparsities
@@ -66,7 +68,8 @@ def prune(
     loss: Callable[..., Any] | None = None,
     precision: Any = "float32",
     device: str = "cpu",
-    bound: bool = True,
+    bound: bool | None = None,
+    keep_zeros: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Pruned:
@@ -123,8 +126,10 @@ def prune(
     precision : 'float32' or 'float64'
         Of the gradients of the Fisher.
     device : 'cpu' or 'cuda'
-    bound : bool
-        Prove a lower bound even where the method has none.
+    bound : bool, optional
+        Prove a lower bound even where the method has none; left out, where the network is not large.
+    keep_zeros : bool
+        Weights that are exactly zero in the network stay zero and count as pruned: a pruned network is pruned further.
     seed : int
         Of the draw of samples and of methods that draw at random.
     progress : callable, optional
@@ -153,6 +158,7 @@ def prune(
         precision=precision,
         device=device,
         bound=bound,
+        keep_zeros=keep_zeros,
         seed=seed,
     )
     if not isinstance(model, torch.nn.Module):
@@ -168,7 +174,9 @@ def prune(
     dense = own_copy(model, device)
     chosen, notes = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
-    weights = Weights.of(dense, chosen)
+    weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])
+    notes += of_zeros
+    given = weights.pruned
     if reestimate_batchnorm:
         check_reestimate(dense, samples)
     settings = settings.chosen_for(weights)
@@ -181,7 +189,7 @@ def prune(
         if weights.pruned == weights.n and not revive:
             notes.append(f"{len(wanted) - number} of {len(wanted)} stages were left out: every weight is pruned")
             break
-        k = prune_count(weights.n, share)
+        k = max(prune_count(weights.n, share), given)
         clock.stage = f"stage {number + 1} of {len(wanted)}" if len(wanted) > 1 else ""
         stage = run.stage(number, now, weights, k, clock)
         weights = stage.weights
@@ -189,7 +197,7 @@ def prune(
         notes += stage.notes
         reports.append(
             StageReport(
-                share,
+                max(share, given / weights.n),
                 stage.objective,
                 stage.bound,
                 stage.gap,
@@ -212,6 +220,8 @@ def prune(
         else Measured(measure, quality_dense, quality)
     )
     notes += _emptied(weights)
+    if bound is None and not settings.bound and stage.bound == -math.inf:
+        notes.append("the bound was not asked for: the network is large; bound=True (--bound) proves one")
     for note in dict.fromkeys(notes):
         log.info("prune: %s", note)
     return Pruned(
@@ -293,7 +303,8 @@ def _layer_reports(weights: Weights, stage: Stage) -> tuple[LayerReport, ...]:
     for target, part in weights.parts():
         loss = stage.layers.get(target.name)
         pruned = target.numel - int(weights.mask[part].sum())
-        reports.append(LayerReport(target.name, target.numel, pruned, *((loss.objective, loss.bound) if loss else ())))
+        told = (loss.objective, loss.bound, loss.relative, loss.gap, loss.seconds) if loss else ()
+        reports.append(LayerReport(target.name, target.numel, pruned, *told))
     return tuple(reports)
 
 

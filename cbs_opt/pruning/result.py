@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,18 +31,71 @@ class StageReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of the pruned network; objective and bound where the layer was a problem of its own."""
+    """One layer of the pruned network; all beside the counts is None where the layer was no problem of its own.
+
+    Parameters
+    ----------
+    name : str
+    n, pruned : int
+    objective, bound : float
+        f, and the proven lower bound on it; −inf: none.
+    relative : float
+        ``objective`` over f of the layer without any weight.
+    gap : float
+        (objective − bound)/|objective|; inf without a bound.
+    seconds : float
+        That selection, update and bound of this layer took.
+    """
 
     name: str
     n: int
     pruned: int
     objective: float | None = None
     bound: float | None = None
+    relative: float | None = None
+    gap: float | None = None
+    seconds: float | None = None
 
     @property
     def sparsity(self) -> float:
         """Share of zeros."""
         return self.pruned / self.n
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        return {
+            "name": self.name,
+            "n": self.n,
+            "pruned": self.pruned,
+            "sparsity": self.sparsity,
+            "objective": self.objective,
+            "relative": self.relative,
+            "bound": None if self.bound is None else finite_or_none(self.bound),
+            "gap": None if self.gap is None else finite_or_none(self.gap),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One block of layers: the error of its output, ‖pruned − dense‖² over ‖dense‖² on the calibration samples.
+
+    Parameters
+    ----------
+    name : str
+    error : float
+        As the layers were pruned.
+    refined : float, optional
+        After the kept weights were refined; None where they were not.
+    """
+
+    name: str
+    error: float
+    refined: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        return {"name": self.name, "error": self.error, "refined": self.refined}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +117,8 @@ class Pruned:
     seconds : mapping of phase to float
     notes : tuple of str
         Everything altered or cut short.
+    blocks : tuple of BlockReport
+        Where the network was pruned block by block.
     """
 
     model: torch.nn.Module
@@ -75,6 +129,7 @@ class Pruned:
     measured: Measured | None
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    blocks: tuple[BlockReport, ...] = ()
 
     @property
     def objective(self) -> float:
@@ -93,6 +148,11 @@ class Pruned:
     def gap(self) -> float:
         """(objective − bound)/|objective| of the last stage; inf without a bound."""
         return self.stages[-1].gap
+
+    @property
+    def bound_asked(self) -> bool:
+        """Whether a bound was to be proven even where the method has none."""
+        return bool(self.settings["bound"])
 
     @property
     def accuracy(self) -> float | None:
@@ -146,19 +206,11 @@ class Pruned:
             "objective": last.objective,
             "bound": finite_or_none(last.bound),
             "gap": finite_or_none(last.gap),
+            "bound_asked": self.bound_asked,
             "damping": _plain(last.damping),
             **self._measures(),
-            "layers": [
-                {
-                    "name": layer.name,
-                    "n": layer.n,
-                    "pruned": layer.pruned,
-                    "sparsity": layer.sparsity,
-                    "objective": layer.objective,
-                    "bound": None if layer.bound is None or math.isinf(layer.bound) else layer.bound,
-                }
-                for layer in self.layers
-            ],
+            "layers": [layer.to_dict() for layer in self.layers],
+            "blocks": [block.to_dict() for block in self.blocks],
             "stages": [
                 {
                     "sparsity": s.sparsity,

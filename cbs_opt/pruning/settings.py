@@ -84,7 +84,8 @@ class Settings:
     loss: Callable[..., Any] | None = None
     precision: Precision = "float32"
     device: str = "cpu"
-    bound: bool = True
+    bound: bool | None = None
+    keep_zeros: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,6 +110,8 @@ class Settings:
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
             raise InputError(f"average: is {self.average!r}; a whole number of samples a row is needed")
         self._check_fit()
+        if self.revive and self.keep_zeros:
+            raise InputError("revive: takes back what was pruned, and keep_zeros does not; leave one of them out")
         if self.n_of_m is not None and self.allocation:
             raise InputError("allocation: has no meaning with a pattern, which says what each row loses; leave it out")
         self._check_method()
@@ -124,12 +127,13 @@ class Settings:
         return CURVATURES[self.curvature]
 
     def chosen_for(self, weights: Weights) -> Settings:
-        """These settings with a method and an allocation where they name none, by the size of the layers."""
-        large = sum(t.outputs * t.inputs**3 for t in weights.targets) > LARGE
+        """These settings with method, allocation and bound where they leave them open, by the size of the layers."""
+        large = bool(self.spec.large_method) and sum(t.outputs * t.inputs**3 for t in weights.targets) > LARGE
         method = self.method or (self.spec.large_method if large else self.spec.default_method)
+        bound = not large if self.bound is None else self.bound
         fits = "allocation" in self.spec.own_settings and self.n_of_m is None
         allocation = self.allocation or ("layer" if large else "sensitivity") if fits else ""
-        return replace(self, method=method, allocation=allocation)
+        return replace(self, method=method, allocation=allocation, bound=bound)
 
     def _check_method(self) -> None:
         """The method and its options."""

@@ -25,10 +25,35 @@ Draw = Callable[[int], Drawn]
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """Objective and proven bound of one layer's own problem; −inf: no bound."""
+    """What became of one layer's own problem.
+
+    Parameters
+    ----------
+    objective, bound : float
+        f, and the proven lower bound on it; −inf: none.
+    emptied : float
+        f of the layer without any weight.
+    round_off : float
+        What float64 may have got wrong in the objective.
+    seconds : float
+        That selection, update and bound took.
+    """
 
     objective: float
     bound: float
+    emptied: float
+    round_off: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def relative(self) -> float:
+        """``objective`` over ``emptied``; 0 where nothing flows through the layer."""
+        return self.objective / self.emptied if self.emptied > 0 else 0.0
+
+    @property
+    def gap(self) -> float:
+        """(objective − bound)/|objective|; inf without a bound."""
+        return relative_gap(self.objective, self.bound, self.round_off)
 
 
 @dataclass(frozen=True, eq=False)

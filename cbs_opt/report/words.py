@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable
 
 UNKNOWN = "–"
+NOT_ASKED = "not asked"
 
 
 def scientific(value: float) -> str:
@@ -39,6 +41,12 @@ def gap(fraction: float) -> str:
     if fraction < 1e-4:
         return "<0.01 %"
     return f"{100 * fraction:.2f} %" if fraction < 0.1 else f"{100 * fraction:.1f} %"
+
+
+def proven(value: float | None, words: Callable[[float], str], asked: bool) -> str:
+    """A bound or a gap in ``words``; where there is none because nobody asked for it, that."""
+    known = value is not None and math.isfinite(value)
+    return words(math.inf if value is None else value) if known or asked else NOT_ASKED
 
 
 def duration(seconds: float) -> str:

@@ -37,6 +37,7 @@ def test_json_says_what_was_done(pruned):
     assert told["sparsity"] == pytest.approx(0.8)
     assert told["bound"] is None
     assert told["gap"] is None
+    assert told["bound_asked"] is False
     assert told["objective"] > 0
     assert 0.9 < told["accuracy_dense"] <= 1
     assert 0 <= told["accuracy"] < told["accuracy_dense"]
@@ -209,3 +210,36 @@ def test_two_masks_of_one_weight_have_to_agree(cli, tmp_path):
     second[0, 1] = False
     np.savez(tmp_path / "m.npz", **masks, **{"fc1.weight_mask": second})
     cli(*certify).refused("m.npz: fc1.weight and fc1.weight_mask are different masks of one weight; leave one out")
+
+
+def test_a_pruned_network_is_pruned_further(cli, pruned, tmp_path):
+    _, folder = pruned
+    words = ("prune", "--weights", folder / "p.safetensors", "--samples", 100, "--curvature", "gram", "--no-bound")
+    told = cli(
+        *words, "--sparsity", 0.9, "--keep-zeros", "--masks", tmp_path / "more.safetensors", "--json", "-"
+    ).json()
+    assert told["pruned"] == 2448
+    assert told["settings"]["keep_zeros"]
+    before, after = load_file(folder / "m.safetensors"), load_file(tmp_path / "more.safetensors")
+    assert not any((after[name] & ~before[name]).any() for name in before)
+    cli(*words, "--sparsity", 0.5, "--keep-zeros").refused("80 % of the weights are zero already")
+    assert "2,176 of the 2,720 weights were exactly zero before; keep_zeros" in cli(*words, "--sparsity", 0.9).out
+
+
+def test_the_page_says_what_the_terminal_says(cli, tmp_path):
+    words = ("prune", "--sparsity", 0.5, "--curvature", "gram", "--samples", 100, "--method", "admm")
+    told = cli(*words, "--no-bound", "--report", tmp_path / "p.html", "--json", tmp_path / "p.json")
+    assert told.code == 0, told.err
+    assert f"wrote the report to {tmp_path / 'p.html'}" in told.out
+    page = (tmp_path / "p.html").read_text(encoding="utf-8").partition("<script>")[0]
+    for text in (told.out, page):
+        assert "not asked" in text
+        assert "unknown" not in text
+        assert all(layer in text for layer in ("fc1", "fc2", "fc3"))
+    cli(*words, "--bound", "--stages", 2, "--report", tmp_path / "q.html")
+    page = (tmp_path / "q.html").read_text(encoding="utf-8")
+    assert "not asked" not in page
+    assert "Stages" in page
+    cli(*words, "--report", "nowhere/p.html").refused("nowhere")
+    cli(*words, "--report", tmp_path / "r.html", "--json", tmp_path / "r.html").refused("is the output")
+    cli("certify", "digits", "--pruned", "p.safetensors", "--report", "r.html").refused("--report: belongs to")

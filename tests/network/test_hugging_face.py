@@ -66,12 +66,17 @@ def test_a_pruned_folder_is_the_folder_with_zeros(cli: Any, folder: Path, text: 
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     told = pruned(cli, folder, text, out, "--pattern", "2:4", "--test-text", text)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-    assert {file.name for file in out.iterdir()} == {*before, "pruning.json"}
+    assert {file.name for file in out.iterdir()} == {*before, "pruning.json", "pruning.html"}
     for name, content in before.items():
         assert name.endswith(".safetensors") or (out / name).read_bytes() == content
     assert json.loads((out / "pruning.json").read_text()) == told
     assert told["perplexity"] == pytest.approx(told["perplexity_dense"], rel=1.0)
     assert len(told["layers"]) == 14
+    page = (out / "pruning.html").read_text(encoding="utf-8")
+    assert all(layer["name"] in page for layer in told["layers"])
+    assert "perplexity, pruned" in page
+    assert not told["bound_asked"]
+    assert "not asked" in page
     assert told["notes"][0].startswith("layer lm_head: stays as it is, its weight is model.embed_tokens.weight")
     dense = transformers.AutoModelForCausalLM.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
@@ -111,7 +116,9 @@ def test_several_weight_files(cli: Any, text: Path, tmp_path: Path) -> None:
     pruned(cli, place, text, out, "--sparsity", 0.5)
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     assert float((model.model.layers[1].mlp.up_proj.weight == 0).float().mean()) >= 0.1
-    assert sorted(file.name for file in out.iterdir()) == sorted([*(f.name for f in place.iterdir()), "pruning.json"])
+    assert sorted(file.name for file in out.iterdir()) == sorted(
+        [*(f.name for f in place.iterdir()), "pruning.json", "pruning.html"]
+    )
 
 
 def without(name: str) -> Any:
@@ -227,7 +234,16 @@ def test_any_tools_folder_is_judged_layer_by_layer(cli: Any, folder: Path, text:
         assert 0 < layer["bound"] <= layer["objective"] <= layer["given"]
         assert layer["gap"] == pytest.approx((layer["given"] - layer["bound"]) / layer["given"])
         assert layer["dominance"] == pytest.approx(0.1 / float((X * X).mean()), rel=1e-4)
-    shown = cli(*words, "--sequence-length", LENGTH, "--samples", 5)
+        assert layer["seconds"] > 0
+    shown = cli(*words, "--sequence-length", LENGTH, "--samples", 5, "--report", tmp_path / "judged.html")
+    page = (tmp_path / "judged.html").read_text(encoding="utf-8")
+    assert all(name in page for name in names)
+    assert "gap, re-tuned" in page
+    shown = cli(
+        *words[:-2], "--text", text, "--sequence-length", LENGTH, "--damping", 1e4, "--report", tmp_path / "λ.html"
+    )
+    for told_to in (shown.out, (tmp_path / "λ.html").read_text(encoding="utf-8")):
+        assert "times the mean diagonal of a layer" in told_to
     assert shown.code == 0
     assert "2 layers with zeros" in shown.out
     unpruned = cli("certify", f"hf:{folder}", "--pruned", f"hf:{folder}", "--text", text)

@@ -414,4 +414,57 @@ def test_method_and_allocation_by_size(digits_network):
     assert (large.method, large.allocation) == ("admm", "layer")
     asked = Settings(curvature="sequential", method="sparsegpt", allocation="uniform").chosen_for(wide)
     assert (asked.method, asked.allocation) == ("sparsegpt", "uniform")
-    assert Settings(curvature="fisher").chosen_for(wide).method == "relaxation"
+    fisher = Settings(curvature="fisher").chosen_for(wide)
+    assert (fisher.method, fisher.bound) == ("relaxation", True)  # its bound is cheap whatever the size
+    assert (small.bound, large.bound, asked.bound) == (True, False, False)
+    assert [Settings(curvature="gram", bound=b).chosen_for(wide).bound for b in (True, False)] == [True, False]
+
+
+def test_a_bound_that_is_left_out_by_size_is_said(digits_network, digits, monkeypatch):
+    from cbs_opt.pruning import settings
+
+    monkeypatch.setattr(settings, "LARGE", 1.0)
+    arguments = {"curvature": "sequential", "samples": 50}
+    found = cbs_opt.prune(digits_network, digits, 0.5, **arguments)
+    note = "the bound was not asked for: the network is large; bound=True (--bound) proves one"
+    assert note in found.notes
+    told = found.to_dict()
+    assert (told["bound"], told["gap"], told["bound_asked"]) == (None, None, False)
+    assert [(layer["bound"], layer["gap"]) for layer in told["layers"]] == [(None, None)] * 3
+    for bound in (True, False):
+        asked = cbs_opt.prune(digits_network, digits, 0.5, bound=bound, **arguments)
+        assert note not in asked.notes
+        assert asked.to_dict()["bound_asked"] is bound
+        assert np.isfinite(asked.bound) == bound
+
+
+def test_a_layer_is_compared_with_itself_without_weights(digits_network, digits):
+    """The relative objective from the layer's inputs and weights alone."""
+    x, lam = digits.train_x[:80], 1e-2
+    found = cbs_opt.prune(digits_network, x, 0.6, curvature="gram", samples=80, damping=lam, targets=["fc1"])
+    w_bar = digits_network.fc1.weight.detach().double().numpy()
+    X = x.reshape(80, -1).astype(np.float64)
+
+    def f(w):
+        return 0.5 * (((w - w_bar) @ X.T) ** 2).sum() / 80 + 0.5 * lam * ((w - w_bar) ** 2).sum()
+
+    (layer,) = found.layers
+    w = found.weights.values.reshape(w_bar.shape)
+    assert layer.relative == pytest.approx(f(w) / f(np.zeros_like(w)), rel=1e-4)
+    assert layer.gap == pytest.approx((f(w) - layer.bound) / f(w), rel=1e-3)
+    assert 0 < layer.seconds <= found.seconds["selection"] + found.seconds["bound"] + 0.1
+    assert cbs_opt.prune(digits_network, digits, 0.6, samples=50, bound=False).layers[0].relative is None
+
+
+def test_blocks_of_layers_are_reported_as_plain_data(digits_network, digits):
+    from dataclasses import replace
+
+    from cbs_opt.pruning.result import BlockReport
+
+    found = cbs_opt.prune(digits_network, digits, 0.5, method="magnitude", samples=50, bound=False)
+    assert found.to_dict()["blocks"] == []
+    blocks = (BlockReport("layers.0", 0.25, 0.125), BlockReport("layers.1", 0.5))
+    assert replace(found, blocks=blocks).to_dict()["blocks"] == [
+        {"name": "layers.0", "error": 0.25, "refined": 0.125},
+        {"name": "layers.1", "error": 0.5, "refined": None},
+    ]

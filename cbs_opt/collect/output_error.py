@@ -1,0 +1,58 @@
+"""How far the outputs of a block in one network are from those in another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def first_tensor(answer: Any) -> torch.Tensor | None:
+    """The tensor that a block answers with, or the first one of those that it does; None where there is none."""
+    import torch
+
+    if isinstance(answer, torch.Tensor):
+        return answer
+    parts = list(answer.values()) if isinstance(answer, Mapping) else answer
+    return first_tensor(parts[0]) if isinstance(parts, (tuple, list)) and parts else None
+
+
+def detached(answer: Any) -> torch.Tensor | None:
+    """A copy of the block's answer in memory."""
+    found = first_tensor(answer)
+    return None if found is None else found.detach().to("cpu", copy=True)
+
+
+def squares(
+    answer: Any,
+    goal: Any,
+    counted: torch.Tensor | None,  # shape: (samples, length)
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """‖ŷ − y‖² and ‖y‖² over all samples and the positions that are no padding; None where there are no tensors."""
+    y_hat, y = first_tensor(answer), first_tensor(goal)
+    if y_hat is None or y is None or y_hat.shape != y.shape:
+        return None
+    if counted is not None and y.ndim > 2 and y.shape[:2] == counted.shape:
+        y_hat, y = y_hat[counted], y[counted]
+    return (y_hat - y).square().sum(), y.square().sum()
+
+
+class OutputError:
+    """Σ‖ŷ − y‖²/Σ‖y‖², batch by batch, summed in float64."""
+
+    def __init__(self) -> None:
+        self._apart, self._whole = 0.0, 0.0
+
+    def add(self, answer: Any, goal: Any, counted: torch.Tensor | None) -> None:
+        """One batch."""
+        found = squares(answer, goal, counted)
+        if found is not None:
+            self._apart += float(found[0])
+            self._whole += float(found[1])
+
+    @property
+    def relative(self) -> float | None:
+        """None where nothing was added, or the outputs it is relative to are all zero."""
+        return self._apart / self._whole if self._whole > 0 else None

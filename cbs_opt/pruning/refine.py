@@ -1,0 +1,139 @@
+"""Re-tuning the kept weights of a whole block, its masks fixed, against what the dense network's block answers.
+
+The exact update re-tunes each layer for itself. Behind it the layers of a block are tuned together, with a few passes
+of Adam (Kingma & Ba, ICLR 2015) over the calibration samples, to
+
+    min Σ ‖block(x̂; w) − y‖²   over the kept weights w of the block's layers,
+
+x̂ what the network pruned so far calls the block with, y what the dense network's block answers in its place. It is the
+systematic update of the Combinatorial Brain Surgeon at the scale of a block, where it has no closed form. Whatever else
+the block holds (biases, normalization) stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.collect.output_error import OutputError, first_tensor, squares
+from cbs_opt.collect.sequential import BlockLayers, Call
+from cbs_opt.kernel.arrays.types import Mask, Matrix
+
+if TYPE_CHECKING:
+    import torch
+
+RATE = 4e-3
+"""Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement ended with.
+
+    Parameters
+    ----------
+    weights : mapping of layer name to array (out, in)
+        Those the block holds now.
+    error : float
+        Relative squared error of the block's output with them.
+    """
+
+    weights: Mapping[str, Matrix]
+    error: float
+
+
+def refine(
+    block: BlockLayers, goals: list[Any], masks: Mapping[str, Mask], error: float, passes: int, seed: int
+) -> Refined:
+    """Re-tune the kept weights of a block whose layers were all replaced; where that does not help, they stay.
+
+    Parameters
+    ----------
+    goals : list of tensor
+        What the dense network's block answers, by batch (``BlockLayers.error``).
+    masks : mapping of layer name to boolean array (out, in)
+        1 keeps.
+    error : float
+        Of the block as it is.
+    passes : int
+        Over all batches, in a random order each.
+    """
+    import torch
+
+    parameters = block.parameters()
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    kept = {
+        t.name: t.weight(torch.from_numpy(masks[t.name])).to(parameters[t.name].device).contiguous()
+        for t in block.targets
+    }
+    calls = list(block.calls())
+    with torch.enable_grad():
+        _train(block.module, calls, goals, parameters, kept, passes, np.random.default_rng(seed))
+    found = _answers(block, calls, goals)
+    if not found < error:
+        for name, parameter in parameters.items():
+            parameter.data.copy_(before[name])
+        found = _answers(block, calls, goals)
+    weights = {t.name: t.matrix(parameters[t.name].detach()).double().cpu().numpy().copy() for t in block.targets}
+    return Refined(weights, found)
+
+
+def _train(
+    module: torch.nn.Module,
+    calls: list[Call],
+    goals: list[Any],
+    parameters: Mapping[str, torch.nn.Parameter],
+    kept: Mapping[str, torch.Tensor],
+    passes: int,
+    rng: np.random.Generator,
+) -> None:
+    """Passes of Adam; pruned weights have no gradient and stay zero."""
+    import torch
+
+    trained = list(parameters.values())
+    groups = [
+        {"params": [parameter], "lr": RATE * float(parameter.detach()[kept[name]].square().mean().sqrt())}
+        for name, parameter in parameters.items()
+        if bool(kept[name].any())
+    ]
+    if not groups:
+        return
+    optimizer = torch.optim.Adam(groups)
+    steps = passes * len(calls)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / steps)
+    for _ in range(passes):
+        for number in rng.permutation(len(calls)):
+            call = calls[number]
+            goal = goals[call.number].to(trained[0].device)
+            found = squares(module(*call.positional, **call.named), goal, call.counted)
+            if found is None or not float(found[1]):
+                continue
+            loss = found[0] / found[1]
+            gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient * kept[name]
+            optimizer.step()
+            falling.step()
+    for parameter in trained:
+        parameter.grad = None
+
+
+def _answers(block: BlockLayers, calls: list[Call], goals: list[Any]) -> float:
+    """Have the block answer with its weights as they are now, and say how far that is from the goals."""
+    import torch
+
+    total = OutputError()
+    with torch.no_grad():
+        for call in calls:
+            value = block.module(*call.positional, **call.named)
+            total.add(value, goals[call.number].to(_device(value)), call.counted)
+            block.answer(call.number, value)
+    return total.relative or 0.0
+
+
+def _device(value: Any) -> torch.device | str:
+    found = first_tensor(value)
+    return "cpu" if found is None else found.device
