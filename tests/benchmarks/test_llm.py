@@ -363,6 +363,9 @@ def test_a_sentence_encoder_with_the_defaults(
 
     folder = tmp_path / "encoder"
     write_folder(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = "?"
+    tokenizer.save_pretrained(folder)
     config = transformers.BertConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, vocab_size=len(WORDS) + 1
     )
@@ -376,7 +379,6 @@ def test_a_sentence_encoder_with_the_defaults(
     words = ["embedding", "--model", str(folder), *given(place)[2:], "--out", str(tmp_path)]
     assert command.main(words) == 0
     (row,) = written(tmp_path)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     dense = transformers.AutoModel.from_pretrained(folder).eval()
     cosines = []
     for sentence in embedding.sentences(place / "test.txt", 500):
