@@ -22,7 +22,6 @@ from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.output_error import OutputError, detached
 from cbs_opt.collect.replay import Plan, Point, Replay
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, batches, copy_in_precision, run
@@ -188,7 +187,7 @@ class SequentialLayers:
         # Two streams of activations; for the goal 'pruned' one is enough.
         self.pruned = Replay(copy_in_precision(model, precision))
         self._dense = Replay(copy_in_precision(model, precision)) if goal == "dense" else None
-        self._weights: dict[str, Matrix] = {}
+        self._replaced: list[Target] = []
         self.notes: list[str] = []
         with torch.no_grad():
             one, chosen = self.samples.take(slice(1)), tuple(targets)
@@ -270,17 +269,17 @@ class SequentialLayers:
             )
         if not np.isfinite(matrix).all():
             raise InputError(f"layer {target.name}: the new weights hold NaN or infinity")
-        self._weights[target.name] = matrix.copy()
-        _replace(self.pruned.model, target, torch.from_numpy(self._weights[target.name]))
+        self._replaced.append(target)
+        _replace(self.pruned.model, target, torch.from_numpy(matrix))
 
     def network(self) -> torch.nn.Module:
         """A copy of the network with all replaced weights, in its own precision."""
         import torch
 
         result = copy.deepcopy(self._original)
-        for target in self.order:
-            if target.name in self._weights:
-                _write(result, target, torch.from_numpy(self._weights[target.name]))
+        with torch.no_grad():
+            for target in self._replaced:
+                result.get_parameter(target.tensor).copy_(self.pruned.model.get_parameter(target.tensor))
         return result
 
     def walk(self, point: Point) -> Iterator[Reach]:
@@ -405,11 +404,3 @@ def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> No
     module, _, name = target.tensor.rpartition(".")
     new = target.weight(matrix).to(before.device, before.dtype).contiguous()
     setattr(model.get_submodule(module), name, torch.nn.Parameter(new, requires_grad=before.requires_grad))
-
-
-def _write(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:
-    import torch
-
-    with torch.no_grad():
-        weight = model.get_parameter(target.tensor)
-        weight.copy_(target.weight(matrix))

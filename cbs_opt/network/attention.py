@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 def own_copy(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
-    """A copy of the network to collect curvature from: on ``device``, in eval mode, its attention opened."""
+    """A copy of the network to collect curvature from: on ``device``, in eval mode, its attention opened.
+
+    Where the network is on that device the copy shares the memory of its parameters: nobody may write into them.
+    """
+    import torch
+
     from cbs_opt.kernel.device import device_named
 
-    return open_attention(copy.deepcopy(model).to(device_named(device)).eval())
+    memo: dict[int, Any] = {id(x): torch.nn.Parameter(x.detach(), x.requires_grad) for x in model.parameters()}
+    return open_attention(copy.deepcopy(model, memo).to(device_named(device)).eval())
 
 
 def open_attention(model: torch.nn.Module) -> torch.nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,10 +96,3 @@ class Weights:
                 matrix = torch.from_numpy(self.values[part].reshape(target.outputs, target.inputs))
                 result.get_parameter(target.tensor).copy_(target.weight(matrix))
         return result
-
-
-def join(targets: Sequence[Target], matrices: Mapping[str, Matrix], masks: Mapping[str, Mask]) -> Weights:
-    """Weights from matrices and masks (out, in) by module name."""
-    values = np.concatenate([matrices[target.name].ravel() for target in targets])
-    mask = np.concatenate([masks[target.name].ravel() for target in targets])
-    return Weights(tuple(targets), values, mask)

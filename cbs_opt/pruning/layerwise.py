@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,16 +23,19 @@ from cbs_opt.errors import InputError
 from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
-from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
 from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.samples import Drawn
-from cbs_opt.network.weights import Weights, join
+from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
-from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, Stage
+from cbs_opt.pruning.block_by_block import block_by_block
+from cbs_opt.pruning.result import BlockReport
+from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, LayerOutcome, Stage
+from cbs_opt.pruning.work import StageFolder
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +56,12 @@ class LayerStages:
 
     def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
         """See ``layer_stage``."""
-        return layer_stage(self._dense, now, self._draw(number), weights, prune, self._settings, clock)
+        samples = self._draw(number)
+        work = None
+        if self._settings.work is not None:
+            asked = {"settings": self._settings.told(), "prune": prune, "stage": number}
+            work = StageFolder.open(Path(self._settings.work), number, asked, self._dense, weights, samples)
+        return layer_stage(self._dense, now, samples, weights, prune, self._settings, clock, work)
 
 
 def layer_stage(
@@ -63,6 +72,7 @@ def layer_stage(
     prune: int,
     settings: Settings,
     clock: Clock,
+    work: StageFolder | None = None,
 ) -> Stage:
     """Prune at least ``prune`` weights, those that ``weights`` has pruned already among them.
 
@@ -76,6 +86,8 @@ def layer_stage(
         Labels are not needed.
     weights : Weights
         Of ``now``.
+    work : StageFolder, optional
+        Where what became of each block is kept (``sequential``).
     """
     with clock.phase("allocation", "deciding how many weights each layer and row loses"):
         if settings.n_of_m is None:
@@ -91,7 +103,7 @@ def layer_stage(
             )
         else:
             shares = n_of_m_quotas(weights, *settings.n_of_m)
-    solver = _LayerSolver(shares, weights.masks(), settings, clock)
+    solver = LayerSolver(shares, weights, settings, clock)
     notes: list[str] = []
     if settings.curvature == "gram":
         with clock.phase("curvature", "collecting layer inputs"):
@@ -106,6 +118,7 @@ def layer_stage(
         for layer in layers.values():
             solver.solve(layer)
             notes += layer.notes
+        blocks: tuple[BlockReport, ...] = ()
     else:
         sequence = sequential_layers(
             model,
@@ -115,22 +128,17 @@ def layer_stage(
             dampening_frac=settings.dampening_frac,
             numbers=samples.numbers,
         )
-        remaining = iter(sequence)
-        while True:
-            with clock.phase("curvature", f"collecting the inputs of layer {len(solver.losses) + 1}"):
-                found = next(remaining, None)
-            if found is None:
-                break
-            sequence.replace(found, solver.solve(found))
+        blocks = block_by_block(sequence, solver, settings, clock, work)
         notes += sequence.notes
     losses = solver.losses
     return Stage(
-        weights=join(weights.targets, solver.matrices, solver.masks),
+        weights=solver.weights,
         objective=float(sum(loss.objective for loss in losses.values())),
         bound=total_bound([loss.bound for loss in losses.values()]),
         round_off=solver.round_off,
         damping=solver.damping,
         layers=losses,
+        blocks=blocks,
         notes=tuple(dict.fromkeys([*notes, *solver.notes])),
     )
 
@@ -148,28 +156,55 @@ def check_method(weights: Weights, settings: Settings) -> None:
         raise InputError("model: is a single layer itself; put it into a torch.nn.Sequential, or take curvature gram")
 
 
-class _LayerSolver:
-    """Solves one layer after the other and keeps what came out, by module name."""
+class LayerSolver:
+    """Solves one layer after the other and keeps what came out, by module name.
+
+    Attributes
+    ----------
+    weights : Weights
+        Of the layers solved so far; ``matrices`` and ``masks`` (out, in) are views into them.
+    losses, damping : mapping of module name to what the layer's problem was
+    round_off : float
+        What float64 may have got wrong in the sum of all objectives.
+    notes : list of str
+    """
 
     def __init__(
-        self, quotas: Mapping[str, NDArray[np.int64]], alive: Mapping[str, Mask], settings: Settings, clock: Clock
+        self, quotas: Mapping[str, NDArray[np.int64]], before: Weights, settings: Settings, clock: Clock
     ) -> None:
-        self._quotas, self._alive, self._settings, self._clock = quotas, alive, settings, clock
-        self.matrices: dict[str, Matrix] = {}
-        self.masks: dict[str, Mask] = {}
+        self._quotas, self._alive, self._settings, self._clock = quotas, before.masks(), settings, clock
+        self.weights = before.with_values(np.empty(before.n), np.empty(before.n, dtype=np.bool_))
+        self.matrices, self.masks = self.weights.matrices(), self.weights.masks()
         self.losses: dict[str, LayerLoss] = {}
         self.damping: dict[str, float] = {}
-        self.round_off = 0.0
         self.notes: list[str] = []
+
+    @property
+    def round_off(self) -> float:
+        """What float64 may have got wrong in the sum of all objectives."""
+        return sum(loss.round_off for loss in self.losses.values())
 
     def solve(self, layer: LayerModel) -> Matrix:
         """The new weights (out, in) of a layer."""
         with layer.target.naming():
             return self._solve(layer)
 
+    def put(self, name: str, outcome: LayerOutcome) -> None:
+        """What became of a layer elsewhere."""
+        self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
+        self.losses[name], self.damping[name] = outcome.loss, outcome.damping
+
+    def reweigh(self, name: str, weights: Matrix) -> None:
+        """Other weights (out, in) on a layer's mask."""
+        self.matrices[name][...] = np.where(self.masks[name], weights, 0.0)
+
+    def outcome(self, name: str) -> LayerOutcome:
+        """What became of a layer."""
+        return LayerOutcome(self.matrices[name], self.masks[name], self.losses[name], self.damping[name])
+
     def _solve(self, layer: LayerModel) -> Matrix:
         quota, alive = self._quotas[layer.name], self._alive[layer.name]
-        matrix, mask = np.empty(layer.w_bar.shape), np.empty(layer.w_bar.shape, dtype=np.bool_)
+        matrix, mask = self.matrices[layer.name], self.masks[layer.name]
         objective, emptied, round_off, bounds = 0.0, 0.0, 0.0, []
         started = time.perf_counter()
         for group, rows in groups(layer.target):
@@ -186,8 +221,6 @@ class _LayerSolver:
             round_off += found.round_off
             self.notes += [note for note in found.notes if note not in self.notes]
             bounds.append(self._bound(found, problem))
-        self.matrices[layer.name], self.masks[layer.name] = matrix, mask
-        self.round_off += round_off
         seconds = time.perf_counter() - started
         self.losses[layer.name] = LayerLoss(objective, total_bound(bounds), emptied, round_off, seconds)
         self.damping[layer.name] = layer.damping

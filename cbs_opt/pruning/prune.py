@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ def prune(
     device: str = "cpu",
     bound: bool | None = None,
     keep_zeros: bool = False,
+    refine: int = 0,
+    work: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Pruned:
@@ -130,8 +133,14 @@ def prune(
         Prove a lower bound even where the method has none; left out, where the network is not large.
     keep_zeros : bool
         Weights that are exactly zero in the network stay zero and count as pruned: a pruned network is pruned further.
+    refine : int
+        Of ``sequential``: so many passes over the samples re-tune the kept weights of each block together, to the
+        outputs of the dense network's block (``pruning.refine``). Objective and bound are about the weights before.
+    work : path, optional
+        Of ``sequential``: a folder that keeps what became of each block. A run that was ended goes on there with the
+        next block, and ends with the same weights.
     seed : int
-        Of the draw of samples and of methods that draw at random.
+        Of the draw of samples, of methods that draw at random and of the order of samples in ``refine``.
     progress : callable, optional
         Called with a few words whenever something else begins.
 
@@ -159,6 +168,8 @@ def prune(
         device=device,
         bound=bound,
         keep_zeros=keep_zeros,
+        refine=refine,
+        work=None if work is None else os.fspath(work),
         seed=seed,
     )
     if not isinstance(model, torch.nn.Module):
@@ -238,11 +249,12 @@ def prune(
             "schedule": schedule,
             "settle": settle,
             "reestimate_batchnorm": reestimate_batchnorm,
-            **_told(settings),
+            **settings.told(),
         },
         measured=measured,
         seconds=clock.seconds,
         notes=tuple(dict.fromkeys(notes)),
+        blocks=stage.blocks,
     )
 
 
@@ -310,11 +322,3 @@ def _layer_reports(weights: Weights, stage: Stage) -> tuple[LayerReport, ...]:
 
 def _patterns(given: Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
-
-
-def _told(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data."""
-    told = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "loss"}
-    told["options"] = dict(settings.options)
-    told["loss"] = "cross-entropy" if settings.loss is None else getattr(settings.loss, "__name__", "given")
-    return told

@@ -93,6 +93,11 @@ class BlockReport:
     error: float
     refined: float | None = None
 
+    def words(self) -> str:
+        """For people: 'output error 0.0123, refined 0.0098'."""
+        words = f"output error {self.error:.3g}"
+        return words if self.refined is None else f"{words}, refined {self.refined:.3g}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""
         return {"name": self.name, "error": self.error, "refined": self.refined}

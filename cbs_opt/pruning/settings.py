@@ -53,13 +53,14 @@ class CurvatureSpec:
 
 
 _OF_LAYERS = CurvatureSpec("swap", "admm", ("revive", "allocation", "pattern"), needs_labels=False, needs_damping=False)
+_IN_SEQUENCE = replace(_OF_LAYERS, own_settings=(*_OF_LAYERS.own_settings, "refine", "work"))
 
 CURVATURES = {
     "fisher": CurvatureSpec(
         "relaxation", own_settings=("partition", "average", "first_order", "loss", "precision", "revive")
     ),
     "gram": _OF_LAYERS,
-    "sequential": _OF_LAYERS,
+    "sequential": _IN_SEQUENCE,
     "gauss-newton": CurvatureSpec(
         "magnitude", methods=("magnitude", "obd"), why_these="never forms its curvature; it takes magnitude or obd"
     ),
@@ -86,6 +87,8 @@ class Settings:
     device: str = "cpu"
     bound: bool | None = None
     keep_zeros: bool = False
+    refine: int = 0
+    work: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,6 +112,8 @@ class Settings:
             raise unknown_name("allocation", self.allocation, list(ALLOCATIONS))
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
             raise InputError(f"average: is {self.average!r}; a whole number of samples a row is needed")
+        if isinstance(self.refine, bool) or not isinstance(self.refine, int) or self.refine < 0:
+            raise InputError(f"refine: is {self.refine!r}; a whole number of passes is needed, 0 for none")
         self._check_fit()
         if self.revive and self.keep_zeros:
             raise InputError("revive: takes back what was pruned, and keep_zeros does not; leave one of them out")
@@ -134,6 +139,13 @@ class Settings:
         fits = "allocation" in self.spec.own_settings and self.n_of_m is None
         allocation = self.allocation or ("layer" if large else "sensitivity") if fits else ""
         return replace(self, method=method, allocation=allocation, bound=bound)
+
+    def told(self) -> dict[str, Any]:
+        """What decides the outcome, as plain data."""
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("loss", "work")}
+        told["options"] = dict(self.options)
+        told["loss"] = "cross-entropy" if self.loss is None else getattr(self.loss, "__name__", "given")
+        return told
 
     def _check_method(self) -> None:
         """The method and its options."""

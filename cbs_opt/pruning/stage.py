@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from cbs_opt.kernel.arrays.types import Mask, Matrix
 from cbs_opt.kernel.result import relative_gap
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.result import BlockReport
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +59,33 @@ class LayerLoss:
 
 
 @dataclass(frozen=True, eq=False)
+class LayerOutcome:
+    """What a layer's pruning ended with.
+
+    Parameters
+    ----------
+    weights, mask : arrays (out, in)
+    loss : LayerLoss
+    damping : float
+        λ.
+    """
+
+    weights: Matrix
+    mask: Mask
+    loss: LayerLoss
+    damping: float
+
+
+@dataclass(frozen=True, eq=False)
+class BlockOutcome:
+    """What a block's pruning ended with: of its layers by name, of its output, and what was noted."""
+
+    layers: Mapping[str, LayerOutcome]
+    report: BlockReport | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Stage:
     """The outcome of one stage.
 
@@ -74,6 +103,8 @@ class Stage:
         The λ used.
     layers : mapping of module name to LayerLoss
         Where each layer is a problem of its own.
+    blocks : tuple of BlockReport
+        Where the network is pruned block by block.
     notes : tuple of str
     """
 
@@ -83,6 +114,7 @@ class Stage:
     damping: float | Mapping[str, float]
     round_off: float = 0.0
     layers: Mapping[str, LayerLoss] = field(default_factory=dict)
+    blocks: tuple[BlockReport, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,7 +130,17 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self.stage = ""
         """Put before the words of every phase: 'stage 2 of 3'."""
+        self._part = ""
         self._report = report
+
+    @contextmanager
+    def part(self, words: str) -> Iterator[None]:
+        """Inside, these words are put before those of every phase, too: 'block 7 of 30'."""
+        self._part = words
+        try:
+            yield
+        finally:
+            self._part = ""
 
     @contextmanager
     def phase(self, name: str, words: str = "") -> Iterator[None]:
@@ -113,7 +155,7 @@ class Clock:
     def tell(self, words: str) -> None:
         """Say what is going on."""
         if self._report is not None:
-            self._report(f"{self.stage}: {words}" if self.stage else words)
+            self._report(": ".join(part for part in (self.stage, self._part, words) if part))
 
 
 class Stages(Protocol):

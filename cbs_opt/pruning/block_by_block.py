@@ -1,0 +1,122 @@
+"""The blocks of a network one after the other: prune a block's layers, say how far its output is, refine it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cbs_opt.collect import LayerModel, SequentialLayers
+from cbs_opt.collect.sequential import BlockLayers
+from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.network.targets import Target
+from cbs_opt.pruning.refine import refine
+from cbs_opt.pruning.result import BlockReport
+from cbs_opt.pruning.stage import BlockOutcome, Clock, LayerOutcome
+from cbs_opt.pruning.work import StageFolder
+
+if TYPE_CHECKING:
+    from cbs_opt.pruning.settings import Settings
+
+log = logging.getLogger("cbs_opt")
+
+
+class Solver(Protocol):
+    """Prunes layers and keeps what became of them."""
+
+    masks: dict[str, Mask]
+
+    def solve(self, layer: LayerModel) -> Matrix:
+        """The new weights (out, in)."""
+        ...
+
+    def outcome(self, name: str) -> LayerOutcome:
+        """What became of a layer."""
+        ...
+
+    def put(self, name: str, outcome: LayerOutcome) -> None:
+        """What became of a layer elsewhere."""
+        ...
+
+    def reweigh(self, name: str, weights: Matrix) -> None:
+        """Other weights (out, in) on a layer's mask."""
+        ...
+
+
+def block_by_block(
+    sequence: SequentialLayers, solver: Solver, settings: Settings, clock: Clock, work: StageFolder | None = None
+) -> tuple[BlockReport, ...]:
+    """Prune all layers of a sequence; what a work folder has of its first blocks is taken from there."""
+    reports: list[BlockReport] = []
+    pace = Pace([block.targets for block in sequence.blocks])
+    for number, block in enumerate(sequence.blocks):
+        outcome = None if work is None else work.load(number)
+        if outcome is None:
+            with clock.part(pace.words(number)):
+                outcome = _prune(block, sequence, solver, settings, clock)
+            pace.done(number)
+            if work is not None:
+                work.keep(number, outcome)
+        else:
+            for target in block.targets:
+                solver.put(target.name, outcome.layers[target.name])
+                sequence.replace(target, outcome.layers[target.name].weights)
+            sequence.notes += outcome.notes
+        if outcome.report is not None:
+            reports.append(outcome.report)
+            log.info("prune: %s, %s: %s", pace.words(number), block.name, outcome.report.words())
+    return tuple(reports)
+
+
+def _prune(
+    block: BlockLayers, sequence: SequentialLayers, solver: Solver, settings: Settings, clock: Clock
+) -> BlockOutcome:
+    noted = len(sequence.notes)
+    if settings.refine:
+        block.watch()
+    remaining = iter(block)
+    while True:
+        with clock.phase("curvature", f"collecting the inputs of {block.name}"):
+            layer = next(remaining, None)
+        if layer is None:
+            break
+        sequence.replace(layer, solver.solve(layer))
+    goals: list[Any] | None = [] if settings.refine else None
+    with clock.phase("curvature", f"comparing the output of {block.name}"):
+        error = block.error(goals)
+    refined = None
+    if goals is not None and error:
+        with clock.phase("refinement", f"refining {block.name}"):
+            masks = {target.name: solver.masks[target.name] for target in block.targets}
+            found = refine(block, goals, masks, error, settings.refine, settings.seed)
+        refined = found.error
+        for name, weights in found.weights.items():
+            solver.reweigh(name, weights)
+    elif settings.refine:
+        sequence.notes.append(f"block {block.name}: was not refined, its output is not to be seen or is as it was")
+    return BlockOutcome(
+        layers={target.name: solver.outcome(target.name) for target in block.targets},
+        report=None if error is None else BlockReport(block.name, error, refined),
+        notes=tuple(sequence.notes[noted:]),
+    )
+
+
+class Pace:
+    """How far the work is, and how long the rest of it will take at the pace so far, by the number of weights."""
+
+    def __init__(self, blocks: Sequence[Sequence[Target]]) -> None:
+        self._sizes = [sum(target.numel for target in block) for block in blocks]
+        self._began, self._worked = time.perf_counter(), 0
+
+    def done(self, number: int) -> None:
+        """The block of this number, counted from 0, is done."""
+        self._worked += self._sizes[number]
+
+    def words(self, number: int) -> str:
+        """'block 7 of 30, about 4 min left' where the block of this number comes next or has just been done."""
+        words = f"block {number + 1} of {len(self._sizes)}"
+        if not self._worked:
+            return words
+        left = (time.perf_counter() - self._began) / self._worked * sum(self._sizes[number:])
+        return f"{words}, about {left / 60:.0f} min left" if left >= 90 else f"{words}, about {left:.0f} s left"

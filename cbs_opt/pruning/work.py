@@ -1,0 +1,154 @@
+"""The work folder of a run: what became of each block, so that a run that was ended goes on with the next one.
+
+A stage has a folder of its own in it: ``stage-1/run.json`` says of which network, samples and settings it is,
+``stage-1/block-0007.safetensors`` what the seventh block's pruning ended with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.files import write_whole
+from cbs_opt.network.checkpoint import state_digest
+from cbs_opt.network.samples import Drawn
+from cbs_opt.network.weights import Weights
+from cbs_opt.pruning.result import BlockReport
+from cbs_opt.pruning.stage import BlockOutcome, LayerLoss, LayerOutcome
+from cbs_opt.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+AT_ONCE = 16
+"""Samples that are looked at together."""
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of one stage."""
+
+    folder: Path
+
+    @classmethod
+    def open(
+        cls,
+        place: Path,
+        number: int,
+        asked: Mapping[str, Any],
+        dense: torch.nn.Module,
+        weights: Weights,
+        samples: Drawn,
+    ) -> StageFolder:
+        """The folder of a stage, made where it is not there.
+
+        Parameters
+        ----------
+        place : Path
+            The work folder.
+        number : int
+            Of the stage, counted from 0.
+        asked : mapping
+            All that the stage's outcome depends on beside the network, its weights before the stage and the samples.
+
+        Raises
+        ------
+        InputError
+            It is there, but of another run, or cannot be made or written to.
+        """
+        folder = place / f"stage-{number + 1}"
+        run = {
+            "version": __version__,
+            "asked": json.loads(json.dumps(asked, default=str)),
+            "network": state_digest(dense),
+            "weights": _digest([weights.values, weights.mask]),
+            "samples": _digest(
+                [
+                    part
+                    for start in range(0, len(samples.x), AT_ONCE)
+                    for part in _arrays(samples.x.take(slice(start, start + AT_ONCE)).inputs(dense))
+                ]
+            ),
+        }
+        about = folder / "run.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            before = json.loads(about.read_text(encoding="utf-8")) if about.exists() else None
+        except (OSError, ValueError) as error:
+            raise InputError(f"work: {folder} cannot be used ({error}); name another folder") from None
+        if before is None:
+            write_whole(about, lambda stream: stream.write(json.dumps(run, indent=1).encode()))
+        elif before != run:
+            other = ", ".join(key for key in run if before.get(key) != run[key])
+            raise InputError(
+                f"work: {folder} is of another run (other {other}); name another folder, or delete this one"
+            )
+        return cls(folder)
+
+    def keep(self, number: int, outcome: BlockOutcome) -> None:
+        """Write what became of the block of this number, counted from 0: whole, or not at all."""
+        from safetensors.numpy import save
+
+        tensors, told = {}, {}
+        for name, layer in outcome.layers.items():
+            tensors[f"{name}/weights"], tensors[f"{name}/mask"] = layer.weights, layer.mask
+            told[name] = {"loss": asdict(layer.loss), "damping": layer.damping}
+        report = None if outcome.report is None else outcome.report.to_dict()
+        about = {"block": json.dumps({"layers": told, "report": report, "notes": outcome.notes})}
+        payload = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=about)
+        write_whole(self._file(number), lambda stream: stream.write(payload))
+
+    def load(self, number: int) -> BlockOutcome | None:
+        """What became of a block; None where it has not been pruned yet.
+
+        Raises
+        ------
+        InputError
+            The file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        file = self._file(number)
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, framework="np") as archive:
+                told = json.loads(archive.metadata()["block"])
+                layers = {
+                    name: LayerOutcome(
+                        archive.get_tensor(f"{name}/weights"),
+                        archive.get_tensor(f"{name}/mask"),
+                        LayerLoss(**about["loss"]),
+                        about["damping"],
+                    )
+                    for name, about in told["layers"].items()
+                }
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise InputError(
+                f"work: {file} cannot be read ({error}); delete it, and its block is pruned again"
+            ) from None
+        report = None if told["report"] is None else BlockReport(**told["report"])
+        return BlockOutcome(layers, report, tuple(told["notes"]))
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"block-{number + 1:04d}.safetensors"
+
+
+def _arrays(inputs: Any) -> list[Any]:
+    return [x.detach().cpu().numpy() for x in (*inputs.positional, *inputs.named.values())]
+
+
+def _digest(arrays: list[Any]) -> str:
+    """SHA-256, in hex, of arrays: types, shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
