@@ -65,7 +65,7 @@ def _by_prune(**own: Any) -> Prune:
             **own,
         )
         told = found.to_dict()
-        return Found(found.model, found.seconds, told["settings"], found.notes, tuple(told.get("blocks", ())))
+        return Found(found.model, found.seconds, told["settings"], found.notes, tuple(told["blocks"]))
 
     return run
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ import numpy as np
 
 from benchmarks.layers.command import pattern_of
 from cbs_opt.collect import sequential_layers
-from cbs_opt.network.attention import own_copy
 from cbs_opt.network.targets import find_targets
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def magnitude(model: torch.nn.Module, pattern: str) -> torch.nn.Module:
     """A copy of the network without the smallest weights; ``pattern`` is a share or N:M."""
     import torch
 
-    pruned = own_copy(model)
+    pruned = copy.deepcopy(model)
     with torch.no_grad():
         for target in find_targets(pruned):
             weight = pruned.get_parameter(target.tensor)

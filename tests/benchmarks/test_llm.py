@@ -82,26 +82,14 @@ def loss_shares(place: Path, other: torch.nn.Module, x: np.ndarray) -> dict[str,
     return shares
 
 
-def refines() -> bool:
-    import inspect
-
-    from cbs_opt import prune
-
-    return "refine" in inspect.signature(prune).parameters
-
-
-def all_rows() -> list[str]:
-    from benchmarks.llm.selectors import SELECTORS
-
-    return [name for name in SELECTORS if name != "ours+refine" or refines()]
-
-
+@pytest.mark.slow
 def test_all_rows_from_start_to_page_and_none_is_run_again(
     place: Path, tmp_path: Path, in_this_process: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from benchmarks.llm import command
+    from benchmarks.llm.selectors import SELECTORS
 
-    rows = all_rows()
+    rows = list(SELECTORS)
     words = ["run", *given(place), *SIZES, "--rows", ",".join(rows), "--patterns", "0.5,2:4", "--seeds", "0,1"]
     assert command.main([*words, "--out", str(tmp_path)]) == 0
     log = written(tmp_path)
@@ -113,6 +101,9 @@ def test_all_rows_from_start_to_page_and_none_is_run_again(
         assert [layer["pruned"] / layer["n"] for layer in entry["layers"]] == [0.5] * 14
         assert entry["error"] == pytest.approx(np.mean([layer["error"] for layer in entry["layers"]]))
         assert entry["gap"] is None
+        of_prune = entry["selector"] not in ("magnitude", "wanda")
+        assert len(entry["blocks"]) == (2 if of_prune else 0)
+        assert all((block["refined"] is not None) == (entry["selector"] == "ours+refine") for block in entry["blocks"])
         assert entry["memory"]["peak_evaluated"] >= entry["memory"]["peak"] >= entry["memory"]["peak_loaded"] > 2**24
         assert entry["seconds_in_all"] >= sum(entry["seconds"].values()) > 0
     page = (tmp_path / "llm.md").read_text(encoding="utf-8")
@@ -136,6 +127,7 @@ def test_all_rows_from_start_to_page_and_none_is_run_again(
     assert "llm.jsonl: holds rows of another protocol (windows differ)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_row_is_a_process_of_its_own_and_one_that_fails_stops_no_other(
     place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +233,7 @@ def entry(selector: str, seed: int, perplexity: float, error: float, **more: Any
         "seconds_in_all": 60.0,
         "memory": {"held": 2**30, "peak": 3 * 2**30},
         "layers": layers,
+        "blocks": [],
         "protocol": {
             "model": "a model",
             "windows": 64,
@@ -300,6 +293,7 @@ def test_a_bound_holds_for_all_rows_of_its_seed_with_as_many_zeros() -> None:
 def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     from benchmarks.llm.page import write_page
 
+    blocks = [{"name": "0", "error": 0.02, "refined": 0.01}, {"name": "1", "error": 0.04, "refined": 0.03}]
     rows = [
         DENSE,
         bounded(entry("magnitude", 0, 12000.0, 0.06), 0.01),
@@ -307,7 +301,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
         entry("admm", 0, 28.0, 0.02),
         entry("admm", 1, 30.0, 0.03),
         entry("ours", 0, 27.0, 0.0125),
-        entry("ours+refine", 0, 25.0, 0.016),
+        entry("ours+refine", 0, 25.0, 0.016, blocks=blocks),
     ]
     page = write_page(rows, tmp_path).read_text(encoding="utf-8")
     assert "| magnitude | 1 | 12,000 | 0.06000 | 83.3 | 60 | 2.00 |" in page
@@ -324,6 +318,7 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert "- 50 %: *ours* has the lower error, *ours+refine* the lower perplexity." in page
     assert "| 50 % | 6 | +0.94 | 14 of 15 | +1.00 | 10 of 10 | 5 | +0.90 | 9 of 10 |" in page
     assert "*sparsegpt*" not in page
+    assert "Refining took the output error of a block, in the mean, from 0.0300 to 0.0200." in page
     others = [{**DENSE, "perplexity": 17.0}, *rows[1:]]
     assert "its authors' code" not in write_page(others, tmp_path).read_text(encoding="utf-8")
 
