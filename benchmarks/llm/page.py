@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from benchmarks.llm.analysis import Point, patterns_of, points_of
 from benchmarks.llm.answer import answer, encoder, in_words
-from benchmarks.llm.peers import quoted
+from benchmarks.llm.peers import MODEL, is_theirs, quoted
 from benchmarks.llm.plots import plot
 from benchmarks.llm.protocol import DENSE
 from benchmarks.llm.selectors import SELECTORS
@@ -79,9 +79,10 @@ def _protocol(rows: Sequence[Row]) -> str:
     threads = sorted({row["environment"]["threads"] for row in mine})
     dense = _dense(rows)
     told = f"on {' or '.join(threads)} thread{'' if threads == ['1'] else 's'}"
-    return PROTOCOL.format(
-        **{"dense": "–" if dense is None else f"{dense:.2f}", "threads": told}, **mine[-1]["protocol"]
-    )
+    protocol = mine[-1]["protocol"]
+    model = f"{MODEL} ({protocol['model']})" if is_theirs(protocol, dense) else protocol["model"]
+    words = "–" if dense is None else f"{dense:.2f}"
+    return PROTOCOL.format(**{**protocol, "model": model, "dense": words, "threads": told})
 
 
 def _dense(rows: Sequence[Row]) -> float | None:

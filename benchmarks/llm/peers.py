@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from benchmarks.recording import Row
 
 SIZES = {"windows": 64, "length": 512, "test_windows": 48, "test_length": 1024}
-DENSE_PERPLEXITY = 21.31
-"""SmolLM2-135M-Instruct on WikiText-2."""
+MODEL, DENSE_PERPLEXITY = "SmolLM2-135M-Instruct", 21.31
+"""The model, and by which figure it and the test text are known."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ QUOTED: dict[str, tuple[Quoted, ...]] = {
 
 def quoted(pattern: str, protocol: Row, dense: float | None) -> Sequence[Quoted]:
     """The peers' figures for a pattern; none where the model, the texts or the windows are others."""
+    return QUOTED.get(pattern, ()) if is_theirs(protocol, dense) else ()
+
+
+def is_theirs(protocol: Row, dense: float | None) -> bool:
+    """Whether the model, the test text and the windows are those of the peers' figures."""
     same = all(protocol.get(name) == size for name, size in SIZES.items())
-    alike = dense is not None and abs(dense - DENSE_PERPLEXITY) < 0.02
-    return QUOTED.get(pattern, ()) if same and alike else ()
+    return same and dense is not None and abs(dense - DENSE_PERPLEXITY) < 0.02

@@ -319,8 +319,10 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert "| 50 % | 6 | +0.94 | 14 of 15 | +1.00 | 10 of 10 | 5 | +0.90 | 9 of 10 |" in page
     assert "*sparsegpt*" not in page
     assert "Refining took the output error of a block, in the mean, from 0.0300 to 0.0200." in page
-    others = [{**DENSE, "perplexity": 17.0}, *rows[1:]]
-    assert "its authors' code" not in write_page(others, tmp_path).read_text(encoding="utf-8")
+    assert "**Protocol.** SmolLM2-135M-Instruct (a model)." in page
+    others = write_page([{**DENSE, "perplexity": 17.0}, *rows[1:]], tmp_path).read_text(encoding="utf-8")
+    assert "its authors' code" not in others
+    assert "**Protocol.** a model." in others
 
 
 def test_the_page_says_so_where_the_error_tells_nothing(tmp_path: Path) -> None:
@@ -388,6 +390,16 @@ def test_a_sentence_encoder_with_the_defaults(
     assert f"| ours | {row['cosine']:.4f} | " in page
     assert command.main(words) == 0
     assert len(written(tmp_path)) == 1
+
+
+def test_a_file_that_is_not_there_makes_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.llm import smollm2
+
+    assert smollm2.main([str(tmp_path / "made"), "--gguf", str(tmp_path / "nowhere.gguf")]) == 2
+    assert "nowhere.gguf: no such file" in capsys.readouterr().err
+    assert smollm2.main([str(tmp_path)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_mean_pooled_embeddings_leave_padding_out() -> None:
