@@ -13,12 +13,16 @@ Row = dict[str, Any]
 Section = Callable[[Sequence[Row]], list[str]]
 
 
+def read_rows(log: Path) -> list[Row]:
+    """The rows of a log; none where there is no log yet."""
+    return list(map(json.loads, log.read_text(encoding="utf-8").splitlines())) if log.exists() else []
+
+
 def replace_rows(log: Path, fresh: Sequence[Row], key: Callable[[Row], object]) -> list[Row]:
     """Put rows into a log in the place of those with the same key; return all that are there then."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     replaced = {key(row) for row in fresh}
-    rows = [row for row in map(json.loads, lines) if key(row) not in replaced] + list(fresh)
+    rows = [row for row in read_rows(log) if key(row) not in replaced] + list(fresh)
     write_whole(log, lambda stream: stream.write("".join(json.dumps(row) + "\n" for row in rows).encode()))
     return rows
 

@@ -58,8 +58,8 @@ def proofs(problem: PruningProblem, time_limit: float | None) -> list[tuple[floa
 def rows_of(path: Path, pattern: str, best: float | None, time_limit: float | None) -> Iterator[Row]:
     """One row per proof."""
     layer = read_layer(path)
-    problem = layer.within(pattern_of(pattern, layer))
-    rows = problem.curvature.rows
+    rows = layer.curvature.rows
+    problem = layer.within(pattern_of(pattern, rows, layer.n // rows))
     everything = problem.objective(np.zeros(problem.n))
     objective = best if best is not None else solve(problem, "admm").objective / everything
     product = product_seconds(rows, problem.n // rows)

@@ -25,7 +25,7 @@ import numpy as np
 from cbs_opt import DenseCurvature, Pattern, PruningProblem, Quotas, RowsCurvature, obs_update
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.evaluation.catalogue import method as method_named
-from cbs_opt.kernel.patterns.cardinality import prune_count
+from cbs_opt.kernel.patterns import Cardinality, prune_count
 
 LAMBDA = 0.01
 """Damping as a share of the mean diagonal."""
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         layer = read_layer(file)
         for pattern in asked.patterns.split(","):
-            problem = layer.within(pattern_of(pattern, layer))
+            problem = layer.within(pattern_of(pattern, *_shape(layer)))
             for name in asked.methods.split(","):
                 try:
                     cells = measured(problem, name)
@@ -67,16 +67,19 @@ def read_layer(file: Path) -> PruningProblem:
     return PruningProblem(W.ravel(), RowsCurvature(curvature, len(W)), name=file.stem)
 
 
-def pattern_of(words: str, layer: PruningProblem) -> Pattern:
-    """'0.5' of the layer, '0.5/row' of each row, or '2:4' along the inputs."""
-    rows, d = layer.curvature.rows, layer.n // layer.curvature.rows
+def _shape(layer: PruningProblem) -> tuple[int, int]:
+    return layer.curvature.rows, layer.n // layer.curvature.rows
+
+
+def pattern_of(words: str, rows: int, d: int) -> Pattern:
+    """'0.5' of the layer, '0.5/row' of each of its rows, or '2:4' along its d inputs."""
     if ":" in words:
         keep, of = map(int, words.split(":"))
-        return Quotas.n_of_m(layer.n, keep, of, row=d)
+        return Quotas.n_of_m(rows * d, keep, of, row=d)
     share, _, within = words.partition("/")
     if within:
         return Quotas(np.full(rows, d), prune_count(d, float(share)))
-    return layer.at_sparsity(float(share)).Z
+    return Cardinality(rows * d, prune_count(rows * d, float(share)))
 
 
 def measured(problem: PruningProblem, name: str) -> tuple[str, ...]:

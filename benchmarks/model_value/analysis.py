@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from benchmarks import ranks
 from benchmarks.model_value.grid import NOTHING, family, model_name
 from cbs_opt.kernel.result import relative_gap
 
@@ -132,12 +131,7 @@ def rank_correlation(points: Sequence[Point], value: Callable[[Point], float]) -
 
     Points without a finite value are left out; below three points, or without any variation, it is undefined.
     """
-    from scipy.stats import spearmanr
-
-    pairs = [(-value(p), p.accuracy) for p in points if math.isfinite(value(p))]
-    if len(pairs) < 3 or any(np.ptp([pair[side] for pair in pairs]) == 0 for side in (0, 1)):
-        return math.nan
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    return ranks.rank_correlation([-value(p) for p in points], [p.accuracy for p in points])
 
 
 def agreement(points: Sequence[Point], value: Callable[[Point], float]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_llama import WORDS, write_folder
 
 from cbs_opt.errors import InputError
 from cbs_opt.network import hugging_face
@@ -16,33 +17,8 @@ from cbs_opt.network.measures import Perplexity
 
 transformers = pytest.importorskip("transformers")
 
-WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "one", "bird", "above", "two", "old", "red", "roofs"]
 TEXT = " ".join(np.random.default_rng(0).choice(WORDS, 700))
 LENGTH = 12
-
-
-def write_folder(folder: Path) -> None:
-    """A Llama of two blocks in bfloat16 whose head is its embedding, and a tokenizer of a word a token."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["?", *WORDS])}, unk_token="?"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=len(WORDS) + 1,
-        max_position_embeddings=32,
-        tie_word_embeddings=True,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,48 @@
+"""Perplexity against mean layer error and mean gap: a column of panels for each pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.llm.analysis import Point, patterns_of
+from benchmarks.llm.answer import FIGURES, in_words
+from benchmarks.llm.selectors import SELECTORS
+from cbs_opt.kernel.files import write_whole
+
+MARKERS = dict(zip(SELECTORS, "osv^D*", strict=True))
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """One marker per network; figures that no network has get no panels."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    patterns = patterns_of(points)
+    shown = {name: of for name, of in FIGURES.items() if any(math.isfinite(of(point)) for point in points)}
+    figure = Figure(figsize=(1.5 + 3.0 * len(patterns), 0.9 + 2.9 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), len(patterns), squeeze=False)
+    for line, (name, of) in zip(panels, shown.items(), strict=True):
+        for axes, pattern in zip(line, patterns, strict=True):
+            for p in points:
+                if p.pattern == pattern and math.isfinite(of(p)):
+                    style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "alpha": 0.8}
+                    axes.plot(of(p), p.perplexity, MARKERS[p.selector], color=_colour(p.selector), **style)
+            axes.set(title=in_words(pattern), xlabel=f"mean {name}", ylabel="perplexity", yscale="log")
+            if name == "layer error":
+                axes.set_xscale("log")
+            axes.grid(alpha=0.3, which="both")
+    present = {point.selector for point in points}
+    keys = [
+        Line2D([], [], marker=MARKERS[name], linestyle="", color=_colour(name), label=name)
+        for name in SELECTORS
+        if name in present
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
+    write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=140))
+
+
+def _colour(selector: str) -> str:
+    return f"C{list(SELECTORS).index(selector)}"

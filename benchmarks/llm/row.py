@@ -1,0 +1,129 @@
+"""One row: prune, judge every layer by the evaluation all rows share, measure perplexity."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import metadata
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.llm.protocol import DENSE, Protocol
+from benchmarks.llm.selectors import DAMPENING_FRAC, SELECTORS
+from benchmarks.networks.timing import held_bytes, peak_bytes
+from benchmarks.recording import Row
+from cbs_opt.collect import sequential_layers
+from cbs_opt.kernel.environment import environment
+from cbs_opt.network.hugging_face import load_model
+from cbs_opt.network.measures import Perplexity
+from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.certify_layers import certify_layers
+
+if TYPE_CHECKING:
+    import torch
+
+
+def tell(words: str) -> None:
+    """Say what is going on, with the time, to whoever watches."""
+    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def measured_with() -> dict[str, str]:
+    """Versions, threads, machine."""
+    return {**environment(), "transformers": metadata.version("transformers")}
+
+
+def measured(protocol: Protocol, selector: str, pattern: str, seed: int, bounds: bool) -> Row:
+    """The row; in a process of its own its memory and its seconds are its own.
+
+    ``memory`` has ``held``, the bytes of the process with the network and the windows loaded, ``peak_loaded``, the most
+    until then, ``peak``, the most until the network was pruned, and ``peak_evaluated``, until all was measured.
+    ``seconds`` are those of the selector's phases; ``seconds_in_all`` is its wall time, and ``seconds_evaluated`` that
+    of the evaluation after it.
+
+    Raises
+    ------
+    CbsOptError
+    """
+    model = load_model(protocol.model)
+    test = protocol.test()
+    if selector == DENSE:
+        return {
+            "part": DENSE,
+            "selector": DENSE,
+            "perplexity": _perplexity(model, test),
+            "environment": measured_with(),
+        }
+    x = protocol.calibration(seed)
+    held, peak_loaded = held_bytes(), peak_bytes()
+    started = time.perf_counter()
+    found = SELECTORS[selector].prune(model, x, pattern, tell)
+    pruned = time.perf_counter()
+    peak = peak_bytes()
+    layers = errors(model, found.model, x)
+    if bounds:
+        _add_bounds(layers, model, found.model, x)
+    perplexity = _perplexity(found.model, test)
+    return {
+        "part": "row",
+        "selector": selector,
+        "pattern": pattern,
+        "seed": seed,
+        "perplexity": perplexity,
+        "error": fmean(layer["error"] for layer in layers),
+        "gap": fmean(layer["gap"] for layer in layers) if bounds else None,
+        "seconds": dict(found.seconds),
+        "seconds_in_all": pruned - started,
+        "seconds_evaluated": time.perf_counter() - pruned,
+        "memory": {"held": held, "peak_loaded": peak_loaded, "peak": peak, "peak_evaluated": peak_bytes()},
+        "blocks": list(found.blocks),
+        "layers": layers,
+        "settings": dict(found.settings),
+        "notes": list(found.notes),
+        "environment": measured_with(),
+    }
+
+
+def errors(model: torch.nn.Module, pruned: torch.nn.Module, x: Any) -> list[Row]:
+    """The relative error of each layer's weights as they are, on the dense network's inputs, in the order of execution.
+
+    It is ½·mean‖X(w − w̄)‖² + λ/2‖w − w̄‖² summed over the rows, divided by that of removing the whole layer: what
+    ``certify_layers`` says of a layer, without its bound and without the best weights on its mask, which take longer.
+    """
+    layers = sequential_layers(model, x, find_targets(model), dampening_frac=DAMPENING_FRAC, goal="pruned")
+    told = []
+    for number, layer in enumerate(layers, 1):
+        tell(f"judging layer {number} of {len(layers.order)}, {layer.name}")
+        w = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
+        lost, all_lost = (float(layer.losses(matrix).sum()) for matrix in (w, np.zeros_like(w)))
+        told.append(
+            {
+                "name": layer.name,
+                "n": w.size,
+                "pruned": int((w == 0).sum()),
+                "error": _short(lost / all_lost if all_lost > 0 else 0.0),
+            }
+        )
+    return told
+
+
+def _add_bounds(layers: list[Row], model: torch.nn.Module, pruned: torch.nn.Module, x: Any) -> None:
+    """Give each layer its gap, and its bound relative to the loss of removing it."""
+    judged = certify_layers(model, pruned, x, samples=len(x), dampening_frac=DAMPENING_FRAC, progress=tell)
+    by_name = {judgement.name: judgement for judgement in judged}
+    for layer in layers:
+        found = by_name[layer["name"]]
+        layer["gap"] = _short(found.gap)
+        layer["bound"] = _short(found.bound / found.given * found.relative) if found.given > 0 else 0.0
+
+
+def _short(value: float) -> float:
+    """Seven digits, for a log that is read by people, too."""
+    return float(f"{value:.7g}")
+
+
+def _perplexity(model: torch.nn.Module, test: Any) -> float:
+    measure = Perplexity(test)
+    return measure.of(model, lambda done, count: tell(f"measuring perplexity, {done} of {count}"))
