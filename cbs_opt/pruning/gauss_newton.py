@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.curvature.damping import dominance
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.samples import Drawn, answer_of, batches, class_scores, run
 from cbs_opt.network.weights import Weights
@@ -66,25 +67,31 @@ class GaussNewtonStages:
         notes = [f"derivatives in {network.precision}"]
         w = torch.from_numpy(weights.values)
         mask = torch.from_numpy(weights.mask)
-        objective, used = 0.0, 0.0
+        objective, used, beside = 0.0, 0.0, 0.0
         for step in range(STEPS):
             with clock.phase("curvature", "computing the gradient of the loss"):
                 loss, g = network.gradient(w)
                 diagonal = network.diagonal(w)
             if self._damping is None:
                 self._damping = self._least = float(self._settings.dampening_frac or 0.0) * float(diagonal.mean())
+                if self._damping == 0:
+                    raise InputError(
+                        "the curvature is zero on these samples, and so is a share of it; give a damping instead of a "
+                        "fraction, or take curvature sequential"
+                    )
             if step == 0:
                 mask = self._chosen(w, mask, diagonal, prune)
             before = loss if bool((w[~mask] == 0).all()) else network.loss(torch.where(mask, w, 0.0))
             with clock.phase("update", "re-tuning the kept weights"):
                 w, change, lam = self._step(w, g, mask, diagonal, before, notes)
             if step == 0:
-                objective, used = change, lam
+                objective, used, beside = change, lam, float(diagonal.mean())
         return Stage(
             weights=weights.with_values(w.numpy(), mask.numpy()),
             objective=objective,
             bound=-np.inf,
             damping=used,
+            dominance={"network": dominance(used, beside)},
             notes=tuple(dict.fromkeys(notes)),
         )
 

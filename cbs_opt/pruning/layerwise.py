@@ -129,6 +129,7 @@ def layer_stage(
         bound=total_bound([loss.bound for loss in losses.values()]),
         round_off=solver.round_off,
         damping=solver.damping,
+        dominance=solver.dominance,
         layers=losses,
         notes=tuple(dict.fromkeys([*notes, *solver.notes])),
     )
@@ -158,6 +159,7 @@ class _LayerSolver:
         self.masks: dict[str, Mask] = {}
         self.losses: dict[str, LayerLoss] = {}
         self.damping: dict[str, float] = {}
+        self.dominance: dict[str, float] = {}
         self.round_off = 0.0
         self.notes: list[str] = []
 
@@ -185,7 +187,7 @@ class _LayerSolver:
             bounds.append(self._bound(found, problem))
         self.matrices[layer.name], self.masks[layer.name] = matrix, mask
         self.losses[layer.name] = LayerLoss(objective, total_bound(bounds))
-        self.damping[layer.name] = layer.damping
+        self.damping[layer.name], self.dominance[layer.name] = layer.damping, layer.dominance
         return matrix
 
     def _bound(self, found: Solution, problem: PruningProblem) -> float:

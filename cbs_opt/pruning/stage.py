@@ -47,6 +47,8 @@ class Stage:
         What float64 may have got wrong in the objective.
     damping : float or mapping of layer to float
         The λ used.
+    dominance : mapping of str to float
+        λ over the mean diagonal of the curvature without it, by layer, or of the one curvature there is.
     layers : mapping of module name to LayerLoss
         Where each layer is a problem of its own.
     notes : tuple of str
@@ -57,6 +59,7 @@ class Stage:
     bound: float
     damping: float | Mapping[str, float]
     round_off: float = 0.0
+    dominance: Mapping[str, float] = field(default_factory=dict)
     layers: Mapping[str, LayerLoss] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
