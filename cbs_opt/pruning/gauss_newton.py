@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.curvature.damping import dominance
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.samples import Drawn, answer_of, batches, class_scores, run
 from cbs_opt.network.weights import Weights
@@ -67,7 +66,7 @@ class GaussNewtonStages:
         notes = [f"derivatives in {network.precision}"]
         w = torch.from_numpy(weights.values)
         mask = torch.from_numpy(weights.mask)
-        objective, used, beside = 0.0, 0.0, 0.0
+        objective, used = 0.0, 0.0
         for step in range(STEPS):
             with clock.phase("curvature", "computing the gradient of the loss"):
                 loss, g = network.gradient(w)
@@ -85,13 +84,12 @@ class GaussNewtonStages:
             with clock.phase("update", "re-tuning the kept weights"):
                 w, change, lam = self._step(w, g, mask, diagonal, before, notes)
             if step == 0:
-                objective, used, beside = change, lam, float(diagonal.mean())
+                objective, used = change, lam
         return Stage(
             weights=weights.with_values(w.numpy(), mask.numpy()),
             objective=objective,
             bound=-np.inf,
             damping=used,
-            dominance={"network": dominance(used, beside)},
             notes=tuple(dict.fromkeys(notes)),
         )
 

@@ -48,7 +48,8 @@ class Stage:
     damping : float or mapping of layer to float
         The λ used.
     dominance : mapping of str to float
-        λ over the mean diagonal of the curvature without it, by layer, or of the one curvature there is.
+        λ over the mean diagonal of the curvature without it, by layer, or of the one curvature there is; empty where
+        λ is no part of a bound.
     layers : mapping of module name to LayerLoss
         Where each layer is a problem of its own.
     notes : tuple of str
