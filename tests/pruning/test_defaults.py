@@ -111,7 +111,7 @@ def test_networks_that_sequential_cannot_take_say_what_can() -> None:
 
 @pytest.mark.parametrize("asked", [{}, {"dampening_frac": 0.3}, {"damping": 0.07}], ids=["default", "share", "lambda"])
 def test_one_lambda_of_a_layers_gram_everywhere(
-    digits_network: Any, few: Data, asked: dict[str, float], tmp_path: Path
+    digits_network: Any, few: Data, asked: dict[str, Any], tmp_path: Path
 ) -> None:
     share = asked.get("dampening_frac", 0.01)
     wanted = {
