@@ -26,6 +26,7 @@ from cbs_opt.batch.carried import unpacked
 from cbs_opt.batch.frames import Frames, frame
 from cbs_opt.errors import CbsOptError, InputError, MethodError, SolverError
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, finite_or_none
@@ -135,7 +136,7 @@ class Solver:
             "nodes": solution.nodes,
             "n": solution.n,
             "pruned": solution.pruned,
-            "notes": list(solution.notes),
+            "notes": [*solution.notes, *dominance_note([problem.curvature.dominance])],
             "trace": [[point[0], *map(finite_or_none, point[1:])] for point in _thinned(points)],
         }
         return facts, pack_mask(solution.mask) + pack_weights(solution.weights)

@@ -6,6 +6,7 @@ Layers are collected some at a time, as memory allows; what one block needs is f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from cbs_opt.collect import GradientFactor, LayerModel, gradient_factor, layer_g
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature, FactorCurvature, RowsCurvature, resolve_damping
+from cbs_opt.kernel.curvature.damping import dominance
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.network.samples import Drawn, Precision
 from cbs_opt.network.targets import Target
@@ -28,6 +30,22 @@ Report = Callable[[str], None]
 
 EVERY = 100
 """Blocks between two words of progress."""
+
+
+@dataclass(frozen=True)
+class CutLayers:
+    """What is to be said of layers that were cut into blocks.
+
+    Parameters
+    ----------
+    notes : list of str
+        What was altered or looks wrong.
+    dominance : dict of str to float
+        By tensor, λ over the mean diagonal of the layer's curvature without it.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    dominance: dict[str, float] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -53,14 +71,14 @@ def fisher_blocks(
     settings: Settings,
     sink: Sink,
     tell: Report,
-) -> list[str]:
-    """Make the blocks of all targets, and return what is to be noted.
+) -> CutLayers:
+    """Make the blocks of all targets, and return what is to be said of them.
 
     H = AᵀA + λI of the block's columns of A = G/√m; λ as given, or as a share of the mean diagonal of the layer.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
     size = len(samples.x) * np.dtype(settings.precision).itemsize
-    notes: list[str] = []
+    cut = CutLayers()
     for pack in packs(targets, [size * target.numel for target in targets], most):
         tell(f"collecting the gradients of {_named(pack)}")
         factor = gradient_factor(
@@ -74,11 +92,12 @@ def fisher_blocks(
             numbers=samples.numbers,
         )
         # A file that the gradients lay in is gone when the blocks are there.
-        notes += [note for note in factor.notes if str(sink.scratch) not in note]
+        cut.notes.extend(note for note in factor.notes if str(sink.scratch) not in note)
         for target in pack:
             with target.naming():
-                _fisher_layer(model, target, factor, settings, sink, tell)
-    return notes
+                damping = _fisher_layer(model, target, factor, settings, sink, tell)
+            cut.dominance[target.tensor] = dominance(damping, factor.mean_square[target.tensor])
+    return cut
 
 
 def gram_blocks(
@@ -89,14 +108,14 @@ def gram_blocks(
     sink: Sink,
     tell: Report,
     precision: Precision | None = None,
-) -> list[str]:
-    """Make the blocks of all targets, and return what is to be noted.
+) -> CutLayers:
+    """Make the blocks of all targets, and return what is to be said of them.
 
     Each Gram matrix is shared by all rows of the layer (of its group, of a grouped convolution). ``precision`` is what
     the network computes its inputs in; its own if left out.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
-    notes: list[str] = []
+    cut = CutLayers()
     # The sums, the matrices with damping, and what is taken of them.
     sizes = [3 * 8.0 * target.groups * target.inputs**2 for target in targets]
     for pack in packs(targets, sizes, most):
@@ -111,10 +130,11 @@ def gram_blocks(
             numbers=samples.numbers,
         )
         for layer in layers.values():
-            notes += layer.notes
+            cut.notes.extend(layer.notes)
+            cut.dominance[layer.target.tensor] = layer.dominance
             with layer.target.naming():
                 _gram_layer(layer, settings, sink, tell)
-    return notes
+    return cut
 
 
 def _fisher_layer(
@@ -124,7 +144,8 @@ def _fisher_layer(
     settings: Settings,
     sink: Sink,
     tell: Report,
-) -> None:
+) -> float:
+    """Make a layer's blocks, and return their λ."""
     mean = factor.mean_square[target.tensor]
     damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
     if not damping > 0:
@@ -146,6 +167,7 @@ def _fisher_layer(
             curvature = FactorCurvature(A, damping)
         problem = PruningProblem(w_bar[first : first + n], curvature, name=_name(target, settings, first, n))
         sink.add(problem, target, first, damping)
+    return damping
 
 
 def _gram_layer(layer: LayerModel, settings: Settings, sink: Sink, tell: Report) -> None:

@@ -13,6 +13,7 @@ from cbs_opt.blocks.cut import fisher_blocks, gram_blocks
 from cbs_opt.blocks.folder import BlockFolder
 from cbs_opt.blocks.settings import Settings, check_sizes
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.text import as_text
 from cbs_opt.network.attention import own_copy
@@ -94,7 +95,7 @@ def extract(
     samples : int
         m.
     damping, dampening_frac : float
-        λ itself (1e-3 by default), or as a share of the mean diagonal of each layer.
+        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
     targets, ignore : patterns
         Names of layers, as in ``cbs_opt.prune``.
     dense : bool
@@ -144,10 +145,10 @@ def extract(
     calibrating = drawn(x, y, samples, seed)
     with folder:
         if curvature == "fisher":
-            notes = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
+            cut = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         else:
-            notes = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
-        notes = list(dict.fromkeys(notes))
+            cut = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
+        notes = list(dict.fromkeys([*cut.notes, *dominance_note(cut.dominance.values())]))
         tell("writing the manifest")
         described = {target.tensor: _described(target) for target in chosen}
         versions = {**environment(), "device": device}

@@ -13,9 +13,8 @@ import numpy as np
 
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.errors import InputError, TooLargeError, UnsupportedError, unknown_name
-from cbs_opt.kernel.curvature import resolve_damping
 from cbs_opt.kernel.curvature.base import MAX_DENSE
-from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
+from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.network.samples import PRECISIONS, Precision
 from cbs_opt.network.targets import Target
 
@@ -64,11 +63,10 @@ class Settings:
                 f"partition: is {self.partition!r}; give row, layer or a number of weights a chunk (a "
                 "network as one problem is what `cbs-opt prune` solves)"
             )
-        if self.damping is None and self.dampening_frac is None:
-            object.__setattr__(self, "damping", DEFAULT_DAMPING)
-        given = "dampening_frac" if self.damping is None else "damping"
-        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.curvature == "fisher":
-            raise InputError(f"{given}: is 0; fisher needs a {given} > 0")
+        needed_by = "fisher" if self.curvature == "fisher" else ""
+        damping, dampening_frac = damping_asked(self.damping, self.dampening_frac, needed_by)
+        object.__setattr__(self, "damping", damping)
+        object.__setattr__(self, "dampening_frac", dampening_frac)
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
         if self.blocks_per_layer is not None and self.blocks_per_layer < 1:

@@ -28,6 +28,7 @@ def certify_folder(
 ) -> None:
     """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
     from cbs_opt.cli.network_report import page_of_judged
+    from cbs_opt.kernel.curvature.damping import dominance_note
     from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.hugging_face import folder_of
     from cbs_opt.network.measures import Measured
@@ -65,16 +66,18 @@ def certify_folder(
             tell(f"measuring {measure.name}")
             measured = Measured(measure, measure.of(model), measure.of(theirs))
     told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
+    notes = dominance_note([layer.dominance for layer in layers])
+    told["notes"] = list(notes)
     if measured is not None:
         told |= measured.to_dict()
     if report is not None:
         asked = {**options, "--text": text, "--test-text": test_text, "--sequence-length": length}
-        page = page_of_judged(dense, pruned, layers, measured, _notes(layers), asked).encode()
+        page = page_of_judged(dense, pruned, layers, measured, list(notes), asked).encode()
         write_whole(report, lambda stream: stream.write(page))
-    emit(json, told, lambda: _show(pruned, layers, measured))
+    emit(json, told, lambda: _show(pruned, layers, measured, notes))
 
 
-def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None) -> None:
+def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None, notes: tuple[str, ...]) -> None:
     say(f"{name}: {len(layers)} layers with zeros, each on the inputs of the dense network")
     columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative loss", "right")]
     columns += [("as it is", "right"), ("re-tuned", "right"), ("bound", "right"), ("gap", "right")]
@@ -95,13 +98,6 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
     if measured is not None:
         before, after = measured.words()
         say(f"  {measured.name:<14} {after}  (dense {before})")
-    for note in _notes(layers):
+    for note in notes:
         say(f"  note: {note}")
     say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")
-
-
-def _notes(layers: tuple[LayerJudgement, ...]) -> list[str]:
-    worst = max(layer.dominance for layer in layers)
-    if worst <= 1:
-        return []
-    return [f"λ is up to {worst:.3g} times the mean diagonal of a layer's curvature; its gap is about λ then"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cbs_opt.cli.network_options import (
+    DampeningFrac,
     Damping,
     DataFile,
     Device,
@@ -38,10 +39,7 @@ def extract(
     ] = None,
     samples: Samples = 1_000,
     damping: Damping = None,
-    dampening_frac: Annotated[
-        float | None,
-        typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of a layer's mean diagonal."),
-    ] = None,
+    dampening_frac: DampeningFrac = None,
     targets: Targets = None,
     ignore: Ignore = None,
     dense: Annotated[bool, typer.Option("--dense", help="Store the whole H in every block.")] = False,

@@ -38,10 +38,18 @@ SequenceLength = Annotated[
     typer.Option("--sequence-length", metavar="L", min=2, help="Of hf:FOLDER: tokens of a sample (default 512)."),
 ]
 
-Damping = Annotated[float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping (default 1e-3).")]
+Damping = Annotated[
+    float | None, typer.Option("--damping", metavar="λ", min=0, help="Damping λ itself, in the units of the curvature.")
+]
 
 DampeningFrac = Annotated[
-    float | None, typer.Option("--dampening-frac", metavar="F", min=0, help="Damping as a share of the mean diagonal.")
+    float | None,
+    typer.Option(
+        "--dampening-frac",
+        metavar="F",
+        min=0,
+        help="Damping λ as a share of the curvature's mean diagonal (default 0.01).",
+    ),
 ]
 
 Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]

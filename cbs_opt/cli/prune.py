@@ -45,13 +45,8 @@ def prune(
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
     curvature: Annotated[
-        str | None,
-        typer.Option(
-            "--curvature",
-            metavar="C",
-            help="fisher (default), gram, sequential (default of hf:FOLDER) or gauss-newton.",
-        ),
-    ] = None,
+        str, typer.Option("--curvature", metavar="C", help="sequential, gram, fisher or gauss-newton.")
+    ] = "sequential",
     method: Annotated[
         str | None, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`; default: the best.")
     ] = None,
@@ -143,7 +138,7 @@ def prune(
             sparsity,
             test=source.measure(),
             pattern=pattern,
-            curvature=curvature or source.curvature,
+            curvature=curvature,
             method=method or "",
             samples=samples,
             damping=damping,

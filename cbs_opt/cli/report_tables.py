@@ -33,6 +33,7 @@ def report_tables(report: BatchReport) -> Group:
     for network in report.networks:
         parts += [Text(), _network(report, network.name)]
     parts += _failures(report)
+    parts += [Text(f"\n{shown(warning, 500)}", style="yellow") for warning in report.warnings]
     footer = [*(shown(note, 400) for note in report.notes), ABOUT_THE_MODEL]
     parts.append(Text("\n".join(["", *footer]), style="dim"))
     return Group(*parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cbs_opt.cli.network_options import DampeningFrac, Damping
 from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, say, working
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
@@ -64,12 +65,8 @@ def study(
         int | None,
         typer.Option("--samples", metavar="M", min=1, help="Samples the curvature is collected from (default 1000)."),
     ] = None,
-    dampening: Annotated[
-        float | None,
-        typer.Option(
-            "--dampening-frac", metavar="F", help="Damping λ as a fraction of the mean diagonal (default 0.01)."
-        ),
-    ] = None,
+    damping: Damping = None,
+    dampening_frac: DampeningFrac = None,
     sparsities: Annotated[str, typer.Option("--sparsities", metavar="R,R", help="Shares to prune.")] = "0.5,0.8,0.9",
     methods: Annotated[
         str | None,
@@ -119,7 +116,7 @@ def study(
     if network is None:
         _refuse(of_a_network, "belongs to a network; give --network, too, or leave it out")
     if files:
-        collected = {"--samples": samples, "--dampening-frac": dampening}
+        collected = {"--samples": samples, "--damping": damping, "--dampening-frac": dampening_frac}
         _refuse(collected, "makes no difference to block files, which bring their curvature; leave it out")
     levels = _shares(sparsities)
     names = split_names(methods, "--methods")
@@ -132,7 +129,18 @@ def study(
 
     with working("reading"):
         subject = _subject(
-            files, network, weights, data, curvature, targets, block_size, blocks_per_layer, samples, dampening, seed
+            files,
+            network,
+            weights,
+            data,
+            curvature,
+            targets,
+            block_size,
+            blocks_per_layer,
+            samples,
+            damping,
+            dampening_frac,
+            seed,
         )
     with progress_bar() as advance:
         result = run_study(
@@ -175,20 +183,19 @@ def _subject(
     block_size: int | None,
     blocks_per_layer: int | None,
     samples: int | None,
-    dampening: float | None,
+    damping: float | None,
+    dampening_frac: float | None,
     seed: int,
 ) -> Subject:
-    from cbs_opt.kernel.arrays.validate import as_nonnegative
     from cbs_opt.study import digits_subject, files_subject, network_subject
     from cbs_opt.study.subject import BLOCKS_PER_LAYER
 
-    frac = as_nonnegative(1e-2 if dampening is None else dampening, "dampening_frac")
     samples = 1_000 if samples is None else samples
     curvature = "fisher" if curvature is None else curvature
     if files:
         return files_subject(files)
     if network is None:
-        return digits_subject(samples=samples, dampening_frac=frac, seed=seed)
+        return digits_subject(samples=samples, damping=damping, dampening_frac=dampening_frac, seed=seed)
     if curvature not in ("fisher", "gram"):
         raise InputError(f"curvature: is {curvature!r}; there are fisher, gram")
     return network_subject(
@@ -200,7 +207,8 @@ def _subject(
         block_size=32 if block_size is None else block_size,
         blocks_per_layer=BLOCKS_PER_LAYER if blocks_per_layer is None else blocks_per_layer or None,
         samples=samples,
-        dampening_frac=frac,
+        damping=damping,
+        dampening_frac=dampening_frac,
         seed=seed,
     )
 

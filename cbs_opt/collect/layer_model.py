@@ -26,7 +26,8 @@ from cbs_opt.collect import correlation
 from cbs_opt.collect.patches import check_input, patches, responses, without_padding
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
-from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
+from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature, resolve_damping
+from cbs_opt.kernel.curvature.damping import dominance
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.network.samples import check_finite, of_row
@@ -89,6 +90,11 @@ class LayerModel:
     def name(self) -> str:
         """The layer's module name."""
         return self.target.name
+
+    @property
+    def dominance(self) -> float:
+        """λ over the mean diagonal of the Gram matrices; inf where they are zero."""
+        return dominance(self.damping, float(np.einsum("gii->gi", self.gram).mean()))
 
     @property
     def H(self) -> NDArray[np.float64]:
@@ -298,8 +304,6 @@ class LayerSums:
         self, damping: float | None, dampening_frac: float | None
     ) -> tuple[list[str], NDArray[np.float64], float]:
         """Notes, the Gram matrices and λ."""
-        from cbs_opt.kernel.curvature import resolve_damping
-
         name, notes = self.target.name, []
         if not self.columns:
             raise InputError(f"layer {name}: the network never calls it; ignore it")

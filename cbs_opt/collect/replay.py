@@ -196,7 +196,7 @@ class Replay:
 
         def returned(name: str, value: Value) -> None:
             nonlocal faithful
-            stand_ins = [part for part in _flat(value) if type(part) is _stand_in_class()]
+            stand_ins: list[Any] = [part for part in _flat(value) if type(part) is _stand_in_class()]
             if stand_ins and (name in then or name == following.name):
                 raise Needed(stand_ins[0].module)
             if name in plan.values and not stand_ins:

@@ -396,7 +396,7 @@ def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
             often = "never" if calls == 0 else f"{calls} times in one pass"
             raise InputError(
                 f"layer {target.name}: the network calls it {often}; layer by layer each must be called "
-                "once, so ignore it"
+                "once, so ignore it, or take curvature gram or fisher"
             )
     return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
 

@@ -18,6 +18,7 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_array, as_mask
+from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.judge import Loss, evaluate
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
@@ -120,7 +121,7 @@ def certify(
         gap=found.updated.gap(bound),
         given_gap=None if as_given is None else as_given.gap(bound),
         seconds=seconds,
-        notes=problem.curvature.notes,
+        notes=(*problem.curvature.notes, *dominance_note([problem.curvature.dominance])),
     )
 
 

@@ -28,9 +28,6 @@ SEQUENCE_LENGTH = 512
 class Source(Protocol):
     """A network before and after it is pruned."""
 
-    curvature: str
-    """The curvature that fits its samples where none is asked for."""
-
     def files(self) -> list[Path]:
         """Everything that is read."""
 
@@ -57,8 +54,6 @@ class Named(Source):
     name: str
     weights: Path | None
     samples: Path | None
-
-    curvature = "fisher"
 
     def files(self) -> list[Path]:
         return [file for file in (self.weights, self.samples) if file is not None]
@@ -90,8 +85,6 @@ class Folder(Source):
     text: Path
     test_text: Path | None
     length: int
-
-    curvature = "sequential"
 
     def files(self) -> list[Path]:
         return [file for file in (self.text, self.test_text) if file is not None]

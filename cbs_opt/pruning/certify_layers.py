@@ -19,6 +19,7 @@ from cbs_opt.collect.layer_model import group_problem, groups
 from cbs_opt.errors import InputError
 from cbs_opt.evaluation.certify import Judgement, certify
 from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
@@ -97,6 +98,8 @@ def certify_layers(
         in ``pruned``; layers without a zero are not judged.
     data
         Calibration samples as ``prune`` takes them; labels are not needed.
+    damping, dampening_frac : float
+        λ, as ``prune`` takes it.
 
     Raises
     ------
@@ -121,8 +124,7 @@ def certify_layers(
             chosen.append(target)
     if not chosen:
         raise InputError("the pruned network has no zeros in the layers that are to be judged; there is no mask")
-    if damping is None and dampening_frac is None:
-        dampening_frac = 0.01
+    damping, dampening_frac = damping_asked(damping, dampening_frac)
     layers = sequential_layers(
         dense,
         calibrating.x,
@@ -153,7 +155,6 @@ def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
         parts.append(certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0))
         nothing += problem.objective(np.zeros(problem.n))
     given = sum(part.given_objective or 0.0 for part in parts)
-    mean = float(np.einsum("gii->", layer.gram)) / layer.gram.shape[0] / layer.gram.shape[1]
     return LayerJudgement(
         name=layer.name,
         n=layer.target.numel,
@@ -163,7 +164,7 @@ def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
         bound=total_bound([part.bound for part in parts]),
         relative=given / nothing if nothing > 0 else 0.0,
         damping=layer.damping,
-        dominance=layer.damping / mean if mean > 0 else np.inf,
+        dominance=layer.dominance,
         gap=_gap([(part.given_objective or 0.0, part.bound, part.given_gap or 0.0) for part in parts]),
         mask_gap=_gap([(part.objective, part.bound, part.gap) for part in parts]),
         seconds=time.perf_counter() - started,

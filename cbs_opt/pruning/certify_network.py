@@ -54,6 +54,8 @@ def certify_network(
         1 keeps; in the shape of the tensor. Left out, a weight is pruned where the checkpoint has an exact zero.
     pruned : mapping of parameter name to tensor, optional
         The checkpoint, judged as it is, too.
+    damping, dampening_frac : float
+        λ, as ``prune`` takes it.
 
     Raises
     ------
@@ -65,7 +67,9 @@ def certify_network(
         raise InputError("give masks, or a pruned checkpoint")
     if pruned is not None:
         pruned = with_masks_applied(pruned, "the checkpoint")
-    settings = Settings(damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude")
+    settings = Settings(
+        curvature="fisher", damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude"
+    )
     dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
     weights = Weights.of(dense, chosen)

@@ -2,7 +2,8 @@
 
 f(w) = gᵀ(w − w̄) + ½(w − w̄)ᵀ(GᵀG/m + λI)(w − w̄) over all weights that are still kept, with w̄ the weights the stage
 begins with and g = 0, or the mean gradient where the first-order term is asked for. ``partition`` cuts the Fisher:
-entries between different layers, rows or chunks are dropped. The sparsity is always that of the whole network.
+entries between different layers, rows or chunks are dropped, and a λ that is a share of a mean diagonal is a share of
+each layer's own, as in extracted blocks. The sparsity is always that of the whole network.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, FactorCurvature, resolve_damping
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
@@ -89,12 +91,17 @@ def fisher_stage(
             bound = lower_bound(problem, device=settings.device).value
     values, mask = np.zeros(weights.n), np.zeros(weights.n, dtype=np.bool_)
     values[alive], mask[alive] = found.weights, found.mask
+    layers: dict[str, list[Curvature]] = {}
+    for (name, _), block in zip(_pieces(weights, alive, settings.partition), problem.curvature.blocks, strict=True):
+        layers.setdefault(name, []).append(block)
+    damping = {name: own[0].damping for name, own in layers.items()}
     return Stage(
         weights=weights.with_values(values, mask),
         objective=found.objective,
         bound=bound,
         round_off=found.round_off,
-        damping=problem.curvature.damping,
+        damping=damping if len(set(damping.values())) > 1 else problem.curvature.damping,
+        dominance={name: BlockDiagonalCurvature(own).dominance for name, own in layers.items()},
         notes=tuple(dict.fromkeys([*factor.notes, *left_out(len(samples.x), settings.average), *found.notes])),
     )
 
@@ -126,15 +133,16 @@ def fisher_problem(
     order = _columns(weights, factor)[alive]
     whole = len(order) == factor.A.shape[1] and bool((np.diff(order) == 1).all())
     A = factor.A if whole else factor.A[:, order]
-    mean = float(np.mean([np.mean(np.square(row, dtype=np.float64)) for row in A]) * len(A))
-    damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
-    sizes = _sizes(weights, alive, settings.partition)
-    curvature: Curvature
-    if len(sizes) == 1:
-        curvature = FactorCurvature(A, damping)
-    else:
-        pieces = np.split(np.arange(len(order)), np.cumsum(sizes)[:-1])
-        curvature = BlockDiagonalCurvature([FactorCurvature(A[:, p[0] : p[-1] + 1], damping) for p in pieces])
+    squares = np.zeros(A.shape[1])
+    for row in A:
+        squares += np.square(row, dtype=np.float64)
+    pieces = _pieces(weights, alive, settings.partition)
+    damping = _dampings(squares, pieces, settings)
+    blocks, start = list[Curvature](), 0
+    for name, size in pieces:
+        blocks.append(FactorCurvature(A[:, start : start + size], damping[name]))
+        start += size
+    curvature = blocks[0] if len(blocks) == 1 else BlockDiagonalCurvature(blocks)
     g = None
     if settings.first_order:
         g = A.sum(axis=0, dtype=np.float64) / np.sqrt(len(A) * settings.average)
@@ -152,17 +160,36 @@ def _columns(weights: Weights, factor: GradientFactor) -> NDArray[np.int64]:
     return np.concatenate([factor.columns[t.tensor].start + t.order() for t in weights.targets])
 
 
-def _sizes(weights: Weights, alive: NDArray[np.bool_], partition: str | int) -> list[int]:
-    """How many living weights each block of the partition has; empty blocks are dropped."""
+def _pieces(weights: Weights, alive: NDArray[np.bool_], partition: str | int) -> list[tuple[str, int]]:
+    """What each block of the partition lies in, the network or a layer, and how many living weights it has, if any."""
     if partition == "network":
-        return [int(alive.sum())]
-    sizes: list[int] = []
+        return [("network", int(alive.sum()))]
+    pieces: list[tuple[str, int]] = []
     for target, part in weights.parts():
         size = target.numel if partition == "layer" else target.inputs if partition == "row" else partition
         assert isinstance(size, int), "checked by the settings"
         living = alive[part]
-        sizes += [int(living[start : start + size].sum()) for start in range(0, target.numel, size)]
-    kept = [size for size in sizes if size]
+        pieces += [(target.name, int(living[start : start + size].sum())) for start in range(0, target.numel, size)]
+    kept = [(name, size) for name, size in pieces if size]
     if not kept:
         raise InputError("no weight is left to prune; start from a network with weights that are not pruned")
     return kept
+
+
+def _dampings(squares: Vector, pieces: list[tuple[str, int]], settings: Settings) -> dict[str, float]:
+    """λ of the network, or of each layer where nothing is kept between them, by what the pieces lie in."""
+    counts: dict[str, int] = {}
+    for name, size in pieces:
+        counts[name] = counts.get(name, 0) + size
+    found, start = {}, 0
+    for name, count in counts.items():
+        mean = float(squares[start : start + count].mean())
+        start += count
+        found[name] = resolve_damping(settings.damping, settings.dampening_frac, mean)
+        if found[name] == 0:
+            where = "" if name == "network" else f"layer {name}: "
+            raise InputError(
+                f"{where}all gradients are zero on these samples, and so is a share of them; give a damping instead of "
+                "a fraction, or take curvature sequential"
+            )
+    return found

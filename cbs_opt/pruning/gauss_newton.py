@@ -73,6 +73,11 @@ class GaussNewtonStages:
                 diagonal = network.diagonal(w)
             if self._damping is None:
                 self._damping = self._least = float(self._settings.dampening_frac or 0.0) * float(diagonal.mean())
+                if self._damping == 0:
+                    raise InputError(
+                        "the curvature is zero on these samples, and so is a share of it; give a damping instead of a "
+                        "fraction, or take curvature sequential"
+                    )
             if step == 0:
                 mask = self._chosen(w, mask, diagonal, prune)
             before = loss if bool((w[~mask] == 0).all()) else network.loss(torch.where(mask, w, 0.0))

@@ -139,6 +139,7 @@ def layer_stage(
         bound=total_bound([loss.bound for loss in losses.values()]),
         round_off=solver.round_off,
         damping=solver.damping,
+        dominance=solver.dominance,
         layers=losses,
         blocks=blocks,
         notes=tuple(dict.fromkeys([*notes, *solver.notes])),
@@ -165,7 +166,7 @@ class LayerSolver:
     ----------
     weights : Weights
         Of the layers solved so far; ``matrices`` and ``masks`` (out, in) are views into them.
-    losses, damping : mapping of module name to what the layer's problem was
+    losses, damping, dominance : mapping of module name to what the layer's problem was
     round_off : float
         What float64 may have got wrong in the sum of all objectives.
     notes : list of str
@@ -179,6 +180,7 @@ class LayerSolver:
         self.matrices, self.masks = self.weights.matrices(), self.weights.masks()
         self.losses: dict[str, LayerLoss] = {}
         self.damping: dict[str, float] = {}
+        self.dominance: dict[str, float] = {}
         self.notes: list[str] = []
 
     @property
@@ -194,7 +196,8 @@ class LayerSolver:
     def put(self, name: str, outcome: LayerOutcome) -> None:
         """What became of a layer elsewhere."""
         self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
-        self.losses[name], self.damping[name] = outcome.loss, outcome.damping
+        self.losses[name] = outcome.loss
+        self.damping[name], self.dominance[name] = outcome.damping, outcome.dominance
 
     def reweigh(self, name: str, weights: Matrix) -> None:
         """Other weights (out, in) on a layer's mask."""
@@ -202,7 +205,9 @@ class LayerSolver:
 
     def outcome(self, name: str) -> LayerOutcome:
         """What became of a layer."""
-        return LayerOutcome(self.matrices[name], self.masks[name], self.losses[name], self.damping[name])
+        return LayerOutcome(
+            self.matrices[name], self.masks[name], self.losses[name], self.damping[name], self.dominance[name]
+        )
 
     def _solve(self, layer: LayerModel) -> Matrix:
         quota, alive = self._quotas[layer.name], self._alive[layer.name]
@@ -225,7 +230,7 @@ class LayerSolver:
             bounds.append(self._bound(found, problem))
         seconds = time.perf_counter() - started
         self.losses[layer.name] = LayerLoss(objective, total_bound(bounds), emptied, round_off, seconds)
-        self.damping[layer.name] = layer.damping
+        self.damping[layer.name], self.dominance[layer.name] = layer.damping, layer.dominance
         return matrix
 
     def _bound(self, found: Solution, problem: PruningProblem) -> float:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.data import calibration
@@ -49,7 +50,7 @@ def prune(
     *,
     pattern: str | None = None,
     test: Any = None,
-    curvature: str = "fisher",
+    curvature: str = "sequential",
     method: str = "",
     options: Mapping[str, Any] | None = None,
     samples: int | None = None,
@@ -83,7 +84,7 @@ def prune(
     model : torch.nn.Module
         Left as it is.
     data : Data, or (x, y), or x alone, or batches of either
-        Calibration samples (the training part of a ``Data``) and labels; ``gram`` and ``sequential`` need no labels.
+        Calibration samples (the training part of a ``Data``); only ``fisher`` and ``gauss-newton`` need labels.
         x is an array or tensor (m, ...); for a network of several inputs a dict of them by name, or a tuple of them in
         order (without labels as (x, None): a pair is always (x, y)). Batches are a ``DataLoader``, a ``Dataset`` or a
         list (``network.gathered``); of them only as many are read as hold ``samples`` samples.
@@ -95,9 +96,10 @@ def prune(
         In place of the sparsity: N:M, as '2:4' for at most 2 kept of every 4 consecutive inputs of an output; of
         ``gram`` and ``sequential``.
     curvature : str
-        ``fisher``: empirical Fisher of per-sample gradients at the labels. ``gram``: each layer's inputs in the
-        dense network. ``sequential``: layer by layer, inputs from the network pruned so far, the dense layer's
-        outputs as target. ``gauss-newton``: first-order term and Gauss–Newton products, never formed; no bound.
+        ``sequential``: layer by layer, inputs from the network pruned so far, the dense layer's outputs as target.
+        ``gram``: each layer's inputs in the dense network. ``fisher``: empirical Fisher of per-sample gradients at the
+        labels, the loss model of the paper. ``gauss-newton``: first-order term and Gauss–Newton products, never
+        formed; no bound.
     method : str
         Selector, see ``cbs-opt methods``; left out, the best one for the curvature and the size of the network.
     options : mapping
@@ -105,8 +107,8 @@ def prune(
     samples : int, optional
         Calibration samples, drawn without replacement; left out, 1,000 or all where there are fewer.
     damping, dampening_frac : float
-        λ itself, or as a fraction of the mean diagonal of the curvature (of each layer's own, for ``gram`` and
-        ``sequential``); λ = 1e-3 if neither is given.
+        λ itself, or as a fraction of the mean diagonal of the curvature (each layer's own, unless the curvature is one
+        of the whole network); 0.01 of it if neither is given.
     targets, ignore : patterns of module names
     partition : 'network', 'layer', 'row' or int
         Of the Fisher: what stays dense in it; entries between different pieces are dropped.
@@ -196,6 +198,7 @@ def prune(
     now, reports = dense, list[StageReport]()
     run = STAGES[curvature](dense, weights, settings, lambda number: drawn(x, y, samples, seed + number))
     stage: Stage | None = None
+    dominance: dict[str, float] = {}
     for number, share in enumerate(wanted):
         if weights.pruned == weights.n and not revive:
             notes.append(f"{len(wanted) - number} of {len(wanted)} stages were left out: every weight is pruned")
@@ -216,7 +219,10 @@ def prune(
                 quality=_quality(now, measure, clock) if len(wanted) > 1 else None,
             )
         )
+        for part, ratio in stage.dominance.items():
+            dominance[part] = max(ratio, dominance.get(part, 0.0))
     assert stage is not None, "there is at least one stage"
+    notes += dominance_note(dominance.values())
     clock.stage = ""
     quality = None if reestimate_batchnorm or not reports else reports[-1].quality
     if reestimate_batchnorm:

@@ -11,8 +11,7 @@ import numpy as np
 from cbs_opt.errors import InputError, UnsupportedError, unknown_name
 from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.kernel.asked import Asked
-from cbs_opt.kernel.curvature import resolve_damping
-from cbs_opt.kernel.curvature.factor import DEFAULT_DAMPING
+from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.network.samples import PRECISIONS, Precision
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import ALLOCATIONS
@@ -71,7 +70,7 @@ CURVATURES = {
 class Settings:
     """See ``cbs_opt.prune`` for what each of these means."""
 
-    curvature: str = "fisher"
+    curvature: str = "sequential"
     pattern: str | None = None
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -96,9 +95,10 @@ class Settings:
             raise unknown_name("curvature", self.curvature, list(CURVATURES))
         if not self.method and not self.spec.large_method:
             object.__setattr__(self, "method", self.spec.default_method)
-        if self.damping is None and self.dampening_frac is None:
-            object.__setattr__(self, "damping", DEFAULT_DAMPING)
-        self._check_damping()
+        needed_by = self.curvature if self.spec.needs_damping else ""
+        damping, dampening_frac = damping_asked(self.damping, self.dampening_frac, needed_by)
+        object.__setattr__(self, "damping", damping)
+        object.__setattr__(self, "dampening_frac", dampening_frac)
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
         if self.precision not in PRECISIONS:
@@ -167,11 +167,6 @@ class Settings:
             spec.check_options(self.options)
             if "device" in spec.options and "device" not in self.options:
                 object.__setattr__(self, "options", {**self.options, "device": self.device})
-
-    def _check_damping(self) -> None:
-        given = "dampening_frac" if self.damping is None else "damping"
-        if resolve_damping(self.damping, self.dampening_frac, 1.0) == 0 and self.spec.needs_damping:
-            raise InputError(f"{given}: is 0; {self.curvature} needs a {given} > 0")
 
     def _check_fit(self) -> None:
         """Options that belong to another curvature are errors, not ignored."""

@@ -66,14 +66,15 @@ class LayerOutcome:
     ----------
     weights, mask : arrays (out, in)
     loss : LayerLoss
-    damping : float
-        λ.
+    damping, dominance : float
+        λ, and λ over the mean diagonal of the curvature without it.
     """
 
     weights: Matrix
     mask: Mask
     loss: LayerLoss
     damping: float
+    dominance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,9 @@ class Stage:
         What float64 may have got wrong in the objective.
     damping : float or mapping of layer to float
         The λ used.
+    dominance : mapping of str to float
+        λ over the mean diagonal of the curvature without it, by layer, or of the one curvature there is; empty where
+        λ is no part of a bound.
     layers : mapping of module name to LayerLoss
         Where each layer is a problem of its own.
     blocks : tuple of BlockReport
@@ -113,6 +117,7 @@ class Stage:
     bound: float
     damping: float | Mapping[str, float]
     round_off: float = 0.0
+    dominance: Mapping[str, float] = field(default_factory=dict)
     layers: Mapping[str, LayerLoss] = field(default_factory=dict)
     blocks: tuple[BlockReport, ...] = ()
     notes: tuple[str, ...] = ()

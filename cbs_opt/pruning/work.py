@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.files import write_whole
@@ -96,10 +97,11 @@ class StageFolder:
         """Write what became of the block of this number, counted from 0: whole, or not at all."""
         from safetensors.numpy import save
 
-        tensors, told = {}, {}
+        tensors: dict[str, NDArray[Any]] = {}
+        told: dict[str, Any] = {}
         for name, layer in outcome.layers.items():
             tensors[f"{name}/weights"], tensors[f"{name}/mask"] = layer.weights, layer.mask
-            told[name] = {"loss": asdict(layer.loss), "damping": layer.damping}
+            told[name] = {"loss": asdict(layer.loss), "damping": layer.damping, "dominance": layer.dominance}
         report = None if outcome.report is None else outcome.report.to_dict()
         about = {"block": json.dumps({"layers": told, "report": report, "notes": outcome.notes})}
         payload = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=about)
@@ -127,6 +129,7 @@ class StageFolder:
                         archive.get_tensor(f"{name}/mask"),
                         LayerLoss(**about["loss"]),
                         about["damping"],
+                        about["dominance"],
                     )
                     for name, about in told["layers"].items()
                 }

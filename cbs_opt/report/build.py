@@ -79,6 +79,12 @@ class BatchReport:
         """What was left out."""
         return tuple(network.note for network in self.networks if network.note)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where λ dominates the curvature, so that no gap says much about the network."""
+        told = [(network.name or "blocks of no network", network.warning) for network in self.networks]
+        return tuple(f"{name}: {warning}" for name, warning in told if warning)
+
     def reasons(self) -> dict[str, int]:
         """Failed tasks by reason, the most frequent first."""
         records = self.records
@@ -112,6 +118,7 @@ class BatchReport:
             "broken_bounds": [bound.to_dict() for bound in self.broken],
             "reasons": self.reasons(),
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "profiles": [
                 {
                     "asked": profiles.asked,

@@ -14,6 +14,7 @@ import numpy as np
 from cbs_opt.blocks.manifest import Manifest, load_manifest
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.curvature.damping import dominance_note, dominance_said
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.text import as_path
 from cbs_opt.report.measures.bounds import Indices
@@ -49,6 +50,8 @@ class Network:
         Why these may not be all blocks of the network; empty when they are known to be.
     note : str
         What was left out.
+    warning : str
+        That λ dominates the curvature; empty where nobody says so.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Network:
     mixed_units: bool
     doubt: str = ""
     note: str = ""
+    warning: str = ""
 
     def layers(self) -> dict[str, Indices]:
         """By layer, in the order of the network: positions in ``blocks``."""
@@ -85,13 +89,15 @@ def find_networks(records: Records) -> tuple[Network, ...]:
     if len(loose):
         names = ("",) * len(loose)
         first = np.zeros(len(loose), dtype=np.intp)
-        networks.append(Network("", loose, names, first, {}, mixed_units=len(loose) > 1))
+        networks.append(
+            Network("", loose, names, first, {}, mixed_units=len(loose) > 1, warning=_dominated(records, loose))
+        )
     return tuple(networks)
 
 
 def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
     """The network of a manifest: all the blocks it lists, if it is still there to be read."""
-    blocks = records.blocks
+    blocks, own = records.blocks, _dominated(records, mine)
     try:
         read = load_manifest(found_manifest(manifest, Path(records.source).parent))
         known = {content: position for position, content in enumerate(blocks.content)}
@@ -101,7 +107,7 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
     except InputError as error:
         tensors = tuple(blocks.tensor[block] for block in mine)
         doubt = f"whether these are all its blocks is unknown ({error})"
-        return Network(manifest, mine, tensors, blocks.first[mine], {}, len(set(tensors)) > 1, doubt)
+        return Network(manifest, mine, tensors, blocks.first[mine], {}, len(set(tensors)) > 1, doubt, warning=own)
     tensors = tuple(entry.tensor for entry in places)
     # One Fisher matrix is of one loss; the Gram matrix of each layer measures that layer's own outputs.
     mixed = read.facts["curvature"] != "fisher" and len({entry.tensor for entry in read.blocks}) > 1
@@ -114,7 +120,20 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
         mixed_units=mixed,
         doubt=_uncovered(read),
         note=_left_out(manifest, len({blocks.content[block] for block in mine} - {entry.content for entry in places})),
+        warning=_told(read) or own,
     )
+
+
+def _told(read: Manifest) -> str:
+    """What was said of λ when the blocks were cut: blocks that hold H itself do not know it any more."""
+    notes = read.facts.get("notes", [])
+    told = [note for note in notes if isinstance(note, str) and dominance_said(note) > 1]
+    return told[0] if told else ""
+
+
+def _dominated(records: Records, blocks: Indices) -> str:
+    """That λ dominates the curvature of some of these blocks, as their own results say."""
+    return "".join(dominance_note(records.blocks.dominance[blocks].tolist(), "blocks"))
 
 
 def _name(read: Manifest, manifest: str) -> str:

@@ -42,12 +42,13 @@ def _head(report: BatchReport) -> str:
         cards.append((f"certified gap at {shown(headline.asked, 40)}", gap(headline.sums.gap)))
     times = records.seconds[records.done & ~np.isnan(records.seconds)]
     cards.append(("time of all solves", duration(float(times.sum()))))
+    warnings = "".join(f'<p class="warn">{_text(warning, 500)}</p>\n' for warning in report.warnings)
     return (
         f"<h1>Batch report: {_text(Path(records.source).name)}</h1>\n"
         f'<p class="soft">{_text(records.source, 300)} as it was on {escape(report.created.replace("T", ", "))}</p>\n'
         "<p>Each answer is judged against the best lower bound that <em>any</em> method proved on the same block: no "
         "mask and no weights can be below it.</p>\n"
-        f'<p class="note">{escape(ABOUT_THE_MODEL)}</p>\n{facts(cards)}'
+        f'<p class="note">{escape(ABOUT_THE_MODEL)}</p>\n{warnings}{facts(cards)}'
     )
 
 

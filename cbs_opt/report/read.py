@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import StoreError
+from cbs_opt.kernel.curvature.damping import dominance_said
 from cbs_opt.report.records import Blocks, Records
 from cbs_opt.store import Result, Store
 from cbs_opt.store.key import LIMITS
@@ -41,7 +42,10 @@ def read_records(store: Store) -> Records:
     error: list[str] = []
     requests: dict[str, int] = {}
     variants: dict[Variant, int] = {}
+    dominance: dict[int, float] = {}
     for result in store.results():
+        said = max(map(dominance_said, result.notes), default=0.0)
+        dominance[result.block] = max(said, dominance.get(result.block, 0.0))
         block.append(result.block)
         request.append(requests.setdefault(result.asked, len(requests)))
         variant.append(variants.setdefault(_variant(result, environments), len(variants)))
@@ -58,7 +62,7 @@ def read_records(store: Store) -> Records:
         reason.append(result.reason or "")
         error.append(result.error or "")
     # Blocks come after the results, so that none of theirs is missing in a store that grows.
-    blocks, positions = _blocks(store, set(block))
+    blocks, positions = _blocks(store, dominance)
     methods = tuple(variants)
     labels = variant_labels(methods)
     by_label = sorted(range(len(methods)), key=lambda v: (_first_of(methods, v), _natural(labels[v])))
@@ -141,9 +145,9 @@ def _natural(text: str) -> list[tuple[float, str]]:
     return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]
 
 
-def _blocks(store: Store, used: set[int]) -> tuple[Blocks, dict[int, int]]:
-    """The blocks that have results, and where each id is among them."""
-    rows = [row for row in store.blocks() if row.id in used]
+def _blocks(store: Store, dominance: Mapping[int, float]) -> tuple[Blocks, dict[int, int]]:
+    """The blocks that have results, and where each id is among them; ``dominance`` has those by id."""
+    rows = [row for row in store.blocks() if row.id in dominance]
     blocks = Blocks(
         name=tuple(row.name for row in rows),
         content=tuple(row.content for row in rows),
@@ -152,5 +156,6 @@ def _blocks(store: Store, used: set[int]) -> tuple[Blocks, dict[int, int]]:
         n=np.array([row.n or 0 for row in rows], dtype=np.intp),
         manifest=tuple(row.manifest or "" for row in rows),
         unit=np.array([_or(row.unit, math.nan) for row in rows], dtype=float),
+        dominance=np.array([dominance[row.id] for row in rows], dtype=float),
     )
     return blocks, {row.id: position for position, row in enumerate(rows)}

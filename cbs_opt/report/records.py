@@ -31,6 +31,8 @@ class Blocks:
         What the block came by; empty: a file by itself.
     unit : array
         Loss of removing the whole block; NaN: unknown.
+    dominance : array
+        λ over the mean diagonal of its curvature without it, where its results say that it is more than 1; else 0.
     """
 
     name: tuple[str, ...]
@@ -40,6 +42,7 @@ class Blocks:
     n: Indices
     manifest: tuple[str, ...]
     unit: Vector
+    dominance: Vector
 
     def __len__(self) -> int:
         return len(self.name)

@@ -43,11 +43,18 @@ class StudyBlock:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Blocks, what is to be said of them, and the λ of each layer."""
+    """Blocks, what is to be said of them, the λ of each layer, and how it compares with the layer's curvature.
+
+    Parameters
+    ----------
+    dominance : mapping of str to float
+        λ over the mean diagonal of the curvature without it: of each layer, or of each block from a file.
+    """
 
     blocks: tuple[StudyBlock, ...]
     notes: tuple[str, ...] = ()
     damping: Mapping[str, float] = field(default_factory=dict)
+    dominance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +115,17 @@ def _cut(model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Se
     from cbs_opt.blocks.cut import fisher_blocks, gram_blocks
     from cbs_opt.blocks.memory import BlocksInMemory
 
-    sink, remarks = BlocksInMemory(), []
+    sink, remarks = BlocksInMemory(), list[str]()
+    dominance: dict[str, float] = {}
     for kind in dict.fromkeys(settings.curvature for _, settings in cuts):
         mine = [target for target, settings in cuts if settings.curvature == kind]
         own = next(settings for _, settings in cuts if settings.curvature == kind)
         if kind == "fisher":
-            remarks += fisher_blocks(model, samples, mine, own, sink, tell)
+            cut = fisher_blocks(model, samples, mine, own, sink, tell)
         else:
-            remarks += gram_blocks(model, samples, mine, own, sink, tell, own.precision)
+            cut = gram_blocks(model, samples, mine, own, sink, tell, own.precision)
+        remarks += cut.notes
+        dominance |= cut.dominance
     by_layer = {target.tensor: [block for block in sink.blocks if block.target == target] for target, _ in cuts}
     damping = {tensor: blocks[0].damping for tensor, blocks in by_layer.items()}
     notes = [_note(target, settings, len(by_layer[target.tensor]), damping[target.tensor]) for target, settings in cuts]
@@ -129,6 +139,7 @@ def _cut(model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Se
         ),
         tuple(notes),
         damping,
+        dominance,
     )
 
 

@@ -19,6 +19,7 @@ from cbs_opt.errors import CbsOptError, InputError, SolverError, UnavailableMeth
 from cbs_opt.evaluation.catalogue import method as find_method
 from cbs_opt.evaluation.catalogue import usual_methods
 from cbs_opt.evaluation.comparator import row_of, trivial_bound
+from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.method import MethodSpec
 from cbs_opt.kernel.patterns import prune_count
@@ -163,6 +164,8 @@ class _Study:
             settings["memory_limit"] = self._limits.memory
         if subject.network is not None:
             settings["damping"] = {layer: value for cut in self._cut for layer, value in cut.damping.items()}
+        ratios = [ratio for cut in self._cut for ratio in cut.dominance.values()]
+        dominated = dominance_note(ratios, "layers" if subject.network is not None else "blocks")
         return StudyResult(
             subject=subject.name,
             blocks=subject.blocks + len(subject.unreadable),
@@ -174,7 +177,7 @@ class _Study:
             accuracies=self._accuracies,
             dense_accuracy=self._dense,
             skipped=self._skipped,
-            notes=(*(note for cut in self._cut for note in cut.notes), *subject.notes, *self._remarks),
+            notes=(*(note for cut in self._cut for note in cut.notes), *subject.notes, *dominated, *self._remarks),
             settings=settings,
             environment=self._environment or environment(),
             stopped=stopped,
@@ -191,7 +194,7 @@ class _Study:
         """All blocks of a piece at all sparsities."""
         before = self._begun
         self._begun += len(cut.blocks)
-        self._cut.append(Cut((), cut.notes, cut.damping))
+        self._cut.append(Cut((), cut.notes, cut.damping, cut.dominance))
         solves = [
             BlockSolve(before + number, block, level, block.problem.at_sparsity(level), self._able(block, level))
             for level in self._levels

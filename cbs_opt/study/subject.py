@@ -82,7 +82,13 @@ class Subject:
         return sum(piece.weights for piece in self.pieces)
 
 
-def digits_subject(*, samples: int = DIGITS_SAMPLES, dampening_frac: float = 1e-2, seed: int = 0) -> Subject:
+def digits_subject(
+    *,
+    samples: int = DIGITS_SAMPLES,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    seed: int = 0,
+) -> Subject:
     """The embedded digits network, whole: fc1 and fc3 in Fisher chunks of 32, fc2 in rows with the layer Gram."""
     from cbs_opt.network.data import digits_data
     from cbs_opt.network.load import load_network
@@ -93,6 +99,7 @@ def digits_subject(*, samples: int = DIGITS_SAMPLES, dampening_frac: float = 1e-
         digits_data(),
         DIGITS_CURVATURE,
         samples=samples,
+        damping=damping,
         dampening_frac=dampening_frac,
         seed=seed,
     )
@@ -108,7 +115,8 @@ def network_subject(
     block_size: int = 32,
     blocks_per_layer: int | None = BLOCKS_PER_LAYER,
     samples: int = 1_000,
-    dampening_frac: float = 1e-2,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
     seed: int = 0,
 ) -> Subject:
     """A network of the user's own, its layers cut into blocks.
@@ -125,6 +133,8 @@ def network_subject(
         Layer names to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
     blocks_per_layer : int or None
         Most blocks of one layer, evenly spread over it; None takes all.
+    damping, dampening_frac : float
+        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
     """
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
@@ -143,6 +153,7 @@ def network_subject(
         block_size=block_size,
         blocks_per_layer=blocks_per_layer,
         samples=samples,
+        damping=damping,
         dampening_frac=dampening_frac,
         seed=seed,
         files={"weights": weights, "data": data},
@@ -158,7 +169,8 @@ def model_subject(
     block_size: int = 32,
     blocks_per_layer: int | None = None,
     samples: int = 1_000,
-    dampening_frac: float = 1e-2,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
     seed: int = 0,
     files: Mapping[str, str | os.PathLike[str] | None] | None = None,
 ) -> Subject:
@@ -183,6 +195,7 @@ def model_subject(
             kind,
             block_size if kind == "fisher" else "row",
             samples=len(chosen),
+            damping=damping,
             dampening_frac=dampening_frac,
             precision="float64",
             blocks_per_layer=blocks_per_layer,
@@ -212,7 +225,7 @@ def model_subject(
             "block_size": block_size,
             "blocks_per_layer": blocks_per_layer,
             "samples": len(chosen),
-            "dampening_frac": dampening_frac,
+            "dampening_frac": next(iter(settings.values())).dampening_frac,
             "damping": {},
             "sample_seed": seed,
             **{key: str(value) for key, value in (files or {}).items() if value is not None},
@@ -259,4 +272,4 @@ def _loaded(blocks: Sequence[StudyBlock]) -> Piece:
 
 
 def _as_they_are(blocks: tuple[StudyBlock, ...], tell: Callable[[str], None]) -> Cut:
-    return Cut(blocks)
+    return Cut(blocks, dominance={block.problem.name: block.problem.curvature.dominance for block in blocks})

@@ -109,7 +109,7 @@ def test_the_sum_is_the_block_diagonal_model_of_prune(solved: Solved) -> None:
     x, y, _ = drawn(solved.data.train_x, solved.data.train_y, M, 0)
     weights = Weights.of(solved.network, find_targets(solved.network, ignore=["fc1"]))
     factor = gradient_factor(solved.network, x, y, weights.targets)
-    settings = Settings(partition=16, damping=1e-2, method="magnitude")
+    settings = Settings(curvature="fisher", partition=16, damping=1e-2, method="magnitude")
     problem = fisher_problem(factor, weights, weights.mask, settings)
     assert problem.objective(found.weights.values) == pytest.approx(found.objective, rel=1e-9)
 

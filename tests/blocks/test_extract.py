@@ -63,7 +63,8 @@ def prune_blocks(case: Case, partition: Any) -> list[PruningProblem]:
     x, y, _ = drawn(case.x, case.y, M, 0)
     weights = Weights.of(case.model, find_targets(case.model))
     factor = gradient_factor(case.model, x, y, weights.targets)
-    problem = fisher_problem(factor, weights, weights.mask, PruneSettings(partition=partition, method="magnitude"))
+    asked = PruneSettings(curvature="fisher", damping=1e-3, partition=partition, method="magnitude")
+    problem = fisher_problem(factor, weights, weights.mask, asked)
     assert isinstance(problem.curvature, BlockDiagonalCurvature)
     start, found = 0, []
     for curvature in problem.curvature.blocks:
@@ -75,7 +76,7 @@ def prune_blocks(case: Case, partition: Any) -> list[PruningProblem]:
 @pytest.mark.parametrize("partition", [7, "row", "layer"])
 @pytest.mark.parametrize("dense", [False, True])
 def test_fisher_blocks_are_those_of_prune(tmp_path: Path, case: Case, partition: Any, dense: bool) -> None:
-    plan = cut(case.model, (case.x, case.y), tmp_path / "b", partition=partition, dense=dense)
+    plan = cut(case.model, (case.x, case.y), tmp_path / "b", partition=partition, dense=dense, damping=1e-3)
     expected = prune_blocks(case, partition)
     assert len(plan.blocks) == len(expected)
     for block, problem, other in zip(plan.blocks, problems(plan), expected, strict=True):
@@ -89,7 +90,7 @@ def test_fisher_blocks_are_those_of_prune(tmp_path: Path, case: Case, partition:
 
 def test_gram_rows_are_those_of_the_layers(tmp_path: Path, case: Case) -> None:
     plan = cut(case.model, case.x, tmp_path / "b", curvature="gram")
-    layers = layer_grams(case.model, drawn(case.x, None, M, 0)[0], find_targets(case.model), damping=1e-3)
+    layers = layer_grams(case.model, drawn(case.x, None, M, 0)[0], find_targets(case.model), dampening_frac=0.01)
     expected = [layer.problem(row) for layer in layers.values() for row in range(layer.target.outputs)]
     for problem, other in zip(problems(plan), expected, strict=True):
         assert problem.name == other.name
@@ -98,7 +99,7 @@ def test_gram_rows_are_those_of_the_layers(tmp_path: Path, case: Case) -> None:
 
 
 def test_gram_layers_and_chunks_are_cut_from_the_same_matrices(tmp_path: Path, case: Case) -> None:
-    layers = layer_grams(case.model, drawn(case.x, None, M, 0)[0], find_targets(case.model), damping=1e-3)
+    layers = layer_grams(case.model, drawn(case.x, None, M, 0)[0], find_targets(case.model), dampening_frac=0.01)
     whole = iter(problems(cut(case.model, case.x, tmp_path / "layers", curvature="gram", partition="layer")))
     full = iter(problems(cut(case.model, case.x, tmp_path / "dense", curvature="gram", partition="layer", dense=True)))
     pieces = iter(problems(cut(case.model, case.x, tmp_path / "chunks", curvature="gram", partition=5)))

@@ -28,6 +28,7 @@ def test_fisher_objective_is_that_of_the_explicit_matrix(digits_network, digits,
         digits_network,
         data,
         0.7,
+        curvature="fisher",
         method="magnitude",
         samples=m,
         damping=lam,
@@ -91,7 +92,9 @@ def test_sequential_objective_is_the_change_of_the_last_layers_outputs(digits_ne
 
 def test_layer_by_layer_beats_magnitude_without_update(digits_network, digits):
     found = cbs_opt.prune(digits_network, digits, 0.8, curvature="sequential", samples=1000, bound=False)
-    plain = cbs_opt.prune(digits_network, digits, 0.8, method="magnitude", samples=200, bound=False)
+    plain = cbs_opt.prune(
+        digits_network, digits, 0.8, curvature="fisher", damping=1e-3, method="magnitude", samples=200, bound=False
+    )
     assert found.accuracy > plain.accuracy
     assert found.accuracy_dense > 0.95
 
@@ -136,6 +139,7 @@ def test_averaged_rows_keep_the_mean_gradient(digits_network, digits, average):
         digits_network,
         (x, y),
         0.6,
+        curvature="fisher",
         samples=m,
         average=average,
         first_order=True,
@@ -164,7 +168,7 @@ def test_averaged_rows_keep_the_mean_gradient(digits_network, digits, average):
 
 
 def test_samples_that_fill_no_row_are_said(digits_network, digits):
-    arguments = {"method": "magnitude", "samples": 60, "bound": False}
+    arguments = {"curvature": "fisher", "method": "magnitude", "samples": 60, "bound": False}
     found = cbs_opt.prune(digits_network, digits, 0.5, average=7, **arguments)
     assert any("4 of the 60 samples are not used" in note for note in found.notes)
     exact = cbs_opt.prune(digits_network, digits, 0.5, average=6, **arguments)
@@ -219,14 +223,17 @@ def test_same_seed_same_masks(digits_network, digits):
         ({"curvature": "fisher", "allocation": "uniform"}, "allocation"),
         ({"damping": 1e-3, "dampening_frac": 1e-3}, "exactly one"),
         ({"sparsity": 1.2}, "sparsity"),
-        ({"options": {"speed": 1}}, "speed"),
-        ({"options": {"seed": 1}}, "seed"),
-        ({"options": [1]}, "mapping"),
+        ({"method": "swap", "options": {"speed": 1}}, "speed"),
+        ({"method": "swap", "options": {"seed": 1}}, "seed"),
+        ({"method": "swap", "options": [1]}, "mapping"),
+        ({"options": {"sweeps": 1}}, "belong to a method"),
+        ({"partition": "row"}, "partition: belongs to the curvature fisher"),
+        ({"method": "relaxation"}, "curvature fisher"),
         ({"device": "cdua"}, "device"),
         ({"seed": -1}, "seed"),
         ({"sparsity": "0.5"}, "sparsity"),
-        ({"average": 51}, "average"),
-        ({"damping": 0.0}, "damping"),
+        ({"average": 51, "curvature": "fisher"}, "average"),
+        ({"damping": 0.0, "curvature": "fisher"}, "fisher needs a damping > 0"),
         ({"damping": -1.0, "curvature": "gauss-newton"}, "damping"),
         ({"damping": float("nan"), "curvature": "gauss-newton"}, "damping"),
         ({"precision": "float16"}, "float32 and float64"),
@@ -247,7 +254,7 @@ def test_bad_samples_and_weights_are_named(digits_network, digits):
     import torch
 
     with pytest.raises(CbsOptError, match="labels"):
-        cbs_opt.prune(digits_network, digits.train_x, 0.5, samples=50)
+        cbs_opt.prune(digits_network, digits.train_x, 0.5, curvature="fisher", samples=50)
     broken = copy.deepcopy(digits_network)
     with torch.no_grad():
         broken.get_parameter("fc2.weight")[0, 0] = np.nan
@@ -287,7 +294,7 @@ def test_a_damping_too_small_for_huge_inputs_names_the_layer(digits_network, dig
     x = digits.train_x[:50].copy()
     x[7] *= 1e30
     with pytest.raises(NotPositiveDefiniteError, match=r"layer fc1: H: not positive definite with the damping 0.001"):
-        cbs_opt.prune(digits_network, x, 0.5, curvature=curvature, allocation=allocation, samples=50)
+        cbs_opt.prune(digits_network, x, 0.5, curvature=curvature, allocation=allocation, samples=50, damping=1e-3)
 
 
 def test_a_dead_layer_is_said_and_can_be_pruned(digits_network, digits):
@@ -297,7 +304,7 @@ def test_a_dead_layer_is_said_and_can_be_pruned(digits_network, digits):
     with torch.no_grad():
         dead.get_parameter("fc1.weight").zero_()
         dead.get_parameter("fc1.bias").fill_(-1.0)
-    found = cbs_opt.prune(dead, digits, 0.9, method="relaxation", samples=50)
+    found = cbs_opt.prune(dead, digits, 0.9, curvature="fisher", method="relaxation", samples=50, damping=1e-3)
     assert [note for note in found.notes if "dead layer" in note] == [
         f"{name}.weight: all its gradients are zero on these samples (a dead layer)" for name in ("fc1", "fc2")
     ]
@@ -348,8 +355,8 @@ def test_samples_that_do_not_fit_are_one_clear_sentence(digits_network, digits, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"method": "bnb"}, "at most 1000 weights"),
-        ({"method": "block-swap", "partition": "layer"}, "block-diagonal"),
+        ({"method": "bnb", "curvature": "fisher"}, "at most 1000 weights"),
+        ({"method": "block-swap", "curvature": "fisher", "partition": "layer"}, "block-diagonal"),
         ({"method": "relaxation", "curvature": "gram"}, "rows curvature"),
         ({"method": "cbs", "curvature": "sequential"}, "Quotas"),
     ],

@@ -27,6 +27,7 @@ def test_fisher_of_the_second_stage_is_that_of_the_network_the_first_left(digits
     """f of the second stage from float64 gradients at the first stage's network, on the second draw."""
     m, lam, seed = 40, 1e-2, 5
     arguments = {
+        "curvature": "fisher",
         "method": "magnitude",
         "damping": lam,
         "samples": m,

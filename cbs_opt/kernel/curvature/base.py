@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from cbs_opt.errors import TooLargeError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.kernel.curvature.damping import dominance
 
 MAX_DENSE = 20_000
 """Largest n for which an n × n float64 matrix (3.2 GB) is formed on request."""
@@ -39,6 +40,16 @@ class Curvature(ABC):
     def damping(self) -> float:
         """The λ that was added to the diagonal, in the units of H (0: none)."""
 
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean of diag(H) without the damping, to the digits that λ has left of it."""
+        return float(self.diagonal().mean()) - self.damping
+
+    @property
+    def dominance(self) -> float:
+        """λ over ``mean_diagonal``: beyond 1 the model is about λ; inf where there is nothing else."""
+        return dominance(self.damping, self.mean_diagonal)
+
     @abstractmethod
     def matvec(self, v: Vector) -> Vector:
         """H v for ``v`` of shape (n,)."""
@@ -67,6 +78,11 @@ class Curvature(ABC):
     def rows(self) -> int:
         """How many rows of a layer share the curvature ``row``, none across rows; 1 unless it is stored so."""
         return 1
+
+    @property
+    def blocks(self) -> tuple[Curvature, ...]:
+        """Curvatures of consecutive weights, none across them; itself alone unless it is stored so."""
+        return (self,)
 
     @property
     def row(self) -> Curvature:

@@ -9,6 +9,7 @@ import numpy as np
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.curvature.base import Curvature
+from cbs_opt.kernel.curvature.damping import dominance
 
 
 class BlockDiagonalCurvature(Curvature):
@@ -50,6 +51,16 @@ class BlockDiagonalCurvature(Curvature):
     def damping(self) -> float:
         """The largest damping of any block."""
         return max(block.damping for block in self._blocks)
+
+    @property
+    def mean_diagonal(self) -> float:
+        return sum(block.n * block.mean_diagonal for block in self._blocks) / self.n
+
+    @property
+    def dominance(self) -> float:
+        """The mean λ over ``mean_diagonal``."""
+        mean = sum(block.n * block.damping for block in self._blocks) / self.n
+        return dominance(mean, self.mean_diagonal)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -17,9 +17,6 @@ from cbs_opt.kernel.curvature.base import Curvature
 from cbs_opt.kernel.curvature.dense import DenseCurvature, lowered, require_positive_definite
 from cbs_opt.kernel.curvature.second_moment import second_moment
 
-DEFAULT_DAMPING = 1e-3
-
-
 CHUNK_ENTRIES = 2**20
 """Entries of a float32 factor, or of a gathered part of any factor, that are held in float64 at a time (8 MiB: more
 would be mapped anew each time)."""
@@ -42,7 +39,10 @@ class FactorCurvature(Curvature):
     """
 
     kind = "factor"
-    obtained = "PruningProblem.from_gradients keeps a factor where there are more weights than samples"
+    obtained = (
+        "PruningProblem.from_gradients keeps a factor where there are more weights than samples, cbs_opt.prune with "
+        "curvature fisher"
+    )
 
     def __init__(self, A: Any, damping: float) -> None:
         self._A = frozen(_single(A) if getattr(A, "dtype", None) == np.float32 else as_array(A, "A", 2))
@@ -96,6 +96,10 @@ class FactorCurvature(Curvature):
     @property
     def damping(self) -> float:
         return self._damping
+
+    @property
+    def mean_diagonal(self) -> float:
+        return float(self.column_squares.mean())
 
     def image(self, v: Vector) -> Vector:
         """A v in float64, shape (m,) or (m, c), for ``v`` of shape (n,) or (n, c)."""
@@ -209,18 +213,3 @@ def _single(A: Any) -> NDArray[Any]:
     for row in range(len(array)):
         as_array(array[row], f"A, row {row}", 1)
     return array
-
-
-def resolve_damping(damping: float | None, dampening_frac: float | None, mean_diagonal: float) -> float:
-    """The absolute λ from either way of saying it: ``damping``, or a fraction of the mean diagonal.
-
-    Raises
-    ------
-    InputError
-        When both or neither are given, or a value is negative or not finite.
-    """
-    if (damping is None) == (dampening_frac is None):
-        raise InputError("damping: give exactly one of damping (absolute) and dampening_frac (of the mean diagonal)")
-    if damping is not None:
-        return as_nonnegative(damping, "damping")
-    return as_nonnegative(dampening_frac, "dampening_frac") * mean_diagonal

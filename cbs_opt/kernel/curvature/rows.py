@@ -76,6 +76,10 @@ class RowsCurvature(Curvature):
         return self._row.damping
 
     @property
+    def mean_diagonal(self) -> float:
+        return self._row.mean_diagonal
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return self._row.notes
 

@@ -7,8 +7,9 @@ import numpy as np
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature.base import Curvature
+from cbs_opt.kernel.curvature.damping import resolve_damping
 from cbs_opt.kernel.curvature.dense import DenseCurvature
-from cbs_opt.kernel.curvature.factor import FactorCurvature, resolve_damping
+from cbs_opt.kernel.curvature.factor import FactorCurvature
 from cbs_opt.kernel.curvature.second_moment import second_moment
 
 
