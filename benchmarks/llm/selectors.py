@@ -96,10 +96,15 @@ SELECTORS: Mapping[str, Selector] = {
         "this package's `sparsegpt`; zeros shared by the whole layer, then the exact update",
     ),
     "admm": Selector(_by_prune(method="admm"), "ALPS's family, likewise"),
+    "admm+refine": Selector(
+        _by_prune(method="admm", refine=3),
+        "`admm`, then three passes over each block that re-tune its kept weights against the dense block's outputs",
+        refined=True,
+    ),
     "ours": Selector(_by_prune(method="swap"), "`swap`: from ADMM's mask, exchanges on the joint objective"),
     "ours+refine": Selector(
         _by_prune(method="swap", refine=3),
-        "the same, then three passes over each block that re-tune its kept weights against the dense block's outputs",
+        "`swap`, refined likewise",
         refined=True,
     ),
 }
