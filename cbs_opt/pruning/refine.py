@@ -25,7 +25,7 @@ from cbs_opt.kernel.arrays.types import Mask, Matrix
 if TYPE_CHECKING:
     import torch
 
-RATE = 4e-3
+RATE = 8e-3
 """Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
 
 
