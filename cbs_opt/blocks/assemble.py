@@ -221,7 +221,7 @@ class _Pieces:
         self._plan, self._answers = plan, answers
         self._starts = {target.tensor: part.start for target, part in dense.parts()}
         self._dense = dense
-        self.values, self.mask = dense.values.copy(), dense.mask.copy()
+        self.values, self.mask = dense.values.astype(np.float64), dense.mask.copy()
         names = [target.tensor for target in dense.targets]
         self.objectives = dict.fromkeys(names, 0.0)
         self.bounds: dict[str, list[float]] = {name: [] for name in names}

@@ -85,6 +85,12 @@ def prune(
             help="Prove a lower bound even where the method has none; default: unless the network is large.",
         ),
     ] = None,
+    bound_time: Annotated[
+        float | None,
+        typer.Option(
+            "--bound-time", metavar="S", min=0, help="Seconds for all bounds together: the best found by then."
+        ),
+    ] = None,
     refine: Annotated[
         int,
         typer.Option("--refine", metavar="N", min=0, help="Of sequential: passes that re-tune each block as a whole."),
@@ -156,6 +162,7 @@ def prune(
             reestimate_batchnorm=batchnorm,
             bound=bound,
             keep_zeros=keep_zeros,
+            bound_time=bound_time,
             refine=refine,
             work=work,
             seed=seed,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
@@ -26,13 +27,14 @@ class Weights:
     targets : tuple of Target
         In the order of the vectors.
     values : array, shape (n,)
-        Each target's matrix (out, in), row by row.
+        Each target's matrix (out, in), row by row; float64, or float32 where they are those of a network that holds
+        no more digits.
     mask : boolean array, shape (n,)
         1 keeps. Where it is 0 the value is 0.
     """
 
     targets: tuple[Target, ...]
-    values: Vector
+    values: NDArray[Any]
     mask: Mask
 
     @classmethod
@@ -44,14 +46,18 @@ class Weights:
         InputError
             A weight that is NaN or infinite (names the tensor).
         """
-        parts = []
-        for target in targets:
-            matrix = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy()
+        import torch
+
+        parameters = [model.get_parameter(target.tensor).detach() for target in targets]
+        single = all(parameter.element_size() <= torch.float32.itemsize for parameter in parameters)
+        values = np.empty(sum(target.numel for target in targets), dtype=np.float32 if single else np.float64)
+        found = cls(tuple(targets), values, np.ones(len(values), dtype=np.bool_))
+        for (target, part), parameter in zip(found.parts(), parameters, strict=True):
+            matrix = target.matrix(parameter).to(torch.float32 if single else torch.float64).cpu().numpy()
             if not np.isfinite(matrix).all():
                 raise InputError(f"{target.tensor}: holds NaN or infinity; all weights must be finite")
-            parts.append(matrix.ravel())
-        values = np.concatenate(parts)
-        return cls(tuple(targets), values, np.ones(len(values), dtype=np.bool_))
+            values[part] = matrix.ravel()
+        return found
 
     @property
     def n(self) -> int:

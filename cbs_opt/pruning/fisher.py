@@ -88,7 +88,7 @@ def fisher_stage(
     bound = found.bound
     if settings.bound and bound == -np.inf:
         with clock.phase("bound", "bounding the best possible loss"):
-            bound = lower_bound(problem, device=settings.device).value
+            bound = lower_bound(problem, settings.device, settings.bound_time).value
     values, mask = np.zeros(weights.n), np.zeros(weights.n, dtype=np.bool_)
     values[alive], mask[alive] = found.weights, found.mask
     layers: dict[str, list[Curvature]] = {}

@@ -64,7 +64,7 @@ class GaussNewtonStages:
 
         network = self._network
         notes = [f"derivatives in {network.precision}"]
-        w = torch.from_numpy(weights.values)
+        w = torch.from_numpy(weights.values).double()
         mask = torch.from_numpy(weights.mask)
         objective, used = 0.0, 0.0
         for step in range(STEPS):

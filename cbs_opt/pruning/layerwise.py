@@ -182,6 +182,7 @@ class LayerSolver:
         self.damping: dict[str, float] = {}
         self.dominance: dict[str, float] = {}
         self.notes: list[str] = []
+        self._bound_left, self._unbounded = settings.bound_time, before.n
 
     @property
     def round_off(self) -> float:
@@ -196,6 +197,7 @@ class LayerSolver:
     def put(self, name: str, outcome: LayerOutcome) -> None:
         """What became of a layer elsewhere."""
         self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
+        self._unbounded -= outcome.mask.size
         self.losses[name] = outcome.loss
         self.damping[name], self.dominance[name] = outcome.damping, outcome.dominance
 
@@ -236,5 +238,12 @@ class LayerSolver:
     def _bound(self, found: Solution, problem: PruningProblem) -> float:
         if not self._settings.bound:
             return found.bound
+        started, limit = time.perf_counter(), None
+        if self._bound_left is not None:
+            limit = max(0.0, self._bound_left * problem.n / self._unbounded)
         with self._clock.phase("bound", f"bounding {problem.name}"):
-            return max(found.bound, lower_bound(problem, self._settings.device).value)
+            bound = max(found.bound, lower_bound(problem, self._settings.device, limit).value)
+        self._unbounded -= problem.n
+        if self._bound_left is not None:
+            self._bound_left -= time.perf_counter() - started
+        return bound

@@ -71,6 +71,7 @@ def prune(
     precision: Any = "float32",
     device: str = "cpu",
     bound: bool | None = None,
+    bound_time: float | None = None,
     keep_zeros: bool = False,
     refine: int = 0,
     work: str | os.PathLike[str] | None = None,
@@ -133,6 +134,9 @@ def prune(
     device : 'cpu' or 'cuda'
     bound : bool, optional
         Prove a lower bound even where the method has none; left out, where the network is not large.
+    bound_time : float, optional
+        Seconds for all bounds together, shared by the layers' sizes: the best bounds found by then. A first bound of
+        each layer is waited for. Asks for the bound.
     keep_zeros : bool
         Weights that are exactly zero in the network stay zero and count as pruned: a pruned network is pruned further.
     refine : int
@@ -169,6 +173,7 @@ def prune(
         precision=precision,
         device=device,
         bound=bound,
+        bound_time=bound_time,
         keep_zeros=keep_zeros,
         refine=refine,
         work=None if work is None else os.fspath(work),

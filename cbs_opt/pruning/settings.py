@@ -85,6 +85,7 @@ class Settings:
     precision: Precision = "float32"
     device: str = "cpu"
     bound: bool | None = None
+    bound_time: float | None = None
     keep_zeros: bool = False
     refine: int = 0
     work: str | None = None
@@ -112,6 +113,12 @@ class Settings:
             raise unknown_name("allocation", self.allocation, list(ALLOCATIONS))
         if isinstance(self.average, bool) or not isinstance(self.average, int) or self.average < 1:
             raise InputError(f"average: is {self.average!r}; a whole number of samples a row is needed")
+        if self.bound_time is not None:
+            if self.bound is False:
+                raise InputError("bound_time: is given, but no bound is asked for; leave one of them out")
+            if not self.bound_time >= 0:
+                raise InputError(f"bound_time: is {self.bound_time!r}; a number of seconds, at least 0, is needed")
+            object.__setattr__(self, "bound", True)
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or self.refine < 0:
             raise InputError(f"refine: is {self.refine!r}; a whole number of passes is needed, 0 for none")
         self._check_fit()

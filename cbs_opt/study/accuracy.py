@@ -48,7 +48,7 @@ def accuracies(
     for spec in specs:
         if not all(spec.name in block.found for block in blocks):
             continue
-        updated, as_trained, mask = dense.values.copy(), dense.values.copy(), dense.mask.copy()
+        updated, as_trained, mask = dense.values.astype(np.float64), dense.values.copy(), dense.mask.copy()
         for block in blocks:
             kept, weights = block.found[spec.name]
             start = starts[block.tensor] + block.first

@@ -24,7 +24,7 @@ def small(conv_network):
         x.astype(np.float64),
         y,
         weights,
-        torch.from_numpy(weights.values),
+        torch.from_numpy(weights.values).double(),
         _Network(model, drawn(x, y, len(x), 0), weights, 0),
     )
 
