@@ -121,7 +121,7 @@ def save_folder(
     InputError
         ``target`` is there already or cannot be written, or a tensor is in no weight file.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import save_file
 
     place, goal = _checked(source), Path(target)
@@ -152,8 +152,8 @@ def save_folder(
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
-    except OSError as error:
-        raise InputError(f"{goal}: cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{goal}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> None:

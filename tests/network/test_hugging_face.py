@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,22 @@ def test_any_tools_folder_is_judged_layer_by_layer(cli: Any, folder: Path, text:
     unpruned = cli("certify", f"hf:{folder}", "--pruned", f"hf:{folder}", "--text", text)
     assert unpruned.code == 2
     assert "less than one sequence" in unpruned.err or "no zeros" in unpruned.err
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    """Files as large as that of the weights cannot be written, as where the disk is full."""
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    tensors = {
+        "model.layers.0.mlp.up_proj.weight": hugging_face.load_model(folder).get_parameter(
+            "model.layers.0.mlp.up_proj.weight"
+        )
+    }
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["model.safetensors"]) - 1_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"pruned: cannot be written \(.*too large"):
+            hugging_face.save_folder(folder, tmp_path / "pruned", tensors, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir() if "pruned" in path.name] == []
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
