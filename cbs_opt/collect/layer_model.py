@@ -146,6 +146,8 @@ class LayerSums:
         The layer with its trained weights.
     siblings : sequence of (target, module)
         Layers with the same inputs, like keys and values beside queries: their sums come of the same products.
+    device : torch.device, optional
+        Where their inputs are; left out, where the weights are.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class LayerSums:
         target: Target,
         module: torch.nn.Module,
         siblings: Sequence[tuple[Target, torch.nn.Module]] = (),
+        device: torch.device | None = None,
     ) -> None:
         import torch
 
@@ -162,14 +165,16 @@ class LayerSums:
             raise InputError(f"layer {target.name}: convolutions are not summed together")
         rows = [target.matrix(weight), *(other.matrix(one.weight) for other, one in siblings)]  # type: ignore[arg-type]
 
+        self._device = weight.device if device is None else device
+
         def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=weight.device)
+            return torch.zeros(shape, dtype=torch.float64, device=self._device)
 
         self.target, self.module = target, module
-        self.matrix = torch.cat([part.detach().double() for part in rows]).contiguous()
+        self.matrix = torch.cat([part.detach().double() for part in rows]).contiguous().to(self._device)
         self.precision = str(weight.dtype).removeprefix("torch.")
         # On an accelerator float64: products in float32 may be rounded to ten bits there.
-        on_cpu = weight.device.type == "cpu"
+        on_cpu = self._device.type == "cpu"
         self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
         self.gram = zeros(target.groups, target.inputs, target.inputs)
         # W(X̂ − X) and its products, or, where there are more outputs than inputs, those of X̂ − X, to be multiplied by W
@@ -213,7 +218,7 @@ class LayerSums:
         if dense is not None:
             check_finite(dense, numbers, f"layer {self.target.name}: its input in the dense network")
         dtype = self._dtype if self._within_float32(x, dense) else torch.float64
-        if correlation.is_plain(self.module) and dtype == self._dtype:
+        if x.device.type == "cpu" and correlation.is_plain(self.module) and dtype == self._dtype:
             self._add_plain(x, dense)
         else:
             self._add_unfolded(x, dense, dtype)

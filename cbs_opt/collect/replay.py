@@ -19,7 +19,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbs_opt.errors import InputError
-from cbs_opt.network.inputs import Inputs
+from cbs_opt.network.inputs import Inputs, Samples
+from cbs_opt.network.placement import Placement
 
 if TYPE_CHECKING:
     import torch
@@ -115,8 +116,8 @@ class Replay:
         In eval mode; its modules' ``forward`` are wrapped, so hand over a copy.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: torch.nn.Module, placement: Placement | None = None) -> None:
+        self.model, self.placement = model, placement
         self._stop: Point | None = None
         self._answers: Callable[[str], Value] | None = None
         self._finished: Collection[str] = ()
@@ -229,7 +230,7 @@ class Replay:
         """
 
         def answer(name: str) -> Value:
-            return _copied(self._kept[name, batch], self._device) if (name, batch) in self._kept else _stand_in(name)
+            return _copied(self._kept[name, batch], self.device) if (name, batch) in self._kept else _stand_in(name)
 
         def returned(name: str, value: Value) -> None:
             if name in keep:
@@ -262,15 +263,20 @@ class Replay:
     def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]]:
         """What the watched module was called with in a batch, on the model's device."""
         positional, named = self._watched_calls[batch]
-        return _copied(positional, self._device), _copied(named, self._device)
+        return _copied(positional, self.device), _copied(named, self.device)
 
     def put(self, name: str, batch: int, value: Value) -> None:
         """Keep another answer of a module in place of the one that it gave."""
         self._kept[name, batch] = _copied(value, "cpu")
 
     @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return next(self.model.parameters()).device if self.placement is None else self.placement.device
+
+    def inputs(self, samples: Samples) -> Inputs:
+        """What the network is called with for the samples, where it runs."""
+        return samples.inputs(self.model).each(lambda x: x.to(self.device))
 
     def _to(self, point: Point, x: Inputs, finished: frozenset[str], answers: Callable[[str], Value]) -> Value:
         self._stop, self._finished, self._answers = point, finished, answers
@@ -290,6 +296,8 @@ class Replay:
             if name in self._finished:
                 assert self._answers is not None
                 return self._answers(name)
+            if self.placement is not None:
+                self.placement.enter(name)
             self._began(name, args, kwargs)
             value = forward(*args, **kwargs)
             self._returned(name, value)

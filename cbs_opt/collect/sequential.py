@@ -22,9 +22,11 @@ from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.output_error import OutputError, detached
 from cbs_opt.collect.replay import Plan, Point, Replay
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.device import device_named
 from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
-from cbs_opt.network.samples import Precision, batches, copy_in_precision, run
+from cbs_opt.network.placement import Placement
+from cbs_opt.network.samples import Precision, answer, batches, copy_in_precision
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -128,12 +130,14 @@ class BlockLayers:
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The weights of its layers in the pruned network, by the layers' names."""
+        if self._layers.pruned.placement is not None:
+            self._layers.pruned.placement.enter(self.name)
         return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
 
     def calls(self) -> Iterator[Call]:
         """What the pruned network calls the block with, batch by batch."""
         for number, part in enumerate(self._layers.batches):
-            counted = self._layers.samples.take(part).inputs(self._layers.pruned.model).counted
+            counted = self._layers.pruned.inputs(self._layers.samples.take(part)).counted
             yield Call(number, *self._layers.pruned.watched(number), counted)
 
     def answer(self, number: int, value: Any) -> None:
@@ -176,6 +180,7 @@ class SequentialLayers:
         least_batches: int,
         memory: float | None,
         numbers: NDArray[np.int64] | None,
+        device: str | None,
     ) -> None:
         import torch
 
@@ -186,14 +191,14 @@ class SequentialLayers:
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
-        self.pruned = Replay(copy_in_precision(model, precision))
-        self._dense = Replay(copy_in_precision(model, precision)) if goal == "dense" else None
+        self.pruned = _replay(model, precision, device)
+        self._dense = _replay(model, precision, device) if goal == "dense" else None
         self._replaced: list[Target] = []
         self.notes: list[str] = []
         with torch.no_grad():
             one, chosen = self.samples.take(slice(1)), tuple(targets)
-            run(self.pruned.model, one)  # raises a clear error where the samples do not fit
-            sample = one.inputs(self.pruned.model)
+            sample = self.pruned.inputs(one)
+            answer(self.pruned.model, sample)  # raises a clear error where the samples do not fit
             if not chosen:
                 raise InputError("targets: are none; choose them with find_targets")
             self._plan = self.pruned.plan(sample, [target.name for target in chosen])
@@ -287,7 +292,7 @@ class SequentialLayers:
         """Run both networks to ``point``, batch by batch, and keep what is needed to go on from there."""
         keep = self._keep(point)
         for number, part in enumerate(self.batches):
-            inputs = self.samples.take(part).inputs(self.pruned.model)
+            inputs = self.pruned.inputs(self.samples.take(part))
             x = self.pruned.to(point, inputs, number, self._finished, keep)
             dense = None
             if self._dense is not None:
@@ -321,7 +326,7 @@ class SequentialLayers:
         original = (self._dense or self.pruned).model
         target, *others = together
         siblings = [(other, original.get_submodule(other.name)) for other in others]
-        sums = LayerSums(target, original.get_submodule(target.name), siblings)
+        sums = LayerSums(target, original.get_submodule(target.name), siblings, self.pruned.device)
         for reached in self.walk(Point(target.name)):
             sums.add(reached.x, reached.dense, numbers=reached.numbers, counted=reached.counted)
         return sums.models(**self._damping)
@@ -340,6 +345,7 @@ def sequential_layers(
     least_batches: int = 1,
     memory: float | None = None,
     numbers: NDArray[np.int64] | None = None,
+    device: str | None = None,
 ) -> SequentialLayers:
     """The targets' layer models, in the order of execution, each on the network pruned so far.
 
@@ -367,6 +373,8 @@ def sequential_layers(
         not fit, or for 0, the next layer's inputs are computed from scratch, with the same numbers; that is noted.
     numbers : int array, shape (m,), optional
         What errors call the samples; their positions in ``x`` if left out.
+    device : str, optional
+        For a model in memory that is too large for this device: one block at a time is run there.
 
     Raises
     ------
@@ -385,7 +393,13 @@ def sequential_layers(
         least_batches=least_batches,
         memory=memory,
         numbers=numbers,
+        device=device,
     )
+
+
+def _replay(model: torch.nn.Module, precision: Precision | None, device: str | None) -> Replay:
+    own = copy_in_precision(model, precision)
+    return Replay(own, None if device is None else Placement(own, device_named(device)))
 
 
 def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:

@@ -23,3 +23,18 @@ def block_of(model: torch.nn.Module, name: str) -> str:
             return path
         parent = parent.get_submodule(part)
     return name
+
+
+def entries(model: torch.nn.Module) -> list[str]:
+    """The names of all entries of outermost lists, in the order of ``named_modules()``; none is inside another."""
+    import torch
+
+    def found(parent: torch.nn.Module, path: str) -> list[str]:
+        listed = isinstance(parent, (torch.nn.ModuleList, torch.nn.Sequential))
+        names = []
+        for part, child in parent.named_children():
+            name = f"{path}.{part}" if path else part
+            names += [name] if listed else found(child, name)
+        return names
+
+    return found(model, "")

@@ -41,11 +41,15 @@ limits sequences of tokens, each of which becomes a vector: two of 512 tokens wh
 def copy_in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
     """A copy of the model in eval mode whose modules may be wrapped, and parameters replaced, without it noticing.
 
-    Where the precision is the model's own, the copy holds the model's own parameters: nobody may write into them.
+    Where the precision is the model's own, the copy shares the memory of its parameters: nobody may write into them.
     """
+    import torch
+
     tensors = [*model.parameters(), *model.buffers()]
     own = precision is None or all(str(x.dtype) == f"torch.{precision}" for x in tensors if x.is_floating_point())
-    memo: dict[int, Any] = {id(x): x for x in model.parameters()} if own else {}
+    memo: dict[int, Any] = {}
+    if own:
+        memo = {id(x): torch.nn.Parameter(x.detach(), x.requires_grad) for x in model.parameters()}
     return in_precision(copy.deepcopy(model, memo), precision).eval()
 
 

@@ -25,6 +25,7 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
+from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution
@@ -128,6 +129,9 @@ def layer_stage(
             damping=settings.damping,
             dampening_frac=settings.dampening_frac,
             least_batches=STEPS if settings.refine else 1,
+            device=None
+            if next(model.parameters()).device.type == device_named(settings.device).type
+            else settings.device,
             numbers=samples.numbers,
         )
         blocks = block_by_block(sequence, solver, settings, clock, work)

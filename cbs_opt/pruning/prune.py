@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_note
+from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
+from cbs_opt.network.placement import fits, running_on
 from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn, layers_called
 from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
@@ -189,8 +191,9 @@ def prune(
     check_samples(samples, len(x), settings.average)
     measure = as_measure(test, data)
     clock = Clock(progress)
-    dense = own_copy(model, device)
-    chosen, notes = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
+    dense, notes = _dense(model, settings)
+    chosen, not_called = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
+    notes += not_called
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
     weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])
     notes += of_zeros
@@ -199,7 +202,7 @@ def prune(
         check_reestimate(dense, samples)
     settings = settings.chosen_for(weights)
     STAGES[curvature].check(weights, settings)
-    quality_dense = _quality(dense, measure, clock)
+    quality_dense = _quality(dense, measure, clock, device)
     now, reports = dense, list[StageReport]()
     run = STAGES[curvature](dense, weights, settings, lambda number: drawn(x, y, samples, seed + number))
     stage: Stage | None = None
@@ -221,7 +224,7 @@ def prune(
                 stage.bound,
                 stage.gap,
                 stage.damping,
-                quality=_quality(now, measure, clock) if len(wanted) > 1 else None,
+                quality=_quality(now, measure, clock, device) if len(wanted) > 1 else None,
             )
         )
         for part, ratio in stage.dominance.items():
@@ -235,7 +238,7 @@ def prune(
             count = reestimate(now, drawn(x, y, samples, seed).x)
         notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
     if quality is None:
-        quality = _quality(now, measure, clock)
+        quality = _quality(now, measure, clock, device)
     measured = (
         None
         if measure is None or quality_dense is None or quality is None
@@ -306,10 +309,18 @@ def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iter
                 yield name, others
 
 
-def _quality(model: torch.nn.Module, measure: Measure | None, clock: Clock) -> float | None:
+def _dense(model: torch.nn.Module, settings: Settings) -> tuple[torch.nn.Module, list[str]]:
+    """The network that is pruned, on the device; in memory where the device is too small for it, which is noted."""
+    device = device_named(settings.device)
+    if not settings.spec.block_by_block or fits(model, device):
+        return own_copy(model, settings.device), []
+    return own_copy(model), [f"the network stays in memory, one block at a time is on {device}: it is too large for it"]
+
+
+def _quality(model: torch.nn.Module, measure: Measure | None, clock: Clock, device: str) -> float | None:
     if measure is None:
         return None
-    with clock.phase(measure.name, f"measuring {measure.name}"):
+    with clock.phase(measure.name, f"measuring {measure.name}"), running_on(model, device_named(device)):
         return measure.of(model, lambda done, count: clock.tell(f"measuring {measure.name}, {done} of {count}"))
 
 

@@ -36,6 +36,8 @@ class CurvatureSpec:
     needs_labels : bool
     needs_damping : bool
         λ = 0 is an error.
+    block_by_block : bool
+        A network may stay in memory, with one of its blocks at a time on the device.
     methods : tuple of str
         Those it takes, none of which has an option; empty: any method.
     why_these : str
@@ -47,12 +49,13 @@ class CurvatureSpec:
     own_settings: tuple[str, ...] = ()
     needs_labels: bool = True
     needs_damping: bool = True
+    block_by_block: bool = False
     methods: tuple[str, ...] = ()
     why_these: str = ""
 
 
 _OF_LAYERS = CurvatureSpec("swap", "admm", ("revive", "allocation", "pattern"), needs_labels=False, needs_damping=False)
-_IN_SEQUENCE = replace(_OF_LAYERS, own_settings=(*_OF_LAYERS.own_settings, "refine", "work"))
+_IN_SEQUENCE = replace(_OF_LAYERS, own_settings=(*_OF_LAYERS.own_settings, "refine", "work"), block_by_block=True)
 
 CURVATURES = {
     "fisher": CurvatureSpec(

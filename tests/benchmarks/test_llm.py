@@ -121,7 +121,7 @@ def test_all_rows_from_start_to_page_and_none_is_run_again(
     assert written(tmp_path) == log
     (tmp_path / "llm.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log if e["selector"] != "admm"))
     assert command.main([*words, "--out", str(tmp_path)]) == 0
-    assert in_this_process == [task for task in tasks if task.startswith("admm")]
+    assert in_this_process == [task for task in tasks if task.startswith("admm,")]
 
     assert command.main(["run", *given(place), *SIZES[2:], "--windows", "5", "--out", str(tmp_path)]) == 2
     assert "llm.jsonl: holds rows of another protocol (windows differ)" in capsys.readouterr().err

@@ -469,7 +469,7 @@ def test_blocks_of_layers_are_reported_as_plain_data(digits_network, digits):
 
     from cbs_opt.pruning.result import BlockReport
 
-    found = cbs_opt.prune(digits_network, digits, 0.5, method="magnitude", samples=50, bound=False)
+    found = cbs_opt.prune(digits_network, digits, 0.5, curvature="fisher", method="magnitude", samples=50, bound=False)
     assert found.to_dict()["blocks"] == []
     blocks = (BlockReport("layers.0", 0.25, 0.125), BlockReport("layers.1", 0.5))
     assert replace(found, blocks=blocks).to_dict()["blocks"] == [

@@ -70,7 +70,7 @@ def test_progress_names_the_stage(digits_network, digits):
     told: list[str] = []
     arguments = {"method": "magnitude", "samples": 50, "bound": False, "progress": told.append}
     cbs_opt.prune(digits_network, digits, 0.5, stages=2, **arguments)
-    assert any(words.startswith("stage 2 of 2: collecting") for words in told)
+    assert any(words.startswith("stage 2 of 2: ") and ": collecting" in words for words in told)
     told.clear()
     cbs_opt.prune(digits_network, digits, 0.5, **arguments)
     assert told
