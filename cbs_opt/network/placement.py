@@ -34,17 +34,21 @@ class Placement:
     model : torch.nn.Module
         In memory; its parameters are its own, though their memory may be shared with another network's.
     device : torch.device
+    beside : Placement, optional
+        Of another network, which shares memory with this one: what is on the device already is not put there twice.
     """
 
-    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, model: torch.nn.Module, device: torch.device, beside: Placement | None = None) -> None:
         self.device = device
         self._model, self._blocks = model, frozenset(entries(model))
         self._homes: dict[str, _Home] = {}
         self.inside: str | None = None
         in_blocks = {id(x) for name in self._blocks for _, x in self._tensors(name)}
         self._outside = [(x, x.data) for x in (*model.parameters(), *model.buffers()) if id(x) not in in_blocks]
+        there = {} if beside is None else {memory.data_ptr(): x.data for x, memory in beside._outside}
         for x, memory in self._outside:
-            x.data = self._on_device(memory)
+            found = there.get(memory.data_ptr())
+            x.data = self._on_device(memory) if found is None or found.shape != memory.shape else found
 
     def enter(self, name: str) -> None:
         """Have the block ``name`` on the device, and none beside it; other modules' names change nothing."""

@@ -108,7 +108,7 @@ def test_a_network_computes_the_same_with_one_block_on_the_device(stack, x, devi
 
 @pytest.mark.parametrize("refine", [0, 2])
 def test_pruning_with_one_block_on_the_device_is_the_same_pruning(stack, x, device, monkeypatch, refine):
-    """Two networks run, the dense one and the pruned one: two blocks are there at once, and what is in none, twice."""
+    """Two networks run, the dense one and the pruned one: two blocks are there at once, and what is in none, once."""
     before = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
     whole = cbs_opt.prune(stack, x, 0.5, refine=refine, **ASKED)
     assert device.most == 0
@@ -122,7 +122,7 @@ def test_pruning_with_one_block_on_the_device_is_the_same_pruning(stack, x, devi
     assert whole.blocks == placed.blocks
     assert whole.objective == placed.objective
     largest = max(size(stack.get_submodule(name)) for name in entries(stack))
-    assert 0 < device.most <= 2 * (largest + size(stack.first))
+    assert 0 < device.most <= 2 * largest + size(stack.first)
     assert device.most < size(stack)
     assert all(torch.equal(tensor, before[name]) for name, tensor in stack.state_dict().items())
 
