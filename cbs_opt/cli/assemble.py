@@ -10,9 +10,10 @@ import typer
 
 from cbs_opt.cli.network_options import DataFile, WeightsFile
 from cbs_opt.cli.options import Json, PatternOption, Prune, Sparsity
-from cbs_opt.cli.output import emit, number, percent, say, table, working
+from cbs_opt.cli.output import emit, number, percent, say, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.blocks.assemble import Assembled

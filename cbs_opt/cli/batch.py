@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cbs_opt.cli.options import Gap, Json, split_names
-from cbs_opt.cli.output import emit, percent, say, table, working
+from cbs_opt.cli.output import emit, percent, say, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.batch import BatchResult, Plan, Settings

@@ -21,9 +21,10 @@ from cbs_opt.cli.network_options import (
     WeightsFile,
 )
 from cbs_opt.cli.options import Json, PatternOption, split_names
-from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, working
+from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.certify import Judgement

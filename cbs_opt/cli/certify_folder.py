@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.cli.options import split_names
-from cbs_opt.cli.output import emit, number, percent, say, table, working
+from cbs_opt.cli.output import emit, number, percent, say, table
 from cbs_opt.cli.outputs import check_outputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.network.measures import Measured

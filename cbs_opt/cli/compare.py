@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity, TimeLimit, limits, split_names
-from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table, working
+from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError, UnavailableMethodError
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.comparator import Comparison

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from cbs_opt.cli.options import Block, Json, PatternOption, Prune, Sparsity, load_problem
-from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.output import emit, say
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError, TooLargeError, UnsupportedError
+from cbs_opt.kernel.terminal import working
 
 SUFFIXES = (".lp", ".mps", ".nl")
 MAX_N = 1_000

@@ -19,9 +19,10 @@ from cbs_opt.cli.network_options import (
     WeightsFile,
 )
 from cbs_opt.cli.options import Json, split_names
-from cbs_opt.cli.output import emit, say, seconds, working
+from cbs_opt.cli.output import emit, say, seconds
 from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.blocks import Extraction

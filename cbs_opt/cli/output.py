@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,16 +116,3 @@ def sentence(error: BaseException | str) -> str:
     if isinstance(error, (str, CbsOptError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@contextmanager
-def working(message: str) -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr while it is a terminal; yields a function that changes its text."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status(Text(message)) as status:
-        yield lambda text: status.update(Text(text))

@@ -25,8 +25,9 @@ from cbs_opt.cli.network_options import (
     WeightsFile,
 )
 from cbs_opt.cli.options import Json, PatternOption, split_names
-from cbs_opt.cli.output import emit, number, percent, say, seconds, table, working
+from cbs_opt.cli.output import emit, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import check_outputs, network_inputs
+from cbs_opt.kernel.terminal import working
 from cbs_opt.report.words import proven
 
 if TYPE_CHECKING:
@@ -228,6 +229,9 @@ def _show(network: str, pruned: Pruned, written: dict[str, Path | None]) -> None
     if pruned.measured is not None:
         before, after = pruned.measured.words()
         say(f"  {measured:<14} {after}  (dense {before})")
+    if pruned.blocks:
+        worst = max(pruned.blocks, key=lambda block: block.error)
+        say(f"  {'blocks':<14} largest {worst.words()} ({worst.name})")
     say("  time           " + ", ".join(f"{phase} {seconds(spent)}" for phase, spent in pruned.seconds.items()))
     for note in pruned.notes:
         say(f"  note: {note}")

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from cbs_opt.cli.options import Json
-from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.output import emit, say
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 
 def report(

@@ -19,9 +19,10 @@ from cbs_opt.cli.options import (
     limits,
     load_problem,
 )
-from cbs_opt.cli.output import emit, number, percent, say, seconds, working
+from cbs_opt.cli.output import emit, number, percent, say, seconds
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.kernel.problem import PruningProblem

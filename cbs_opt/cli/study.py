@@ -10,9 +10,10 @@ import typer
 
 from cbs_opt.cli.network_options import DampeningFrac, Damping
 from cbs_opt.cli.options import Json, split_names
-from cbs_opt.cli.output import emit, say, working
+from cbs_opt.cli.output import emit, say
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.study import Subject

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cbs_opt.collect import LayerModel, SequentialLayers
-from cbs_opt.collect.sequential import BlockLayers
+from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 from cbs_opt.network.targets import Target
 from cbs_opt.pruning.refine import refine

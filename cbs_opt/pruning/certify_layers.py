@@ -23,6 +23,7 @@ from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn
@@ -76,6 +77,7 @@ class LayerJudgement:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in self.__dict__.items()}
 
 
+@shows_progress("judging layers")
 def certify_layers(
     model: torch.nn.Module,
     pruned: torch.nn.Module,

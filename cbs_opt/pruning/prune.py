@@ -13,6 +13,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import prune_count
+from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.inputs import Samples
@@ -45,6 +46,7 @@ STAGES: dict[str, type[Stages]] = {
 """How the stages on each curvature run; what they ask of the settings is in ``settings.CURVATURES``."""
 
 
+@shows_progress("pruning")
 def prune(
     model: torch.nn.Module,
     data: Any,
@@ -150,7 +152,8 @@ def prune(
     seed : int
         Of the draw of samples, of methods that draw at random and of the order of samples in ``refine``.
     progress : callable, optional
-        Called with a few words whenever something else begins.
+        Called with a few words whenever something else begins; left out, a terminal shows them, and the log has a
+        line for each block.
 
     Raises
     ------

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbs_opt.collect.block_layers import BlockLayers, Call
 from cbs_opt.collect.output_error import OutputError, first_tensor, squares
-from cbs_opt.collect.sequential import BlockLayers, Call
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 
 if TYPE_CHECKING:

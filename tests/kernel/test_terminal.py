@@ -1,0 +1,55 @@
+"""Progress at a terminal."""
+
+import sys
+
+from cbs_opt.kernel import terminal
+
+
+def told(monkeypatch, at_terminal, **given):
+    """What a function with progress says, and to whom: the spinner's words, the words of ``given``."""
+    shown = []
+
+    class Status:
+        def __init__(self, text):
+            shown.append(str(text))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            shown.append("end")
+
+        def update(self, text):
+            shown.append(str(text))
+
+    class Console:
+        def __init__(self, stderr):
+            assert stderr
+
+        status = staticmethod(Status)
+
+    monkeypatch.setattr("rich.console.Console", Console)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: at_terminal, raising=False)
+
+    @terminal.shows_progress("at it")
+    def work(number, progress=None):
+        if progress is not None:
+            progress(f"step {number}")
+        return number
+
+    assert work(3, **given) == 3
+    return shown
+
+
+def test_a_terminal_shows_what_goes_on(monkeypatch):
+    assert told(monkeypatch, True) == ["at it", "step 3", "end"]
+
+
+def test_who_asks_for_progress_gets_it_instead(monkeypatch):
+    words = []
+    assert told(monkeypatch, True, progress=words.append) == []
+    assert words == ["step 3"]
+
+
+def test_elsewhere_nothing_is_shown(monkeypatch):
+    assert told(monkeypatch, False) == []
