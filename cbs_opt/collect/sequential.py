@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.output_error import OutputError, detached
 from cbs_opt.collect.replay import Plan, Point, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.device import device_named
@@ -55,94 +55,6 @@ class Reach(NamedTuple):
     dense: Any
     counted: torch.Tensor | None
     numbers: NDArray[np.int64]
-
-
-class Call(NamedTuple):
-    """A call of a block with a batch of samples."""
-
-    number: int
-    positional: tuple[Any, ...]
-    named: dict[str, Any]
-    counted: torch.Tensor | None
-
-
-class BlockLayers:
-    """The layers of one block of a network; iterating yields their models, see ``SequentialLayers``.
-
-    Attributes
-    ----------
-    name : str
-        The block's name in ``named_modules()``.
-    stops : list of list of Target
-        Its layers in the order of execution, those with the same input together.
-    end : Point or None
-        Where the block returns; None where its output cannot be looked at: it is called several times, or answers
-        something that cannot be kept.
-    """
-
-    def __init__(self, layers: SequentialLayers, name: str, stops: list[list[Target]]) -> None:
-        self._layers, self.name, self.stops = layers, name, stops
-        self.end: Point | None = None
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """Its layers in the order of execution."""
-        return tuple(target for stop in self.stops for target in stop)
-
-    def __iter__(self) -> Iterator[LayerModel]:
-        import torch
-
-        for together in self.stops:
-            with torch.no_grad():
-                found = self._layers.sums(together)
-            for layer in found:
-                self._layers.notes += layer.notes
-                yield layer
-
-    def error(self, goals: list[Any] | None = None) -> float | None:
-        """Σ‖ŷ − y‖²/Σ‖y‖² of the block's output in the pruned network and in the dense one; None where unknown.
-
-        Parameters
-        ----------
-        goals : list
-            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU.
-        """
-        import torch
-
-        if self.end is None:
-            return None
-        total = OutputError()
-        with torch.no_grad():
-            for reached in self._layers.walk(self.end):
-                total.add(reached.x, reached.dense, reached.counted)
-                if goals is not None:
-                    goals.append(detached(reached.dense))
-        return total.relative
-
-    def watch(self) -> None:
-        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``calls``)."""
-        self._layers.pruned.watch(self.name)
-
-    @property
-    def module(self) -> torch.nn.Module:
-        """The block of the pruned network."""
-        return self._layers.pruned.model.get_submodule(self.name)
-
-    def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The weights of its layers in the pruned network, by the layers' names."""
-        if self._layers.pruned.placement is not None:
-            self._layers.pruned.placement.enter(self.name)
-        return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
-
-    def calls(self) -> Iterator[Call]:
-        """What the pruned network calls the block with, batch by batch."""
-        for number, part in enumerate(self._layers.batches):
-            counted = self._layers.pruned.inputs(self._layers.samples.take(part)).counted
-            yield Call(number, *self._layers.pruned.watched(number), counted)
-
-    def answer(self, number: int, value: Any) -> None:
-        """What the block answers to a batch from now on, its weights having changed since it was walked to."""
-        self._layers.pruned.put(self.name, number, value)
 
 
 class SequentialLayers:
@@ -220,7 +132,8 @@ class SequentialLayers:
         for target in self.order:
             name = block_of(self._original, target.name)
             last = blocks[-1].stops[-1] if blocks else []
-            if last and self._plan.same[target.name] == last[0].name and target.kind != "conv2d":
+            convolved = "conv2d" in (target.kind, *(other.kind for other in last[:1]))
+            if last and self._plan.same[target.name] == last[0].name and not convolved:
                 last.append(target)  # right behind each other, called with the very same input
             elif blocks and blocks[-1].name == name:
                 blocks[-1].stops.append([target])
@@ -421,5 +334,5 @@ def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> No
 
     before = model.get_parameter(target.tensor)
     module, _, name = target.tensor.rpartition(".")
-    new = target.weight(matrix).to(before.device, before.dtype).contiguous()
+    new = target.weight(matrix).to(before.device, before.dtype, copy=True).contiguous()
     setattr(model.get_submodule(module), name, torch.nn.Parameter(new, requires_grad=before.requires_grad))

@@ -1,0 +1,109 @@
+"""The layers of one block of a network: their models one after the other, the error of its output, its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cbs_opt.collect.layer_model import LayerModel
+from cbs_opt.collect.output_error import OutputError, detached
+from cbs_opt.collect.replay import Point
+from cbs_opt.network.attention import modules_called
+from cbs_opt.network.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbs_opt.collect.sequential import SequentialLayers
+
+
+class Call(NamedTuple):
+    """A call of a block with a batch of samples."""
+
+    number: int
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+    counted: torch.Tensor | None
+
+    def of(self, block: torch.nn.Module) -> Any:
+        """What the block answers."""
+        with modules_called():
+            return block(*self.positional, **self.named)
+
+
+class BlockLayers:
+    """The layers of one block of a network; iterating yields their models, see ``SequentialLayers``.
+
+    Attributes
+    ----------
+    name : str
+        The block's name in ``named_modules()``.
+    stops : list of list of Target
+        Its layers in the order of execution, those with the same input together.
+    end : Point or None
+        Where the block returns; None where its output cannot be looked at: it is called several times, or answers
+        something that cannot be kept.
+    """
+
+    def __init__(self, layers: SequentialLayers, name: str, stops: list[list[Target]]) -> None:
+        self._layers, self.name, self.stops = layers, name, stops
+        self.end: Point | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Its layers in the order of execution."""
+        return tuple(target for stop in self.stops for target in stop)
+
+    def __iter__(self) -> Iterator[LayerModel]:
+        import torch
+
+        for together in self.stops:
+            with torch.no_grad():
+                found = self._layers.sums(together)
+            for layer in found:
+                self._layers.notes += layer.notes
+                yield layer
+
+    def error(self, goals: list[Any] | None = None) -> float | None:
+        """Σ‖ŷ − y‖²/Σ‖y‖² of the block's output in the pruned network and in the dense one; None where unknown.
+
+        Parameters
+        ----------
+        goals : list
+            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU.
+        """
+        import torch
+
+        if self.end is None:
+            return None
+        total = OutputError()
+        with torch.no_grad():
+            for reached in self._layers.walk(self.end):
+                total.add(reached.x, reached.dense, reached.counted)
+                if goals is not None:
+                    goals.append(detached(reached.dense))
+        return total.relative
+
+    def watch(self) -> None:
+        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``call``)."""
+        self._layers.pruned.watch(self.name)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The block of the pruned network."""
+        return self._layers.pruned.model.get_submodule(self.name)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The weights of its layers in the pruned network, by the layers' names."""
+        if self._layers.pruned.placement is not None:
+            self._layers.pruned.placement.enter(self.name)
+        return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
+
+    def call(self, number: int) -> Call:
+        """What the pruned network calls the block with for the batch of this number: copies, which it may change."""
+        part = self._layers.samples.take(self._layers.batches[number])
+        return Call(number, *self._layers.pruned.watched(number), self._layers.pruned.inputs(part).counted)
+
+    def answer(self, number: int, value: Any) -> None:
+        """What the block answers to a batch from now on, its weights having changed since it was walked to."""
+        self._layers.pruned.put(self.name, number, value)
