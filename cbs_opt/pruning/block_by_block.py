@@ -52,7 +52,7 @@ def block_by_block(
     reports: list[BlockReport] = []
     pace = Pace([block.targets for block in sequence.blocks])
     for number, block in enumerate(sequence.blocks):
-        outcome = None if work is None else work.load(number)
+        outcome = None if work is None else work.load(number, [target.name for target in block.targets])
         if outcome is None:
             with clock.part(pace.words(number)):
                 outcome = _prune(block, sequence, solver, settings, clock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +110,8 @@ class StageFolder:
         payload = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=about)
         write_whole(self._file(number), lambda stream: stream.write(payload))
 
-    def load(self, number: int) -> BlockOutcome | None:
-        """What became of a block; None where it has not been pruned yet.
+    def load(self, number: int, names: Sequence[str]) -> BlockOutcome | None:
+        """What became of a block, whose layers have these names; None where it has not been pruned yet.
 
         Raises
         ------
@@ -134,14 +134,14 @@ class StageFolder:
                         about["damping"],
                         about["dominance"],
                     )
-                    for name, about in told["layers"].items()
+                    for name, about in ((name, told["layers"][name]) for name in names)
                 }
+                report = None if told["report"] is None else BlockReport(**told["report"])
+                return BlockOutcome(layers, report, tuple(told["notes"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(
                 f"work: {file} cannot be read ({error}); delete it, and its block is pruned again"
             ) from None
-        report = None if told["report"] is None else BlockReport(**told["report"])
-        return BlockOutcome(layers, report, tuple(told["notes"]))
 
     def _file(self, number: int) -> Path:
         return self.folder / f"block-{number + 1:04d}.safetensors"
