@@ -89,7 +89,10 @@ def prune(
     bound_time: Annotated[
         float | None,
         typer.Option(
-            "--bound-time", metavar="S", min=0, help="Seconds for all bounds together: the best found by then."
+            "--bound-time",
+            metavar="S",
+            min=0,
+            help="Seconds for all bounds of a stage together: the best found by then.",
         ),
     ] = None,
     refine: Annotated[

@@ -1,44 +1,20 @@
-"""The layers of one block of a network, pruned so far, beside the same block of the dense network."""
+"""The layers of one block of a network: their models one after the other, the error of its output, its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cbs_opt.collect.layer_model import LayerModel
 from cbs_opt.collect.output_error import OutputError, detached
 from cbs_opt.collect.replay import Point
+from cbs_opt.network.attention import modules_called
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch
 
     from cbs_opt.collect.sequential import SequentialLayers
-
-
-class Reach(NamedTuple):
-    """A batch of samples at a point of the networks.
-
-    Parameters
-    ----------
-    number : int
-        Of the batch.
-    x, dense : tensor, or what a module returns
-        In the pruned network, and in the dense one (None for the goal 'pruned').
-    counted : boolean tensor, shape (samples, length)
-        Which positions are no padding; None: all.
-    numbers : int array, shape (samples,)
-        What errors call the samples.
-    """
-
-    number: int
-    x: Any
-    dense: Any
-    counted: torch.Tensor | None
-    numbers: NDArray[np.int64]
 
 
 class Call(NamedTuple):
@@ -48,6 +24,11 @@ class Call(NamedTuple):
     positional: tuple[Any, ...]
     named: dict[str, Any]
     counted: torch.Tensor | None
+
+    def of(self, block: torch.nn.Module) -> Any:
+        """What the block answers."""
+        with modules_called():
+            return block(*self.positional, **self.named)
 
 
 class BlockLayers:
@@ -104,7 +85,7 @@ class BlockLayers:
         return total.relative
 
     def watch(self) -> None:
-        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``calls``)."""
+        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``call``)."""
         self._layers.pruned.watch(self.name)
 
     @property
@@ -118,11 +99,10 @@ class BlockLayers:
             self._layers.pruned.placement.enter(self.name)
         return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
 
-    def calls(self) -> Iterator[Call]:
-        """What the pruned network calls the block with, batch by batch."""
-        for number, part in enumerate(self._layers.batches):
-            counted = self._layers.pruned.inputs(self._layers.samples.take(part)).counted
-            yield Call(number, *self._layers.pruned.watched(number), counted)
+    def call(self, number: int) -> Call:
+        """What the pruned network calls the block with for the batch of this number: copies, which it may change."""
+        part = self._layers.samples.take(self._layers.batches[number])
+        return Call(number, *self._layers.pruned.watched(number), self._layers.pruned.inputs(part).counted)
 
     def answer(self, number: int, value: Any) -> None:
         """What the block answers to a batch from now on, its weights having changed since it was walked to."""

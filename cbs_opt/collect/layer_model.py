@@ -209,6 +209,11 @@ class LayerSums:
         import torch
 
         check_input(self.target, x)
+        if dense is not None and dense.shape != x.shape:
+            raise InputError(
+                f"layer {self.target.name}: its inputs have shape {tuple(x.shape)} in the pruned network and "
+                f"{tuple(dense.shape)} in the dense one (another routing of tokens?); ignore it, or take curvature gram"
+            )
         both = (x,) if dense is None else (x, dense)
         (x, *others), numbers = without_padding(self.target, both, counted, numbers)
         if not len(x):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cbs_opt.collect.patches import as_in
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,13 +32,21 @@ def squares(
     goal: Any,
     counted: torch.Tensor | None,  # shape: (samples, length)
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """‖ŷ − y‖² and ‖y‖² over all samples and the positions that are no padding; None where there are no tensors."""
+    """‖ŷ − y‖² and ‖y‖² over all samples and the positions that are no padding; None where there are no tensors.
+
+    Squares are taken at least in float32, which those of float16 overflow, and added up in float64.
+    """
+    import torch
+
     y_hat, y = first_tensor(answer), first_tensor(goal)
     if y_hat is None or y is None or y_hat.shape != y.shape:
         return None
-    if counted is not None and y.ndim > 2 and y.shape[:2] == counted.shape:
-        y_hat, y = y_hat[counted], y[counted]
-    return (y_hat - y).square().sum(), y.square().sum()
+    chosen = None if counted is None else as_in(y, counted)
+    if chosen is not None:
+        y_hat, y = y_hat[chosen], y[chosen]
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    y_hat, y = y_hat.to(dtype), y.to(dtype)
+    return (y_hat - y).square().sum(dtype=torch.float64), y.square().sum(dtype=torch.float64)
 
 
 class OutputError:

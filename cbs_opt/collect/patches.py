@@ -91,17 +91,25 @@ def without_padding(
     """
     import torch
 
-    x = inputs[0]
     if counted is None or target.kind == "conv2d":
         return inputs, numbers
-    owner = torch.from_numpy(numbers)[:, None].expand(counted.shape)
-    if x.ndim == 2 and len(x) == counted.numel():
-        counted, owner = counted.reshape(-1), owner.reshape(-1)
-    elif x.ndim > 2 and x.shape[:2] != counted.shape and x.shape[:2] == counted.t().shape:
-        counted, owner = counted.t(), owner.t()
-    elif x.ndim == 2 or x.shape[:2] != counted.shape:
+    chosen = as_in(inputs[0], counted)
+    owner = as_in(inputs[0], torch.from_numpy(numbers)[:, None].expand(counted.shape))
+    if chosen is None or owner is None:
         return inputs, numbers
-    return tuple(x[counted] for x in inputs), owner[counted.cpu()].numpy()
+    return tuple(x[chosen] for x in inputs), owner[chosen.cpu()].numpy()
+
+
+def as_in(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | None:
+    """A value for each position of each sample, shape (m, length), in the order in which they stand in ``x``.
+
+    That is (m, length, ...), (length, m, ...) or (m · length, in); None where it is neither.
+    """
+    if x.ndim == 2:
+        return positions.reshape(-1) if len(x) == positions.numel() else None
+    if x.ndim > 2 and x.shape[:2] == positions.shape:
+        return positions
+    return positions.t() if x.ndim > 2 and x.shape[:2] == positions.t().shape else None
 
 
 def _padded(module: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

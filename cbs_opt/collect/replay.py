@@ -12,6 +12,7 @@ whatever else cannot be replayed, the trial compares what modules return, and th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
@@ -364,7 +365,7 @@ def _copied(value: Value, device: torch.device | str | None = None) -> Value:
         return type(value)(_copied(part, device) for part in value)
     if type(value) is dict:
         return {key: _copied(part, device) for key, part in value.items()}
-    return value
+    return copy.deepcopy(value)  # a cache that a block adds to, for example
 
 
 def _bytes(value: Value) -> int:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.block_layers import BlockLayers, Reach
+from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
 from cbs_opt.collect.memory import available_memory
 from cbs_opt.collect.replay import Plan, Point, Replay
@@ -33,6 +33,28 @@ if TYPE_CHECKING:
     import torch
 
 Goal = Literal["dense", "pruned"]
+
+
+class Reach(NamedTuple):
+    """A batch of samples at a point of the networks.
+
+    Parameters
+    ----------
+    number : int
+        Of the batch.
+    x, dense : tensor, or what a module returns
+        In the pruned network, and in the dense one (None for the goal 'pruned').
+    counted : boolean tensor, shape (samples, length)
+        Which positions are no padding; None: all.
+    numbers : int array, shape (samples,)
+        What errors call the samples.
+    """
+
+    number: int
+    x: Any
+    dense: Any
+    counted: torch.Tensor | None
+    numbers: NDArray[np.int64]
 
 
 class SequentialLayers:
@@ -81,8 +103,8 @@ class SequentialLayers:
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
-        self.pruned = _replay(model, precision, device, None)
-        self._dense = _replay(model, precision, device, self.pruned.placement) if goal == "dense" else None
+        self.pruned = _replay(model, precision, device)
+        self._dense = _replay(model, precision, device) if goal == "dense" else None
         self._replaced: list[Target] = []
         self.notes: list[str] = []
         with torch.no_grad():
@@ -110,7 +132,8 @@ class SequentialLayers:
         for target in self.order:
             name = block_of(self._original, target.name)
             last = blocks[-1].stops[-1] if blocks else []
-            if last and self._plan.same[target.name] == last[0].name and target.kind != "conv2d":
+            convolved = "conv2d" in (target.kind, *(other.kind for other in last[:1]))
+            if last and self._plan.same[target.name] == last[0].name and not convolved:
                 last.append(target)  # right behind each other, called with the very same input
             elif blocks and blocks[-1].name == name:
                 blocks[-1].stops.append([target])
@@ -287,11 +310,9 @@ def sequential_layers(
     )
 
 
-def _replay(
-    model: torch.nn.Module, precision: Precision | None, device: str | None, beside: Placement | None
-) -> Replay:
+def _replay(model: torch.nn.Module, precision: Precision | None, device: str | None) -> Replay:
     own = copy_in_precision(model, precision)
-    return Replay(own, None if device is None else Placement(own, device_named(device), beside))
+    return Replay(own, None if device is None else Placement(own, device_named(device)))
 
 
 def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
@@ -313,5 +334,5 @@ def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> No
 
     before = model.get_parameter(target.tensor)
     module, _, name = target.tensor.rpartition(".")
-    new = target.weight(matrix).to(before.device, before.dtype).contiguous()
+    new = target.weight(matrix).to(before.device, before.dtype, copy=True).contiguous()
     setattr(model.get_submodule(module), name, torch.nn.Parameter(new, requires_grad=before.requires_grad))

@@ -8,11 +8,12 @@ own function with identities as projections: it computes the same, up to round-o
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from cbs_opt.network.copies import sharing_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +24,9 @@ def own_copy(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
 
     Where the network is on that device the copy shares the memory of its parameters: nobody may write into them.
     """
-    import torch
-
     from cbs_opt.kernel.device import device_named
 
-    memo: dict[int, Any] = {id(x): torch.nn.Parameter(x.detach(), x.requires_grad) for x in model.parameters()}
-    return open_attention(copy.deepcopy(model, memo).to(device_named(device)).eval())
+    return open_attention(sharing_parameters(model).to(device_named(device)).eval())
 
 
 def open_attention(model: torch.nn.Module) -> torch.nn.Module:

@@ -39,15 +39,20 @@ class Inputs(NamedTuple):
     named: dict[str, torch.Tensor]
 
     def call(self, model: torch.nn.Module, state: dict[str, torch.Tensor] | None = None) -> Any:
-        """The model's outputs, with the parameters and buffers of ``state`` in place of its own where that is given."""
+        """The model's outputs, with the parameters and buffers of ``state`` in place of its own where that is given.
+
+        The model is called with copies: one that changes its inputs in place changes no samples.
+        """
+        import torch
         from torch.func import functional_call
 
         from cbs_opt.network.attention import modules_called
 
+        positional, named = self.each(torch.clone)
         with modules_called():
             if state is None:
-                return model(*self.positional, **self.named)
-            return functional_call(model, state, self.positional, self.named)
+                return model(*positional, **named)
+            return functional_call(model, state, positional, named)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """The inputs with ``change`` done to every tensor."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.network.copies import sharing_parameters
 from cbs_opt.network.data import Labels
 from cbs_opt.network.inputs import Inputs, Samples, SamplesLike, as_samples
 
@@ -43,14 +44,9 @@ def copy_in_precision(model: torch.nn.Module, precision: Precision | None) -> to
 
     Where the precision is the model's own, the copy shares the memory of its parameters: nobody may write into them.
     """
-    import torch
-
     tensors = [*model.parameters(), *model.buffers()]
     own = precision is None or all(str(x.dtype) == f"torch.{precision}" for x in tensors if x.is_floating_point())
-    memo: dict[int, Any] = {}
-    if own:
-        memo = {id(x): torch.nn.Parameter(x.detach(), x.requires_grad) for x in model.parameters()}
-    return in_precision(copy.deepcopy(model, memo), precision).eval()
+    return in_precision(sharing_parameters(model) if own else copy.deepcopy(model), precision).eval()
 
 
 def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:

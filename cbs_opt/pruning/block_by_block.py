@@ -26,6 +26,7 @@ class Solver(Protocol):
     """Prunes layers and keeps what became of them."""
 
     masks: dict[str, Mask]
+    notes: list[str]
 
     def solve(self, layer: LayerModel) -> Matrix:
         """The new weights (out, in)."""
@@ -51,7 +52,7 @@ def block_by_block(
     reports: list[BlockReport] = []
     pace = Pace([block.targets for block in sequence.blocks])
     for number, block in enumerate(sequence.blocks):
-        outcome = None if work is None else work.load(number)
+        outcome = None if work is None else work.load(number, [target.name for target in block.targets])
         if outcome is None:
             with clock.part(pace.words(number)):
                 outcome = _prune(block, sequence, solver, settings, clock)
@@ -65,14 +66,14 @@ def block_by_block(
             sequence.notes += outcome.notes
         if outcome.report is not None:
             reports.append(outcome.report)
-            log.info("prune: %s, %s: %s", pace.words(number), block.name, outcome.report.words())
+            log.info("prune: %s, %s: %s", pace.words(number, done=True), block.name, outcome.report.words())
     return tuple(reports)
 
 
 def _prune(
     block: BlockLayers, sequence: SequentialLayers, solver: Solver, settings: Settings, clock: Clock
 ) -> BlockOutcome:
-    noted = len(sequence.notes)
+    noted, told = len(sequence.notes), len(solver.notes)
     if settings.refine:
         block.watch()
     remaining = iter(block)
@@ -98,7 +99,7 @@ def _prune(
     return BlockOutcome(
         layers={target.name: solver.outcome(target.name) for target in block.targets},
         report=None if error is None else BlockReport(block.name, error, refined),
-        notes=tuple(sequence.notes[noted:]),
+        notes=(*sequence.notes[noted:], *solver.notes[told:]),
     )
 
 
@@ -113,10 +114,10 @@ class Pace:
         """The block of this number, counted from 0, is done."""
         self._worked += self._sizes[number]
 
-    def words(self, number: int) -> str:
-        """'block 7 of 30, about 4 min left' where the block of this number comes next or has just been done."""
+    def words(self, number: int, done: bool = False) -> str:
+        """'block 7 of 30, about 4 min left' where the block of this number comes next, or is done."""
         words = f"block {number + 1} of {len(self._sizes)}"
         if not self._worked:
             return words
-        left = (time.perf_counter() - self._began) / self._worked * sum(self._sizes[number:])
+        left = (time.perf_counter() - self._began) / self._worked * sum(self._sizes[number + done :])
         return f"{words}, about {left / 60:.0f} min left" if left >= 90 else f"{words}, about {left:.0f} s left"

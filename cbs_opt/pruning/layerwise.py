@@ -201,6 +201,8 @@ class LayerSolver:
     def put(self, name: str, outcome: LayerOutcome) -> None:
         """What became of a layer elsewhere."""
         self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
+        if self._bound_left is not None:  # its share of the time is gone
+            self._bound_left *= 1 - outcome.mask.size / self._unbounded
         self._unbounded -= outcome.mask.size
         self.losses[name] = outcome.loss
         self.damping[name], self.dominance[name] = outcome.damping, outcome.dominance

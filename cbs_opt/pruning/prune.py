@@ -139,8 +139,8 @@ def prune(
     bound : bool, optional
         Prove a lower bound even where the method has none; left out, where the network is not large.
     bound_time : float, optional
-        Seconds for all bounds together, shared by the layers' sizes: the best bounds found by then. A first bound of
-        each layer is waited for. Asks for the bound.
+        Seconds for all bounds of a stage together, shared by the layers' sizes: the best bounds found by then. A first
+        bound of each layer is waited for. Asks for the bound.
     keep_zeros : bool
         Weights that are exactly zero in the network stay zero and count as pruned: a pruned network is pruned further.
     refine : int

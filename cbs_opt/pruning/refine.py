@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.collect.block_layers import BlockLayers, Call
+from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.collect.output_error import OutputError, first_tensor, squares
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 
@@ -73,21 +73,19 @@ def refine(
         t.name: t.weight(torch.from_numpy(masks[t.name])).to(parameters[t.name].device).contiguous()
         for t in block.targets
     }
-    calls = list(block.calls())
     with torch.enable_grad():
-        _train(block.module, calls, goals, parameters, kept, passes, np.random.default_rng(seed))
-    found = _answers(block, calls, goals)
+        _train(block, goals, parameters, kept, passes, np.random.default_rng(seed))
+    found = _answers(block, goals)
     if not found < error:
         for name, parameter in parameters.items():
             parameter.data.copy_(before[name])
-        found = _answers(block, calls, goals)
+        found = _answers(block, goals)
     weights = {t.name: t.matrix(parameters[t.name].detach()).double().cpu().numpy().copy() for t in block.targets}
     return Refined(weights, found)
 
 
 def _train(
-    module: torch.nn.Module,
-    calls: list[Call],
+    block: BlockLayers,
     goals: list[Any],
     parameters: Mapping[str, torch.nn.Parameter],
     kept: Mapping[str, torch.Tensor],
@@ -98,6 +96,8 @@ def _train(
     import torch
 
     trained = list(parameters.values())
+    for parameter in trained:
+        parameter.requires_grad_()  # a network may come frozen
     groups = [
         {"params": [parameter], "lr": RATE * float(parameter.detach()[kept[name]].square().mean().sqrt())}
         for name, parameter in parameters.items()
@@ -106,13 +106,12 @@ def _train(
     if not groups:
         return
     optimizer = torch.optim.Adam(groups)
-    steps = passes * len(calls)
+    steps = passes * len(goals)
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / steps)
     for _ in range(passes):
-        for number in rng.permutation(len(calls)):
-            call = calls[number]
-            goal = goals[call.number].to(trained[0].device)
-            found = squares(module(*call.positional, **call.named), goal, call.counted)
+        for number in rng.permutation(len(goals)):
+            call = block.call(number)
+            found = squares(call.of(block.module), goals[number].to(trained[0].device), call.counted)
             if found is None or not float(found[1]):
                 continue
             loss = found[0] / found[1]
@@ -125,16 +124,17 @@ def _train(
         parameter.grad = None
 
 
-def _answers(block: BlockLayers, calls: list[Call], goals: list[Any]) -> float:
+def _answers(block: BlockLayers, goals: list[Any]) -> float:
     """Have the block answer with its weights as they are now, and say how far that is from the goals."""
     import torch
 
     total = OutputError()
     with torch.no_grad():
-        for call in calls:
-            value = block.module(*call.positional, **call.named)
-            total.add(value, goals[call.number].to(_device(value)), call.counted)
-            block.answer(call.number, value)
+        for number, goal in enumerate(goals):
+            call = block.call(number)
+            value = call.of(block.module)
+            total.add(value, goal.to(_device(value)), call.counted)
+            block.answer(number, value)
     return total.relative or 0.0
 
 

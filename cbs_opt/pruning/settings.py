@@ -105,6 +105,7 @@ class Settings:
         object.__setattr__(self, "dampening_frac", dampening_frac)
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
+        object.__setattr__(self, "seed", int(self.seed))  # numpy's are no JSON
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
         whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)

@@ -95,7 +95,8 @@ class Stage:
     weights : Weights
     objective : float
         f of the stage's quadratic model at the float64 weights, relative to the weights the stage began with
-        (``fisher``, ``gauss-newton``) or to the dense network's (``gram``, ``sequential``).
+        (``fisher``, ``gauss-newton``) or to the dense network's (``gram``, ``sequential``); where blocks were refined,
+        at the weights before that.
     bound : float
         Proven lower bound on it over all masks of the stage's pattern; −inf: none.
     round_off : float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.files import write_whole
 from cbs_opt.network.checkpoint import state_digest
+from cbs_opt.network.inputs import Inputs
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.result import BlockReport
@@ -64,18 +65,19 @@ class StageFolder:
         InputError
             It is there, but of another run, or cannot be made or written to.
         """
+        import torch
+
         folder = place / f"stage-{number + 1}"
         run = {
             "version": __version__,
             "asked": json.loads(json.dumps(asked, default=str)),
             "network": state_digest(dense),
-            "weights": _digest([weights.values, weights.mask]),
+            "layers": [target.tensor for target in weights.targets],
+            "weights": _digest(torch.from_numpy(array) for array in (weights.values, weights.mask)),
             "samples": _digest(
-                [
-                    part
-                    for start in range(0, len(samples.x), AT_ONCE)
-                    for part in _arrays(samples.x.take(slice(start, start + AT_ONCE)).inputs(dense))
-                ]
+                part
+                for start in range(0, len(samples.x), AT_ONCE)
+                for part in _tensors(samples.x.take(slice(start, start + AT_ONCE)).inputs(dense))
             ),
         }
         about = folder / "run.json"
@@ -87,7 +89,8 @@ class StageFolder:
         if before is None:
             write_whole(about, lambda stream: stream.write(json.dumps(run, indent=1).encode()))
         elif before != run:
-            other = ", ".join(key for key in run if before.get(key) != run[key])
+            known = before if isinstance(before, dict) else {}
+            other = ", ".join(key for key in run if known.get(key) != run[key])
             raise InputError(
                 f"work: {folder} is of another run (other {other}); name another folder, or delete this one"
             )
@@ -107,8 +110,8 @@ class StageFolder:
         payload = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=about)
         write_whole(self._file(number), lambda stream: stream.write(payload))
 
-    def load(self, number: int) -> BlockOutcome | None:
-        """What became of a block; None where it has not been pruned yet.
+    def load(self, number: int, names: Sequence[str]) -> BlockOutcome | None:
+        """What became of a block, whose layers have these names; None where it has not been pruned yet.
 
         Raises
         ------
@@ -131,27 +134,29 @@ class StageFolder:
                         about["damping"],
                         about["dominance"],
                     )
-                    for name, about in told["layers"].items()
+                    for name, about in ((name, told["layers"][name]) for name in names)
                 }
+                report = None if told["report"] is None else BlockReport(**told["report"])
+                return BlockOutcome(layers, report, tuple(told["notes"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(
                 f"work: {file} cannot be read ({error}); delete it, and its block is pruned again"
             ) from None
-        report = None if told["report"] is None else BlockReport(**told["report"])
-        return BlockOutcome(layers, report, tuple(told["notes"]))
 
     def _file(self, number: int) -> Path:
         return self.folder / f"block-{number + 1:04d}.safetensors"
 
 
-def _arrays(inputs: Any) -> list[Any]:
-    return [x.detach().cpu().numpy() for x in (*inputs.positional, *inputs.named.values())]
+def _tensors(inputs: Inputs) -> list[torch.Tensor]:
+    return [*inputs.positional, *inputs.named.values()]
 
 
-def _digest(arrays: list[Any]) -> str:
-    """SHA-256, in hex, of arrays: types, shapes and values."""
+def _digest(tensors: Iterable[torch.Tensor]) -> str:
+    """SHA-256, in hex, of tensors: types, shapes and values."""
+    import torch
+
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype}\0{array.shape}\0".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

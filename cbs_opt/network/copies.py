@@ -1,0 +1,31 @@
+"""Copies of a network that take no memory for its parameters."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def sharing_parameters(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of the network whose parameters are its own but share the memory of the network's: not to be written into.
+
+    Parameters may be replaced in it, and its modules wrapped, without the network noticing; buffers are copied.
+
+    Raises
+    ------
+    InputError
+        A parameter of a lazy module that the network was never run with.
+    """
+    import torch
+
+    memo: dict[int, Any] = {}
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise InputError(f"model: parameter {name} is of a lazy module and has no values yet; run the network once")
+        memo[id(parameter)] = torch.nn.Parameter(parameter.detach(), parameter.requires_grad)
+    return copy.deepcopy(model, memo)
