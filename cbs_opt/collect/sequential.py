@@ -103,8 +103,8 @@ class SequentialLayers:
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
-        self.pruned = _replay(model, precision, device)
-        self._dense = _replay(model, precision, device) if goal == "dense" else None
+        self.pruned = _replay(model, precision, device, None)
+        self._dense = _replay(model, precision, device, self.pruned.placement) if goal == "dense" else None
         self._replaced: list[Target] = []
         self.notes: list[str] = []
         with torch.no_grad():
@@ -310,9 +310,11 @@ def sequential_layers(
     )
 
 
-def _replay(model: torch.nn.Module, precision: Precision | None, device: str | None) -> Replay:
+def _replay(
+    model: torch.nn.Module, precision: Precision | None, device: str | None, beside: Placement | None
+) -> Replay:
     own = copy_in_precision(model, precision)
-    return Replay(own, None if device is None else Placement(own, device_named(device)))
+    return Replay(own, None if device is None else Placement(own, device_named(device), beside))
 
 
 def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
