@@ -54,12 +54,14 @@ class CurvatureSpec:
     why_these: str = ""
 
 
-_OF_LAYERS = CurvatureSpec("swap", "admm", ("revive", "allocation", "pattern"), needs_labels=False, needs_damping=False)
+_OF_LAYERS = CurvatureSpec(
+    "swap", "admm", ("revive", "allocation", "pattern", "bound_time"), needs_labels=False, needs_damping=False
+)
 _IN_SEQUENCE = replace(_OF_LAYERS, own_settings=(*_OF_LAYERS.own_settings, "refine", "work"), block_by_block=True)
 
 CURVATURES = {
     "fisher": CurvatureSpec(
-        "relaxation", own_settings=("partition", "average", "first_order", "loss", "precision", "revive")
+        "relaxation", own_settings=("partition", "average", "first_order", "loss", "precision", "revive", "bound_time")
     ),
     "gram": _OF_LAYERS,
     "sequential": _IN_SEQUENCE,
@@ -120,7 +122,7 @@ class Settings:
         if self.bound_time is not None:
             if self.bound is False:
                 raise InputError("bound_time: is given, but no bound is asked for; leave one of them out")
-            if not self.bound_time >= 0:
+            if isinstance(self.bound_time, (str, bool)) or not self.bound_time >= 0:
                 raise InputError(f"bound_time: is {self.bound_time!r}; a number of seconds, at least 0, is needed")
             object.__setattr__(self, "bound", True)
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or self.refine < 0:

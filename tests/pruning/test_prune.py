@@ -495,5 +495,8 @@ def test_bounds_take_no_more_than_their_time_and_one_is_there_for_every_layer(di
 def test_time_for_bounds_that_nobody_asked_for_is_refused(digits_network, digits):
     with pytest.raises(InputError, match=r"bound_time: .* no bound is asked for"):
         cbs_opt.prune(digits_network, digits, 0.6, bound=False, bound_time=1.0)
-    with pytest.raises(InputError, match=r"bound_time: is -1.0; .* seconds"):
-        cbs_opt.prune(digits_network, digits, 0.6, bound_time=-1.0)
+    for wrong in (-1.0, float("nan"), "5", True):
+        with pytest.raises(InputError, match=r"bound_time: is .*; a number of seconds"):
+            cbs_opt.prune(digits_network, digits, 0.6, bound_time=wrong)
+    with pytest.raises(InputError, match="bound_time: belongs to the curvature fisher, gram, sequential"):
+        cbs_opt.prune(digits_network, digits, 0.6, curvature="gauss-newton", bound_time=1.0)
