@@ -40,7 +40,8 @@ pattern of N:M is measured against these masks, too, so part of its gap is the p
 in one row holds for all rows of the seed. Both are means over the layers.
 
 **Seconds** are wall time of pruning, without evaluation, {threads}. **Memory** is the most the process held until
-the network was pruned, beside what it held with the network loaded. ± is the standard deviation over seeds.
+the network was pruned, beside what it held with the network loaded. ± is the standard deviation over seeds. Of
+seconds only those of one undisturbed run compare: whatever else the processor did lengthens them.
 """
 
 QUOTE = """\

@@ -95,7 +95,10 @@ SELECTORS: Mapping[str, Selector] = {
         _by_prune(method="sparsegpt"),
         "this package's `sparsegpt`; zeros shared by the whole layer, then the exact update",
     ),
-    "admm": Selector(_by_prune(method="admm"), "ALPS's family, likewise"),
+    "admm": Selector(
+        _by_prune(method="admm"),
+        "this package's `admm`, of ALPS's family; zeros shared by the whole layer, then the exact update",
+    ),
     "admm+refine": Selector(
         _by_prune(method="admm", refine=3),
         "`admm`, then three passes over each block that re-tune its kept weights against the dense block's outputs",
