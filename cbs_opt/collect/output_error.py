@@ -41,6 +41,7 @@ def squares(
     y_hat, y = first_tensor(answer), first_tensor(goal)
     if y_hat is None or y is None or y_hat.shape != y.shape:
         return None
+    y = y.to(y_hat.device)
     chosen = None if counted is None else as_in(y, counted)
     if chosen is not None:
         y_hat, y = y_hat[chosen], y[chosen]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.placement import Placement
+from cbs_opt.network.samples import answer
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +133,13 @@ class Replay:
                 module.forward = self._wrapped(name, module.forward)
 
     def plan(self, x: Inputs, layers: Collection[str]) -> Plan:
-        """Run the whole network on one sample and note the order of calls and the inputs of ``layers``."""
+        """Run the whole network on one sample and note the order of calls and the inputs of ``layers``.
+
+        Raises
+        ------
+        InputError
+            The network cannot take such samples.
+        """
         calls: dict[str, Call] = {}
         values: dict[str, Value] = {}
         # Began when, the tensors among the inputs with the counts of their changes in place, name.
@@ -164,7 +171,7 @@ class Replay:
 
         self._began, self._returned = began, returned
         try:
-            x.call(self.model)
+            answer(self.model, x)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         once = {name: call for name, call in calls.items() if counts[name] == 1}

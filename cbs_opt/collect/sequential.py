@@ -26,7 +26,7 @@ from cbs_opt.kernel.device import device_named
 from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.placement import Placement
-from cbs_opt.network.samples import Precision, answer, batches, copy_in_precision
+from cbs_opt.network.samples import Precision, batches, copy_in_precision
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SequentialLayers:
 
         if goal not in ("dense", "pruned"):
             raise InputError(f"goal: is {goal!r}; there are dense and pruned")
-        self._original, self.samples, self._goal = model, as_samples(x), goal
+        self._original, self.samples = model, as_samples(x)
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
@@ -109,10 +109,9 @@ class SequentialLayers:
         self.notes: list[str] = []
         with torch.no_grad():
             one, chosen = self.samples.take(slice(1)), tuple(targets)
-            sample = self.pruned.inputs(one)
-            answer(self.pruned.model, sample)  # raises a clear error where the samples do not fit
             if not chosen:
                 raise InputError("targets: are none; choose them with find_targets")
+            sample = self.pruned.inputs(one)
             self._plan = self.pruned.plan(sample, [target.name for target in chosen])
             self.order = _in_order(chosen, self._plan)
             self.blocks = self._in_blocks()

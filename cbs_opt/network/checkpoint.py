@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,10 +53,15 @@ def require_safetensors(path: str | os.PathLike[str]) -> None:
 
 def state_digest(model: torch.nn.Module) -> str:
     """SHA-256, in hex, of the network's tensors: names, types, shapes and values."""
+    return tensors_digest(sorted(model.state_dict().items()))
+
+
+def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256, in hex, of named tensors in their order: names, types, shapes and values."""
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in tensors:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
-from cbs_opt.network.gathered import LABELS, comes_in_batches, gathered
+from cbs_opt.network.gathered import comes_in_batches, gathered, without_labels
 from cbs_opt.network.inputs import Arrays, Samples, as_array, as_samples, can_be_samples
 from cbs_opt.network.reference import NETWORKS
 from cbs_opt.network.reference.digits import digits_parts
@@ -117,8 +117,8 @@ def calibration(
     if comes_in_batches(data):
         data = gathered(data, most)
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-    if isinstance(x, Mapping) and LABELS in x and y is None:
-        x, y = {name: value for name, value in x.items() if name != LABELS}, x[LABELS]
+    if isinstance(x, Mapping) and y is None:
+        x, y = without_labels(x)
     if not can_be_samples(x) or not (y is None or hasattr(y, "__array__")):
         raise InputError(
             f"data: is a {type(data).__name__}; give arrays or tensors, (x, y) or x alone (a tuple or a dict of them "

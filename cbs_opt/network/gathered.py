@@ -23,6 +23,11 @@ AT_ONCE = 64
 """Items of a Dataset that make a batch."""
 
 
+def without_labels(x: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A dict of inputs without its labels, and these; None where it has none."""
+    return {name: value for name, value in x.items() if name != LABELS}, x.get(LABELS)
+
+
 def comes_in_batches(given: Any) -> bool:
     """Whether ``given`` hands out batches, or items to make batches of, rather than being the samples themselves."""
     if can_be_samples(given) or isinstance(given, (tuple, Mapping, str, bytes)):
@@ -102,8 +107,8 @@ def _part(batch: Any, name: str) -> tuple[Arrays, NDArray[Any] | None]:
         x, labels = batch
     elif isinstance(batch, (list, tuple)) and len(batch) == 1:
         (x,) = batch
-    elif isinstance(batch, Mapping) and LABELS in batch:
-        x, labels = {key: value for key, value in batch.items() if key != LABELS}, batch[LABELS]
+    elif isinstance(batch, Mapping):
+        x, labels = without_labels(batch)
     x = tuple(x) if isinstance(x, list) else x
     samples = as_samples(x, name)
     if not isinstance(samples, Arrays):

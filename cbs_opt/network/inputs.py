@@ -73,10 +73,15 @@ class Inputs(NamedTuple):
             found = padding == 0
         return None if found is None or bool(found.all()) else found
 
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """All tensors: those in their order by their numbers, then those by name."""
+        yield from ((str(number), x) for number, x in enumerate(self.positional))
+        yield from self.named.items()
+
     @property
     def numel(self) -> int:
         """How many numbers all tensors hold."""
-        return sum(x.numel() for x in (*self.positional, *self.named.values()))
+        return sum(x.numel() for _, x in self.tensors())
 
     def shape(self) -> str:
         """One sample's shape in words: 'shape (3, 32, 32)', or of several 'shapes tokens (8,), mask (8,)'."""

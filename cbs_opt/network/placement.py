@@ -96,10 +96,15 @@ def fits(model: torch.nn.Module, device: torch.device) -> bool:
     return SHARE * size <= torch.cuda.mem_get_info(device)[0]
 
 
+def is_on(model: torch.nn.Module, device: torch.device) -> bool:
+    """Whether the network is on a device of this kind."""
+    return next(model.parameters()).device.type == device.type
+
+
 @contextmanager
 def running_on(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Inside, the network runs on the device; one that is in memory block by block, and is there again afterwards."""
-    if next(model.parameters()).device.type == device.type:
+    if is_on(model, device):
         yield
         return
     placement, blocks = Placement(model, device), entries(model)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.network.copies import sharing_parameters
-from cbs_opt.network.data import Labels
+from cbs_opt.network.data import Labels, calibration
 from cbs_opt.network.inputs import Inputs, Samples, SamplesLike, as_samples
 
 if TYPE_CHECKING:
@@ -218,6 +218,16 @@ def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | 
             scores = class_scores(run(model, samples.take(part)))
             correct += int((scores.argmax(dim=1).cpu().numpy() == y[part]).sum())
     return correct / len(y)
+
+
+def calibrating(
+    data: Any, samples: int | None, needs_labels: bool = True, classes: bool = True
+) -> tuple[Samples, Any, int]:
+    """Samples and labels as ``data.calibration`` has them, and how many to draw: ``samples``, or where that is None
+    ``MOST_SAMPLES`` or all there are."""
+    most = MOST_SAMPLES if samples is None else samples
+    x, y = calibration(data, needs_labels=needs_labels, classes=classes, most=most)
+    return x, y, min(most, len(x)) if samples is None else samples
 
 
 def check_samples(samples: int, there: int, average: int = 1) -> None:

@@ -25,8 +25,7 @@ from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import own_copy
-from cbs_opt.network.data import calibration
-from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn
+from cbs_opt.network.samples import calibrating, drawn
 from cbs_opt.network.targets import find_targets
 
 if TYPE_CHECKING:
@@ -109,10 +108,8 @@ def certify_layers(
         Networks of different shapes, or no layer with a zero.
     """
     tell = progress or (lambda words: None)
-    x, y = calibration(data, needs_labels=False, most=MOST_SAMPLES if samples is None else samples)
-    count = min(MOST_SAMPLES, len(x)) if samples is None else samples
-    check_samples(count, len(x))
-    calibrating = drawn(x, y, count, seed)
+    x, y, count = calibrating(data, samples, needs_labels=False)
+    used = drawn(x, y, count, seed)
     dense = own_copy(model)
     chosen = []
     for target in find_targets(dense, targets, ignore):
@@ -129,12 +126,12 @@ def certify_layers(
     damping, dampening_frac = damping_asked(damping, dampening_frac)
     layers = sequential_layers(
         dense,
-        calibrating.x,
+        used.x,
         chosen,
         damping=damping,
         dampening_frac=dampening_frac,
         goal="pruned",
-        numbers=calibrating.numbers,
+        numbers=used.numbers,
     )
     found = []
     for number, layer in enumerate(layers, 1):

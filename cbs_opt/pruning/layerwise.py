@@ -30,6 +30,7 @@ from cbs_opt.kernel.patterns import Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.network.placement import is_on
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
@@ -129,9 +130,7 @@ def layer_stage(
             damping=settings.damping,
             dampening_frac=settings.dampening_frac,
             least_batches=STEPS if settings.refine else 1,
-            device=None
-            if next(model.parameters()).device.type == device_named(settings.device).type
-            else settings.device,
+            device=None if is_on(model, device_named(settings.device)) else settings.device,
             numbers=samples.numbers,
         )
         blocks = block_by_block(sequence, solver, settings, clock, work)

@@ -15,11 +15,10 @@ from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
-from cbs_opt.network.data import calibration
 from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
 from cbs_opt.network.placement import fits, running_on
-from cbs_opt.network.samples import MOST_SAMPLES, check_samples, drawn, layers_called
+from cbs_opt.network.samples import calibrating, check_samples, drawn, layers_called
 from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
@@ -188,9 +187,7 @@ def prune(
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
     targets, ignore = _patterns(targets), _patterns(ignore)
     wanted = _wanted(sparsity, settings, stages, schedule, settle)
-    most = MOST_SAMPLES if samples is None else samples
-    x, y = calibration(data, needs_labels=settings.spec.needs_labels, classes=loss is None, most=most)
-    samples = min(most, len(x)) if samples is None else samples
+    x, y, samples = calibrating(data, samples, settings.spec.needs_labels, classes=loss is None)
     check_samples(samples, len(x), settings.average)
     measure = as_measure(test, data)
     clock = Clock(progress)

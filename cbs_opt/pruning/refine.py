@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbs_opt.collect.block_layers import BlockLayers
-from cbs_opt.collect.output_error import OutputError, first_tensor, squares
+from cbs_opt.collect.output_error import OutputError, squares
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _train(
     for _ in range(passes):
         for number in rng.permutation(len(goals)):
             call = block.call(number)
-            found = squares(call.of(block.module), goals[number].to(trained[0].device), call.counted)
+            found = squares(call.of(block.module), goals[number], call.counted)
             if found is None or not float(found[1]):
                 continue
             loss = found[0] / found[1]
@@ -133,11 +133,6 @@ def _answers(block: BlockLayers, goals: list[Any]) -> float:
         for number, goal in enumerate(goals):
             call = block.call(number)
             value = call.of(block.module)
-            total.add(value, goal.to(_device(value)), call.counted)
+            total.add(value, goal, call.counted)
             block.answer(number, value)
     return total.relative or 0.0
-
-
-def _device(value: Any) -> torch.device | str:
-    found = first_tensor(value)
-    return "cpu" if found is None else found.device

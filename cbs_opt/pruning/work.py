@@ -6,9 +6,8 @@ A stage has a folder of its own in it: ``stage-1/run.json`` says of which networ
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.files import write_whole
-from cbs_opt.network.checkpoint import state_digest
-from cbs_opt.network.inputs import Inputs
+from cbs_opt.network.checkpoint import state_digest, tensors_digest
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.result import BlockReport
@@ -73,11 +71,13 @@ class StageFolder:
             "asked": json.loads(json.dumps(asked, default=str)),
             "network": state_digest(dense),
             "layers": [target.tensor for target in weights.targets],
-            "weights": _digest(torch.from_numpy(array) for array in (weights.values, weights.mask)),
-            "samples": _digest(
-                part
+            "weights": tensors_digest(
+                [("values", torch.from_numpy(weights.values)), ("mask", torch.from_numpy(weights.mask))]
+            ),
+            "samples": tensors_digest(
+                named
                 for start in range(0, len(samples.x), AT_ONCE)
-                for part in _tensors(samples.x.take(slice(start, start + AT_ONCE)).inputs(dense))
+                for named in samples.x.take(slice(start, start + AT_ONCE)).inputs(dense).tensors()
             ),
         }
         about = folder / "run.json"
@@ -145,18 +145,3 @@ class StageFolder:
 
     def _file(self, number: int) -> Path:
         return self.folder / f"block-{number + 1:04d}.safetensors"
-
-
-def _tensors(inputs: Inputs) -> list[torch.Tensor]:
-    return [*inputs.positional, *inputs.named.values()]
-
-
-def _digest(tensors: Iterable[torch.Tensor]) -> str:
-    """SHA-256, in hex, of tensors: types, shapes and values."""
-    import torch
-
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

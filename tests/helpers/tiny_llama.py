@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "one", "bird", "above", "two", "old", "red", "roofs"]
 
@@ -17,17 +18,23 @@ def write_folder(folder: Path) -> None:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
     torch.manual_seed(0)
+    model = made(len(WORDS) + 1, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None)
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def made(vocabulary: int, **more: Any) -> Any:
+    """A Llama of two blocks with random weights, and ``more`` in its configuration."""
+    import transformers
+
     config = transformers.LlamaConfig(
         hidden_size=16,
         intermediate_size=24,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        vocab_size=len(WORDS) + 1,
+        vocab_size=vocabulary,
         max_position_embeddings=32,
-        tie_word_embeddings=True,
         initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=None,
+        **more,
     )
-    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return transformers.LlamaForCausalLM(config)

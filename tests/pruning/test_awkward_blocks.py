@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_llama import made
 from torch import nn
 
 import cbs_opt
@@ -121,20 +122,10 @@ def test_an_encoder_with_padding_is_refined_and_goes_on_with_the_same_bytes(tmp_
 
 
 def test_a_language_model_with_its_cache_on_is_refined():
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = transformers.LlamaConfig(
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            vocab_size=30,
-            max_position_embeddings=32,
-            initializer_range=0.3,
-        )
-        model = transformers.LlamaForCausalLM(config).eval()
+        model = made(30).eval()
     assert model.config.use_cache
     tokens = np.random.default_rng(0).integers(0, 30, (40, 10))
     pruned = cbs_opt.prune(model, {"input_ids": tokens}, 0.5, refine=2, ignore=["lm_head"], **ASKED)
