@@ -26,6 +26,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,26 +76,27 @@ def run(asked: argparse.Namespace) -> int:
     told = protocol.recorded()
     failed = 0
     require_same(told, read_rows(log), log)
-    for task in _tasks(asked):
-        bounds = asked.bounds and task.selector != DENSE
-        if task.done(read_rows(log), bounds):
-            continue
-        _say(f"begins: {task.words()}")
-        row = in_a_process(protocol, task, bounds)
-        if row is None:
-            failed += 1
-            _say(f"failed: {task.words()}")
-            continue
-        replace_rows(log, [{**row, "protocol": told}], _key)
-        write_page(read_rows(log), asked.out)
-        _say(f"done: {task.words()}: perplexity {row['perplexity']:.2f}")
+    with tempfile.TemporaryDirectory() as judges:
+        for task in _tasks(asked):
+            bounds = asked.bounds and task.selector != DENSE
+            if task.done(read_rows(log), bounds):
+                continue
+            _say(f"begins: {task.words()}")
+            row = in_a_process(protocol, task, bounds, Path(judges) / f"{task.seed}")
+            if row is None:
+                failed += 1
+                _say(f"failed: {task.words()}")
+                continue
+            replace_rows(log, [{**row, "protocol": told}], _key)
+            write_page(read_rows(log), asked.out)
+            _say(f"done: {task.words()}: perplexity {row['perplexity']:.2f}")
     return page(asked) or bool(failed)
 
 
-def in_a_process(protocol: Protocol, task: Task, bounds: bool) -> Row | None:
+def in_a_process(protocol: Protocol, task: Task, bounds: bool, judge: Path) -> Row | None:
     """The row that a process of its own prints; None where it fails, which it has then explained."""
     command = [sys.executable, "-m", "benchmarks.llm", "one", *protocol.arguments()]
-    command += ["--selector", task.selector, "--pattern", task.pattern, "--seed", str(task.seed)]
+    command += ["--selector", task.selector, "--pattern", task.pattern, "--seed", str(task.seed), "--judge", str(judge)]
     done = subprocess.run([*command, *(["--bounds"] if bounds else [])], stdout=subprocess.PIPE, cwd=ROOT, check=False)
     if done.returncode:
         return None
@@ -106,7 +108,8 @@ def one(asked: argparse.Namespace) -> int:
     """The row, printed."""
     from benchmarks.llm.row import measured
 
-    print(json.dumps(measured(Protocol.of(asked), asked.selector, asked.pattern, asked.seed, asked.bounds)))  # noqa: T201
+    row = measured(Protocol.of(asked), asked.selector, asked.pattern, asked.seed, asked.bounds, asked.judge)
+    print(json.dumps(row))  # noqa: T201
     return 0
 
 
@@ -168,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
             part.add_argument("--selector", required=True)
             part.add_argument("--pattern", required=True)
             part.add_argument("--seed", type=int, required=True)
+            part.add_argument("--judge", type=Path, help="folder where rows of one seed share what they are judged by")
     return parser
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.llm.dense_layers import dense_layers
 from benchmarks.llm.protocol import DENSE, Protocol
-from benchmarks.llm.selectors import DAMPENING_FRAC, SELECTORS
+from benchmarks.llm.selectors import SELECTORS
 from benchmarks.networks.timing import held_bytes, peak_bytes
 from benchmarks.recording import Row
-from cbs_opt.collect import sequential_layers
+from cbs_opt.collect import LayerModel
 from cbs_opt.kernel.environment import environment
 from cbs_opt.network.hugging_face import load_model
 from cbs_opt.network.measures import Perplexity
-from cbs_opt.network.targets import find_targets
-from cbs_opt.pruning.certify_layers import certify_layers
+from cbs_opt.pruning.certify_layers import judge_layer
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +37,12 @@ def measured_with() -> dict[str, str]:
     return {**environment(), "transformers": metadata.version("transformers")}
 
 
-def measured(protocol: Protocol, selector: str, pattern: str, seed: int, bounds: bool) -> Row:
+def measured(
+    protocol: Protocol, selector: str, pattern: str, seed: int, bounds: bool, judge: Path | None = None
+) -> Row:
     """The row; in a process of its own its memory and its seconds are its own.
+
+    ``judge`` is a folder where rows of the same seed leave each other the dense network's layer models.
 
     ``memory`` has ``held``, the bytes of the process with the network and the windows loaded, ``peak_loaded``, the most
     until then, ``peak``, the most until the network was pruned, and ``peak_evaluated``, until all was measured.
@@ -62,9 +68,7 @@ def measured(protocol: Protocol, selector: str, pattern: str, seed: int, bounds:
     found = SELECTORS[selector].prune(model, x, pattern, tell)
     pruned = time.perf_counter()
     peak = peak_bytes()
-    layers = errors(model, found.model, x)
-    if bounds:
-        _add_bounds(layers, model, found.model, x)
+    layers = errors(dense_layers(model, x, judge), found.model, bounds)
     perplexity = _perplexity(found.model, test)
     return {
         "part": "row",
@@ -86,37 +90,30 @@ def measured(protocol: Protocol, selector: str, pattern: str, seed: int, bounds:
     }
 
 
-def errors(model: torch.nn.Module, pruned: torch.nn.Module, x: Any) -> list[Row]:
+def errors(layers: Iterable[LayerModel], pruned: torch.nn.Module, bounds: bool) -> list[Row]:
     """The relative error of each layer's weights as they are, on the dense network's inputs, in the order of execution.
 
-    It is ½·mean‖X(w − w̄)‖² + λ/2‖w − w̄‖² summed over the rows, divided by that of removing the whole layer: what
-    ``certify_layers`` says of a layer, without its bound and without the best weights on its mask, which take longer.
+    It is ½·mean‖X(w − w̄)‖² + λ/2‖w − w̄‖² summed over the rows, divided by that of removing the whole layer. With
+    ``bounds`` also the gap, and the bound relative to the loss of removing the layer (``certify_layers``).
     """
-    layers = sequential_layers(model, x, find_targets(model), dampening_frac=DAMPENING_FRAC, goal="pruned")
     told = []
     for number, layer in enumerate(layers, 1):
-        tell(f"judging layer {number} of {len(layers.order)}, {layer.name}")
+        tell(f"judging layer {number}, {layer.name}")
         w = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
         lost, all_lost = (float(layer.losses(matrix).sum()) for matrix in (w, np.zeros_like(w)))
-        told.append(
-            {
-                "name": layer.name,
-                "n": w.size,
-                "pruned": int((w == 0).sum()),
-                "error": _short(lost / all_lost if all_lost > 0 else 0.0),
-            }
-        )
+        row: Row = {
+            "name": layer.name,
+            "n": w.size,
+            "pruned": int((w == 0).sum()),
+            "error": _short(lost / all_lost if all_lost > 0 else 0.0),
+        }
+        if bounds:
+            found = judge_layer(layer, w)
+            row["gap"] = _short(found.gap)
+            row["bound"] = _short(found.bound / found.given * found.relative) if found.given > 0 else 0.0
+            row["seconds_bounding"] = round(found.seconds, 2)
+        told.append(row)
     return told
-
-
-def _add_bounds(layers: list[Row], model: torch.nn.Module, pruned: torch.nn.Module, x: Any) -> None:
-    """Give each layer its gap, and its bound relative to the loss of removing it."""
-    judged = certify_layers(model, pruned, x, samples=len(x), dampening_frac=DAMPENING_FRAC, progress=tell)
-    by_name = {judgement.name: judgement for judgement in judged}
-    for layer in layers:
-        found = by_name[layer["name"]]
-        layer["gap"] = _short(found.gap)
-        layer["bound"] = _short(found.bound / found.given * found.relative) if found.given > 0 else 0.0
 
 
 def _short(value: float) -> float:

@@ -138,12 +138,12 @@ def certify_layers(
         tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
         theirs = pruned.get_parameter(layer.target.tensor).detach()
         with layer.target.naming():
-            found.append(_judged(layer, layer.target.matrix(theirs).double().cpu().numpy()))
+            found.append(judge_layer(layer, layer.target.matrix(theirs).double().cpu().numpy()))
     return tuple(found)
 
 
-def _judged(layer: LayerModel, weight: Matrix) -> LayerJudgement:
-    """One layer; the groups of a grouped convolution are problems of their own."""
+def judge_layer(layer: LayerModel, weight: Matrix) -> LayerJudgement:
+    """One layer with other weights (out, in); the groups of a grouped convolution are problems of their own."""
     started = time.perf_counter()
     parts: list[Judgement] = []
     nothing = 0.0

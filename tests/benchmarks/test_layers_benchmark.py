@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,8 @@ D, ROWS = 16, 6
 
 
 @pytest.fixture
-def layers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder of two layers; the benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
+def layers(tmp_path: Path) -> Path:
+    """A folder of two layers."""
     for seed, name in enumerate(("first", "second")):
         rng = np.random.default_rng(seed)
         X = rng.standard_normal((40, D))

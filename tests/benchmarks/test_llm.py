@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_llama import WORDS, write_folder
 
 transformers = pytest.importorskip("transformers")
 
 ROOT = Path(__file__).parents[2]
 SIZES = ["--windows", "6", "--length", "12", "--test-windows", "4", "--test-length", "16"]
-
-
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of a model and two texts."""
-    made = tmp_path_factory.mktemp("llm")
-    write_folder(made / "model")
-    for seed, name in enumerate(("valid", "test")):
-        words = np.random.default_rng(seed).choice(WORDS, 400)
-        sentences = [" ".join(part) for part in np.split(words, 50)]
-        (made / f"{name}.txt").write_text(" = Heading = \n " + " . ".join(sentences) + " . \n", encoding="utf-8")
-    return made
 
 
 def given(place: Path) -> list[str]:
@@ -54,9 +32,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     begun: list[str] = []
 
-    def measured(protocol: Any, task: Any, bounds: bool) -> dict[str, Any]:
+    def measured(protocol: Any, task: Any, bounds: bool, judge: Path) -> dict[str, Any]:
         begun.append(task.words())
-        return row.measured(protocol, *task, bounds)
+        return row.measured(protocol, *task, bounds, judge)
 
     monkeypatch.setattr(command, "in_a_process", measured)
     return begun
@@ -206,8 +184,9 @@ def test_magnitude_and_wanda_leave_what_they_keep_as_it_was(place: Path, pattern
             assert ("_proj" in name) == bool((other == 0).any())
 
 
-def test_errors_are_those_of_the_definition(place: Path) -> None:
+def test_errors_are_those_of_the_definition_computed_or_read(place: Path, tmp_path: Path) -> None:
     from benchmarks.llm import row, untouched
+    from benchmarks.llm.dense_layers import ORDER, dense_layers
     from benchmarks.llm.protocol import Protocol
     from cbs_opt.network.hugging_face import load_model
 
@@ -215,8 +194,11 @@ def test_errors_are_those_of_the_definition(place: Path) -> None:
     dense = load_model(place / "model")
     pruned = untouched.magnitude(dense, "0.6")
     expected = loss_shares(place, pruned, x)
-    told = {layer["name"]: layer["error"] for layer in row.errors(dense, pruned, x)}
-    assert told == pytest.approx(expected, rel=1e-4)
+    for there in (False, True):
+        assert (tmp_path / "judge" / ORDER).exists() == there
+        layers = row.errors(dense_layers(dense, x, tmp_path / "judge"), pruned, bounds=True)
+        assert {layer["name"]: layer["error"] for layer in layers} == pytest.approx(expected, rel=1e-4)
+        assert all(0 < layer["bound"] < layer["error"] for layer in layers)
 
 
 def entry(selector: str, seed: int, perplexity: float, error: float, **more: Any) -> dict[str, Any]:
@@ -351,47 +333,6 @@ def test_an_unknown_row_and_a_pattern_that_cannot_be_are_refused(
         assert message in capsys.readouterr().err
 
 
-def test_a_sentence_encoder_with_the_defaults(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The cosine is computed anew, one sentence after the other and so without padding."""
-    import cbs_opt
-    from benchmarks.llm import command, embedding
-
-    folder = tmp_path / "encoder"
-    write_folder(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token = "?"
-    tokenizer.save_pretrained(folder)
-    config = transformers.BertConfig(
-        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, vocab_size=len(WORDS) + 1
-    )
-    torch.manual_seed(0)
-    transformers.BertModel(config).save_pretrained(folder)
-    found: list[Any] = []
-    prune = cbs_opt.prune
-    monkeypatch.setattr(
-        embedding.cbs_opt, "prune", lambda *args, **more: found.append(prune(*args, **more)) or found[-1]
-    )
-    words = ["embedding", "--model", str(folder), *given(place)[2:], "--out", str(tmp_path)]
-    assert command.main(words) == 0
-    (row,) = written(tmp_path)
-    dense = transformers.AutoModel.from_pretrained(folder).eval()
-    cosines = []
-    for sentence in embedding.sentences(place / "test.txt", 500):
-        tokens = torch.tensor([tokenizer(sentence)["input_ids"]])
-        with torch.no_grad():
-            means = [model(input_ids=tokens).last_hidden_state[0].mean(dim=0) for model in (dense, found[0].model)]
-        cosines.append(float(torch.nn.functional.cosine_similarity(*means, dim=0)))
-    assert row["cosine"] == pytest.approx(np.mean(cosines), abs=1e-5)
-    assert row["cosine_least"] == pytest.approx(min(cosines), abs=1e-5)
-    assert row["sparsity"] >= 0.5
-    page = (tmp_path / "llm.md").read_text(encoding="utf-8")
-    assert f"| ours | {row['cosine']:.4f} | " in page
-    assert command.main(words) == 0
-    assert len(written(tmp_path)) == 1
-
-
 def test_a_file_that_is_not_there_makes_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks.llm import smollm2
 
@@ -400,29 +341,3 @@ def test_a_file_that_is_not_there_makes_no_folder(tmp_path: Path, capsys: pytest
     assert smollm2.main([str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_mean_pooled_embeddings_leave_padding_out() -> None:
-    from benchmarks.llm.embedding import cosines, embeddings
-
-    class Known(torch.nn.Module):
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-            states = torch.stack([input_ids, input_ids**2], dim=2).float()
-            return type("Answer", (), {"last_hidden_state": states})
-
-    tokens = {
-        "input_ids": torch.tensor([[1, 3, 9], [2, 2, 2]]),
-        "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]),
-    }
-    assert embeddings(Known(), tokens).tolist() == [[2.0, 5.0], [2.0, 4.0]]
-    assert cosines(np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]])) == pytest.approx(0.96)
-
-
-def test_sentences_are_spread_over_the_text(tmp_path: Path) -> None:
-    from benchmarks.llm.embedding import sentences
-
-    file = tmp_path / "text.txt"
-    lines = [f"this is sentence number {i} . too short ." for i in range(10)]
-    file.write_text("= a heading that is no sentence at all =\n" + "\n".join(lines), encoding="utf-8")
-    assert sentences(file, 5) == [f"this is sentence number {i}" for i in (0, 2, 4, 6, 8)]
-    assert len(sentences(file, 99)) == 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from cbs_opt.errors import BoundViolationError, InputError
 ROOT = Path(__file__).parents[2]
 FISHER = {"curvature": "fisher", "samples": 100, "damping": 1e-3}
 SEQUENTIAL = {"curvature": "sequential", "samples": 100, "damping": 1e-3}
-
-
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
 
 
 def entry(model: dict[str, Any], method: str, objective: float, bound: float | None, accuracy: float) -> dict[str, Any]:
