@@ -27,14 +27,14 @@ def detached(answer: Any) -> torch.Tensor | None:
     return None if found is None else found.detach().to("cpu", copy=True)
 
 
-def squares(
+def compared(
     answer: Any,
     goal: Any,
     counted: torch.Tensor | None,  # shape: (samples, length)
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """‖ŷ − y‖² and ‖y‖² over all samples and the positions that are no padding; None where there are no tensors.
+    """ŷ and y at all samples and the positions that are no padding; None where there are no tensors.
 
-    Squares are taken at least in float32, which those of float16 overflow, and added up in float64.
+    They are at least float32, as squares overflow float16. Of padded samples the positions are the first dimension.
     """
     import torch
 
@@ -46,8 +46,7 @@ def squares(
     if chosen is not None:
         y_hat, y = y_hat[chosen], y[chosen]
     dtype = torch.promote_types(y.dtype, torch.float32)
-    y_hat, y = y_hat.to(dtype), y.to(dtype)
-    return (y_hat - y).square().sum(dtype=torch.float64), y.square().sum(dtype=torch.float64)
+    return y_hat.to(dtype), y.to(dtype)
 
 
 class OutputError:
@@ -58,10 +57,13 @@ class OutputError:
 
     def add(self, answer: Any, goal: Any, counted: torch.Tensor | None) -> None:
         """One batch."""
-        found = squares(answer, goal, counted)
+        import torch
+
+        found = compared(answer, goal, counted)
         if found is not None:
-            self._apart += float(found[0])
-            self._whole += float(found[1])
+            y_hat, y = found
+            self._apart += float((y_hat - y).square().sum(dtype=torch.float64))
+            self._whole += float(y.square().sum(dtype=torch.float64))
 
     @property
     def relative(self) -> float | None:

@@ -3,11 +3,13 @@
 The exact update re-tunes each layer for itself. Behind it the layers of a block are tuned together, with a few passes
 of Adam (Kingma & Ba, ICLR 2015) over the calibration samples, to
 
-    min Σ ‖block(x̂; w) − y‖²   over the kept weights w of the block's layers,
+    min Σ_p ‖block(x̂; w)_p − y_p‖²/‖y_p‖²   over the kept weights w of the block's layers,
 
-x̂ what the network pruned so far calls the block with, y what the dense network's block answers in its place. It is the
-systematic update of the Combinatorial Brain Surgeon at the scale of a block, where it has no closed form. Whatever else
-the block holds (biases, normalization) stays as it is.
+x̂ what the network pruned so far calls the block with, y what the dense network's block answers in its place, at each
+position p of each sample: what comes next normalizes each position by itself, and a language model answers to a few
+tokens of each text with a hundred times the usual norm, which in a plain sum would count for more than all the others.
+It is the systematic update of the Combinatorial Brain Surgeon at the scale of a block, where it has no closed form.
+Whatever else the block holds (biases, normalization) stays as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbs_opt.collect.block_layers import BlockLayers
-from cbs_opt.collect.output_error import OutputError, squares
+from cbs_opt.collect.output_error import OutputError, compared
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 RATE = 8e-3
 """Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
 
-
-STEPS = 32
+STEPS = 64
 """Steps of a pass, where there are so many samples."""
+
+FLOOR = 0.1
+"""What is added to ‖y_p‖², as a part of its mean: positions of nearly no norm are not to count for all the others."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,10 @@ def _train(
     for _ in range(passes):
         for number in rng.permutation(len(goals)):
             call = block.call(number)
-            found = squares(call.of(block.module), goals[number], call.counted)
-            if found is None or not float(found[1]):
+            found = compared(call.of(block.module), goals[number], call.counted)
+            if found is None or not bool(found[1].any()):
                 continue
-            loss = found[0] / found[1]
+            loss = by_position(*found)
             gradients = torch.autograd.grad(loss, trained, allow_unused=True)
             for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
                 parameter.grad = None if gradient is None else gradient * kept[name]
@@ -122,6 +126,13 @@ def _train(
             falling.step()
     for parameter in trained:
         parameter.grad = None
+
+
+def by_position(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean of ‖ŷ_p − y_p‖²/‖y_p‖² over the positions: (…, features), or (samples, channels, height, width)."""
+    features = tuple(range(1, y.ndim)) if y.ndim > 3 else -1
+    apart, whole = ((y_hat - y).square().sum(features), y.square().sum(features))
+    return (apart / (whole + FLOOR * whole.mean())).mean()
 
 
 def _answers(block: BlockLayers, goals: list[Any]) -> float:
