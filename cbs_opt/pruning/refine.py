@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RATE = 8e-3
 """Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
 
+BETAS = (0.9, 0.95)
+"""How slowly Adam forgets gradients and their squares; with 0.999 it would remember a whole run of this length."""
+
 STEPS = 64
 """Steps of a pass, where there are so many samples."""
 
@@ -109,7 +112,7 @@ def _train(
     ]
     if not groups:
         return
-    optimizer = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
     steps = passes * len(goals)
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / steps)
     for _ in range(passes):
