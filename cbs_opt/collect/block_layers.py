@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbs_opt.collect.layer_model import LayerModel
@@ -84,9 +85,15 @@ class BlockLayers:
                     goals.append(detached(reached.dense))
         return total.relative
 
-    def watch(self) -> None:
-        """Keep, from before its first layer on, what the block of the pruned network is called with (see ``call``)."""
-        self._layers.pruned.watch(self.name)
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside, from before its first layer on, keep what the pruned network calls the block with (see ``call``)."""
+        if self.end is not None:
+            self._layers.watch(self.name)
+        try:
+            yield
+        finally:
+            self._layers.watch(None)
 
     @property
     def module(self) -> torch.nn.Module:

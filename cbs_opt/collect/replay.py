@@ -2,8 +2,12 @@
 
 A forward pass that is to end at layer ℓ is replayed from its beginning, but every module that was finished before the
 last stop answers from memory instead of computing; so each module computes once, whatever the network's graph, and
-the numbers are those of the plain pass. Only the answers that are still needed are kept: which these are is tried
-out on one sample, with stand-ins in place of the answers that raise as soon as anybody computes with them.
+the numbers are those of the plain pass. Only what is still needed is kept: which answers these are is tried out on one
+sample, with stand-ins in their place that raise as soon as anybody needs their numbers (``collect.stand_in``).
+
+What the layer of the last stop was called with can be kept, too. It is called with that where nothing else than its
+input is made of some answers: the product of two of them, as in the MLP of most language models, takes half of what the
+two do.
 
 A module that changes its input in place never answers from memory, or its input would stay unchanged in a replay; nor
 does one that returns its input, or a part of it, since a later change of the one would not reach the other. For
@@ -12,13 +16,13 @@ whatever else cannot be replayed, the trial compares what modules return, and th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cbs_opt.collect.stand_in import Needed, is_stand_in, outline, refuse, stand_in
+from cbs_opt.collect.values import Value, copied, equal, flat, is_apart, is_plain, size, versions
 from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.placement import Placement
@@ -27,18 +31,16 @@ from cbs_opt.network.samples import answer
 if TYPE_CHECKING:
     import torch
 
-Value = Any
-"""What a module returns: a tensor, or tuples, lists and dicts of tensors and plain values."""
-
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it returned
-    for one sample, and whether what it returned can stand for calling it again."""
+    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it was given
+    and returned for one sample, and whether what it returned can stand for calling it again."""
 
     begin: int
     end: int
     parent: str | None
+    given: int
     bytes: int
     keepable: bool
 
@@ -68,9 +70,10 @@ class Plan:
         done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
         return frozenset(name for name in done if not self._inside(name, done))
 
-    def size(self, names: Collection[str]) -> int:
-        """Bytes that the answers of these modules take, for the sample the plan was made with."""
-        return sum(self.calls[name].bytes for name in names)
+    def size(self, keep: Collection[Kept]) -> int:
+        """Bytes that what is kept takes, for the sample the plan was made with."""
+        moments = [(self.calls[kept.at.name], kept.at.returned) for kept in keep if kept.numbers]
+        return sum(call.bytes if returned else call.given for call, returned in moments)
 
     def forget_tensors(self) -> None:
         """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
@@ -93,20 +96,19 @@ class Point(NamedTuple):
     returned: bool = False
 
 
+class Kept(NamedTuple):
+    """Kept of a moment: the layer's input or the module's answer, or only the answer's shape, type and device."""
+
+    at: Point
+    numbers: bool = True
+
+
 class Reached(Exception):
     """A pass has come to its point; carries the layer's input, or what the module returned."""
 
     def __init__(self, x: Any) -> None:
         super().__init__("reached")
         self.x = x
-
-
-class Needed(Exception):
-    """Somebody computes with the answer of a finished module."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class Replay:
@@ -121,11 +123,11 @@ class Replay:
     def __init__(self, model: torch.nn.Module, placement: Placement | None = None) -> None:
         self.model, self.placement = model, placement
         self._stop: Point | None = None
-        self._answers: Callable[[str], Value] | None = None
+        self._recall: Callable[[Point, Value], Value] = lambda at, otherwise: otherwise
         self._finished: Collection[str] = ()
         self._returned: Callable[[str, Value], None] = lambda name, value: None
         self._began: Callable[[str, tuple[Value, ...], dict[str, Value]], None] = lambda name, args, kwargs: None
-        self._kept: dict[tuple[str, int], Value] = {}
+        self._kept: dict[tuple[Kept, int], Value] = {}
         self._watched: str | None = None
         self._watched_calls: dict[int, tuple[tuple[Value, ...], dict[str, Value]]] = {}
         for name, module in model.named_modules():
@@ -142,8 +144,8 @@ class Replay:
         """
         calls: dict[str, Call] = {}
         values: dict[str, Value] = {}
-        # Began when, the tensors among the inputs with the counts of their changes in place, name.
-        running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []
+        # Began when, bytes of the inputs, the tensors among them with the counts of their changes in place, name.
+        running: list[tuple[int, int, list[tuple[torch.Tensor, int]], str]] = []
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
@@ -153,21 +155,21 @@ class Replay:
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             given = [*args, *kwargs.values()]
             if name in layers:
-                inputs[name] = _copied(given[0])
+                inputs[name] = copied(given[0])
                 version = getattr(given[0], "_version", 0)
                 same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
                 seen.append((name, given[0], version))
             counts[name] = counts.get(name, 0) + 1
-            running.append((next(clock), _versions(given), name))
+            running.append((next(clock), size(given), versions(given), name))
 
         def returned(name: str, value: Value) -> None:
-            begin, versions, _ = running.pop()
-            changed = any(tensor._version != version for tensor, version in versions)
-            parent = running[-1][2] if running else None
-            keepable = _is_plain(value) and not changed and _is_apart(value, [tensor for tensor, _ in versions])
-            calls[name] = Call(begin, next(clock), parent, _bytes(value), keepable)
+            begin, given, before, _ = running.pop()
+            changed = any(tensor._version != version for tensor, version in before)
+            parent = running[-1][-1] if running else None
+            keepable = is_plain(value) and not changed and is_apart(value, [tensor for tensor, _ in before])
+            calls[name] = Call(begin, next(clock), parent, given, size(value), keepable)
             if keepable:
-                values[name] = _copied(value)
+                values[name] = copied(value)
 
         self._began, self._returned = began, returned
         try:
@@ -178,51 +180,63 @@ class Replay:
         return Plan(once, counts, {name: values[name] for name in once if name in values}, inputs, same)
 
     def needed(
-        self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[str] = frozenset()
-    ) -> frozenset[str] | None:
-        """Which answers of the modules finished at ``point`` a replay needs to go on to the point ``following``.
+        self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[Kept] = frozenset()
+    ) -> frozenset[Kept] | None:
+        """What a replay needs to go on from ``point`` to the point ``following``: of the modules finished at ``point``,
+        and perhaps its layer's input.
 
         Parameters
         ----------
         x : Inputs
             The sample the plan was made with; the weights are those it was made with.
-        then : set of names
-            Those needed to go on from ``following``: what is finished by now of them is kept, the others have to come
-            out of the replay.
+        then : set of Kept
+            What is needed to go on from ``following``: the answers that are there by now are kept, the others have to
+            come out of the replay.
 
         Returns
         -------
-        set of names
+        set of Kept
             None where the replay does not compute what the plain pass does.
         """
         finished = plan.finished(point)
-        required = set(then & finished)
+        later = {kept.at.name for kept in then if kept.at.returned}
+        required = {kept for kept in then if kept.at.returned and kept.at.name in finished}
         expected = plan.values[following.name] if following.returned else plan.inputs[following.name]
-        faithful = True
+        faithful = called = True
 
-        def answer(name: str) -> Value:
-            return _copied(plan.values[name]) if name in required else _stand_in(name)
+        def recall(at: Point, otherwise: Value) -> Value:
+            nonlocal called
+            if not at.returned:
+                called |= at == point
+                return copied(plan.inputs[at.name]) if at == point else otherwise
+            if Kept(at) in required:
+                return copied(plan.values[at.name])
+            asked = Kept(at, numbers=False) in required
+            return stand_in(at.name, outline(plan.values[at.name], self.device) if asked else None)
 
         def returned(name: str, value: Value) -> None:
             nonlocal faithful
-            stand_ins: list[Any] = [part for part in _flat(value) if type(part) is _stand_in_class()]
-            if stand_ins and (name in then or name == following.name):
-                raise Needed(stand_ins[0].module)
-            if name in plan.values and not stand_ins:
-                faithful &= _equal(value, plan.values[name])
+            if name in later:
+                refuse(value)
+            if name in plan.values and not any(map(is_stand_in, flat(value))):
+                faithful &= equal(value, plan.values[name])
 
         while True:
-            faithful, self._returned = True, returned
+            faithful, called, self._returned = True, False, returned
             try:
-                reached = self._to(following, x, finished, answer)
+                reached = self._to(following, x, finished, recall)
             except Needed as needed:
-                required.add(needed.name)
+                numbers = needed.numbers or outline(plan.values[needed.name], self.device) is None
+                required.add(Kept(Point(needed.name, returned=True), numbers))
             else:
-                return frozenset(required) if faithful and _equal(reached, expected) else None
+                if not faithful or not equal(reached, expected):
+                    return None
+                keep = {kept for kept in required if kept.numbers or Kept(kept.at) not in required}
+                return frozenset(keep | {Kept(point)} if called else keep)
             finally:
                 self._returned = lambda name, value: None
 
-    def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> Value:
+    def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[Kept]) -> Value:
         """The layer's input, or what the module returns, at ``point`` for a batch of samples.
 
         Parameters
@@ -230,27 +244,29 @@ class Replay:
         x : Inputs
             What the network is called with for them.
         batch : int
-            The batch's number, under which answers are kept.
+            The batch's number, under which answers and inputs are kept.
         finished : set of names
             Modules that answer from memory; empty: everything is computed.
-        keep : set of names
-            Modules whose answers are kept from now on; all others are forgotten.
+        keep : set of Kept
+            From now on; all else is forgotten.
         """
 
-        def answer(name: str) -> Value:
-            return _copied(self._kept[name, batch], self.device) if (name, batch) in self._kept else _stand_in(name)
+        def recall(at: Point, otherwise: Value) -> Value:
+            if (Kept(at), batch) in self._kept:
+                return copied(self._kept[Kept(at), batch], self.device)
+            outlined = self._kept.get((Kept(at, numbers=False), batch))
+            return otherwise if outlined is None else stand_in(at.name, outlined)
 
         def returned(name: str, value: Value) -> None:
-            if name in keep:
-                self._kept[name, batch] = _copied(value, "cpu")
+            self._keep(Point(name, returned=True), batch, value, keep)
 
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             if name == self._watched and batch not in self._watched_calls:
-                self._watched_calls[batch] = _copied(args, "cpu"), _copied(kwargs, "cpu")
+                self._watched_calls[batch] = copied(args, "cpu"), copied(kwargs, "cpu")
 
         self._began, self._returned = began, returned
         try:
-            reached = self._to(point, x, finished, answer)
+            reached = self._to(point, x, finished, recall)
         except Needed as needed:
             raise InputError(
                 f"x: the network takes another course on batch {batch} than on the first sample "
@@ -258,10 +274,17 @@ class Replay:
             ) from None
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
-        for name, number in list(self._kept):
-            if number == batch and name not in keep:
-                del self._kept[name, number]
+        for kept in [kept for kept, number in self._kept if number == batch and kept not in keep]:
+            self._keep(kept.at, batch, self._kept.pop((kept, batch)), keep)
+        if not point.returned:
+            self._keep(point, batch, reached, keep)
         return reached
+
+    def _keep(self, at: Point, batch: int, value: Value, keep: frozenset[Kept]) -> None:
+        if Kept(at) in keep:
+            self._kept[Kept(at), batch] = copied(value, "cpu")
+        elif Kept(at, numbers=False) in keep:
+            self._kept[Kept(at, numbers=False), batch] = outline(value, self.device)
 
     def watch(self, name: str | None) -> None:
         """From now on keep what the module ``name`` is called with, batch by batch; forget what was kept so far."""
@@ -271,11 +294,13 @@ class Replay:
     def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]]:
         """What the watched module was called with in a batch, on the model's device."""
         positional, named = self._watched_calls[batch]
-        return _copied(positional, self.device), _copied(named, self.device)
+        return copied(positional, self.device), copied(named, self.device)
 
     def put(self, name: str, batch: int, value: Value) -> None:
-        """Keep another answer of a module in place of the one that it gave."""
-        self._kept[name, batch] = _copied(value, "cpu")
+        """Keep another answer of a module in place of the one that it gave, if that is kept."""
+        kept = Kept(Point(name, returned=True))
+        if (kept, batch) in self._kept:
+            self._kept[kept, batch] = copied(value, "cpu")
 
     @property
     def device(self) -> torch.device:
@@ -286,134 +311,36 @@ class Replay:
         """What the network is called with for the samples, where it runs."""
         return samples.inputs(self.model).each(lambda x: x.to(self.device))
 
-    def _to(self, point: Point, x: Inputs, finished: frozenset[str], answers: Callable[[str], Value]) -> Value:
-        self._stop, self._finished, self._answers = point, finished, answers
+    def _to(self, point: Point, x: Inputs, finished: frozenset[str], recall: Callable[[Point, Value], Value]) -> Value:
+        self._stop, self._finished, self._recall = point, finished, recall
         try:
             x.call(self.model)
         except Reached as reached:
+            refuse(reached.x)
             return reached.x
         finally:
-            self._stop, self._finished, self._answers = None, (), None
+            self._stop, self._finished, self._recall = None, (), lambda at, otherwise: otherwise
         raise InputError(f"layer {point.name}: is not reached on every batch; ignore it")
 
     def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:
+        called, ended = Point(name), Point(name, returned=True)
+
         def run(*args: Value, **kwargs: Value) -> Value:
             given = [*args, *kwargs.values()]
-            if self._stop == (name, False):
+            if self._stop == called:
                 raise Reached(given[0])  # what is no tensor is refused by whoever uses it
             if name in self._finished:
-                assert self._answers is not None
-                return self._answers(name)
+                return self._recall(ended, stand_in(name))
+            if given and is_stand_in(given[0]):
+                given[0] = self._recall(called, given[0])
+                args, kwargs = tuple(given[: len(args)]), dict(zip(kwargs, given[len(args) :], strict=True))
             if self.placement is not None:
                 self.placement.enter(name)
             self._began(name, args, kwargs)
             value = forward(*args, **kwargs)
             self._returned(name, value)
-            if self._stop == (name, True):
+            if self._stop == ended:
                 raise Reached(value)
             return value
 
         return run
-
-
-def _versions(given: list[Value]) -> list[tuple[torch.Tensor, int]]:
-    """The tensors among a call's inputs, with the counts of their in-place changes so far."""
-    import torch
-
-    return [(value, value._version) for value in _flat(given) if isinstance(value, torch.Tensor)]
-
-
-def _is_plain(value: Value) -> bool:
-    import torch
-
-    if type(value) in (tuple, list):
-        return all(_is_plain(part) for part in value)
-    if type(value) is dict:
-        return all(_is_plain(part) for part in value.values())
-    return value is None or isinstance(value, (torch.Tensor, bool, int, float, str))
-
-
-def _is_apart(value: Value, given: list[torch.Tensor]) -> bool:
-    """Whether the tensors of a value share no memory with each other, nor with those that were ``given``."""
-    import torch
-
-    own = [part for part in _flat(value) if isinstance(part, torch.Tensor) and part.numel()]
-    places = [part.untyped_storage().data_ptr() for part in own]
-    return len(set(places)) == len(places) and not set(places) & {x.untyped_storage().data_ptr() for x in given}
-
-
-def _equal(x: Value, y: Value) -> bool:
-    """Whether the tensors of two values agree, up to what a device that adds in no fixed order may change."""
-    import torch
-
-    ours, theirs = _flat(x), _flat(y)
-    return len(ours) == len(theirs) and all(
-        _same_numbers(one, other) for one, other in zip(ours, theirs, strict=True) if isinstance(other, torch.Tensor)
-    )
-
-
-def _same_numbers(x: Value, y: torch.Tensor) -> bool:
-    import torch
-
-    if type(x) is not torch.Tensor or x.shape != y.shape:
-        return False
-    if x.device.type == "cpu" or not x.is_floating_point():
-        return torch.equal(x, y)
-    return bool(torch.allclose(x, y, rtol=0, atol=1e-4 * float(y.abs().max())))
-
-
-def _copied(value: Value, device: torch.device | str | None = None) -> Value:
-    """A copy that later in-place operations on the original cannot reach."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.detach().to(device or value.device, copy=True)
-    if type(value) in (tuple, list):
-        return type(value)(_copied(part, device) for part in value)
-    if type(value) is dict:
-        return {key: _copied(part, device) for key, part in value.items()}
-    return copy.deepcopy(value)  # a cache that a block adds to, for example
-
-
-def _bytes(value: Value) -> int:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if type(value) in (tuple, list):
-        return sum(_bytes(part) for part in value)
-    return sum(_bytes(part) for part in value.values()) if type(value) is dict else 0
-
-
-def _stand_in(name: str) -> torch.Tensor:
-    """A tensor that raises ``Needed`` as soon as anything is computed with it."""
-    import torch
-
-    tensor: Any = torch.Tensor._make_subclass(_stand_in_class(), torch.empty(0))
-    tensor.module = name
-    return tensor
-
-
-@cache
-def _stand_in_class() -> type[torch.Tensor]:
-    import torch
-
-    class StandIn(torch.Tensor):
-        module: str
-
-        @classmethod
-        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            for value in _flat((args, kwargs or {})):
-                if type(value) is cls:
-                    raise Needed(value.module)
-            raise AssertionError("a stand-in is among the arguments")
-
-    return StandIn
-
-
-def _flat(value: Value) -> list[Value]:
-    if isinstance(value, (tuple, list)):
-        return [leaf for part in value for leaf in _flat(part)]
-    if isinstance(value, dict):
-        return [leaf for part in value.values() for leaf in _flat(part)]
-    return [value]

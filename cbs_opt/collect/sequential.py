@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.collect.layer_model import LayerModel, LayerSums
-from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.replay import Plan, Point, Replay
+from cbs_opt.collect.memory import available_memory, give_back
+from cbs_opt.collect.replay import Kept, Plan, Point, Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.device import device_named
 from cbs_opt.network.blocks import block_of
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import torch
 
 Goal = Literal["dense", "pruned"]
+
+RUN = 16
+"""Batches after which what they let go of is given back to the system."""
 
 
 class Reach(NamedTuple):
@@ -121,6 +124,7 @@ class SequentialLayers:
             self._plan.forget_tensors()
         self.batches = list(batches(model, self.samples, batch, largest, least_batches))
         self._finished = frozenset[str]()
+        self._beside = 0  # bytes kept of the block that is watched
 
     def __iter__(self) -> Iterator[LayerModel]:
         for block in self.blocks:
@@ -140,20 +144,20 @@ class SequentialLayers:
                 blocks.append(BlockLayers(self, name, [[target]]))
         return tuple(blocks)
 
-    def _needed_at(self, sample: Inputs) -> dict[Point, frozenset[str] | None]:
-        """Whose answers to keep at each point but the last; None where the network cannot go on from a layer.
+    def _needed_at(self, sample: Inputs) -> dict[Point, frozenset[Kept] | None]:
+        """What to keep at each point but the last; None where the network cannot go on from a layer.
 
         The end of a block is a point where the block is called once and returns before the next one's layers, what it
         answers can be kept, and the network can go on from there.
         """
-        needed: dict[Point, frozenset[str] | None] = {}
+        needed: dict[Point, frozenset[Kept] | None] = {}
         following: Point | None = None
-        then: frozenset[str] | None = frozenset()
+        then: frozenset[Kept] | None = frozenset()
         for block in reversed(self.blocks):
             end, plan = Point(block.name, returned=True), self._plan
             last = Point(block.targets[-1].name)
             if end.name in plan.values and plan.time(last) < plan.time(end) < self._time(following):
-                found = frozenset[str]()
+                found = frozenset[Kept]()
                 if following is not None:
                     found = self.pruned.needed(plan, sample, end, following, then or frozenset()) or frozenset()
                 if following is None or found:
@@ -200,20 +204,32 @@ class SequentialLayers:
                 result.get_parameter(target.tensor).copy_(self.pruned.model.get_parameter(target.tensor))
         return result
 
+    def watch(self, block: str | None) -> None:
+        """Keep what a block of the pruned network is called with from now on; None: let go of it.
+
+        It counts as kept activations, and so do the answers of the dense network's block, which whoever watches keeps.
+        """
+        self.pruned.watch(block)
+        call = None if block is None else self._plan.calls[block]
+        self._beside = 0 if call is None else (call.given + call.bytes) * len(self.samples)
+
     def walk(self, point: Point) -> Iterator[Reach]:
         """Run both networks to ``point``, batch by batch, and keep what is needed to go on from there."""
         keep = self._keep(point)
         for number, part in enumerate(self.batches):
+            if number % RUN == 0:
+                give_back()
             inputs = self.pruned.inputs(self.samples.take(part))
             x = self.pruned.to(point, inputs, number, self._finished, keep)
             dense = None
             if self._dense is not None:
                 dense = self._dense.to(point, inputs, number, self._finished, keep)
             yield Reach(number, x, dense, inputs.counted, self._numbers[part])
+        give_back()
         self._finished = self._plan.finished(point) if keep else frozenset()
 
-    def _keep(self, point: Point) -> frozenset[str]:
-        """Whose answers to keep at this point, so that the next run can go on from here."""
+    def _keep(self, point: Point) -> frozenset[Kept]:
+        """What to keep at this point, so that the next run can go on from here."""
         if point not in self._needed:
             return frozenset()
         needed = self._needed[point]
@@ -224,7 +240,7 @@ class SequentialLayers:
             )
             return frozenset()
         streams = 1 if self._dense is None else 2
-        size = self._plan.size(needed) * len(self.samples) * streams
+        size = self._plan.size(needed) * len(self.samples) * streams + self._beside
         if size > self._memory:
             self.notes.append(
                 f"layer {point.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cbs_opt.collect import LayerModel, SequentialLayers
@@ -54,7 +55,8 @@ def block_by_block(
     for number, block in enumerate(sequence.blocks):
         outcome = None if work is None else work.load(number, [target.name for target in block.targets])
         if outcome is None:
-            with clock.part(pace.words(number)):
+            watched = block.watched() if settings.refine else nullcontext()
+            with clock.part(pace.words(number)), watched:
                 outcome = _prune(block, sequence, solver, settings, clock)
             pace.done(number)
             if work is not None:
@@ -74,8 +76,6 @@ def _prune(
     block: BlockLayers, sequence: SequentialLayers, solver: Solver, settings: Settings, clock: Clock
 ) -> BlockOutcome:
     noted, told = len(sequence.notes), len(solver.notes)
-    if settings.refine:
-        block.watch()
     remaining = iter(block)
     while True:
         with clock.phase("curvature", f"collecting the inputs of {block.name}"):

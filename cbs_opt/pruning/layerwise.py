@@ -168,7 +168,8 @@ class LayerSolver:
     Attributes
     ----------
     weights : Weights
-        Of the layers solved so far; ``matrices`` and ``masks`` (out, in) are views into them.
+        Of the layers solved so far, with as many digits as those before; ``matrices`` and ``masks`` (out, in) are
+        views into them.
     losses, damping, dominance : mapping of module name to what the layer's problem was
     round_off : float
         What float64 may have got wrong in the sum of all objectives.
@@ -179,7 +180,8 @@ class LayerSolver:
         self, quotas: Mapping[str, NDArray[np.int64]], before: Weights, settings: Settings, clock: Clock
     ) -> None:
         self._quotas, self._alive, self._settings, self._clock = quotas, before.masks(), settings, clock
-        self.weights = before.with_values(np.empty(before.n), np.empty(before.n, dtype=np.bool_))
+        values = np.empty(before.n, dtype=before.values.dtype)
+        self.weights = before.with_values(values, np.empty(before.n, dtype=np.bool_))
         self.matrices, self.masks = self.weights.matrices(), self.weights.masks()
         self.losses: dict[str, LayerLoss] = {}
         self.damping: dict[str, float] = {}

@@ -112,7 +112,8 @@ class Pruned:
     model : torch.nn.Module
         A pruned copy in eval mode; the network that was given is as it was.
     weights : Weights
-        The prunable weights before they were rounded to the network's precision, and their mask.
+        The prunable weights before they were rounded to the network's precision, and their mask. Of ``gram`` and
+        ``sequential`` they are float32 where the network holds no more digits.
     stages : tuple of StageReport
     layers : tuple of LayerReport
     settings : mapping

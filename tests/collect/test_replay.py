@@ -9,14 +9,14 @@ from cbs_opt.collect import sequential_layers
 from cbs_opt.network.targets import find_targets
 
 STEPS = ("linear", "relu", "relu in place", "identity", "twice", "block", "pair")
-STEPS += ("add", "add in place", "scale in place")
+STEPS += ("add", "add in place", "scale in place", "times", "gated", "shaped", "relu of a function in place")
 
 
 class Steps(nn.Module):
     """Random steps on a growing list of values, each step taking any of the last few; blocks within blocks.
 
     With in-place changes of values that are used again, modules that return their input, modules called twice and
-    modules that return pairs.
+    modules that return pairs; with products and shapes of values, taken outside any module.
     """
 
     def __init__(self, rng, depth, pair=False):
@@ -45,6 +45,14 @@ class Steps(nn.Module):
                 values.append(a.add_(b))
             elif step == "scale in place":
                 values.append(a.mul_(1.1))
+            elif step == "times":
+                values.append(a * b)
+            elif step == "gated":
+                values.append(nn.functional.silu(a) * b)
+            elif step == "shaped":
+                values.append(b + torch.full(a.shape, a.size(-1) / 10, dtype=a.dtype, device=a.device))
+            elif step == "relu of a function in place":
+                values.append(nn.functional.relu(a, inplace=True))
             elif step == "twice":
                 values.append(part(part(a)))
             elif step == "pair":
@@ -56,7 +64,7 @@ class Steps(nn.Module):
         return values[-1] + values[len(values) // 2] if self.skip else values[-1]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_any_graph(seed):
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):

@@ -104,6 +104,15 @@ def test_refinement_lowers_the_errors_and_keeps_the_masks(stack, x):
             assert torch.equal(refined.model.state_dict()[name], before[name]), name
 
 
+@pytest.mark.parametrize("curvature", ["sequential", "gram"])
+@pytest.mark.parametrize(("precision", "digits"), [(torch.float32, np.float32), (torch.float64, np.float64)])
+def test_weights_have_the_digits_of_the_network(stack, x, curvature, precision, digits):
+    pruned = cbs_opt.prune(stack.to(precision), x, 0.6, **ASKED | {"curvature": curvature})
+    assert pruned.weights.values.dtype == digits
+    for name, weights in pruned.weights.matrices().items():
+        np.testing.assert_array_equal(pruned.model.get_submodule(name).weight.detach().numpy(), weights)
+
+
 def test_padding_counts_in_no_error_and_no_refinement():
     class Tokens(nn.Module):
         def __init__(self):
