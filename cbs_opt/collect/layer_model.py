@@ -339,6 +339,22 @@ class LayerSums:
         return max(1, MOST_ENTRIES.get(x.device.type, MOST_ENTRIES_ELSEWHERE) // max(1, one.numel()))
 
 
+def operations_a_column(targets: Sequence[Target], two: bool) -> int:
+    """What ``LayerSums`` adds and multiplies for one input of layers that have it in common.
+
+    Parameters
+    ----------
+    two : bool
+        The dense network's input stands beside that of the pruned one.
+    """
+    inputs, outputs = targets[0].inputs, sum(target.outputs for target in targets)
+    square = targets[0].groups * inputs**2  # one triangle of a product of 2 in² operations
+    if not two:
+        return square
+    wide = targets[0].kind != "conv2d" and outputs > inputs
+    return square + (3 * square if wide else 4 * outputs * inputs)
+
+
 def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:
     """Add PPᵀ of a matrix P (in, columns) to a float64 total."""
     if block.device.type == "cpu":

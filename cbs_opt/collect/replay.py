@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from cbs_opt.collect.plan import Call, Plan, Point, Value
 from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.placement import Placement
@@ -26,71 +26,6 @@ from cbs_opt.network.samples import answer
 
 if TYPE_CHECKING:
     import torch
-
-Value = Any
-"""What a module returns: a tensor, or tuples, lists and dicts of tensors and plain values."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it returned
-    for one sample, and whether what it returned can stand for calling it again."""
-
-    begin: int
-    end: int
-    parent: str | None
-    bytes: int
-    keepable: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The order of a network's calls on one sample, how often each module is called, what the modules returned (where
-    that can be kept), and the layers' inputs.
-
-    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
-    """
-
-    calls: dict[str, Call]
-    counts: dict[str, int]
-    values: dict[str, Value]
-    inputs: dict[str, torch.Tensor]
-    same: dict[str, str]
-
-    def time(self, point: Point) -> int:
-        """When a pass comes to this point."""
-        call = self.calls[point.name]
-        return call.end if point.returned else call.begin
-
-    def finished(self, point: Point) -> frozenset[str]:
-        """The outermost modules that have returned, something that can be kept, at this point."""
-        now = self.time(point)
-        done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
-        return frozenset(name for name in done if not self._inside(name, done))
-
-    def size(self, names: Collection[str]) -> int:
-        """Bytes that the answers of these modules take, for the sample the plan was made with."""
-        return sum(self.calls[name].bytes for name in names)
-
-    def forget_tensors(self) -> None:
-        """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
-        self.values.clear()
-        self.inputs.clear()
-
-    def _inside(self, name: str, modules: set[str]) -> bool:
-        parent = self.calls[name].parent
-        while parent is not None and parent in self.calls:
-            if parent in modules:
-                return True
-            parent = self.calls[parent].parent
-        return False
-
-
-class Point(NamedTuple):
-    """A moment of a forward pass: a layer is called, or a module has returned."""
-
-    name: str
-    returned: bool = False
 
 
 class Reached(Exception):
@@ -140,15 +75,18 @@ class Replay:
         InputError
             The network cannot take such samples.
         """
+        from torch.utils.flop_counter import FlopCounterMode
+
         calls: dict[str, Call] = {}
         values: dict[str, Value] = {}
-        # Began when, the tensors among the inputs with the counts of their changes in place, name.
-        running: list[tuple[int, list[tuple[torch.Tensor, int]], str]] = []
+        # Began when and after how many operations, the tensors among the inputs with the counts of their changes in
+        # place, name.
+        running: list[tuple[int, int, list[tuple[torch.Tensor, int]], str]] = []
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
         same: dict[str, str] = {}
-        clock = count()
+        clock, counter = count(), FlopCounterMode(display=False)
 
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             given = [*args, *kwargs.values()]
@@ -158,20 +96,22 @@ class Replay:
                 same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
                 seen.append((name, given[0], version))
             counts[name] = counts.get(name, 0) + 1
-            running.append((next(clock), _versions(given), name))
+            running.append((next(clock), counter.get_total_flops(), _versions(given), name))
 
         def returned(name: str, value: Value) -> None:
-            begin, versions, _ = running.pop()
+            begin, before, versions, _ = running.pop()
             changed = any(tensor._version != version for tensor, version in versions)
-            parent = running[-1][2] if running else None
+            parent = running[-1][3] if running else None
             keepable = _is_plain(value) and not changed and _is_apart(value, [tensor for tensor, _ in versions])
-            calls[name] = Call(begin, next(clock), parent, _bytes(value), keepable)
+            done = before, counter.get_total_flops()
+            calls[name] = Call(begin, next(clock), parent, _bytes(value), keepable, done)
             if keepable:
                 values[name] = _copied(value)
 
         self._began, self._returned = began, returned
         try:
-            answer(self.model, x)
+            with counter:
+                answer(self.model, x)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         once = {name: call for name, call in calls.items() if counts[name] == 1}

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.block_layers import BlockLayers
-from cbs_opt.collect.layer_model import LayerModel, LayerSums
+from cbs_opt.collect.layer_model import LayerModel, LayerSums, operations_a_column
 from cbs_opt.collect.memory import available_memory
-from cbs_opt.collect.replay import Plan, Point, Replay
+from cbs_opt.collect.plan import Plan, Point
+from cbs_opt.collect.replay import Replay
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.device import device_named
+from cbs_opt.kernel.operations import Operations
 from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.placement import Placement
@@ -223,8 +225,7 @@ class SequentialLayers:
                 "module returned, or is random); the next layer's inputs are computed from scratch"
             )
             return frozenset()
-        streams = 1 if self._dense is None else 2
-        size = self._plan.size(needed) * len(self.samples) * streams
+        size = self._size(needed)
         if size > self._memory:
             self.notes.append(
                 f"layer {point.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
@@ -232,6 +233,46 @@ class SequentialLayers:
             )
             return frozenset()
         return needed
+
+    def _size(self, needed: frozenset[str]) -> int:
+        """Bytes of what is kept of all samples."""
+        return self._plan.size(needed) * len(self.samples) * self._streams
+
+    @property
+    def _streams(self) -> int:
+        return 1 if self._dense is None else 2
+
+    def operations(self) -> list[Operations]:
+        """What running the networks to each block's layers and its end takes, and the sums on the way."""
+        found, before = [], 0
+        for block in self.blocks:
+            total = 0.0
+            for point in (*(Point(stop[0].name) for stop in block.stops), *((block.end,) if block.end else ())):
+                total += self._streams * (self._plan.operations(point) - before)
+                needed = self._needed.get(point)
+                kept = needed is not None and self._size(needed) <= self._memory
+                before = self._plan.operations(point) if kept else 0
+            for stop in block.stops:
+                total += self._columns(stop[0]) * operations_a_column(stop, self._dense is not None)
+            found.append(self._in_own_precision(total * len(self.samples)))
+        return found
+
+    def _in_own_precision(self, operations: float) -> Operations:
+        """Operations in what the network computes in."""
+        import torch
+
+        double = next(self.pruned.model.parameters()).dtype == torch.float64
+        return Operations(double=operations) if double else Operations(single=operations)
+
+    def _columns(self, target: Target) -> float:
+        """Inputs that a sample gives the layer (positions of a convolution)."""
+        begin, end = self._plan.calls[target.name].done
+        return (end - begin) / (2 * target.numel)
+
+    def of_call(self, block: BlockLayers) -> Operations:
+        """What a call of the block takes for all samples in one network."""
+        begin, end = self._plan.calls[block.name].done
+        return self._in_own_precision((end - begin) * len(self.samples))
 
     def sums(self, together: Sequence[Target]) -> list[LayerModel]:
         """The models of layers that are called with the same input."""

@@ -1,0 +1,81 @@
+"""The course of a network's forward pass on one sample: in which order modules are called, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+Value = Any
+"""What a module returns: a tensor, or tuples, lists and dicts of tensors and plain values."""
+
+
+class Point(NamedTuple):
+    """A moment of a forward pass: a layer is called, or a module has returned."""
+
+    name: str
+    returned: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it returned
+    for one sample, whether what it returned can stand for calling it again, and how many operations the pass had done
+    when it began and ended."""
+
+    begin: int
+    end: int
+    parent: str | None
+    bytes: int
+    keepable: bool
+    done: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The order of a network's calls on one sample, how often each module is called, what the modules returned (where
+    that can be kept), and the layers' inputs.
+
+    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
+    """
+
+    calls: dict[str, Call]
+    counts: dict[str, int]
+    values: dict[str, Value]
+    inputs: dict[str, torch.Tensor]
+    same: dict[str, str]
+
+    def time(self, point: Point) -> int:
+        """When a pass comes to this point."""
+        call = self.calls[point.name]
+        return call.end if point.returned else call.begin
+
+    def operations(self, point: Point) -> int:
+        """Additions and multiplications of matrix products that the pass does for one sample, up to this point."""
+        return self.calls[point.name].done[point.returned]
+
+    def finished(self, point: Point) -> frozenset[str]:
+        """The outermost modules that have returned, something that can be kept, at this point."""
+        now = self.time(point)
+        done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
+        return frozenset(name for name in done if not self._inside(name, done))
+
+    def size(self, names: Collection[str]) -> int:
+        """Bytes that the answers of these modules take, for the sample the plan was made with."""
+        return sum(self.calls[name].bytes for name in names)
+
+    def forget_tensors(self) -> None:
+        """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
+        self.values.clear()
+        self.inputs.clear()
+
+    def _inside(self, name: str, modules: set[str]) -> bool:
+        parent = self.calls[name].parent
+        while parent is not None and parent in self.calls:
+            if parent in modules:
+                return True
+            parent = self.calls[parent].parent
+        return False
