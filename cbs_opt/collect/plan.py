@@ -1,10 +1,13 @@
-"""The course of a network's forward pass on one sample: in which order modules are called, and what they return."""
+"""The course of a network's forward pass on a sample or a few: which modules are called when, and what they return."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cbs_opt.errors import InputError
+from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +25,8 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it returned
-    for one sample, whether what it returned can stand for calling it again, and how many operations the pass had done
+    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it
+    returned, whether what it returned can stand for calling it again, and how many operations the pass had done
     when it began and ended."""
 
     begin: int
@@ -36,10 +39,11 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The order of a network's calls on one sample, how often each module is called, what the modules returned (where
+    """The order of a network's calls on some samples, how often each module is called, what the modules returned (where
     that can be kept), and the layers' inputs.
 
-    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
+    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since; ``routed``
+    are the layers that see tokens which the network has chosen (see ``routing``).
     """
 
     calls: dict[str, Call]
@@ -47,14 +51,33 @@ class Plan:
     values: dict[str, Value]
     inputs: dict[str, torch.Tensor]
     same: dict[str, str]
+    routed: frozenset[str]
 
     def time(self, point: Point) -> int:
         """When a pass comes to this point."""
         call = self.calls[point.name]
         return call.end if point.returned else call.begin
 
+    def in_order(self, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """The targets in the order of execution.
+
+        Raises
+        ------
+        InputError
+            One that the network calls never or several times.
+        """
+        for target in targets:
+            calls = self.counts.get(target.name, 0)
+            if calls != 1:
+                often = "never" if calls == 0 else f"{calls} times in one pass"
+                raise InputError(
+                    f"layer {target.name}: the network calls it {often}; layer by layer each must be called "
+                    "once, so ignore it, or take curvature gram or fisher"
+                )
+        return tuple(sorted(targets, key=lambda target: self.calls[target.name].begin))
+
     def operations(self, point: Point) -> int:
-        """Additions and multiplications of matrix products that the pass does for one sample, up to this point."""
+        """Additions and multiplications of matrix products that the pass does up to this point."""
         return self.calls[point.name].done[point.returned]
 
     def finished(self, point: Point) -> frozenset[str]:
@@ -64,7 +87,7 @@ class Plan:
         return frozenset(name for name in done if not self._inside(name, done))
 
     def size(self, names: Collection[str]) -> int:
-        """Bytes that the answers of these modules take, for the sample the plan was made with."""
+        """Bytes that the answers of these modules take, for the samples the plan was made with."""
         return sum(self.calls[name].bytes for name in names)
 
     def forget_tensors(self) -> None:

@@ -19,6 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.collect.plan import Call, Plan, Point, Value
+from cbs_opt.collect.routing import Followed, following
 from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.placement import Placement
@@ -26,6 +27,10 @@ from cbs_opt.network.samples import answer
 
 if TYPE_CHECKING:
     import torch
+
+
+NOT_REACHED: Value = object()
+"""Stands for the input of a layer that a pass does not come to."""
 
 
 class Reached(Exception):
@@ -68,7 +73,7 @@ class Replay:
                 module.forward = self._wrapped(name, module.forward)
 
     def plan(self, x: Inputs, layers: Collection[str]) -> Plan:
-        """Run the whole network on one sample and note the order of calls and the inputs of ``layers``.
+        """Run the whole network on some samples and note the order of calls and the inputs of ``layers``.
 
         Raises
         ------
@@ -86,12 +91,15 @@ class Replay:
         inputs: dict[str, torch.Tensor] = {}
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
         same: dict[str, str] = {}
-        clock, counter = count(), FlopCounterMode(display=False)
+        clock, counter, followed = count(), FlopCounterMode(display=False), Followed(self.model)
+        routed: set[str] = set()
 
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             given = [*args, *kwargs.values()]
             if name in layers:
                 inputs[name] = _copied(given[0])
+                if followed.is_routed(given[0]):
+                    routed.add(name)
                 version = getattr(given[0], "_version", 0)
                 same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
                 seen.append((name, given[0], version))
@@ -110,12 +118,13 @@ class Replay:
 
         self._began, self._returned = began, returned
         try:
-            with counter:
+            with counter, following(followed):
                 answer(self.model, x)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         once = {name: call for name, call in calls.items() if counts[name] == 1}
-        return Plan(once, counts, {name: values[name] for name in once if name in values}, inputs, same)
+        kept = {name: values[name] for name in once if name in values}
+        return Plan(once, counts, kept, inputs, same, frozenset(routed))
 
     def needed(
         self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[str] = frozenset()
@@ -125,7 +134,7 @@ class Replay:
         Parameters
         ----------
         x : Inputs
-            The sample the plan was made with; the weights are those it was made with.
+            The samples the plan was made with; the weights are those it was made with.
         then : set of names
             Those needed to go on from ``following``: what is finished by now of them is kept, the others have to come
             out of the replay.
@@ -165,6 +174,8 @@ class Replay:
     def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[str]) -> Value:
         """The layer's input, or what the module returns, at ``point`` for a batch of samples.
 
+        ``NOT_REACHED`` where the network does not call the layer for any of them.
+
         Parameters
         ----------
         x : Inputs
@@ -191,11 +202,8 @@ class Replay:
         self._began, self._returned = began, returned
         try:
             reached = self._to(point, x, finished, answer)
-        except Needed as needed:
-            raise InputError(
-                f"x: the network takes another course on batch {batch} than on the first sample "
-                f"({needed.name} is needed); give memory=0 to compute every input from scratch"
-            ) from None
+        except Needed:  # the network takes another course than on the samples of the plan
+            reached = self._to(point, x, frozenset(), answer)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         for name, number in list(self._kept):
@@ -222,6 +230,10 @@ class Replay:
         """Where the network runs."""
         return next(self.model.parameters()).device if self.placement is None else self.placement.device
 
+    def answered(self, model: torch.nn.Module, samples: Samples) -> Value:
+        """What the whole network, which is ``model``, returns for the samples."""
+        return answer(model, self.inputs(samples))
+
     def inputs(self, samples: Samples) -> Inputs:
         """What the network is called with for the samples, where it runs."""
         return samples.inputs(self.model).each(lambda x: x.to(self.device))
@@ -234,7 +246,9 @@ class Replay:
             return reached.x
         finally:
             self._stop, self._finished, self._answers = None, (), None
-        raise InputError(f"layer {point.name}: is not reached on every batch; ignore it")
+        if point.returned:
+            raise InputError(f"{point.name}: the network does not call it for every batch; ignore the layers in it")
+        return NOT_REACHED
 
     def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:
         def run(*args: Value, **kwargs: Value) -> Value:
