@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbs_opt.collect.layer_model import LayerModel
 from cbs_opt.collect.output_error import OutputError, detached
-from cbs_opt.collect.replay import Point
+from cbs_opt.collect.plan import Point
 from cbs_opt.network.attention import modules_called
 from cbs_opt.network.targets import Target
 

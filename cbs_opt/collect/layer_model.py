@@ -148,6 +148,9 @@ class LayerSums:
         Layers with the same inputs, like keys and values beside queries: their sums come of the same products.
     device : torch.device, optional
         Where their inputs are; left out, where the weights are.
+    paired : bool
+        The inputs in the dense network are those of the same tokens, in the same order; where they are not, the goal is
+        X̂ w̄, so that g and offset are zero.
     """
 
     def __init__(
@@ -156,9 +159,11 @@ class LayerSums:
         module: torch.nn.Module,
         siblings: Sequence[tuple[Target, torch.nn.Module]] = (),
         device: torch.device | None = None,
+        paired: bool = True,
     ) -> None:
         import torch
 
+        self.paired = paired
         weight: torch.Tensor = module.weight  # type: ignore[assignment]
         self.targets = (target, *(other for other, _ in siblings))
         if siblings and any(one.kind == "conv2d" for one in self.targets):
@@ -210,11 +215,8 @@ class LayerSums:
 
         check_input(self.target, x)
         if dense is not None and dense.shape != x.shape:
-            raise InputError(
-                f"layer {self.target.name}: its inputs have shape {tuple(x.shape)} in the pruned network and "
-                f"{tuple(dense.shape)} in the dense one (another routing of tokens?); ignore it, or take curvature gram"
-            )
-        both = (x,) if dense is None else (x, dense)
+            self.paired = False
+        both = (x, dense) if dense is not None and self.paired else (x,)
         (x, *others), numbers = without_padding(self.target, both, counted, numbers)
         if not len(x):
             return
@@ -285,9 +287,13 @@ class LayerSums:
 
     def models(self, damping: float | None, dampening_frac: float | None) -> list[LayerModel]:
         """The models of the layer and of its siblings."""
+        import torch
+
         notes, gram, lam = self._curvature(damping, dampening_frac)
         g, offset = self._cross, self._change
-        if self._wide:
+        if not self.paired:
+            g, offset = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[:, 0])
+        elif self._wide:
             g, offset = self.matrix @ g, ((self.matrix @ offset) * self.matrix).sum(dim=1).clamp(min=0.0)
         found: list[LayerModel] = []
         start = 0
@@ -337,6 +343,22 @@ class LayerSums:
         """How many samples to unfold at once."""
         one = patches(self.target, self.module, x[:1])
         return max(1, MOST_ENTRIES.get(x.device.type, MOST_ENTRIES_ELSEWHERE) // max(1, one.numel()))
+
+
+def operations_a_column(targets: Sequence[Target], two: bool) -> int:
+    """What ``LayerSums`` adds and multiplies for one input of layers that have it in common.
+
+    Parameters
+    ----------
+    two : bool
+        The dense network's input stands beside that of the pruned one.
+    """
+    inputs, outputs = targets[0].inputs, sum(target.outputs for target in targets)
+    square = targets[0].groups * inputs**2  # one triangle of a product of 2 in² operations
+    if not two:
+        return square
+    wide = targets[0].kind != "conv2d" and outputs > inputs
+    return square + (3 * square if wide else 4 * outputs * inputs)
 
 
 def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:

@@ -17,10 +17,11 @@ whatever else cannot be replayed, the trial compares what modules return, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from cbs_opt.collect.plan import Call, Kept, Plan, Point
+from cbs_opt.collect.routing import Followed, following
 from cbs_opt.collect.stand_in import Needed, is_stand_in, outline, refuse, stand_in
 from cbs_opt.collect.values import Value, copied, equal, flat, is_apart, is_plain, size, versions
 from cbs_opt.errors import InputError
@@ -32,75 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it was given
-    and returned for one sample, and whether what it returned can stand for calling it again."""
-
-    begin: int
-    end: int
-    parent: str | None
-    given: int
-    bytes: int
-    keepable: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The order of a network's calls on one sample, how often each module is called, what the modules returned (where
-    that can be kept), and the layers' inputs.
-
-    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since.
-    """
-
-    calls: dict[str, Call]
-    counts: dict[str, int]
-    values: dict[str, Value]
-    inputs: dict[str, torch.Tensor]
-    same: dict[str, str]
-
-    def time(self, point: Point) -> int:
-        """When a pass comes to this point."""
-        call = self.calls[point.name]
-        return call.end if point.returned else call.begin
-
-    def finished(self, point: Point) -> frozenset[str]:
-        """The outermost modules that have returned, something that can be kept, at this point."""
-        now = self.time(point)
-        done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
-        return frozenset(name for name in done if not self._inside(name, done))
-
-    def size(self, keep: Collection[Kept]) -> int:
-        """Bytes that what is kept takes, for the sample the plan was made with."""
-        moments = [(self.calls[kept.at.name], kept.at.returned) for kept in keep if kept.numbers]
-        return sum(call.bytes if returned else call.given for call, returned in moments)
-
-    def forget_tensors(self) -> None:
-        """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
-        self.values.clear()
-        self.inputs.clear()
-
-    def _inside(self, name: str, modules: set[str]) -> bool:
-        parent = self.calls[name].parent
-        while parent is not None and parent in self.calls:
-            if parent in modules:
-                return True
-            parent = self.calls[parent].parent
-        return False
-
-
-class Point(NamedTuple):
-    """A moment of a forward pass: a layer is called, or a module has returned."""
-
-    name: str
-    returned: bool = False
-
-
-class Kept(NamedTuple):
-    """Kept of a moment: the layer's input or the module's answer, or only the answer's shape, type and device."""
-
-    at: Point
-    numbers: bool = True
+NOT_REACHED: Value = object()
+"""Stands for the input of a layer that a pass does not come to."""
 
 
 class Reached(Exception):
@@ -135,49 +69,59 @@ class Replay:
                 module.forward = self._wrapped(name, module.forward)
 
     def plan(self, x: Inputs, layers: Collection[str]) -> Plan:
-        """Run the whole network on one sample and note the order of calls and the inputs of ``layers``.
+        """Run the whole network on some samples and note the order of calls and the inputs of ``layers``.
 
         Raises
         ------
         InputError
             The network cannot take such samples.
         """
+        from torch.utils.flop_counter import FlopCounterMode
+
         calls: dict[str, Call] = {}
         values: dict[str, Value] = {}
-        # Began when, bytes of the inputs, the tensors among them with the counts of their changes in place, name.
-        running: list[tuple[int, int, list[tuple[torch.Tensor, int]], str]] = []
+        # Began when, bytes of the inputs, operations until then, the tensors among the inputs with the counts of their
+        # changes in place, name.
+        running: list[tuple[int, int, int, list[tuple[torch.Tensor, int]], str]] = []
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
         same: dict[str, str] = {}
-        clock = count()
+        clock, counter, followed = count(), FlopCounterMode(display=False), Followed(self.model)
+        routed: set[str] = set()
 
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             given = [*args, *kwargs.values()]
             if name in layers:
                 inputs[name] = copied(given[0])
+                if followed.is_routed(given[0]):
+                    routed.add(name)
                 version = getattr(given[0], "_version", 0)
                 same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
                 seen.append((name, given[0], version))
             counts[name] = counts.get(name, 0) + 1
-            running.append((next(clock), size(given), versions(given), name))
+            done = counter.get_total_flops()
+            running.append((next(clock), size(given), done, versions(given), name))
 
         def returned(name: str, value: Value) -> None:
-            begin, given, before, _ = running.pop()
+            begin, given, done, before, _ = running.pop()
             changed = any(tensor._version != version for tensor, version in before)
             parent = running[-1][-1] if running else None
             keepable = is_plain(value) and not changed and is_apart(value, [tensor for tensor, _ in before])
-            calls[name] = Call(begin, next(clock), parent, given, size(value), keepable)
+            operations = done, counter.get_total_flops()
+            calls[name] = Call(begin, next(clock), parent, given, size(value), keepable, operations)
             if keepable:
                 values[name] = copied(value)
 
         self._began, self._returned = began, returned
         try:
-            answer(self.model, x)
+            with counter, following(followed):
+                answer(self.model, x)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         once = {name: call for name, call in calls.items() if counts[name] == 1}
-        return Plan(once, counts, {name: values[name] for name in once if name in values}, inputs, same)
+        kept = {name: values[name] for name in once if name in values}
+        return Plan(once, counts, kept, inputs, same, frozenset(routed))
 
     def needed(
         self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[Kept] = frozenset()
@@ -188,7 +132,7 @@ class Replay:
         Parameters
         ----------
         x : Inputs
-            The sample the plan was made with; the weights are those it was made with.
+            The samples the plan was made with; the weights are those it was made with.
         then : set of Kept
             What is needed to go on from ``following``: the answers that are there by now are kept, the others have to
             come out of the replay.
@@ -239,6 +183,8 @@ class Replay:
     def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[Kept]) -> Value:
         """The layer's input, or what the module returns, at ``point`` for a batch of samples.
 
+        ``NOT_REACHED`` where the network does not call the layer for any of them.
+
         Parameters
         ----------
         x : Inputs
@@ -267,16 +213,13 @@ class Replay:
         self._began, self._returned = began, returned
         try:
             reached = self._to(point, x, finished, recall)
-        except Needed as needed:
-            raise InputError(
-                f"x: the network takes another course on batch {batch} than on the first sample "
-                f"({needed.name} is needed); give memory=0 to compute every input from scratch"
-            ) from None
+        except Needed:  # the network takes another course than on the samples of the plan
+            reached = self._to(point, x, frozenset(), recall)
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         for kept in [kept for kept, number in self._kept if number == batch and kept not in keep]:
             self._keep(kept.at, batch, self._kept.pop((kept, batch)), keep)
-        if not point.returned:
+        if not point.returned and reached is not NOT_REACHED:
             self._keep(point, batch, reached, keep)
         return reached
 
@@ -307,6 +250,10 @@ class Replay:
         """Where the network runs."""
         return next(self.model.parameters()).device if self.placement is None else self.placement.device
 
+    def answered(self, model: torch.nn.Module, samples: Samples) -> Value:
+        """What the whole network, which is ``model``, returns for the samples."""
+        return answer(model, self.inputs(samples))
+
     def inputs(self, samples: Samples) -> Inputs:
         """What the network is called with for the samples, where it runs."""
         return samples.inputs(self.model).each(lambda x: x.to(self.device))
@@ -320,7 +267,9 @@ class Replay:
             return reached.x
         finally:
             self._stop, self._finished, self._recall = None, (), lambda at, otherwise: otherwise
-        raise InputError(f"layer {point.name}: is not reached on every batch; ignore it")
+        if point.returned:
+            raise InputError(f"{point.name}: the network does not call it for every batch; ignore the layers in it")
+        return NOT_REACHED
 
     def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:
         called, ended = Point(name), Point(name, returned=True)

@@ -18,15 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.block_layers import BlockLayers
-from cbs_opt.collect.layer_model import LayerModel, LayerSums
+from cbs_opt.collect.layer_model import LayerModel, LayerSums, operations_a_column
 from cbs_opt.collect.memory import available_memory, give_back
-from cbs_opt.collect.replay import Kept, Plan, Point, Replay
+from cbs_opt.collect.plan import Kept, Point
+from cbs_opt.collect.replay import NOT_REACHED, Replay
+from cbs_opt.collect.routing import OWN_OUTPUTS, note_of
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.device import device_named
+from cbs_opt.kernel.operations import Operations
 from cbs_opt.network.blocks import block_of
 from cbs_opt.network.inputs import Inputs, SamplesLike, as_samples
 from cbs_opt.network.placement import Placement
-from cbs_opt.network.samples import Precision, batches, copy_in_precision
+from cbs_opt.network.samples import Precision, batches, copy_in_precision, first_calls
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -46,7 +49,8 @@ class Reach(NamedTuple):
     number : int
         Of the batch.
     x, dense : tensor, or what a module returns
-        In the pruned network, and in the dense one (None for the goal 'pruned').
+        In the pruned network, and in the dense one (None for the goal 'pruned'); None where the network does not call
+        the layer for any sample of the batch.
     counted : boolean tensor, shape (samples, length)
         Which positions are no padding; None: all.
     numbers : int array, shape (samples,)
@@ -111,16 +115,21 @@ class SequentialLayers:
         self._replaced: list[Target] = []
         self.notes: list[str] = []
         with torch.no_grad():
-            one, chosen = self.samples.take(slice(1)), tuple(targets)
+            chosen = tuple(targets)
             if not chosen:
                 raise InputError("targets: are none; choose them with find_targets")
-            sample = self.pruned.inputs(one)
-            self._plan = self.pruned.plan(sample, [target.name for target in chosen])
-            self.order = _in_order(chosen, self._plan)
+            sample = self._planned_on(np.zeros(1, dtype=np.int64), chosen)
+            missing = [target.name for target in chosen if target.name not in self._plan.counts]
+            if missing:  # experts, perhaps
+                calls = first_calls(self.pruned.model, self.samples, missing, self.pruned.answered)
+                sample = self._planned_on(np.unique([0, *calls.values()]), chosen)
+            self.order = self._plan.in_order(chosen)
+            if self._dense is not None:
+                self.notes += note_of([target.name for target in self.order if target.name in self._plan.routed])
             self.blocks = self._in_blocks()
             # Tried out now, while the weights are those of the plan.
             self._needed = self._needed_at(sample) if self._memory > 0 else {}
-            largest = max(x.numel() for x in self._plan.inputs.values())
+            largest = max(x.numel() for x in self._plan.inputs.values()) // self._planned
             self._plan.forget_tensors()
         self.batches = list(batches(model, self.samples, batch, largest, least_batches))
         self._finished = frozenset[str]()
@@ -129,6 +138,16 @@ class SequentialLayers:
     def __iter__(self) -> Iterator[LayerModel]:
         for block in self.blocks:
             yield from block
+
+    def _planned_on(self, which: NDArray[np.int64], targets: Sequence[Target]) -> Inputs:
+        """The inputs of these samples, having made the plan with them."""
+        some = self.pruned.inputs(self.samples.take(which))
+        self._planned = len(which)
+        self._plan = self.pruned.plan(some, [target.name for target in targets])
+        return some
+
+    def _note(self, target: Target, what: str) -> None:
+        self.notes.append(f"layer {target.name}: {what}")
 
     def _in_blocks(self) -> tuple[BlockLayers, ...]:
         blocks: list[BlockLayers] = []
@@ -211,7 +230,7 @@ class SequentialLayers:
         """
         self.pruned.watch(block)
         call = None if block is None else self._plan.calls[block]
-        self._beside = 0 if call is None else (call.given + call.bytes) * len(self.samples)
+        self._beside = 0 if call is None else (call.given + call.bytes) * len(self.samples) // self._planned
 
     def walk(self, point: Point) -> Iterator[Reach]:
         """Run both networks to ``point``, batch by batch, and keep what is needed to go on from there."""
@@ -224,6 +243,7 @@ class SequentialLayers:
             dense = None
             if self._dense is not None:
                 dense = self._dense.to(point, inputs, number, self._finished, keep)
+            x, dense = (None if found is NOT_REACHED else found for found in (x, dense))
             yield Reach(number, x, dense, inputs.counted, self._numbers[part])
         give_back()
         self._finished = self._plan.finished(point) if keep else frozenset()
@@ -239,8 +259,7 @@ class SequentialLayers:
                 "module returned, or is random); the next layer's inputs are computed from scratch"
             )
             return frozenset()
-        streams = 1 if self._dense is None else 2
-        size = self._plan.size(needed) * len(self.samples) * streams + self._beside
+        size = self._size(needed)
         if size > self._memory:
             self.notes.append(
                 f"layer {point.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
@@ -249,14 +268,74 @@ class SequentialLayers:
             return frozenset()
         return needed
 
+    def _size(self, needed: frozenset[Kept]) -> int:
+        """Bytes of what is kept of all samples, of the block that is watched as well."""
+        return self._plan.size(needed) * len(self.samples) * self._streams // self._planned + self._beside
+
+    @property
+    def _streams(self) -> int:
+        return 1 if self._dense is None else 2
+
+    def operations(self) -> list[Operations]:
+        """What running the networks to each block's layers and its end takes, and the sums on the way."""
+        found, before, samples = [], 0, len(self.samples) / self._planned
+        for block in self.blocks:
+            total = 0.0
+            for point in (*(Point(stop[0].name) for stop in block.stops), *((block.end,) if block.end else ())):
+                total += self._streams * (self._plan.operations(point) - before)
+                needed = self._needed.get(point)
+                kept = needed is not None and self._size(needed) <= self._memory
+                before = self._plan.operations(point) if kept else 0
+            for stop in block.stops:
+                two = self._dense is not None and stop[0].name not in self._plan.routed
+                total += self._columns(stop[0]) * operations_a_column(stop, two)
+            found.append(self._in_own_precision(total * samples))
+        return found
+
+    def _in_own_precision(self, operations: float) -> Operations:
+        """Operations in what the network computes in."""
+        import torch
+
+        double = next(self.pruned.model.parameters()).dtype == torch.float64
+        return Operations(double=operations) if double else Operations(single=operations)
+
+    def _columns(self, target: Target) -> float:
+        """Inputs that the samples of the plan give the layer (positions of a convolution)."""
+        begin, end = self._plan.calls[target.name].done
+        return (end - begin) / (2 * target.numel)
+
+    def of_call(self, block: BlockLayers) -> Operations:
+        """What a call of the block takes for all samples in one network."""
+        begin, end = self._plan.calls[block.name].done
+        return self._in_own_precision((end - begin) * len(self.samples) / self._planned)
+
     def sums(self, together: Sequence[Target]) -> list[LayerModel]:
         """The models of layers that are called with the same input."""
         original = (self._dense or self.pruned).model
         target, *others = together
         siblings = [(other, original.get_submodule(other.name)) for other in others]
-        sums = LayerSums(target, original.get_submodule(target.name), siblings, self.pruned.device)
+        routed = target.name in self._plan.routed
+
+        def empty() -> LayerSums:
+            module = original.get_submodule(target.name)
+            return LayerSums(target, module, siblings, self.pruned.device, paired=not routed)
+
+        sums, elsewhere = empty(), None
         for reached in self.walk(Point(target.name)):
-            sums.add(reached.x, reached.dense, numbers=reached.numbers, counted=reached.counted)
+            counted = None if routed else reached.counted
+            if reached.x is not None:
+                sums.add(reached.x, reached.dense, numbers=reached.numbers, counted=counted)
+            if self._dense is None or (reached.x is None) == (reached.dense is None):
+                continue
+            sums.paired = False
+            if reached.dense is not None and not sums.columns:
+                elsewhere = elsewhere or empty()
+                elsewhere.add(reached.dense, numbers=reached.numbers, counted=counted)
+        if elsewhere is not None and not sums.columns:
+            sums = elsewhere
+            self._note(target, "no token reaches it in the pruned network, so those that do in the dense one are taken")
+        elif not sums.paired and not routed:
+            self._note(target, f"sees others in the pruned network than in the dense one, so {OWN_OUTPUTS}")
         return sums.models(**self._damping)
 
 
@@ -330,19 +409,6 @@ def _replay(
 ) -> Replay:
     own = copy_in_precision(model, precision)
     return Replay(own, None if device is None else Placement(own, device_named(device), beside))
-
-
-def _in_order(targets: Iterable[Target], plan: Plan) -> tuple[Target, ...]:
-    chosen = tuple(targets)
-    for target in chosen:
-        calls = plan.counts.get(target.name, 0)
-        if calls != 1:
-            often = "never" if calls == 0 else f"{calls} times in one pass"
-            raise InputError(
-                f"layer {target.name}: the network calls it {often}; layer by layer each must be called "
-                "once, so ignore it, or take curvature gram or fisher"
-            )
-    return tuple(sorted(chosen, key=lambda target: plan.calls[target.name].begin))
 
 
 def _replace(model: torch.nn.Module, target: Target, matrix: torch.Tensor) -> None:

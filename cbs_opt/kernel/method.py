@@ -16,6 +16,7 @@ from cbs_opt.errors import (
     UnsupportedError,
 )
 from cbs_opt.kernel.curvature import Curvature
+from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -60,6 +61,8 @@ class MethodSpec:
         Why a comparison that names no methods does not run it; empty: it does.
     prepare : callable, optional
         Compiles or loads what the first run needs, so that no solve is charged for it.
+    operations : callable, optional
+        About how much work the selection of one layer is, by its size: for an estimate before a network is pruned.
     """
 
     name: str
@@ -74,6 +77,7 @@ class MethodSpec:
     max_n: int | None = None
     left_out_because: str = ""
     prepare: Callable[[], None] | None = None
+    operations: Callable[[LayerSize], Operations] | None = None
 
     @property
     def options(self) -> dict[str, object]:

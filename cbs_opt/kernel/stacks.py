@@ -10,10 +10,15 @@ import numpy as np
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, rounded_up
 from cbs_opt.kernel.curvature.factor import REFINEMENTS
+from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.refined_rows import FROM_ORDER, solved_rows
 
 COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
+
+SMALL, PRODUCTS = 4, 4
+"""How many times longer than a large product a row's factor takes for its operations, gathering H_SS included; and the
+products with H of a refined layer."""
 
 ROWS_BYTES = 2**27
 """Most memory for the matrices H_SS of the rows that are solved at a time (one row may take more)."""
@@ -95,6 +100,14 @@ def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
         d_S = _solve_padded(xp, H_SS, _take(xp, rhs[rows], kept_first), valid)
         w[rows] = _scatter(xp, w_bar[rows], mask[rows], kept_first, d_S)
     return w
+
+
+def operations_of_update(size: LayerSize) -> Operations:
+    """About what ``update_rows`` takes: a factor for each row, and products with H for all rows."""
+    factors = SMALL * size.rows * size.kept**3 / 3
+    products = Operations(double=PRODUCTS * 2 * size.weights * size.inputs)
+    single = size.kept >= FROM_ORDER
+    return products.and_(Operations(single=factors) if single else Operations(double=factors))
 
 
 def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) -> Any:

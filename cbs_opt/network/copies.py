@@ -27,5 +27,6 @@ def sharing_parameters(model: torch.nn.Module) -> torch.nn.Module:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
             raise InputError(f"model: parameter {name} is of a lazy module and has no values yet; run the network once")
-        memo[id(parameter)] = torch.nn.Parameter(parameter.detach(), parameter.requires_grad)
+        values = parameter.clone() if parameter.is_inference() else parameter.detach()
+        memo[id(parameter)] = torch.nn.Parameter(values, parameter.requires_grad)
     return copy.deepcopy(model, memo)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -179,28 +180,49 @@ def answer(model: torch.nn.Module, inputs: Inputs) -> Any:
         raise InputError(f"x: the network cannot take samples of {inputs.shape()} ({error})") from error
 
 
-def layers_called(model: torch.nn.Module, samples: Samples, names: Sequence[str], most: int = 64) -> set[str]:
-    """Those of the modules called ``names`` that the network, in eval mode, calls for the samples.
+def first_calls(
+    model: torch.nn.Module,
+    samples: Samples,
+    names: Iterable[str],
+    answered: Callable[[torch.nn.Module, Samples], Any] = run,
+) -> dict[str, int]:
+    """The first of the samples, by its position, for which the network calls each of the modules ``names``.
 
-    They are fed one by one, until every module was called or ``most`` of the samples are through.
+    The network is in eval mode. Those that it calls for none are left out; only where there are such all samples are
+    fed to it.
+
+    Parameters
+    ----------
+    answered : callable
+        Has the network answer some samples; they go where its first parameter is, if left out.
     """
     import torch
 
+    found: dict[str, int] = {}
     seen: set[str] = set()
     hooks = [
         model.get_submodule(name).register_forward_pre_hook(lambda module, args, name=name: seen.add(name))
-        for name in names
+        for name in set(names)
     ]
+
+    def called(which: slice) -> set[str]:
+        seen.clear()
+        answered(model, samples.take(which))
+        return seen - found.keys()
+
+    first = itertools.chain([slice(1)], batches(model, samples))  # mostly one sample calls them all
     try:
-        with torch.inference_mode():
-            for number in range(min(most, len(samples))):
-                if len(seen) == len(set(names)):
+        with torch.no_grad():
+            for part in first:
+                if len(found) == len(hooks):
                     break
-                run(model, samples.take(slice(number, number + 1)))
+                if called(part):
+                    for number in range(part.start or 0, part.stop):
+                        found |= dict.fromkeys(called(slice(number, number + 1)), number)
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return found
 
 
 def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | None = None) -> float:

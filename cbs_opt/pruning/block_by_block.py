@@ -12,6 +12,7 @@ from cbs_opt.collect import LayerModel, SequentialLayers
 from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.kernel.arrays.types import Mask, Matrix
 from cbs_opt.network.targets import Target
+from cbs_opt.pruning.estimate import about
 from cbs_opt.pruning.refine import refine
 from cbs_opt.pruning.result import BlockReport
 from cbs_opt.pruning.stage import BlockOutcome, Clock, LayerOutcome
@@ -47,14 +48,31 @@ class Solver(Protocol):
 
 
 def block_by_block(
-    sequence: SequentialLayers, solver: Solver, settings: Settings, clock: Clock, work: StageFolder | None = None
+    sequence: SequentialLayers,
+    solver: Solver,
+    settings: Settings,
+    clock: Clock,
+    work: StageFolder | None = None,
+    estimate: Sequence[float] | None = None,
 ) -> tuple[BlockReport, ...]:
-    """Prune all layers of a sequence; what a work folder has of its first blocks is taken from there."""
+    """Prune all layers of a sequence; what a work folder has of its first blocks is taken from there.
+
+    Parameters
+    ----------
+    estimate : sequence of float, optional
+        Seconds that each block will take, about; said before the first one that is to be pruned.
+    """
     reports: list[BlockReport] = []
-    pace = Pace([block.targets for block in sequence.blocks])
+    pace = Pace([block.targets for block in sequence.blocks], estimate)
+    said = estimate is None
     for number, block in enumerate(sequence.blocks):
         outcome = None if work is None else work.load(number, [target.name for target in block.targets])
         if outcome is None:
+            if not said:
+                words = pace.beforehand(number) + (", bounds not counted" if settings.bound else "")
+                clock.tell(words)
+                log.info("prune: %s", words)
+                said = True
             watched = block.watched() if settings.refine else nullcontext()
             with clock.part(pace.words(number)), watched:
                 outcome = _prune(block, sequence, solver, settings, clock)
@@ -104,11 +122,25 @@ def _prune(
 
 
 class Pace:
-    """How far the work is, and how long the rest of it will take at the pace so far, by the number of weights."""
+    """How far the work is, and how long the rest of it will take.
 
-    def __init__(self, blocks: Sequence[Sequence[Target]]) -> None:
-        self._sizes = [sum(target.numel for target in block) for block in blocks]
-        self._began, self._worked = time.perf_counter(), 0
+    That is at the pace so far, by the seconds estimated for each block, or without an estimate by its weights; before
+    the first block is done it is the estimate.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[Target]], estimate: Sequence[float] | None = None) -> None:
+        self._weights = [sum(target.numel for target in block) for block in blocks]
+        self._sizes: Sequence[float] = self._weights if estimate is None else estimate
+        self._estimated = estimate is not None
+        self._began, self._worked = time.perf_counter(), 0.0
+
+    def beforehand(self, number: int) -> str:
+        """'pruning 30 blocks, 106 million weights: about 25 min' where the block of this number is the first one."""
+        left = len(self._weights) - number
+        weights = sum(self._weights[number:])
+        many = f"{weights / 1e6:.0f} million" if weights >= 1e7 else f"{weights:,}"
+        blocks = f"{left} block{'s' if left > 1 else ''}"
+        return f"pruning {blocks}, {many} weights: {about(sum(self._sizes[number:]))}"
 
     def done(self, number: int) -> None:
         """The block of this number, counted from 0, is done."""
@@ -117,7 +149,7 @@ class Pace:
     def words(self, number: int, done: bool = False) -> str:
         """'block 7 of 30, about 4 min left' where the block of this number comes next, or is done."""
         words = f"block {number + 1} of {len(self._sizes)}"
-        if not self._worked:
+        if not self._worked and not self._estimated:
             return words
-        left = (time.perf_counter() - self._began) / self._worked * sum(self._sizes[number + done :])
-        return f"{words}, about {left / 60:.0f} min left" if left >= 90 else f"{words}, about {left:.0f} s left"
+        pace = (time.perf_counter() - self._began) / self._worked if self._worked else 1.0
+        return f"{words}, {about(pace * sum(self._sizes[number + done :]))} left"

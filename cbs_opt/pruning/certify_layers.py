@@ -7,6 +7,7 @@ in it they stand.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,11 +26,14 @@ from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import own_copy
-from cbs_opt.network.samples import calibrating, drawn
+from cbs_opt.network.inference import outside_inference_mode
+from cbs_opt.network.samples import calibrating, drawn, first_calls
 from cbs_opt.network.targets import find_targets
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("cbs_opt")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class LayerJudgement:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in self.__dict__.items()}
 
 
+@outside_inference_mode
 @shows_progress("judging layers")
 def certify_layers(
     model: torch.nn.Module,
@@ -123,6 +128,11 @@ def certify_layers(
             chosen.append(target)
     if not chosen:
         raise InputError("the pruned network has no zeros in the layers that are to be judged; there is no mask")
+    called = first_calls(dense, used.x, [target.name for target in chosen])
+    for target in chosen:
+        if target.name not in called:
+            log.info("certify: layer %s: is not judged, the network does not call it for any sample", target.name)
+    chosen = [target for target in chosen if target.name in called]
     damping, dampening_frac = damping_asked(damping, dampening_frac)
     layers = sequential_layers(
         dense,

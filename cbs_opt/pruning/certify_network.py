@@ -16,6 +16,7 @@ from cbs_opt.evaluation.certify import certify as certify_problem
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.data import calibration
+from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.load import with_masks_applied
 from cbs_opt.network.samples import draw
 from cbs_opt.network.targets import Target, find_targets
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@outside_inference_mode
 def certify_network(
     model: torch.nn.Module,
     data: Any,

@@ -35,6 +35,7 @@ from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
 from cbs_opt.pruning.block_by_block import block_by_block
+from cbs_opt.pruning.estimate import Speed, operations
 from cbs_opt.pruning.refine import STEPS
 from cbs_opt.pruning.result import BlockReport
 from cbs_opt.pruning.stage import Clock, Draw, LayerLoss, LayerOutcome, Stage
@@ -133,7 +134,11 @@ def layer_stage(
             device=None if is_on(model, device_named(settings.device)) else settings.device,
             numbers=samples.numbers,
         )
-        blocks = block_by_block(sequence, solver, settings, clock, work)
+        counted, estimate = operations(sequence, shares, settings), None
+        if counted is not None:
+            speed = Speed.measured(sequence.pruned.device)
+            estimate = [speed.seconds(block) for block in counted]
+        blocks = block_by_block(sequence, solver, settings, clock, work, estimate)
         notes += sequence.notes
     losses = solver.losses
     return Stage(

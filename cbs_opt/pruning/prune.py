@@ -15,10 +15,11 @@ from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
+from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
 from cbs_opt.network.placement import fits, running_on
-from cbs_opt.network.samples import calibrating, check_samples, drawn, layers_called
+from cbs_opt.network.samples import calibrating, check_samples, drawn, first_calls
 from cbs_opt.network.targets import Target, find_targets, shared_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
@@ -45,6 +46,7 @@ STAGES: dict[str, type[Stages]] = {
 """How the stages on each curvature run; what they ask of the settings is in ``settings.CURVATURES``."""
 
 
+@outside_inference_mode
 @shows_progress("pruning")
 def prune(
     model: torch.nn.Module,
@@ -192,7 +194,9 @@ def prune(
     measure = as_measure(test, data)
     clock = Clock(progress)
     dense, notes = _dense(model, settings)
-    chosen, not_called = _called(dense, find_targets(dense, targets, ignore), x, named="*" not in targets)
+    with running_on(dense, device_named(device)):
+        draws = (drawn(x, y, samples, seed + number).x for number in range(len(wanted)))
+        chosen, not_called = _called(dense, find_targets(dense, targets, ignore), draws, targets)
     notes += not_called
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
     weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])
@@ -286,18 +290,23 @@ def _wanted(sparsity: float | None, settings: Settings, stages: int, schedule: s
 
 
 def _called(
-    model: torch.nn.Module, targets: tuple[Target, ...], x: Samples, *, named: bool
+    model: torch.nn.Module, targets: tuple[Target, ...], draws: Iterable[Samples], named: list[str]
 ) -> tuple[tuple[Target, ...], list[str]]:
-    """The targets that the network calls on one of the first samples, and a note on each other one.
+    """The targets that the network calls for some sample of every stage, and a note on each other one.
 
-    Whoever names layers (``named``) gets them all: that one of them is never called is an error then, later.
+    Who names a layer in full gets it: that it is never called is an error then, later.
     """
-    if named:
-        return targets, []
-    seen = layers_called(model, x, [target.name for target in targets])
+    seen = {target.name for target in targets}
+    for samples in draws:
+        seen &= first_calls(model, samples, seen).keys()
+    seen |= {target.name for target in targets if target.name in named}
     if not seen:
         raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
-    notes = [f"layer {t.name}: stays as it is, the network does not call it" for t in targets if t.name not in seen]
+    notes = [
+        f"layer {t.name}: stays as it is, the network does not call it for any sample"
+        for t in targets
+        if t.name not in seen
+    ]
     return tuple(target for target in targets if target.name in seen), notes
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.device import device_named, tensor
+from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.forms.segments import Segments
 from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
@@ -142,6 +143,12 @@ class Layer:
     def together(self, matrices: int = 1) -> int:
         """How many rows can be worked on at a time when each needs that many (d, d) matrices."""
         return max(1, int(memory_of(self.U) // (8 * matrices * self.d**2)))
+
+
+def in_loops(size: LayerSize, operations: float) -> Operations:
+    """Operations of a loop over a layer of this size, in the numbers that it works in (``Layer.in_single``)."""
+    single = size.weights * size.inputs >= SINGLE_FROM
+    return Operations(single=operations) if single else Operations(double=operations)
 
 
 def shared_curvature(problem: PruningProblem) -> tuple[int, Matrix]:

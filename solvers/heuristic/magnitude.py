@@ -9,6 +9,7 @@ versus clipping in neural networks, Physical Review A 39, 1989; Han, Pool, Tran 
 from __future__ import annotations
 
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.operations import ranking
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -27,4 +28,5 @@ SPEC = MethodSpec(
     objective=Objective.SELECTION,
     reference="Han, Pool, Tran & Dally, NIPS 2015",
     patterns=(Pattern,),
+    operations=ranking,
 )

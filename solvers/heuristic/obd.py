@@ -17,6 +17,7 @@ import numpy as np
 
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.operations import ranking
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -45,4 +46,5 @@ SPEC = MethodSpec(
     objective=Objective.SELECTION,
     reference="LeCun, Denker & Solla, NIPS 1989",
     patterns=(Pattern,),
+    operations=ranking,
 )

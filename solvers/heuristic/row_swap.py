@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.device import tensor
+from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.solvers.forms.layer_tensors import Layer, memory_of, to_mask
+from cbs_opt.solvers.forms.layer_tensors import SINGLE_FROM, Layer, memory_of, to_mask
 from cbs_opt.solvers.heuristic.admm import ITERATIONS, RHO, settle
 from cbs_opt.solvers.heuristic.greedy_rows import greedy_mask
 from cbs_opt.solvers.heuristic.row_swap_state import LEAST_DECREASE, State
@@ -66,6 +67,14 @@ def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str
     if not layer.within_rows:
         better[:] = bool(of_second.sum() < of_first.sum())
     return to_mask(torch.where(better[:, None], second, first))
+
+
+def operations_of_search(size: LayerSize) -> Operations:
+    """About what ``improve_rows`` takes without a start: B and T of a row a few times, and what is done by weight."""
+    from_scratch = size.rows * size.kept**2 * (2 * size.inputs - size.kept)
+    if size.weights * size.inputs >= SINGLE_FROM:
+        return Operations(single=11 * from_scratch + 500_000 * size.weights)
+    return Operations(double=53 * from_scratch + 1_000_000 * size.weights)
 
 
 def search(layer: Layer, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

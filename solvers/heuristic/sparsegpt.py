@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.forms.layer_tensors import Layer, to_mask
+from cbs_opt.solvers.forms.layer_tensors import Layer, in_loops, to_mask
 from cbs_opt.solvers.forms.segments import Segments
 
 if TYPE_CHECKING:
     import torch
+
+
+PER_WEIGHT = 20_000
+"""For the estimate: operations on a weight beside the products."""
 
 
 def run(problem: PruningProblem, *, block: int = 128, device: str = "cpu") -> Outcome:
@@ -126,6 +131,12 @@ class _Quotas:
         return torch.bincount(labels.flatten(), minlength=len(self.layer.room))
 
 
+def operations(size: LayerSize) -> Operations:
+    """Of the factor, of updating later weights, and of what is done weight by weight."""
+    one_pass = in_loops(size, 2 * size.rows * size.inputs**2 + PER_WEIGHT * size.weights)
+    return one_pass.and_(Operations(double=size.inputs**3))
+
+
 SPEC = MethodSpec(
     name="sparsegpt",
     run=run,
@@ -135,4 +146,5 @@ SPEC = MethodSpec(
     reference="Frantar & Alistarh, ICML 2023",
     patterns=(Labelled,),
     left_out_because="made for layers and whole networks",
+    operations=operations,
 )

@@ -36,7 +36,7 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
-from cbs_opt.solvers.heuristic.row_swap import improve_rows
+from cbs_opt.solvers.heuristic.row_swap import improve_rows, operations_of_search
 from cbs_opt.solvers.heuristic.start import filled
 
 LEAST_DECREASE = 1e-12
@@ -156,4 +156,5 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="Miller, Subset Selection in Regression, 2002",
     patterns=(Labelled,),
+    operations=operations_of_search,
 )

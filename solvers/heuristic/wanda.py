@@ -20,6 +20,7 @@ Sun, Liu, Bair & Kolter, A simple and effective pruning approach for large langu
 from __future__ import annotations
 
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.operations import ranking
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -38,5 +39,6 @@ SPEC = MethodSpec(
     objective=Objective.SELECTION,
     reference="Sun, Liu, Bair & Kolter, ICLR 2024",
     patterns=(Pattern,),
+    operations=ranking,
     left_out_because="the ranking of obd where there is no first-order term",
 )

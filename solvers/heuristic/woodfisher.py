@@ -15,6 +15,7 @@ import numpy as np
 
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.operations import LayerSize, Operations, ranking
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -32,6 +33,11 @@ def obs_scores(problem: PruningProblem) -> Vector:
     return 0.5 * problem.minimizer() ** 2 / inverse
 
 
+def operations(size: LayerSize) -> Operations:
+    """Of H⁻¹ and of looking at every weight."""
+    return ranking(size).and_(Operations(double=2 * size.inputs**3))
+
+
 SPEC = MethodSpec(
     name="woodfisher",
     run=run,
@@ -40,4 +46,5 @@ SPEC = MethodSpec(
     objective=Objective.JOINT,
     reference="Singh & Alistarh, NeurIPS 2020",
     patterns=(Pattern,),
+    operations=operations,
 )

@@ -219,9 +219,7 @@ class Deciding(nn.Module):
 def test_a_network_that_takes_another_course(images):
     images[5] *= 100
     model = Deciding().eval()
-    with pytest.raises(InputError, match=r"another course on batch 1 than on the first sample .* give memory=0"):
-        walk(model, images)
-    walk(model, images, memory=0)
+    assert_same(walk(model, images)[0], walk(model, images, memory=0)[0])
 
 
 def test_goal_pruned(skipping, images):

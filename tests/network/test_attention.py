@@ -124,7 +124,7 @@ def test_tied_and_unused_layers_stay_and_are_said_to() -> None:
     found = cbs_opt.prune(model, tokens, 0.5, curvature="gram", method="magnitude", samples=20)
     assert [layer.name for layer in found.layers] == ["body"]
     assert found.notes[:2] == (
-        "layer unused: stays as it is, the network does not call it",
+        "layer unused: stays as it is, the network does not call it for any sample",
         "layer head: stays as it is, its weight is embedding.weight",
     )
     with pytest.raises(InputError, match=r"layer head: its weight is the same tensor as embedding\.weight"):

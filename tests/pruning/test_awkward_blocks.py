@@ -191,29 +191,6 @@ def test_the_file_of_another_block_is_said(x, tmp_path):
         cbs_opt.prune(stack(), x, 0.5, work=tmp_path, seed=0, **ASKED)
 
 
-def test_a_router_that_takes_another_course_is_said():
-    class Routed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.experts = nn.Linear(12, 12), nn.ModuleList([nn.Linear(12, 12), nn.Linear(12, 12)])
-
-        def forward(self, x):
-            tokens = self.first(x).flatten(0, 1)
-            chosen = tokens[:, 0] > tokens[:, 1]
-            out = torch.zeros_like(tokens)
-            for expert, which in zip(self.experts, (chosen, ~chosen), strict=True):
-                out[which] = expert(tokens[which])
-            return out.view(x.shape)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Routed().eval()
-    x = np.random.default_rng(0).normal(size=(40, 10, 12)).astype(np.float32)
-    with pytest.raises(InputError, match=r"layer experts.0: its inputs have shape .* in the dense one .* gram"):
-        cbs_opt.prune(model, x, 0.7, **ASKED)
-    assert len(cbs_opt.prune(model, x, 0.7, **ASKED, curvature="gram").layers) == 3
-
-
 def test_what_a_method_noted_is_there_again(x, tmp_path, monkeypatch):
     solve = layerwise.solve
     monkeypatch.setattr(layerwise, "solve", lambda *args, **named: replace(solve(*args, **named), notes=("so it is",)))

@@ -221,10 +221,9 @@ def test_passes_are_a_whole_number(stack, x, refine):
 def test_progress_says_which_block_and_how_long(stack, x):
     words = []
     cbs_opt.prune(stack, x, 0.5, progress=words.append, **ASKED)
-    assert "block 1 of 4: pruning layer blocks.0.up" in words
-    assert any(
-        w.startswith("block 3 of 4, about ") and w.endswith(" s left: pruning layer blocks.2.down") for w in words
-    )
+    for block, layer in ((1, "blocks.0.up"), (3, "blocks.2.down")):
+        begin, end = f"block {block} of 4, about ", f" s left: pruning layer {layer}"
+        assert any(w.startswith(begin) and w.endswith(end) for w in words)
 
 
 def test_killed_three_times_the_command_ends_with_the_same_bytes(tmp_path):
