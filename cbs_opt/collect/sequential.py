@@ -110,6 +110,7 @@ class SequentialLayers:
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
+        self._streams = 1 if goal == "pruned" else 2
         self.pruned = _replay(model, precision, device, None)
         self._dense = _replay(model, precision, device, self.pruned.placement) if goal == "dense" else None
         self._replaced: list[Target] = []
@@ -271,10 +272,6 @@ class SequentialLayers:
     def _size(self, needed: frozenset[Kept]) -> int:
         """Bytes of what is kept of all samples, of the block that is watched as well."""
         return self._plan.size(needed) * len(self.samples) * self._streams // self._planned + self._beside
-
-    @property
-    def _streams(self) -> int:
-        return 1 if self._dense is None else 2
 
     def operations(self) -> list[Operations]:
         """What running the networks to each block's layers and its end takes, and the sums on the way."""
