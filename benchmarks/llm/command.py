@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.llm.page import LOG, write_page
-from benchmarks.llm.protocol import DENSE, Protocol, require_same
+from benchmarks.llm.protocol import DENSE, Bounds, Protocol, require_same
 from benchmarks.llm.selectors import SELECTORS
 from benchmarks.recording import Row, read_rows, replace_rows
 from cbs_opt.errors import CbsOptError, InputError, unknown_name
@@ -82,7 +82,7 @@ def run(asked: argparse.Namespace) -> int:
             if task.done(read_rows(log), bounds):
                 continue
             _say(f"begins: {task.words()}")
-            row = in_a_process(protocol, task, bounds, Path(judges) / f"{task.seed}")
+            row = in_a_process(protocol, task, Bounds(bounds, asked.bound_time), Path(judges) / f"{task.seed}")
             if row is None:
                 failed += 1
                 _say(f"failed: {task.words()}")
@@ -93,11 +93,11 @@ def run(asked: argparse.Namespace) -> int:
     return page(asked) or bool(failed)
 
 
-def in_a_process(protocol: Protocol, task: Task, bounds: bool, judge: Path) -> Row | None:
+def in_a_process(protocol: Protocol, task: Task, bounds: Bounds, judge: Path) -> Row | None:
     """The row that a process of its own prints; None where it fails, which it has then explained."""
     command = [sys.executable, "-m", "benchmarks.llm", "one", *protocol.arguments()]
     command += ["--selector", task.selector, "--pattern", task.pattern, "--seed", str(task.seed), "--judge", str(judge)]
-    done = subprocess.run([*command, *(["--bounds"] if bounds else [])], stdout=subprocess.PIPE, cwd=ROOT, check=False)
+    done = subprocess.run([*command, *bounds.arguments()], stdout=subprocess.PIPE, cwd=ROOT, check=False)
     if done.returncode:
         return None
     row: Row = json.loads(done.stdout.decode().splitlines()[-1])
@@ -108,7 +108,8 @@ def one(asked: argparse.Namespace) -> int:
     """The row, printed."""
     from benchmarks.llm.row import measured
 
-    row = measured(Protocol.of(asked), asked.selector, asked.pattern, asked.seed, asked.bounds, asked.judge)
+    bounds = Bounds(asked.bounds, asked.bound_time)
+    row = measured(Protocol.of(asked), asked.selector, asked.pattern, asked.seed, bounds, asked.judge)
     print(json.dumps(row))  # noqa: T201
     return 0
 
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
             for size, value in SIZES.items():
                 part.add_argument(f"--{size}", type=int, default=value)
             part.add_argument("--bounds", action="store_true", help="prove a bound for every layer of these rows, too")
+            part.add_argument("--bound-time", type=float, help="seconds for the bounds of all layers of a row together")
         if do is run:
             part.add_argument("--rows", type=_selectors, default=list(SELECTORS), help="comma between them")
             part.add_argument("--patterns", type=_patterns, default=list(PATTERNS), help="shares or N:M")

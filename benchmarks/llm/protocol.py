@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,18 @@ class Protocol:
         """
         there = _enough(windows(self.model, self.test_text, self.test_length), self.test_windows, self.test_text)
         return there[: self.test_windows]
+
+
+class Bounds(NamedTuple):
+    """Whether the layers of a row are bounded, and the seconds for all of them together (None: no limit)."""
+
+    asked: bool
+    seconds: float | None = None
+
+    def arguments(self) -> list[str]:
+        """For the command line of another process."""
+        limit = [] if self.seconds is None else ["--bound-time", str(self.seconds)]
+        return ["--bounds", *limit] if self.asked else []
 
 
 def require_same(protocol: Row, rows: Sequence[Row], log: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.llm.dense_layers import dense_layers
-from benchmarks.llm.protocol import DENSE, Protocol
+from benchmarks.llm.protocol import DENSE, Bounds, Protocol
 from benchmarks.llm.selectors import SELECTORS
 from benchmarks.networks.timing import held_bytes, peak_bytes
 from benchmarks.recording import Row
@@ -21,6 +21,8 @@ from cbs_opt.collect import LayerModel
 from cbs_opt.kernel.environment import environment
 from cbs_opt.network.hugging_face import load_model
 from cbs_opt.network.measures import Perplexity
+from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.bound_time import BoundTime
 from cbs_opt.pruning.certify_layers import judge_layer
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def measured_with() -> dict[str, str]:
 
 
 def measured(
-    protocol: Protocol, selector: str, pattern: str, seed: int, bounds: bool, judge: Path | None = None
+    protocol: Protocol, selector: str, pattern: str, seed: int, bounds: Bounds, judge: Path | None = None
 ) -> Row:
     """The row; in a process of its own its memory and its seconds are its own.
 
@@ -77,7 +79,8 @@ def measured(
         "seed": seed,
         "perplexity": perplexity,
         "error": fmean(layer["error"] for layer in layers),
-        "gap": fmean(layer["gap"] for layer in layers) if bounds else None,
+        "gap": fmean(layer["gap"] for layer in layers) if bounds.asked else None,
+        "bound_time": bounds.seconds,
         "seconds": dict(found.seconds),
         "seconds_in_all": pruned - started,
         "seconds_evaluated": time.perf_counter() - pruned,
@@ -90,13 +93,14 @@ def measured(
     }
 
 
-def errors(layers: Iterable[LayerModel], pruned: torch.nn.Module, bounds: bool) -> list[Row]:
+def errors(layers: Iterable[LayerModel], pruned: torch.nn.Module, bounds: Bounds) -> list[Row]:
     """The relative error of each layer's weights as they are, on the dense network's inputs, in the order of execution.
 
     It is ½·mean‖X(w − w̄)‖² + λ/2‖w − w̄‖² summed over the rows, divided by that of removing the whole layer. With
     ``bounds`` also the gap, and the bound relative to the loss of removing the layer (``certify_layers``).
     """
     told = []
+    budget = BoundTime(bounds.seconds, sum(target.numel for target in find_targets(pruned)))
     for number, layer in enumerate(layers, 1):
         tell(f"judging layer {number}, {layer.name}")
         w = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
@@ -107,8 +111,8 @@ def errors(layers: Iterable[LayerModel], pruned: torch.nn.Module, bounds: bool) 
             "pruned": int((w == 0).sum()),
             "error": _short(lost / all_lost if all_lost > 0 else 0.0),
         }
-        if bounds:
-            found = judge_layer(layer, w)
+        if bounds.asked:
+            found = judge_layer(layer, w, budget)
             row["gap"] = _short(found.gap)
             row["bound"] = _short(found.bound / found.given * found.relative) if found.given > 0 else 0.0
             row["seconds_bounding"] = round(found.seconds, 2)

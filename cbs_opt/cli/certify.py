@@ -9,6 +9,7 @@ import typer
 
 from cbs_opt.cli.certify_folder import certify_folder
 from cbs_opt.cli.network_options import (
+    BoundTime,
     DampeningFrac,
     Damping,
     DataFile,
@@ -69,6 +70,7 @@ def certify(
     text: TextFile = None,
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
+    bound_time: BoundTime = None,
     report: ReportFile = None,
     json: Json = None,
 ) -> None:
@@ -99,7 +101,13 @@ def certify(
     from cbs_opt.network.hugging_face import folder_of
 
     of_transformers = folder_of(str(block)) is not None
-    of_a_folder = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length, "--report": report}
+    of_a_folder = {
+        "--text": text,
+        "--test-text": test_text,
+        "--sequence-length": sequence_length,
+        "--bound-time": bound_time,
+        "--report": report,
+    }
     for name, said in of_a_folder.items():
         if said is not None and not of_transformers:
             raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
@@ -109,7 +117,9 @@ def certify(
         if of_transformers:
             if mask is not None or pruned is None:
                 raise InputError(f"{block}: give the pruned folder, --pruned hf:OTHER, and no --mask")
-            certify_folder(str(block), str(pruned), of_a_network, text, test_text, sequence_length, report, json)
+            certify_folder(
+                str(block), str(pruned), of_a_network, text, test_text, sequence_length, bound_time, report, json
+            )
             return
         check_outputs(json, inputs=[mask, pruned, *network_inputs(str(block), weights, data)])
         _network(str(block), mask, pruned, of_a_network, json)

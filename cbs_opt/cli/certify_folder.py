@@ -24,6 +24,7 @@ def certify_folder(
     text: Path | None,
     test_text: Path | None,
     length: int | None,
+    bound_time: float | None,
     report: Path | None,
     json: str | None,
 ) -> None:
@@ -57,6 +58,7 @@ def certify_folder(
             samples=options["--samples"],
             damping=options["--damping"],
             dampening_frac=options["--dampening-frac"],
+            bound_time=bound_time,
             targets=split_names(options["--targets"], "--targets") or ("*",),
             ignore=split_names(options["--ignore"], "--ignore") or (),
             seed=options["--seed"] or 0,
@@ -72,7 +74,13 @@ def certify_folder(
     if measured is not None:
         told |= measured.to_dict()
     if report is not None:
-        asked = {**options, "--text": text, "--test-text": test_text, "--sequence-length": length}
+        asked = {
+            **options,
+            "--text": text,
+            "--test-text": test_text,
+            "--sequence-length": length,
+            "--bound-time": bound_time,
+        }
         page = page_of_judged(dense, pruned, layers, measured, list(notes), asked).encode()
         write_whole(report, lambda stream: stream.write(page))
     emit(json, told, lambda: _show(pruned, layers, measured, notes))

@@ -52,6 +52,16 @@ DampeningFrac = Annotated[
     ),
 ]
 
+BoundTime = Annotated[
+    float | None,
+    typer.Option(
+        "--bound-time",
+        metavar="S",
+        min=0,
+        help="Seconds for all bounds together: the best found by then.",
+    ),
+]
+
 Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]
 
 Targets = Annotated[

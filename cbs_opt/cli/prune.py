@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cbs_opt.cli.network_options import (
+    BoundTime,
     DampeningFrac,
     Damping,
     DataFile,
@@ -86,15 +87,7 @@ def prune(
             help="Prove a lower bound even where the method has none; default: unless the network is large.",
         ),
     ] = None,
-    bound_time: Annotated[
-        float | None,
-        typer.Option(
-            "--bound-time",
-            metavar="S",
-            min=0,
-            help="Seconds for all bounds of a stage together: the best found by then.",
-        ),
-    ] = None,
+    bound_time: BoundTime = None,
     refine: Annotated[
         int,
         typer.Option("--refine", metavar="N", min=0, help="Of sequential: passes that re-tune each block as a whole."),

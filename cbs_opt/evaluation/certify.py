@@ -73,6 +73,7 @@ def certify(
     weights: Any = None,
     *,
     time_limit: float = TIME_LIMIT,
+    bound_time: float | None = None,
     pattern: Pattern | None = None,
 ) -> Judgement:
     """Bound the best possible loss at the mask's own number of zeros, and judge the mask by it.
@@ -88,6 +89,8 @@ def certify(
     time_limit : float
         Seconds for branch and bound, which tightens the bound of problems up to ``BRANCHING_LIMIT`` weights;
         0 takes the bound without branching.
+    bound_time : float, optional
+        Seconds for the bound without branching: the best found by then (``lower_bound``).
     pattern : Pattern, optional
         Judge the mask against all masks of this pattern, in which it must lie; left out, against all masks with as many
         zeros.
@@ -105,7 +108,7 @@ def certify(
     if not problem.Z.contains(z):
         raise PatternError(f"mask: is outside the pattern ({problem.Z}); judge it by a pattern that it satisfies")
     started = time.perf_counter()
-    bound, bound_method = _bound(problem, time_limit)
+    bound, bound_method = _bound(problem, time_limit, bound_time)
     seconds = time.perf_counter() - started
     found = evaluate(problem, z)
     as_given = None if given is None else Loss.of(problem, given)
@@ -125,10 +128,10 @@ def certify(
     )
 
 
-def _bound(problem: PruningProblem, time_limit: float) -> tuple[float, str]:
+def _bound(problem: PruningProblem, time_limit: float, bound_time: float | None) -> tuple[float, str]:
     if time_limit > 0 and problem.n <= BRANCHING_LIMIT and method("bnb").takes(type(problem.Z)):
         return solve(problem, "bnb", time_limit=time_limit).bound, "bnb"
-    bound = lower_bound(problem)
+    bound = lower_bound(problem, time_limit=bound_time)
     return bound.value, bound.method
 
 

@@ -29,6 +29,7 @@ from cbs_opt.network.attention import own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.samples import calibrating, drawn, first_calls
 from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.bound_time import BoundTime
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ def certify_layers(
     samples: int | None = None,
     damping: float | None = None,
     dampening_frac: float | None = None,
+    bound_time: float | None = None,
     targets: Iterable[str] = ("*",),
     ignore: Iterable[str] = (),
     seed: int = 0,
@@ -106,6 +108,8 @@ def certify_layers(
         Calibration samples as ``prune`` takes them; labels are not needed.
     damping, dampening_frac : float
         λ, as ``prune`` takes it.
+    bound_time : float, optional
+        Seconds for the bounds of all layers together: the best found by then. A first one of each layer is waited for.
 
     Raises
     ------
@@ -144,15 +148,16 @@ def certify_layers(
         numbers=used.numbers,
     )
     found = []
+    budget = BoundTime(bound_time, sum(target.numel for target in chosen))
     for number, layer in enumerate(layers, 1):
         tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
         theirs = pruned.get_parameter(layer.target.tensor).detach()
         with layer.target.naming():
-            found.append(judge_layer(layer, layer.target.matrix(theirs).double().cpu().numpy()))
+            found.append(judge_layer(layer, layer.target.matrix(theirs).double().cpu().numpy(), budget))
     return tuple(found)
 
 
-def judge_layer(layer: LayerModel, weight: Matrix) -> LayerJudgement:
+def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJudgement:
     """One layer with other weights (out, in); the groups of a grouped convolution are problems of their own."""
     started = time.perf_counter()
     parts: list[Judgement] = []
@@ -161,7 +166,8 @@ def judge_layer(layer: LayerModel, weight: Matrix) -> LayerJudgement:
         mask = weight[rows] != 0
         pattern = Cardinality(mask.size, int(mask.size - mask.sum()))
         problem = group_problem(layer, group, rows, pattern)
-        parts.append(certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0))
+        with budget.layer(mask.size) as limit:
+            parts.append(certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0, bound_time=limit))
         nothing += problem.objective(np.zeros(problem.n))
     given = sum(part.given_objective or 0.0 for part in parts)
     return LayerJudgement(

@@ -35,6 +35,7 @@ from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
 from cbs_opt.pruning.block_by_block import block_by_block
+from cbs_opt.pruning.bound_time import BoundTime
 from cbs_opt.pruning.estimate import Speed, operations
 from cbs_opt.pruning.refine import STEPS
 from cbs_opt.pruning.result import BlockReport
@@ -192,7 +193,7 @@ class LayerSolver:
         self.damping: dict[str, float] = {}
         self.dominance: dict[str, float] = {}
         self.notes: list[str] = []
-        self._bound_left, self._unbounded = settings.bound_time, before.n
+        self._bound_time = BoundTime(settings.bound_time, before.n)
 
     @property
     def round_off(self) -> float:
@@ -207,9 +208,7 @@ class LayerSolver:
     def put(self, name: str, outcome: LayerOutcome) -> None:
         """What became of a layer elsewhere."""
         self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
-        if self._bound_left is not None:  # its share of the time is gone
-            self._bound_left *= 1 - outcome.mask.size / self._unbounded
-        self._unbounded -= outcome.mask.size
+        self._bound_time.skip(outcome.mask.size)
         self.losses[name] = outcome.loss
         self.damping[name], self.dominance[name] = outcome.damping, outcome.dominance
 
@@ -250,12 +249,8 @@ class LayerSolver:
     def _bound(self, found: Solution, problem: PruningProblem) -> float:
         if not self._settings.bound:
             return found.bound
-        started, limit = time.perf_counter(), None
-        if self._bound_left is not None:
-            limit = max(0.0, self._bound_left * problem.n / self._unbounded)
-        with self._clock.phase("bound", f"bounding {problem.name}"):
-            bound = max(found.bound, lower_bound(problem, self._settings.device, limit).value)
-        self._unbounded -= problem.n
-        if self._bound_left is not None:
-            self._bound_left -= time.perf_counter() - started
-        return bound
+        with (
+            self._clock.phase("bound", f"bounding {problem.name}"),
+            self._bound_time.layer(problem.n) as limit,
+        ):
+            return max(found.bound, lower_bound(problem, self._settings.device, limit).value)

@@ -15,6 +15,7 @@ from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.network.samples import PRECISIONS, Precision
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.allocation import ALLOCATIONS
+from cbs_opt.pruning.bound_time import checked
 
 LARGE = 5e11
 """Sum over the layers of outputs × inputs³, in which the exact work on their rows grows, beyond which the faster method
@@ -122,8 +123,7 @@ class Settings:
         if self.bound_time is not None:
             if self.bound is False:
                 raise InputError("bound_time: is given, but no bound is asked for; leave one of them out")
-            if isinstance(self.bound_time, (str, bool)) or not self.bound_time >= 0:
-                raise InputError(f"bound_time: is {self.bound_time!r}; a number of seconds, at least 0, is needed")
+            checked(self.bound_time)
             object.__setattr__(self, "bound", True)
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or self.refine < 0:
             raise InputError(f"refine: is {self.refine!r}; a whole number of passes is needed, 0 for none")

@@ -32,7 +32,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     begun: list[str] = []
 
-    def measured(protocol: Any, task: Any, bounds: bool, judge: Path) -> dict[str, Any]:
+    def measured(protocol: Any, task: Any, bounds: Any, judge: Path) -> dict[str, Any]:
         begun.append(task.words())
         return row.measured(protocol, *task, bounds, judge)
 
@@ -187,7 +187,7 @@ def test_magnitude_and_wanda_leave_what_they_keep_as_it_was(place: Path, pattern
 def test_errors_are_those_of_the_definition_computed_or_read(place: Path, tmp_path: Path) -> None:
     from benchmarks.llm import row, untouched
     from benchmarks.llm.dense_layers import ORDER, dense_layers
-    from benchmarks.llm.protocol import Protocol
+    from benchmarks.llm.protocol import Bounds, Protocol
     from cbs_opt.network.hugging_face import load_model
 
     x = Protocol(place / "model", place / "valid.txt", place / "test.txt", 6, 12, 4, 16).calibration(1)
@@ -196,7 +196,7 @@ def test_errors_are_those_of_the_definition_computed_or_read(place: Path, tmp_pa
     expected = loss_shares(place, pruned, x)
     for there in (False, True):
         assert (tmp_path / "judge" / ORDER).exists() == there
-        layers = row.errors(dense_layers(dense, x, tmp_path / "judge"), pruned, bounds=True)
+        layers = row.errors(dense_layers(dense, x, tmp_path / "judge"), pruned, Bounds(True))
         assert {layer["name"]: layer["error"] for layer in layers} == pytest.approx(expected, rel=1e-4)
         assert all(0 < layer["bound"] < layer["error"] for layer in layers)
 

@@ -236,6 +236,10 @@ def test_any_tools_folder_is_judged_layer_by_layer(cli: Any, folder: Path, text:
         assert layer["gap"] == pytest.approx((layer["given"] - layer["bound"]) / layer["given"])
         assert layer["dominance"] == pytest.approx(0.1 / float((X * X).mean()), rel=1e-4)
         assert layer["seconds"] > 0
+    quick = cli(*words, "--sequence-length", LENGTH, "--damping", 0.1, "--bound-time", 0, "--json", "-")
+    for layer, first in zip(told["layers"], json.loads(quick.out)["layers"], strict=True):
+        assert 0 < first["bound"] <= layer["bound"]
+        assert first["given"] == layer["given"]
     shown = cli(*words, "--sequence-length", LENGTH, "--samples", 5, "--report", tmp_path / "judged.html")
     page = (tmp_path / "judged.html").read_text(encoding="utf-8")
     assert all(name in page for name in names)
