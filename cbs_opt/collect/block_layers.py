@@ -43,7 +43,7 @@ class BlockLayers:
         Its layers in the order of execution, those with the same input together.
     end : Point or None
         Where the block returns; None where its output cannot be looked at: it is called several times, or answers
-        something that cannot be kept.
+        something that cannot be kept, or for tokens that the network chooses.
     """
 
     def __init__(self, layers: SequentialLayers, name: str, stops: list[list[Target]]) -> None:
@@ -71,7 +71,8 @@ class BlockLayers:
         Parameters
         ----------
         goals : list
-            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU.
+            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU; None where
+            it is not called.
         """
         import torch
 
@@ -106,10 +107,16 @@ class BlockLayers:
             self._layers.pruned.placement.enter(self.name)
         return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
 
-    def call(self, number: int) -> Call:
-        """What the pruned network calls the block with for the batch of this number: copies, which it may change."""
+    def call(self, number: int) -> Call | None:
+        """What the pruned network calls the block with for the batch of this number: copies, which it may change.
+
+        None where it does not call it for any sample of the batch.
+        """
+        watched = self._layers.pruned.watched(number)
+        if watched is None:
+            return None
         part = self._layers.samples.take(self._layers.batches[number])
-        return Call(number, *self._layers.pruned.watched(number), self._layers.pruned.inputs(part).counted)
+        return Call(number, *watched, self._layers.pruned.inputs(part).counted)
 
     def answer(self, number: int, value: Any) -> None:
         """What the block answers to a batch from now on, its weights having changed since it was walked to."""

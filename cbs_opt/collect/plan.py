@@ -49,7 +49,8 @@ class Plan:
     that can be kept), and the layers' inputs.
 
     ``same`` names for each layer the first one that was called with the very same tensor, unchanged since; ``routed``
-    are the layers that see tokens which the network has chosen (see ``routing``).
+    are the points at which a layer is called with tokens which the network has chosen, or a module answers with such
+    (see ``routing``).
     """
 
     calls: dict[str, Call]
@@ -57,7 +58,7 @@ class Plan:
     values: dict[str, Value]
     inputs: dict[str, torch.Tensor]
     same: dict[str, str]
-    routed: frozenset[str]
+    routed: frozenset[Point]
 
     def time(self, point: Point) -> int:
         """When a pass comes to this point."""

@@ -24,7 +24,6 @@ from cbs_opt.collect.plan import Call, Kept, Plan, Point
 from cbs_opt.collect.routing import Followed, following
 from cbs_opt.collect.stand_in import Needed, is_stand_in, outline, refuse, stand_in
 from cbs_opt.collect.values import Value, copied, equal, flat, is_apart, is_plain, size, versions
-from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Inputs, Samples
 from cbs_opt.network.placement import Placement
 from cbs_opt.network.samples import answer
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 NOT_REACHED: Value = object()
-"""Stands for the input of a layer that a pass does not come to."""
+"""Stands for what there is at a point that a pass does not come to."""
 
 
 class Reached(Exception):
@@ -88,14 +87,14 @@ class Replay:
         seen: list[tuple[str, Value, int]] = []  # kept alive: a tensor is known by being the same object
         same: dict[str, str] = {}
         clock, counter, followed = count(), FlopCounterMode(display=False), Followed(self.model)
-        routed: set[str] = set()
+        routed: set[Point] = set()
 
         def began(name: str, args: tuple[Value, ...], kwargs: dict[str, Value]) -> None:
             given = [*args, *kwargs.values()]
             if name in layers:
                 inputs[name] = copied(given[0])
                 if followed.is_routed(given[0]):
-                    routed.add(name)
+                    routed.add(Point(name))
                 version = getattr(given[0], "_version", 0)
                 same[name] = next((n for n, x, v in seen if x is given[0] and v == version), name)
                 seen.append((name, given[0], version))
@@ -105,6 +104,10 @@ class Replay:
 
         def returned(name: str, value: Value) -> None:
             begin, given, done, before, _ = running.pop()
+            if name in layers:
+                followed.answered(value)
+            if any(map(followed.is_routed, flat(value))):
+                routed.add(Point(name, returned=True))
             changed = any(tensor._version != version for tensor, version in before)
             parent = running[-1][-1] if running else None
             keepable = is_plain(value) and not changed and is_apart(value, [tensor for tensor, _ in before])
@@ -183,7 +186,7 @@ class Replay:
     def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[Kept]) -> Value:
         """The layer's input, or what the module returns, at ``point`` for a batch of samples.
 
-        ``NOT_REACHED`` where the network does not call the layer for any of them.
+        ``NOT_REACHED`` where the network does not call it for any of them.
 
         Parameters
         ----------
@@ -234,8 +237,10 @@ class Replay:
         self._watched = name
         self._watched_calls.clear()
 
-    def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]]:
-        """What the watched module was called with in a batch, on the model's device."""
+    def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]] | None:
+        """What the watched module was called with in a batch, on the model's device; None where it was not called."""
+        if batch not in self._watched_calls:
+            return None
         positional, named = self._watched_calls[batch]
         return copied(positional, self.device), copied(named, self.device)
 
@@ -267,8 +272,6 @@ class Replay:
             return reached.x
         finally:
             self._stop, self._finished, self._recall = None, (), lambda at, otherwise: otherwise
-        if point.returned:
-            raise InputError(f"{point.name}: the network does not call it for every batch; ignore the layers in it")
         return NOT_REACHED
 
     def _wrapped(self, name: str, forward: Callable[..., Value]) -> Callable[..., Value]:

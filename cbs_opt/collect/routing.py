@@ -4,13 +4,16 @@ In the pruned network such a layer sees other tokens than in the dense one, or t
 are no pairs, even where there are as many. While a network runs on some samples, tensors are followed from operation
 to operation:
 
-- *chosen* is a whole number or a truth value that was computed from activations (the indices of ``topk``, a
+- *varying* is what layers that are to be pruned answer, and whatever is computed from that: all else, like a mask made
+  of the network's inputs, is the same in both networks;
+- *chosen* is a whole number or a truth value that was computed from what varies (the indices of ``topk``, a
   comparison), whatever is computed from such alone, and the zeros and ones made of it;
 - *routed* is what an operation takes from activations by chosen positions (indexing, a product with chosen zeros and
   ones), and whatever is computed from that, until it is put back by chosen positions, or added to something that was
   never routed.
 
-Operations on number by number move nothing. Lists of Python are not followed.
+Operations on number by number move nothing, nor does putting tensors side by side, or back to where the greatest number
+of a window was. Lists of Python are not followed.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ PUTTING_BACK = ("index_put", "_index_put_impl", "index_add", "index_copy", "inde
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "matmul", "einsum")
 
-IN_PLACE = ("where", "masked_fill", "_scaled_dot_product", "scaled_dot_product")
+IN_PLACE = ("where", "masked_fill", "_scaled_dot_product", "scaled_dot_product", "cat", "stack", "max_unpool")
 """Beginnings of the names of operations that move nothing, beside those that torch calls pointwise."""
 
 OWN_OUTPUTS = "the goal is what the dense weights make of those that are seen in the pruned network"
@@ -53,10 +56,18 @@ class Followed:
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._own = {_place(x) for x in (*model.parameters(), *model.buffers())}
+        self._own: set[int] = set()
+        self._varying: set[int] = set()
         self._chosen: set[int] = set()
         self._routed: set[int] = set()
-        self._alive: list[torch.Tensor] = []  # memory that is known is not given to others
+        self._known: list[Any] = []  # references that hold no memory, but keep its place from being given to others
+        for x in (*model.parameters(), *model.buffers()):
+            self._mark(x, self._own)
+
+    def answered(self, value: Any) -> None:
+        """A layer that is to be pruned answers so."""
+        for x in _tensors(value):
+            self._mark(x, self._varying)
 
     def is_routed(self, value: Any) -> bool:
         """Whether the value is a tensor that is routed."""
@@ -66,12 +77,13 @@ class Followed:
 
     def note(self, func: Any, given: list[torch.Tensor], found: list[torch.Tensor]) -> None:
         """What an operation makes of the tensors ``given`` are those ``found``."""
-        chosen = [x for x in given if _place(x) in self._chosen]
-        activations = [x for x in given if x.is_floating_point() and not {_place(x)} & (self._chosen | self._own)]
-        if not chosen and not activations:
+        if not any(_place(x) in self._varying for x in given):
             return
+        chosen = [x for x in given if _place(x) in self._chosen]
+        activations = [x for x in given if x.is_floating_point() and not self._is_chosen_or_own(x)]
         weighted = any(x.is_floating_point() and _place(x) in self._own for x in given)
         for x in found:
+            self._mark(x, self._varying)
             if not x.is_floating_point() or not (activations or weighted):
                 self._mark(x, self._chosen)
             elif not activations:
@@ -91,15 +103,21 @@ class Followed:
             return self.is_routed(activations[0]) and activations[0].shape == found.shape
         if chosen and name in PRODUCTS:
             return not routed if any(x.is_floating_point() for x in chosen) else bool(routed)
-        if chosen and not _moves_nothing(func):
+        if any(not x.is_floating_point() for x in chosen) and not _moves_nothing(func):
             return True
         if name.startswith("add") and any(x.shape == found.shape and not self.is_routed(x) for x in activations):
             return False
         return bool(routed)
 
+    def _is_chosen_or_own(self, x: torch.Tensor) -> bool:
+        return _place(x) in self._chosen or _place(x) in self._own
+
     def _mark(self, x: torch.Tensor, known: set[int]) -> None:
-        known.add(_place(x))
-        self._alive.append(x)
+        from torch.multiprocessing.reductions import StorageWeakRef
+
+        if _place(x) not in known:
+            known.add(_place(x))
+            self._known.append(StorageWeakRef(x.untyped_storage()))  # type: ignore[no-untyped-call]
 
 
 def following(followed: Followed) -> Any:
@@ -138,7 +156,7 @@ def _moves_nothing(func: Any) -> bool:
 
 
 def _place(x: torch.Tensor) -> int:
-    return x.untyped_storage()._cdata
+    return int(x.untyped_storage()._cdata)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -49,8 +49,8 @@ class Reach(NamedTuple):
     number : int
         Of the batch.
     x, dense : tensor, or what a module returns
-        In the pruned network, and in the dense one (None for the goal 'pruned'); None where the network does not call
-        the layer for any sample of the batch.
+        In the pruned network, and in the dense one (None for the goal 'pruned'); None where the network does not come
+        there for any sample of the batch.
     counted : boolean tensor, shape (samples, length)
         Which positions are no padding; None: all.
     numbers : int array, shape (samples,)
@@ -126,7 +126,7 @@ class SequentialLayers:
                 sample = self._planned_on(np.unique([0, *calls.values()]), chosen)
             self.order = self._plan.in_order(chosen)
             if self._dense is not None:
-                self.notes += note_of([target.name for target in self.order if target.name in self._plan.routed])
+                self.notes += note_of([target.name for target in self.order if Point(target.name) in self._plan.routed])
             self.blocks = self._in_blocks()
             # Tried out now, while the weights are those of the plan.
             self._needed = self._needed_at(sample) if self._memory > 0 else {}
@@ -168,7 +168,7 @@ class SequentialLayers:
         """What to keep at each point but the last; None where the network cannot go on from a layer.
 
         The end of a block is a point where the block is called once and returns before the next one's layers, what it
-        answers can be kept, and the network can go on from there.
+        answers can be kept and is of the same tokens in both networks, and the network can go on from there.
         """
         needed: dict[Point, frozenset[Kept] | None] = {}
         following: Point | None = None
@@ -176,7 +176,8 @@ class SequentialLayers:
         for block in reversed(self.blocks):
             end, plan = Point(block.name, returned=True), self._plan
             last = Point(block.targets[-1].name)
-            if end.name in plan.values and plan.time(last) < plan.time(end) < self._time(following):
+            comparable = end.name in plan.values and end not in plan.routed
+            if comparable and plan.time(last) < plan.time(end) < self._time(following):
                 found = frozenset[Kept]()
                 if following is not None:
                     found = self.pruned.needed(plan, sample, end, following, then or frozenset()) or frozenset()
@@ -284,7 +285,7 @@ class SequentialLayers:
                 kept = needed is not None and self._size(needed) <= self._memory
                 before = self._plan.operations(point) if kept else 0
             for stop in block.stops:
-                two = self._dense is not None and stop[0].name not in self._plan.routed
+                two = self._dense is not None and Point(stop[0].name) not in self._plan.routed
                 total += self._columns(stop[0]) * operations_a_column(stop, two)
             found.append(self._in_own_precision(total * samples))
         return found
@@ -311,7 +312,7 @@ class SequentialLayers:
         original = (self._dense or self.pruned).model
         target, *others = together
         siblings = [(other, original.get_submodule(other.name)) for other in others]
-        routed = target.name in self._plan.routed
+        routed = Point(target.name) in self._plan.routed
 
         def empty() -> LayerSums:
             module = original.get_submodule(target.name)

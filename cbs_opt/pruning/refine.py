@@ -63,7 +63,7 @@ def refine(
 
     Parameters
     ----------
-    goals : list of tensor
+    goals : list of tensor, or None
         What the dense network's block answers, by batch (``BlockLayers.error``).
     masks : mapping of layer name to boolean array (out, in)
         1 keeps.
@@ -118,7 +118,7 @@ def _train(
     for _ in range(passes):
         for number in rng.permutation(len(goals)):
             call = block.call(number)
-            found = compared(call.of(block.module), goals[number], call.counted)
+            found = None if call is None else compared(call.of(block.module), goals[number], call.counted)
             if found is None or not bool(found[1].any()):
                 continue
             loss = by_position(*found)
@@ -146,6 +146,8 @@ def _answers(block: BlockLayers, goals: list[Any]) -> float:
     with torch.no_grad():
         for number, goal in enumerate(goals):
             call = block.call(number)
+            if call is None:
+                continue
             value = call.of(block.module)
             total.add(value, goal, call.counted)
             block.answer(number, value)
