@@ -58,7 +58,7 @@ BoundTime = Annotated[
         "--bound-time",
         metavar="S",
         min=0,
-        help="Seconds for all bounds together: the best found by then.",
+        help="Seconds for all bounds together, in prune for those of a stage: the best found by then.",
     ),
 ]
 

@@ -103,7 +103,7 @@ def certify_layers(
     ----------
     model, pruned : torch.nn.Module
         The dense network, and the same network with other weights. A weight counts as pruned where it is exactly zero
-        in ``pruned``; layers without a zero are not judged.
+        in ``pruned``; layers without a zero are not judged, nor are those that no sample reaches (the log names them).
     data
         Calibration samples as ``prune`` takes them; labels are not needed.
     damping, dampening_frac : float
@@ -114,7 +114,7 @@ def certify_layers(
     Raises
     ------
     InputError
-        Networks of different shapes, or no layer with a zero.
+        Networks of different shapes, or no layer with a zero that a sample reaches.
     """
     tell = progress or (lambda words: None)
     x, y, count = calibrating(data, samples, needs_labels=False)
@@ -135,8 +135,10 @@ def certify_layers(
     called = first_calls(dense, used.x, [target.name for target in chosen])
     for target in chosen:
         if target.name not in called:
-            log.info("certify: layer %s: is not judged, the network does not call it for any sample", target.name)
+            log.warning("certify: layer %s: is not judged, the network does not call it for any sample", target.name)
     chosen = [target for target in chosen if target.name in called]
+    if not chosen:
+        raise InputError("data: no sample reaches any of the layers that have zeros; give others")
     damping, dampening_frac = damping_asked(damping, dampening_frac)
     layers = sequential_layers(
         dense,

@@ -287,13 +287,18 @@ def test_one_that_is_named_in_full_is_an_error():
         cbs_opt.prune(chosen(), positive(40, but=[7]), 0.5, targets=["first", "experts.2"], **ASKED)
 
 
-def test_it_is_not_judged_either():
+def test_it_is_not_judged_either_which_is_said(caplog):
     model, x = chosen(), positive(40, but=[7])
     other = copy.deepcopy(model)
     with torch.no_grad():
         for layer in (other.experts[0], other.experts[2]):
             layer.weight[:, :3] = 0
     assert [layer.name for layer in certify_layers(model, other, x)] == ["experts.0"]
+    (said,) = caplog.records
+    assert said.levelname == "WARNING"
+    assert said.getMessage().startswith("certify: layer experts.2: is not judged")
+    with pytest.raises(InputError, match="no sample reaches any of the layers that have zeros"):
+        certify_layers(model, other, x, targets=["experts.2"])
 
 
 def test_an_expert_that_the_pruned_network_does_not_reach_takes_the_tokens_of_the_dense_one():
