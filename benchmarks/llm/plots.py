@@ -12,7 +12,7 @@ from benchmarks.llm.answer import FIGURES, in_words
 from benchmarks.llm.selectors import SELECTORS
 from cbs_opt.kernel.files import write_whole
 
-MARKERS = dict(zip(SELECTORS, "osv^PD*", strict=True))
+MARKERS = dict(zip(SELECTORS, "osv^PXD*", strict=True))
 
 
 def plot(points: Sequence[Point], path: Path) -> None:

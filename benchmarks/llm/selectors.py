@@ -104,6 +104,7 @@ SELECTORS: Mapping[str, Selector] = {
         "`admm`, then three passes over each block that re-tune its kept weights against the dense block's outputs",
         refined=True,
     ),
+    "admm+refine5": Selector(_by_prune(method="admm", refine=5), "the same with five passes", refined=True),
     "ours": Selector(_by_prune(method="swap"), "`swap`: from ADMM's mask, exchanges on the joint objective"),
     "ours+refine": Selector(
         _by_prune(method="swap", refine=3),

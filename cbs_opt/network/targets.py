@@ -175,6 +175,19 @@ def shared_weights(model: torch.nn.Module) -> dict[str, str]:
     return found
 
 
+def stacked_weights(model: torch.nn.Module) -> dict[str, int]:
+    """The parameters of three or more dimensions that are no prunable layer's, by name, and how many numbers they hold.
+
+    Some libraries keep all experts of a mixture in one tensor; other convolutions are among them, too.
+    """
+    layers = {id(module.weight) for module in _prunable(model).values()}
+    return {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 2 and len(parameter) > 1 and id(parameter) not in layers
+    }
+
+
 def _prunable(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {name: module for name, module in model.named_modules() if _kind(module) is not None}
 

@@ -20,7 +20,7 @@ from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
 from cbs_opt.network.placement import fits, running_on
 from cbs_opt.network.samples import calibrating, check_samples, drawn, first_calls
-from cbs_opt.network.targets import Target, find_targets, shared_weights
+from cbs_opt.network.targets import Target, find_targets, shared_weights, stacked_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
 from cbs_opt.pruning.fisher import FisherStages
@@ -199,6 +199,7 @@ def prune(
         chosen, not_called = _called(dense, find_targets(dense, targets, ignore), draws, targets)
     notes += not_called
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
+    notes += _stacked(dense) if "*" in targets else []
     weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])
     notes += of_zeros
     given = weights.pruned
@@ -316,6 +317,20 @@ def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iter
         for name, others in shared_weights(model).items():
             if not any(fnmatchcase(name, pattern) for pattern in ignore):
                 yield name, others
+
+
+def _stacked(model: torch.nn.Module) -> list[str]:
+    """A note on weights that are no layer's."""
+    found = stacked_weights(model)
+    if not found:
+        return []
+    first, others = next(iter(found)), len(found) - 1
+    names = (
+        f"{first} and {others} more, {sum(found.values()):,} weights,"
+        if others
+        else f"{first}, {found[first]:,} weights,"
+    )
+    return [f"{names} are in no linear layer or two-dimensional convolution and stay as they are"]
 
 
 def _dense(model: torch.nn.Module, settings: Settings) -> tuple[torch.nn.Module, list[str]]:
