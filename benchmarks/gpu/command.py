@@ -26,7 +26,7 @@ from benchmarks.layers.command import pattern_of, read_layer
 from benchmarks.networks.instances import synthetic
 from benchmarks.recording import Row, read_rows, replace_rows, write_page
 from cbs_opt import FactorCurvature, PruningProblem, lower_bound, solve
-from cbs_opt.errors import CbsOptError
+from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.environment import environment
 
@@ -81,7 +81,10 @@ def tests(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
 
 def layers(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
     """Selection and bound of each layer from a file; none where no folder is given."""
-    for file in sorted(asked.layers.glob("*.npz")) if asked.layers else []:
+    files = sorted(asked.layers.glob("*.npz")) if asked.layers else []
+    if asked.layers and not files:
+        raise InputError(f"{asked.layers}: holds no layer (*.npz); name a folder that does")
+    for file in files:
         yield from _of_layer(read_layer(file), asked, devices)
 
 

@@ -37,7 +37,7 @@ before it leave it, with λ = 0.01 of the mean diagonal of its curvature.
 of the layer's inputs *in the dense network* and the same λ: no selector reports its own score. The gap of a layer
 is (error − bound)/error, the bound proven for every mask with as many zeros in that layer, wherever they stand; a
 pattern of N:M is measured against these masks, too, so part of its gap is the price of the pattern. A bound proven
-in one row holds for all rows of the seed. Both are means over the layers.
+in one row holds for all rows of the seed. Both are means over the layers.{limits}
 
 **Seconds** are wall time of pruning, without evaluation, {threads}. **Memory** is the most the process held until
 the network was pruned, beside what it held with the network loaded. ± is the standard deviation over seeds. Of
@@ -83,7 +83,16 @@ def _protocol(rows: Sequence[Row]) -> str:
     protocol = mine[-1]["protocol"]
     model = f"{MODEL} ({protocol['model']})" if is_theirs(protocol, dense) else protocol["model"]
     words = "–" if dense is None else f"{dense:.2f}"
-    return PROTOCOL.format(**{**protocol, "model": model, "dense": words, "threads": told})
+    return PROTOCOL.format(**{**protocol, "model": model, "dense": words, "threads": told, "limits": _limits(mine)})
+
+
+def _limits(rows: Sequence[Row]) -> str:
+    """How long was looked for bounds, where that was limited."""
+    seconds = sorted({row["bound_time"] for row in rows if row.get("bound_time") is not None})
+    if not seconds:
+        return ""
+    words = " or ".join(f"{limit:,.0f}" for limit in seconds)
+    return f"\nBounds are the best found in {words} s for all layers of a row together."
 
 
 def _dense(rows: Sequence[Row]) -> float | None:

@@ -221,6 +221,7 @@ class Replay:
         finally:
             self._began, self._returned = (lambda name, args, kwargs: None), (lambda name, value: None)
         for kept in [kept for kept, number in self._kept if number == batch and kept not in keep]:
+            assert kept.numbers or Kept(kept.at) not in keep, "what was let go of is needed later"
             self._keep(kept.at, batch, self._kept.pop((kept, batch)), keep)
         if not point.returned and reached is not NOT_REACHED:
             self._keep(point, batch, reached, keep)

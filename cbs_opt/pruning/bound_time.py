@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from cbs_opt.errors import InputError
 
 
@@ -28,20 +24,19 @@ class BoundTime:
     def __init__(self, seconds: float | None, weights: int) -> None:
         self._left, self._weights = checked(seconds), weights
 
-    @contextmanager
-    def layer(self, weights: int) -> Iterator[float | None]:
-        """Inside, the bound of a layer (or a part of one) is proven; gives the seconds it may take."""
-        share, started = weights / self._weights, time.perf_counter()
-        yield None if self._left is None else max(0.0, self._left * share)
+    def share(self, weights: int) -> float | None:
+        """The seconds that the bound of a layer of so many weights, or of a part of one, may take."""
+        return None if self._left is None else max(0.0, self._left * weights / self._weights)
+
+    def charge(self, weights: int, seconds: float) -> None:
+        """They are bounded now, which took so many seconds."""
         self._weights -= weights
         if self._left is not None:
-            self._left -= time.perf_counter() - started
+            self._left -= seconds
 
     def skip(self, weights: int) -> None:
         """A layer that was bounded elsewhere: its share of the time is gone."""
-        if self._left is not None:
-            self._left *= 1 - weights / self._weights
-        self._weights -= weights
+        self.charge(weights, self.share(weights) or 0.0)
 
 
 def checked(seconds: float | None) -> float | None:

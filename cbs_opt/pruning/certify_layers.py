@@ -168,8 +168,10 @@ def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJu
         mask = weight[rows] != 0
         pattern = Cardinality(mask.size, int(mask.size - mask.sum()))
         problem = group_problem(layer, group, rows, pattern)
-        with budget.layer(mask.size) as limit:
-            parts.append(certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0, bound_time=limit))
+        limit = budget.share(mask.size)
+        judged = certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0, bound_time=limit)
+        budget.charge(mask.size, judged.seconds)
+        parts.append(judged)
         nothing += problem.objective(np.zeros(problem.n))
     given = sum(part.given_objective or 0.0 for part in parts)
     return LayerJudgement(

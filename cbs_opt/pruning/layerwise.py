@@ -249,8 +249,7 @@ class LayerSolver:
     def _bound(self, found: Solution, problem: PruningProblem) -> float:
         if not self._settings.bound:
             return found.bound
-        with (
-            self._clock.phase("bound", f"bounding {problem.name}"),
-            self._bound_time.layer(problem.n) as limit,
-        ):
-            return max(found.bound, lower_bound(problem, self._settings.device, limit).value)
+        with self._clock.phase("bound", f"bounding {problem.name}"):
+            proven = lower_bound(problem, self._settings.device, self._bound_time.share(problem.n))
+        self._bound_time.charge(problem.n, proven.seconds)
+        return max(found.bound, proven.value)

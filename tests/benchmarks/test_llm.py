@@ -302,6 +302,9 @@ def test_the_page_says_what_the_rows_say(tmp_path: Path) -> None:
     assert "*sparsegpt*" not in page
     assert "Refining took the output error of a block, in the mean, from 0.0300 to 0.0200." in page
     assert "**Protocol.** SmolLM2-135M-Instruct (a model)." in page
+    assert "Bounds are the best found" not in page
+    limited = [*rows[:-1], {**rows[-1], "bound_time": 1200.0}]
+    assert "Bounds are the best found in 1,200 s for all" in write_page(limited, tmp_path).read_text(encoding="utf-8")
     others = write_page([{**DENSE, "perplexity": 17.0}, *rows[1:]], tmp_path).read_text(encoding="utf-8")
     assert "its authors' code" not in others
     assert "**Protocol.** a model." in others
