@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from benchmarks.llm.selectors import SELECTORS
 from cbs_opt.kernel.files import write_whole
 
 MARKERS = dict(zip(SELECTORS, "osv^PXD*", strict=True))
+
+SPREAD = 5.0
+"""The largest value over the smallest one, from which on an axis is logarithmic."""
 
 
 def plot(points: Sequence[Point], path: Path) -> None:
@@ -30,10 +33,11 @@ def plot(points: Sequence[Point], path: Path) -> None:
                 if p.pattern == pattern and math.isfinite(of(p)):
                     style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "alpha": 0.8}
                     axes.plot(of(p), p.perplexity, MARKERS[p.selector], color=_colour(p.selector), **style)
-            axes.set(title=in_words(pattern), xlabel=f"mean {name}", ylabel="perplexity", yscale="log")
-            if name == "layer error":
-                axes.set_xscale("log")
-            axes.grid(alpha=0.3, which="both")
+            drawn = [p for p in points if p.pattern == pattern and math.isfinite(of(p))]
+            axes.set(title=in_words(pattern), xlabel=f"mean {name}", ylabel="perplexity")
+            _scale(axes.yaxis, axes.set_yscale, [p.perplexity for p in drawn])
+            _scale(axes.xaxis, axes.set_xscale, [of(p) for p in drawn])
+            axes.grid(alpha=0.3)
     present = {point.selector for point in points}
     keys = [
         Line2D([], [], marker=MARKERS[name], linestyle="", color=_colour(name), label=name)
@@ -42,6 +46,19 @@ def plot(points: Sequence[Point], path: Path) -> None:
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8)
     write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=140))
+
+
+def _scale(axis: Any, set_scale: Callable[[str], None], values: Sequence[float]) -> None:
+    """Plain numbers at the ticks; logarithmic where the values spread."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    if values and max(values) > SPREAD * min(values) > 0:
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(4))
+    axis.set_major_formatter("{x:,g}")
 
 
 def _colour(selector: str) -> str:
