@@ -37,7 +37,9 @@ before it leave it, with λ = 0.01 of the mean diagonal of its curvature.
 of the layer's inputs *in the dense network* and the same λ: no selector reports its own score. The gap of a layer
 is (error − bound)/error, the bound proven for every mask with as many zeros in that layer, wherever they stand; a
 pattern of N:M is measured against these masks, too, so part of its gap is the price of the pattern. A bound proven
-in one row holds for all rows of the seed. Both are means over the layers.{limits}
+in one row holds for all rows of the seed. Both are means over the layers. SparseGPT, ADMM and this package fit each
+layer to the inputs that the pruned layers before it leave it, which is what serves the network and another problem
+than the one judged here: part of their gap is that they gave the judged one away.{limits}
 
 **Seconds** are wall time of pruning, without evaluation, {threads}. **Memory** is the most the process held until
 the network was pruned, beside what it held with the network loaded. ± is the standard deviation over seeds. Of

@@ -29,11 +29,11 @@ def plot(points: Sequence[Point], path: Path) -> None:
     panels = figure.subplots(len(shown), len(patterns), squeeze=False)
     for line, (name, of) in zip(panels, shown.items(), strict=True):
         for axes, pattern in zip(line, patterns, strict=True):
-            for p in points:
-                if p.pattern == pattern and math.isfinite(of(p)):
-                    style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "alpha": 0.8}
-                    axes.plot(of(p), p.perplexity, MARKERS[p.selector], color=_colour(p.selector), **style)
             drawn = [p for p in points if p.pattern == pattern and math.isfinite(of(p))]
+            axes.set_visible(bool(drawn))
+            for p in drawn:
+                style: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "alpha": 0.8}
+                axes.plot(of(p), p.perplexity, MARKERS[p.selector], color=_colour(p.selector), **style)
             axes.set(title=in_words(pattern), xlabel=f"mean {name}", ylabel="perplexity")
             _scale(axes.yaxis, axes.set_yscale, [p.perplexity for p in drawn])
             _scale(axes.xaxis, axes.set_xscale, [of(p) for p in drawn])
