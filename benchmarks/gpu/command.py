@@ -17,15 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.gpu.layers import DECAY, made_layer
 from benchmarks.layers.command import pattern_of, read_layer
-from benchmarks.networks.instances import synthetic
+from benchmarks.networks.instances import synthetic_problem
+from benchmarks.networks.timing import timed
 from benchmarks.recording import Row, read_rows, replace_rows, write_page
-from cbs_opt import FactorCurvature, PruningProblem, lower_bound, solve
+from cbs_opt import PruningProblem, lower_bound, solve
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.environment import environment
@@ -70,13 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
 def tests(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
     """How the tests that need a device ended."""
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "gpu", "-p", "no:cacheprovider", *asked.tests.split()]
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    with timed() as spent:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr.strip()
     told = {"name": "tests marked gpu", "device": devices[-1], "ended": last, "failed": done.returncode != 0}
     if done.returncode:
         print(done.stdout[-4000:], file=sys.stderr)  # noqa: T201
-    yield {**told, "seconds": time.perf_counter() - started}
+    yield {**told, "seconds": spent["seconds"]}
 
 
 def layers(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
@@ -96,14 +96,12 @@ def made(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
 
 def factor(asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
     """A bound where no matrix of all weights could be formed."""
-    w_bar, A = synthetic(asked.weights, 100, 0)
-    damping = 0.1 * float(np.mean([np.square(row).mean() for row in A])) * len(A)
-    problem = PruningProblem(w_bar, FactorCurvature(A, damping), name="factor").at_sparsity(0.9)
+    problem = synthetic_problem(asked.weights, 100, 0, dampening_frac=0.1).at_sparsity(0.9)
     everything = problem.objective(np.zeros(problem.n))
     for device in devices:
-        seconds, bound = _timed(lower_bound, problem, device)
-        name = f"factor of {problem.n:,} weights"
-        yield {"name": name, "pattern": "0.9", "device": device, "bound": bound.value / everything, "bounding": seconds}
+        bound = lower_bound(problem, device)
+        told = {"name": f"factor of {problem.n:,} weights", "pattern": "0.9", "device": device}
+        yield {**told, "bound": bound.value / everything, "bounding": bound.seconds}
 
 
 def _of_layer(layer: PruningProblem, asked: argparse.Namespace, devices: Sequence[str]) -> Iterator[Row]:
@@ -112,24 +110,18 @@ def _of_layer(layer: PruningProblem, asked: argparse.Namespace, devices: Sequenc
         problem = layer.within(pattern_of(pattern, rows, layer.n // rows))
         everything = problem.objective(np.zeros(problem.n))
         for device in devices:
-            selecting, found = _timed(solve, problem, "admm", device=device)
-            bounding, bound = _timed(lower_bound, problem, device, asked.bound_time)
+            with timed() as spent:
+                found = solve(problem, "admm", device=device)
+            bound = lower_bound(problem, device, asked.bound_time)
             yield {
                 "name": f"{layer.name}, {rows} × {layer.n // rows}",
                 "pattern": pattern,
                 "device": device,
                 "objective": found.objective / everything,
-                "selecting": selecting,
+                "selecting": spent["seconds"],
                 "bound": bound.value / everything,
-                "bounding": bounding,
+                "bounding": bound.seconds,
             }
-
-
-def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
-    """Seconds and result; what is returned is on the processor, so the device has ended its work."""
-    started = time.perf_counter()
-    result = work(*arguments, **options)
-    return time.perf_counter() - started, result
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Iterator[Row]]] = {

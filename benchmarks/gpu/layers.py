@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.layers.command import LAMBDA
 from cbs_opt import DenseCurvature, PruningProblem, RowsCurvature
 
 DECAY = 1.2
@@ -11,11 +12,11 @@ DECAY = 1.2
 
 
 def made_layer(size: int, seed: int = 0) -> PruningProblem:
-    """Normal weights (size, size) on H = Q diag(i^−DECAY) Qᵀ + λI, Q random, λ = 0.01 of the mean diagonal."""
+    """Normal weights (size, size) on H = Q diag(i^−DECAY) Qᵀ + λI, Q random, λ as for layers from files."""
     rng = np.random.default_rng(seed)
     Q, _ = np.linalg.qr(rng.standard_normal((size, size)))
     H = (Q * np.arange(1.0, size + 1) ** -DECAY) @ Q.T
     H = (H + H.T) / 2
-    curvature = DenseCurvature(H, 0.01 * float(H.diagonal().mean()))
+    curvature = DenseCurvature(H, LAMBDA * float(H.diagonal().mean()))
     weights = rng.standard_normal(size * size)
     return PruningProblem(weights, RowsCurvature(curvature, size), name=f"made {size} × {size}")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.networks import fuzz
-from benchmarks.networks.instances import FILES, network_instance, synthetic
+from benchmarks.networks.instances import FILES, network_instance, synthetic_problem
 from benchmarks.networks.page import write_page
 from benchmarks.networks.timing import peak_bytes, setting, timed
 from benchmarks.recording import Row, replace_rows
@@ -81,9 +81,8 @@ def run_chita(asked: argparse.Namespace) -> Iterator[Row]:
 
 def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
     """The bound by itself, and how far magnitude with the exact update is above it."""
-    w_bar, A = synthetic(asked.weights, asked.samples, asked.seed)
-    curvature = FactorCurvature(A, asked.dampening_frac * float(np.mean([np.square(row).mean() for row in A])) * len(A))
-    problem = PruningProblem(w_bar, curvature, name="synthetic").at_sparsity(asked.sparsities[0])
+    problem = synthetic_problem(asked.weights, asked.samples, asked.seed, asked.dampening_frac)
+    problem = problem.at_sparsity(asked.sparsities[0])
     _warm_up(asked.device)
     with timed() as spent:
         bound = lower_bound(problem, asked.device)
@@ -92,8 +91,8 @@ def run_synthetic(asked: argparse.Namespace) -> Iterator[Row]:
     yield {
         "instance": "synthetic",
         "n": problem.n,
-        "m": len(A),
-        "damping": curvature.damping,
+        "m": asked.samples,
+        "damping": problem.curvature.damping,
         "dampening_frac": asked.dampening_frac,
         "sparsity": asked.sparsities[0],
         "method": "lower_bound",

@@ -70,3 +70,10 @@ def synthetic(n: int, m: int, seed: int) -> tuple[Vector, NDArray[np.float32]]:
         rng.standard_normal(out=row, dtype=np.float32)
         row *= scale
     return rng.standard_normal(n), A
+
+
+def synthetic_problem(n: int, m: int, seed: int, dampening_frac: float) -> PruningProblem:
+    """That factor with λ as a share of its mean diagonal, without a pattern."""
+    w_bar, A = synthetic(n, m, seed)
+    curvature = FactorCurvature(A, dampening_frac * float(np.mean([np.square(row).mean() for row in A])) * len(A))
+    return PruningProblem(w_bar, curvature, name="synthetic")
