@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from extracted import transformer_like
+from network_state import state
 
 import cbs_opt
 import cbs_opt.blocks.cut
@@ -249,7 +250,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path, digits_network: Any, digit
 
 
 def test_the_network_is_left_as_it_was(tmp_path: Path, digits_network: Any, digits: Any) -> None:
-    before = {name: tensor.clone() for name, tensor in digits_network.state_dict().items()}
+    before = state(digits_network)
     cut(digits_network, digits, tmp_path / "b")
     assert all((before[name] == tensor).all() for name, tensor in digits_network.state_dict().items())
 

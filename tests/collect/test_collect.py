@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_state import state
 
 from cbs_opt import PruningProblem, obs_update
 from cbs_opt.collect import gradient_factor, gradients, per_sample
@@ -178,7 +179,7 @@ def test_dead_layers_are_named(skipping, images, labels):
 
 
 def test_model_is_left_alone(model):
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = state(model)
     data = digits_data()
     gradients(model, data.train_x[:2], data.train_y[:2], {"fc2.weight": np.arange(4)})
     gradient_factor(model, data.train_x[:2], data.train_y[:2], ["fc2.weight"], precision="float64")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from layer_inputs import input_of, unfolded
+from network_state import state
 from torch import nn
 
 from cbs_opt.collect import sequential_layers
@@ -255,7 +256,7 @@ def test_the_exact_minimizer_mends_what_the_layer_before_broke():
 
 
 def test_model_is_left_alone_by_walking(skipping, images):
-    before = {name: tensor.clone() for name, tensor in skipping.state_dict().items()}
+    before = state(skipping)
     walk(skipping, images)
     assert all(torch.equal(tensor, before[name]) for name, tensor in skipping.state_dict().items())
     assert all("forward" not in module.__dict__ for module in skipping.modules())

@@ -6,6 +6,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from network_state import state
 from torch import nn
 
 import cbs_opt
@@ -109,7 +110,7 @@ def test_a_network_computes_the_same_with_one_block_on_the_device(stack, x, devi
 @pytest.mark.parametrize("refine", [0, 2])
 def test_pruning_with_one_block_on_the_device_is_the_same_pruning(stack, x, device, monkeypatch, refine):
     """Two networks run, the dense one and the pruned one: two blocks are there at once, and what is in none, once."""
-    before = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
+    before = state(stack)
     whole = cbs_opt.prune(stack, x, 0.5, refine=refine, **ASKED)
     assert device.most == 0
     real = layerwise.sequential_layers

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_state import state
 from torch import nn
 
 import cbs_opt
@@ -87,7 +88,7 @@ def test_errors_of_blocks(stack, x):
 
 
 def test_refinement_lowers_the_errors_and_keeps_the_masks(stack, x):
-    before = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
+    before = state(stack)
     plain, refined = (cbs_opt.prune(stack, x, 0.7, refine=passes, **ASKED) for passes in (0, 5))
     assert all(torch.equal(tensor, before[name]) for name, tensor in stack.state_dict().items())
     assert refined.blocks[0].error == pytest.approx(plain.blocks[0].error, rel=1e-5)
