@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,16 @@ from cbs_opt.kernel.problem import PruningProblem
 PERSPECTIVE_LIMIT = 1_500
 """Most weights for which the dense perspective bound (n³ work, n² memory) is the default."""
 
+TREE_LIMIT = 256
+"""Most weights for which the rows of a layer are bounded as one dense block, too."""
+
+TREE_WORK = 2.5e8
+"""The tree that goes on from it has as many nodes as make this number with the cube of the weights: 950 of 64 weights,
+120 of 128. A node of 64 weights takes about a quarter of a millisecond."""
+
+LEAST_NODES = 50
+"""Fewer would add nothing to the root."""
+
 
 @dataclass(frozen=True)
 class LowerBound:
@@ -29,10 +40,11 @@ class LowerBound:
     value : float
         ≤ f(w) for every w whose support lies in the pattern, round-off margin subtracted.
     method : str
-        'perspective' (diagonal splitting chosen by ascent), 'dual' (splitting D = λI, factor form) or 'rows' (a
-        splitting for all rows of a layer together, then one for each).
+        'tree' (a diagonal splitting chosen by ascent, then the first nodes of ``bnb``), 'dual' (splitting D = λI,
+        factor form) or 'rows' (a splitting for all rows of a layer together, then one for each).
     seconds : float
     iterations : int
+        Nodes of 'tree', rounds of the others.
     """
 
     value: float
@@ -42,7 +54,7 @@ class LowerBound:
 
 
 def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> LowerBound:
-    """The best bound on the joint problem that needs no branching.
+    """A proven lower bound on the joint problem: the best that takes about as long as a good selector.
 
     Parameters
     ----------
@@ -51,12 +63,15 @@ def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float 
         Cholesky factorizations that prove the splittings of 'rows', in float64 as well, on the device).
     time_limit : float, optional
         Seconds ≥ 0: the best bound found by then; more time never gives a lower one. A first bound is waited for, and
-        'perspective' is not interrupted.
+        the root of 'tree' is not interrupted.
 
     Notes
     -----
-    Up to ``PERSPECTIVE_LIMIT`` weights H is formed. Beyond, a factor AᵀA + λI never is, nor is a block-diagonal
-    curvature, with one pattern over all its blocks; of a dense block, the smallest eigenvalue is split off.
+    Up to ``PERSPECTIVE_LIMIT`` weights H is formed, and the bound of its root goes up with the first nodes of a tree:
+    as many as ``TREE_WORK`` allows, whatever the machine, so that the bound can be repeated. Blocks of some dozens of
+    weights are often proven to the end. (``solve(problem, 'bnb')`` goes on.) Beyond, a factor AᵀA + λI never is
+    formed, nor is a block-diagonal curvature, with one pattern over all its blocks; of a dense block, the smallest
+    eigenvalue is split off.
 
     Raises
     ------
@@ -94,34 +109,44 @@ class BoundSpec:
     ready : callable
         Imports, and compiles where that is needed, before the clock runs; returns what proves.
     curvatures : tuple of Curvature classes
-    one_label : bool
-        Whether it is for patterns only whose weights all carry one label, as a cardinality's do.
-    forms_H : bool
-        Whether H is formed: up to ``PERSPECTIVE_LIMIT`` weights only.
+    labels : bool
+        Whether it is for patterns only that are labels with room, as a cardinality, quotas and N:M are.
+    most : float
+        So many weights at the most.
     """
 
     name: str
     ready: Callable[[], Prove]
     curvatures: tuple[type[Curvature], ...] = (Curvature,)
-    one_label: bool = False
-    forms_H: bool = False
+    labels: bool = False
+    most: float = math.inf
 
     def takes(self, problem: PruningProblem) -> bool:
         """Whether ``problem`` is one of those it is for."""
-        labelled = problem.Z.labelled
         return (
             isinstance(problem.curvature, self.curvatures)
-            and (not self.one_label or (labelled is not None and labelled.single))
-            and (not self.forms_H or problem.n <= PERSPECTIVE_LIMIT)
+            and (not self.labels or problem.Z.labelled is not None)
+            and problem.n <= self.most
         )
 
 
-def _perspective() -> Prove:
+def _tree() -> Prove:
     from cbs_opt.solvers.bounds.perspective import perspective_bound
-    from cbs_opt.solvers.exact.bnb import prepare
+    from cbs_opt.solvers.exact import bnb
 
-    prepare()
-    return lambda problem, device, time_limit: perspective_bound(problem)
+    bnb.prepare()
+
+    def prove(problem: PruningProblem, device: str, time_limit: float | None) -> tuple[float, int]:
+        started = time.perf_counter()
+        root, _ = perspective_bound(problem)
+        nodes = int(TREE_WORK / problem.n**3)
+        if nodes < LEAST_NODES:
+            return root, 1
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 0.0)
+        searched = bnb.run(problem, node_limit=nodes, time_limit=left)
+        return max(root, searched.bound), max(1, searched.nodes)
+
+    return prove
 
 
 def _dual() -> Prove:
@@ -137,9 +162,10 @@ def _rows() -> Prove:
 
 
 BOUNDS = (
-    BoundSpec("perspective", _perspective, one_label=True, forms_H=True),
-    BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
+    BoundSpec("tree", _tree, labels=True, most=TREE_LIMIT),
     BoundSpec("rows", _rows, curvatures=(RowsCurvature,)),
-    BoundSpec("rows", _rows, forms_H=True),
+    BoundSpec("tree", _tree, labels=True, most=PERSPECTIVE_LIMIT),
+    BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
+    BoundSpec("rows", _rows, most=PERSPECTIVE_LIMIT),
 )
 """All of them; the first that takes a problem bounds it."""

@@ -249,14 +249,13 @@ def test_the_split_of_a_dense_block_lies_below_it(seed: int, kind: str) -> None:
     assert np.linalg.eigvalsh(rest)[0] >= -1e-14 * len(H) * np.abs(H).max()
 
 
-def test_lower_bound_takes_the_factor_where_the_dense_matrix_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lower_bound_takes_the_factor_where_the_dense_matrix_is_too_large() -> None:
     problem = factored(5, 30, 4, 0.5).pruning(20)
-    dense = cbs_opt.lower_bound(problem)
-    monkeypatch.setattr(bound_module, "PERSPECTIVE_LIMIT", 10)
-    factor = cbs_opt.lower_bound(problem)
-    assert (dense.method, factor.method) == ("perspective", "dual")
-    # The perspective bound may choose its splitting, the dual one has D = λI.
-    assert 0 < factor.value <= dense.value * (1 + 1e-3)
+    dense, factor = cbs_opt.lower_bound(problem), dual_bound(problem)[0]
+    # The tree may choose its splitting, the dual bound has D = λI.
+    assert 0 < factor <= dense.value * (1 + 1e-3)
+    large = cbs_opt.lower_bound(factored(5, bound_module.PERSPECTIVE_LIMIT + 1, 4, 0.5).pruning(800))
+    assert (dense.method, large.method) == ("tree", "dual")
 
 
 def test_devices_are_named_or_refused() -> None:

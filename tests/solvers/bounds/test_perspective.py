@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cbs_opt
+from cbs_opt.solvers.bounds.perspective import perspective_bound
 from cbs_opt.solvers.compiled import dense as dense
 from cbs_opt.solvers.compiled import relaxation as relaxation
 from cbs_opt.solvers.compiled import splitting as splitting
@@ -27,6 +28,34 @@ def test_never_above_the_optimum(seed: int) -> None:
         return
     optimum, error = best_by_enumeration(problem)
     assert cbs_opt.lower_bound(problem).value <= optimum + error + 1e-12 * abs(optimum)
+    assert perspective_bound(problem)[0] <= optimum + error + 1e-12 * abs(optimum)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, size=st.sampled_from([2, 3, 4]))
+def test_never_above_the_optimum_of_segments(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    segments = int(rng.integers(1, 5))
+    problem = cbs_opt.PruningProblem(
+        rng.normal(size=size * segments), random_curvature(rng, size * segments, "gram") * 10.0 ** rng.uniform(-30, 30)
+    ).within(cbs_opt.Quotas(np.full(segments, size), rng.integers(0, size + 1, size=segments)))
+    optimum, error = best_by_enumeration(problem)
+    root, searched = perspective_bound(problem)[0], cbs_opt.lower_bound(problem).value
+    assert root <= searched <= optimum + error + 1e-12 * abs(optimum)
+
+
+def test_more_than_the_root_where_the_block_is_small() -> None:
+    problem = random_layer(48).within(cbs_opt.Quotas.n_of_m(48, 2, 4))
+    optimum = cbs_opt.solve(problem, "bnb").objective
+    assert perspective_bound(problem)[0] < 0.95 * optimum
+    assert 0.999 * optimum < cbs_opt.lower_bound(problem).value <= optimum
+    assert perspective_bound(problem)[0] <= cbs_opt.lower_bound(problem, time_limit=0).value <= optimum
+
+
+def random_layer(n: int) -> cbs_opt.PruningProblem:
+    rng = np.random.default_rng(n)
+    X = rng.normal(size=(4 * n, n)) @ rng.normal(size=(n, n))
+    return cbs_opt.PruningProblem.from_activations(rng.normal(size=n), X, dampening_frac=0.01)
 
 
 def test_an_offset_is_not_rounded_upwards() -> None:

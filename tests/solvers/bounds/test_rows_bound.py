@@ -196,7 +196,7 @@ def test_one_row_is_close_to_the_bound_of_small_blocks() -> None:
 
 
 def test_lower_bound_serves_quotas() -> None:
-    problem = layer(3, 8, 2).within(Quotas.n_of_m(24, 2, 4, row=8))
+    problem = layer(40, 8, 2).within(Quotas.n_of_m(320, 2, 4, row=8))
     bound = lower_bound(problem)
     assert bound.method == "rows"
     assert 0 < bound.value <= solve(problem, "swap").objective
