@@ -63,6 +63,16 @@ class Overfull(Wrapped):
         return self.inner.argmax(scores) | self.free
 
 
+class LowMost(Wrapped):
+    def most(self, scores: Vector) -> float:
+        return math.nextafter(self.inner.most(scores), 0.0)
+
+
+class MostOfAll(Wrapped):
+    def most(self, scores: Vector) -> float:
+        return float(scores.sum()) * 1.001
+
+
 class LowFlips(Wrapped):
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         return self.inner.flip_values(scores, z) - 0.25
@@ -114,6 +124,8 @@ class Unconstrained(Wrapped):
     [
         (SmallestFirst(), "the oracle is best"),
         (Overfull(), "the oracle is best"),
+        (LowMost(), "most is no less"),
+        (MostOfAll(), "most is no less"),
         (LowFlips(), "flip values are no less"),
         (FlipsOfNothing(), "flip values are no less"),
         (ExactlyK(), "pruning more never leaves Z"),

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.upper_sum import sum_above
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 
 
 class Pattern(ABC):
-    """A set Z of allowed masks. Heuristics, bounds and screening are written against ``argmax``.
+    """A set Z of allowed masks: heuristics are written against ``argmax``, proven bounds against ``most``.
 
     Laws every pattern obeys:
 
-    - ``contains(argmax(s))`` for every score vector s ≥ 0, and no mask in Z scores more;
+    - ``contains(argmax(s))`` for every score vector s ≥ 0, and no mask in Z scores more (but for round-off, or the
+      tolerance of a solver that is asked);
+    - ``most(s)`` is never below what a mask of Z scores, at whatever scale the scores are: what is proven rests on it;
     - Z is monotone in the free weights: pruning one more free weight never leaves Z;
     - ``flip_values(s, argmax(s))[i]`` is the best score of any mask in Z that differs from
       ``argmax(s)`` in coordinate i, or more (an over-estimate is a weaker bound, never a wrong one);
@@ -39,6 +43,11 @@ class Pattern(ABC):
         """Weights neither forced nor forbidden, shape (n,)."""
 
     @property
+    def units(self) -> NDArray[np.int64]:
+        """The unit each weight is kept or pruned with, 0 … units − 1, shape (n,); each weight is its own by default."""
+        return np.arange(self.n)
+
+    @property
     def labelled(self) -> Labelled | None:
         """The same set in terms of labels with room, for methods that need them; None where it cannot be said so."""
         return None
@@ -50,6 +59,14 @@ class Pattern(ABC):
     @abstractmethod
     def argmax(self, scores: Vector) -> Mask:
         """A mask in Z with the largest Σ z_i s_i, for scores s ≥ 0 of shape (n,); ties keep the lower index."""
+
+    def most(self, scores: Vector) -> float:
+        """A number that Σ z_i s_i exceeds for no mask in Z, for scores s ≥ 0: the one to use in a proven bound.
+
+        As it stands it trusts ``argmax`` to be best and rounds its sum upwards. An oracle that rounds on its way, or asks
+        a solver with a tolerance, says here what that may have lost.
+        """
+        return sum_above(scores[self.argmax(scores)])
 
     @abstractmethod
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
