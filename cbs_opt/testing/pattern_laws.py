@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,9 @@ from cbs_opt.testing.laws import ROUND_OFF, list_of, require, require_few
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
+SLACK_OF_MOST = 1e-6
+"""How far ``most`` may lie above the oracle's mask, relative to all scores together."""
+
 
 def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
     """All laws of a pattern; scores and fixed weights are drawn from ``seed``."""
@@ -30,6 +35,9 @@ def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
         few = rng.choice([0.0, 0.5, 1.0, 2.0, 3.5], pattern.n)
         scores = few if rng.random() < 0.7 else rng.exponential(size=pattern.n)
         oracle_is_best(pattern, scores)
+        most_is_no_less(pattern, scores)
+        most_is_no_less(pattern, scores * 10.0 ** rng.integers(-30, 31))
+        most_is_no_less(pattern, scores * 10.0 ** rng.integers(-30, 31, pattern.n))
         flips_are_no_less(pattern, scores)
         prunable_weights_can_go(pattern, rng.random(pattern.n) < 0.7)
         roles = rng.integers(0, 4, pattern.n)
@@ -46,6 +54,17 @@ def oracle_is_best(pattern: Pattern, scores: Vector) -> None:
     value, most = float(scores[best].sum()), float((every @ scores)[top])
     said = f"scores {list_of(scores)}: {list_of(best)} has {value:.9g}, but {list_of(every[top])} has {most:.9g}"
     require(value >= most - ROUND_OFF * scores.sum(), law, pattern, said)
+
+
+def most_is_no_less(pattern: Pattern, scores: Vector) -> None:
+    """``most`` is at least what every mask of Z scores, exactly, and little more than ``argmax`` does."""
+    law, every = "most is no less", all_masks(pattern)
+    most, best = pattern.most(frozen(scores)), float(scores[pattern.argmax(scores)].sum())
+    for z in every[every @ scores > most - ROUND_OFF * scores.sum()]:
+        said = f"scores {list_of(scores)}: {most!r}, but {list_of(z)} has more"
+        require(math.fsum([*scores[z], -most]) <= 0, law, pattern, said)
+    said = f"scores {list_of(scores)}: {most:.9g}, but the oracle's mask has {best:.9g}"
+    require(most <= best + SLACK_OF_MOST * scores.sum(), law, pattern, said)
 
 
 def flips_are_no_less(pattern: Pattern, scores: Vector, exact: bool = False) -> None:
@@ -159,7 +178,8 @@ def _allows(model: ConcreteModel, mask: Mask) -> bool:
     return found.termination_condition is TerminationCondition.convergenceCriteriaSatisfied
 
 
+@lru_cache(maxsize=4)
 def all_masks(pattern: Pattern) -> Mask:
-    """All masks of Z, one a row."""
+    """All masks of Z, one a row, read-only."""
     require_few(pattern.n)
-    return masks_of(pattern)
+    return frozen(masks_of(pattern))
