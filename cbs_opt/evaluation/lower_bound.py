@@ -138,12 +138,12 @@ def _tree() -> Prove:
 
     def prove(problem: PruningProblem, device: str, time_limit: float | None) -> tuple[float, int]:
         started = time.perf_counter()
-        root, _ = perspective_bound(problem)
         nodes = int(TREE_WORK / problem.n**3)
-        if nodes < LEAST_NODES:
+        root, _ = perspective_bound(problem) if problem.Z.labelled is not None else (-math.inf, 0)
+        if nodes < LEAST_NODES and root > -math.inf:
             return root, 1
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 0.0)
-        searched = bnb.run(problem, node_limit=nodes, time_limit=left)
+        searched = bnb.run(problem, node_limit=max(nodes, 1), time_limit=left)
         return max(root, searched.bound), max(1, searched.nodes)
 
     return prove
@@ -162,10 +162,10 @@ def _rows() -> Prove:
 
 
 BOUNDS = (
-    BoundSpec("tree", _tree, labels=True, most=TREE_LIMIT),
-    BoundSpec("rows", _rows, curvatures=(RowsCurvature,)),
+    BoundSpec("tree", _tree, most=TREE_LIMIT),
+    BoundSpec("rows", _rows, curvatures=(RowsCurvature,), labels=True),
     BoundSpec("tree", _tree, labels=True, most=PERSPECTIVE_LIMIT),
     BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
-    BoundSpec("rows", _rows, most=PERSPECTIVE_LIMIT),
+    BoundSpec("dual", _dual, most=PERSPECTIVE_LIMIT),
 )
 """All of them; the first that takes a problem bounds it."""

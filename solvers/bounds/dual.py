@@ -16,6 +16,7 @@ float64 on the problem's own data, with a margin for the round-off of that.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,7 +130,9 @@ def _evaluate(problem: PruningProblem, pieces: Sequence[DualBlock], alpha: Vecto
     z: Mask = problem.Z.argmax(scores)
     costs = np.where(z, -(y * y) / (2.0 * lam), (0.5 * lam * w_bar - y) * w_bar)
     half_square = 0.5 * float(alpha @ alpha)
-    value = problem.offset - half_square + float(costs.sum())
+    # An oracle may have found a mask that is not the best: what the best may score above it is taken off.
+    short = max(problem.Z.most(scores) - math.fsum(scores[z]), 0.0)
+    value = problem.offset - half_square + float(costs.sum()) - short
     # What the error of y does to the costs of any mask (the best one for the exact y may be another) …
     slip = float(error @ np.maximum(np.abs(y) / lam, np.abs(w_bar))) + float(error @ (error / lam)) / 2.0
     # … what rounded scores do to the choice, and the sums themselves.

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, UnsupportedError
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality, Labelled
+from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
@@ -29,6 +29,7 @@ from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 from cbs_opt.solvers.exact.bnb_pieces import compile_pieces
 from cbs_opt.solvers.exact.bnb_search import Search
+from cbs_opt.solvers.exact.bnb_units import UnitSearch
 from cbs_opt.solvers.exact.compiling import announced, compile_behind, compiled_beside
 
 BYTES_PER_WEIGHT = 17
@@ -81,10 +82,13 @@ def run(
         raise InputError(f"threads: is {threads}; nodes are recorded, as for a certificate, by one thread only: give 1")
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
+    labelled = problem.Z.labelled is not None
+    if record is not None and not labelled:
+        raise UnsupportedError(f"record: nodes are recorded under cardinalities, quotas and N:M only, not: {problem.Z}")
     return tree.search(
-        Search(problem, gap, record),
+        Search(problem, gap, record) if labelled else UnitSearch(problem, gap),
         problem,
-        bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES,
+        bytes_per_node=BYTES_PER_WEIGHT * problem.n + BYTES_OF_PIECES if labelled else 8 * problem.n * (problem.n + 40),
         time_limit=time_limit,
         node_limit=node_limit,
         memory_limit=memory_limit,
@@ -148,7 +152,7 @@ SPEC = MethodSpec(
     exact=True,
     objective=Objective.JOINT,
     reference="Frangioni & Gentile 2006; Hazimeh, Mazumder & Saab 2022",
-    patterns=(Labelled,),
+    patterns=(Pattern,),
     requires=("numba",),
     max_n=1000,
     prepare=prepare,

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
-from cbs_opt.kernel.update import obs_update
-from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
-from cbs_opt.solvers.exact import tree
+from cbs_opt.solvers.bounds.centered import root_state
+from cbs_opt.solvers.exact.block_search import BlockSearch
 from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode
 from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_pieces
 from cbs_opt.solvers.heuristic import greedy_obs
@@ -60,19 +58,15 @@ def _fixed(state: NDArray[np.int8], branch: int) -> tuple[NDArray[np.int8], NDAr
     return kept, pruned
 
 
-class Search(tree.TreeSearch[Node | PieceNode]):
-    """The tree of one problem. Values are in the block's units."""
+class Search(BlockSearch[Node | PieceNode]):
+    """The tree of one problem under labels with room. Values are in the block's units."""
 
     shared_from = PIECES_FROM
 
     def __init__(self, problem: PruningProblem, gap: float, record: Callable[[NodeRecord], None] | None) -> None:
-        super().__init__(floor=0.0)
+        super().__init__(problem, gap)
         self._record = record
-        self._problem = problem
-        self._gap = gap
-        self._block = CenteredBlock.of(problem)
         self._weight = self._block.H.diagonal()
-        self._rank = math.inf
         self._piece_root: PieceRoot | None = None
         state, D, self._room = root_state(problem, self._block)
         self._given = state
@@ -101,9 +95,6 @@ class Search(tree.TreeSearch[Node | PieceNode]):
             return math.inf
         reach = math.sqrt(n * kappa * self._size) + float(np.abs(self._block.c) @ np.sqrt(self._weight))
         return 2.0 * gamma * reach**2
-
-    def in_units_of_f(self, value: float) -> float:
-        return self._block.bound(value)
 
     def branch(self, node: Node | PieceNode) -> tuple[Node | PieceNode, Node | PieceNode] | None:
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
@@ -211,13 +202,8 @@ class Search(tree.TreeSearch[Node | PieceNode]):
             generator = np.random.default_rng(self.nodes)
             for _ in range(SEARCHES):
                 blurred = w * np.exp(generator.normal(size=len(w)))
-                self.offer(self._exchanged(self._rounded(state, blurred)))
+                self.offer(self.improved(self._rounded(state, blurred)))
         return False
-
-    def _learn(self, one: Search) -> None:
-        mask = one.mask if one._rank < self._rank else self.mask
-        super()._learn(one)
-        self.mask, self._rank = mask, min(self._rank, one._rank)
 
     def _rounds(self, node: Node) -> tuple[Node, int]:
         """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""
@@ -293,38 +279,10 @@ class Search(tree.TreeSearch[Node | PieceNode]):
         ok, mask = greedy(self._block.H, self._block.c, self._root.state, self._room)
         return mask if ok else greedy_obs.run(self._problem).mask
 
-    def _exchanged(self, mask: Mask) -> Mask:
-        """``mask`` after exchanges of pairs of the pattern's free weights, as long as one helps."""
+    def improved(self, mask: Mask) -> Mask:
+        # Exchanges of pairs of the pattern's free weights, as long as one helps.
         from cbs_opt.solvers.compiled.incumbents import exchange
 
         improved = mask.copy()
         exchange(self._block.H, self._block.c, improved, self._given, self._room.labels)
         return improved
-
-    def _close(self, mask: Mask, bound: float) -> None:
-        """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
-        from cbs_opt.solvers.compiled.node import support_value
-
-        value, margin = support_value(self._block.H, self._block.c, mask)
-        proven = sum_below(value, -margin) if math.isfinite(value) else 0.0
-        self._closed = min(self._closed, max(proven, bound))
-        self.offer(mask)
-
-    def offer(self, mask: Mask) -> None:
-        from cbs_opt.solvers.compiled.node import support_value
-
-        H, c = self._block.H, self._block.c
-        doubt = self._block.base_error / self._block.scale
-        if not support_value(H, c, mask)[0] < self._value + doubt:
-            return
-        for candidate in (mask, self._exchanged(mask)):
-            value, _ = support_value(H, c, candidate)
-            # Around a far minimizer values that differ little look alike; there f itself decides.
-            rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
-            if rank < self._rank:
-                self._rank, self.mask = rank, candidate
-            self._value = min(self._value, value)
-        # Never above an earlier one, which discarded nodes: with a gap above 1 it might rise as the value falls.
-        self._cutoff = min(
-            self._cutoff, self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
-        )

@@ -62,7 +62,10 @@ class Pattern(ABC):
 
     @property
     def units(self) -> NDArray[np.int64]:
-        """The unit each weight is kept or pruned with, 0 … units − 1, shape (n,); each weight is its own by default."""
+        """The unit each weight is kept or pruned with, 0 … units − 1, shape (n,); each weight is its own by default.
+
+        Where a mask of Z keeps a weight, Z holds the mask that keeps all free weights of its unit, too.
+        """
         return np.arange(self.n)
 
     @property

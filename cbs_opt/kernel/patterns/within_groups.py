@@ -13,7 +13,7 @@ import numpy as np
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.patterns.base import Pattern
 from cbs_opt.kernel.patterns.grouped import Grouped
-from cbs_opt.kernel.patterns.labelled import Counts, forced_in_words
+from cbs_opt.kernel.patterns.labelled import forced_in_words
 from cbs_opt.kernel.patterns.rows import Rows, together
 
 
@@ -39,10 +39,6 @@ class WithinGroups(Pattern):
     @property
     def parts(self) -> tuple[Pattern, ...]:
         return (self.outer, *self.inner.parts)
-
-    @property
-    def units(self) -> Counts:
-        return self.outer.units
 
     @property
     def keep(self) -> Mask:

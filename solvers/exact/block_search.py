@@ -1,0 +1,67 @@
+"""What the trees of ``bnb`` share, whatever the pattern: values in the units of the block, leaves, incumbents."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TypeVar
+
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.sums import sum_below
+from cbs_opt.kernel.update import obs_update
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.exact import tree
+
+Open = TypeVar("Open", bound=tree.OpenNode)
+
+
+class BlockSearch(tree.TreeSearch[Open]):
+    """The tree of one problem. Values are in the block's units, f = 0 at its minimizer."""
+
+    def __init__(self, problem: PruningProblem, gap: float) -> None:
+        super().__init__(floor=0.0)
+        self._problem = problem
+        self._gap = gap
+        self._block = CenteredBlock.of(problem)
+        self._rank = math.inf
+
+    def in_units_of_f(self, value: float) -> float:
+        return self._block.bound(value)
+
+    @abstractmethod
+    def improved(self, mask: Mask) -> Mask:
+        """A mask in Z that a local search finds from ``mask``."""
+
+    def _learn(self, one: BlockSearch[Open]) -> None:
+        mask = one.mask if one._rank < self._rank else self.mask
+        super()._learn(one)
+        self.mask, self._rank = mask, min(self._rank, one._rank)
+
+    def _close(self, mask: Mask, bound: float) -> None:
+        """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
+        from cbs_opt.solvers.compiled.node import support_value
+
+        value, margin = support_value(self._block.H, self._block.c, mask)
+        proven = sum_below(value, -margin) if math.isfinite(value) else 0.0
+        self._closed = min(self._closed, max(proven, bound))
+        self.offer(mask)
+
+    def offer(self, mask: Mask) -> None:
+        from cbs_opt.solvers.compiled.node import support_value
+
+        H, c = self._block.H, self._block.c
+        doubt = self._block.base_error / self._block.scale
+        if not support_value(H, c, mask)[0] < self._value + doubt:
+            return
+        for candidate in (mask, self.improved(mask)):
+            value, _ = support_value(H, c, candidate)
+            # Around a far minimizer values that differ little look alike; there f itself decides.
+            rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
+            if rank < self._rank:
+                self._rank, self.mask = rank, candidate
+            self._value = min(self._value, value)
+        # Never above an earlier one, which discarded nodes: with a gap above 1 it might rise as the value falls.
+        self._cutoff = min(
+            self._cutoff, self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
+        )

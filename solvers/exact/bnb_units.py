@@ -1,0 +1,235 @@
+"""The tree of ``bnb`` for patterns that are no labels with room: groups, budgets, intersections, linear constraints.
+
+A node is a pattern with more weights decided (``Pattern.fixed``); its bound asks the oracle and nothing else
+(``bounds/unit_blocks``). It branches on units, the weights that are kept or pruned together: a column of a layer or a
+filter is one decision, not one for each of its weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.unit_blocks import Reduced, Relaxed, certified, factor, first_blocks, improved, relax, solved
+from cbs_opt.solvers.exact.block_search import BlockSearch
+from cbs_opt.solvers.heuristic import greedy_obs
+
+ROOT_ROUNDS = 30
+"""Rounds of splitting improvement at the root, and"""
+NODE_ROUNDS = 1
+"""… at every other node."""
+TOLERANCE = 3e-3
+"""Relative gap between a relaxation and its bound (B) at which a node is content."""
+ORACLE_ROUNDS = 30
+"""Masks that the oracle is asked for in one relaxation, at the most."""
+PASSES = 2
+"""How often a node is bounded again once screening fixed something."""
+CAUTION = 1e-9
+"""Part of a rise in (B) that screening leaves out, and 1e-3 of it of the scores: many times their round-off."""
+
+
+class UnitNode(NamedTuple):
+    """An open node: a valid bound, its age, its pattern, and a warm start."""
+
+    bound: float
+    age: int
+    pattern: Pattern
+    B: Matrix  # (n, n), block-diagonal over the units
+    masks: Mask  # (k, n), masks of the pattern whose hull holds the parent's relaxed mask
+    weights: Vector  # (k,)
+    share: float
+
+    def __lt__(self, other: Any, /) -> bool:
+        return (self.bound, self.age) < (other.bound, other.age)
+
+
+class UnitSearch(BlockSearch[UnitNode]):
+    """The tree of one problem under any pattern. Values are in the block's units."""
+
+    def __init__(self, problem: PruningProblem, gap: float) -> None:
+        super().__init__(problem, gap)
+        self._units = np.asarray(problem.Z.units, dtype=np.int64)
+        self._weight = self._block.H.diagonal()
+        self.mask = greedy_obs.run(problem).mask
+        self.offer(self.mask)
+        n = problem.n
+        masks = problem.Z.argmax(self._block.c**2 * self._weight)[None]
+        self._heap.append(UnitNode(0.0, 0, problem.Z, np.zeros((n, n)), masks, np.ones(1), 1.0))
+
+    def improved(self, mask: Mask) -> Mask:
+        return mask
+
+    def branch(self, node: UnitNode) -> tuple[UnitNode, UnitNode] | None:
+        """Fathom the node, close it as a leaf, or branch; the child that keeps the unit is dived into."""
+        pattern: Pattern | None = node.pattern
+        best = node.bound
+        for attempt in range(self._problem.n + 1):
+            assert pattern is not None, "else the loop has ended"
+            open_mask = pattern.keep | pattern.free
+            if not pattern.free.any() or pattern.contains(open_mask):
+                self._close(open_mask, best)
+                return None
+            node, best, scores, choice = self._bounded(node._replace(pattern=pattern), best)
+            if best >= self._cutoff:
+                return None
+            keep, prune = self._screened(pattern, scores, best) if attempt < PASSES else (None, None)
+            if keep is not None and (keep | prune).any():
+                pattern = _fixed(pattern, keep, prune)
+                if pattern is None:
+                    return None
+                continue
+            unit = pattern.free & (self._units == choice)
+            nothing = np.zeros_like(unit)
+            kept, pruned = _fixed(pattern, unit, nothing), _fixed(pattern, nothing, unit)
+            if kept is not None and pruned is not None:
+                return self._child(node, best, kept), self._child(node, best, pruned)
+            pattern = pruned if kept is None else kept
+            if pattern is None:
+                return None
+        raise AssertionError("every round decides a weight")
+
+    def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float, float], int]:
+        """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
+
+        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them go the bound that they
+        belong to, and the sum that no mask exceeds.
+        """
+        from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
+        from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
+
+        H, c, pattern = self._block.H, self._block.c, node.pattern
+        n = len(c)
+        free = np.flatnonzero(pattern.free)
+        free = free[np.argsort(self._units[free], kind="stable")]
+        first_unit = int(self._units[free[0]])
+        nothing = (np.zeros(n), -np.inf, np.inf)
+        state = np.zeros(n, dtype=np.int8)
+        state[pattern.keep], state[pattern.forbid] = KEPT, PRUNED
+        order = np.concatenate([np.flatnonzero(pattern.keep), free])
+        kept, m = len(order) - len(free), len(free)
+        W, L, d = np.empty((len(order),) * 2), np.empty((len(order),) * 2), np.empty(n)
+        ok, value, margin = eliminate(H, c, state, order, W, L, d)
+        if not ok:
+            return node, best, nothing, first_unit
+        best = max(best, value - margin)
+        if best >= self._cutoff:
+            return node, best, nothing, first_unit
+        HF = np.empty((m, m))
+        schur_complement(W, L, kept, HF)
+        cF = (c + d)[free]
+        names, starts, unit = np.unique(self._units[free], return_index=True, return_inverse=True)
+        reduced = Reduced(HF, cF, HF @ cF, unit.astype(np.int64), starts.astype(np.int64), splitting_shift(H, HF))
+        heads = free[starts]
+
+        def on_weights(scores: Vector) -> Vector:
+            spread = np.zeros(n)
+            spread[heads] = scores
+            return spread
+
+        def oracle(scores: Vector) -> tuple[Mask, float]:
+            spread = on_weights(scores)
+            mask = pattern.argmax(spread)
+            self.offer(mask)
+            return mask[heads], pattern.most(spread)
+
+        square = np.ix_(free, free)
+        root = not node.B.any()
+        B = first_blocks(reduced) if root else certified(reduced, node.B[square])
+        if B is None:
+            return node, best, nothing, first_unit
+        target = self._cutoff - value + margin
+        masks, weights = self._vertices(node, heads, pattern)
+        relaxed = relax(reduced, B, masks, weights, oracle, target=target, tolerance=TOLERANCE, rounds=ORACLE_ROUNDS)
+        if relaxed is None:
+            return node, best, nothing, first_unit
+        B, relaxed, share = improved(
+            reduced,
+            B,
+            relaxed,
+            oracle,
+            target=target,
+            tolerance=TOLERANCE,
+            rounds=ROOT_ROUNDS if root else NODE_ROUNDS,
+            share=max(node.share, 0.01),
+        )
+        w = np.zeros(n)
+        w[free] = relaxed.w
+        self.offer(pattern.argmax(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal()))))
+        own = value + relaxed.bound - node_margin(H, d, order, kept, relaxed.w, cF)
+        grown = node.B.copy()
+        grown[square] = B
+        spread = on_weights(relaxed.scores)
+        warm = node._replace(
+            B=grown, masks=self._whole(relaxed, unit, free, pattern), weights=relaxed.weights, share=share
+        )
+        choice = int(names[_heaviest(reduced, relaxed)])
+        return warm, max(best, own), (spread, own, pattern.most(spread)), choice
+
+    def _vertices(self, node: UnitNode, heads: NDArray[np.int64], pattern: Pattern) -> tuple[Matrix, Vector]:
+        """The warm start's masks that are still masks of the node, on its units, with their weights; at least one."""
+        fits = node.masks[:, pattern.keep].all(axis=1) & ~node.masks[:, pattern.forbid].any(axis=1)
+        if not fits.any():
+            mask = pattern.argmax(np.where(pattern.free, self._block.c**2 * self._weight, 0.0))
+            return mask[heads][None].astype(float), np.ones(1)
+        masks, place = np.unique(node.masks[fits][:, heads], axis=0, return_inverse=True)
+        weights = np.bincount(place.ravel(), np.maximum(node.weights[fits], 1e-3))
+        return masks.astype(float), weights / weights.sum()
+
+    @staticmethod
+    def _whole(relaxed: Relaxed, unit: NDArray[np.int64], free: NDArray[np.int64], pattern: Pattern) -> Mask:
+        """The vertices as masks of all weights, shape (k, n)."""
+        masks = np.tile(pattern.keep, (len(relaxed.masks), 1))
+        masks[:, free] = relaxed.masks[:, unit] > 0.5
+        return masks
+
+    def _screened(self, pattern: Pattern, scores: tuple[Vector, float, float], best: float) -> tuple[Mask, Mask]:
+        """The units that no mask of value below the cutoff prunes, and those that none keeps."""
+        spread, own, most = scores
+        keep, prune = np.zeros_like(pattern.free), np.zeros_like(pattern.free)
+        if not own > -np.inf:
+            return keep, prune
+        z = pattern.argmax(spread)
+        with np.errstate(invalid="ignore"):
+            rise = most - pattern.flip_values(spread, z) - 1e-3 * CAUTION * most
+        refuted = (rise > 0.0) & (own + rise * (1.0 - CAUTION) >= self._cutoff) & pattern.free
+        # A score stands on the first free weight of its unit; the others have none to tell.
+        _, heads = np.unique(np.where(pattern.free, self._units, -1), return_index=True)
+        head = np.zeros_like(z)
+        head[heads] = True
+        refuted &= head
+        together = np.isin(self._units, self._units[refuted & z]) & pattern.free
+        apart = np.isin(self._units, self._units[refuted & ~z]) & pattern.free
+        return together, apart
+
+    def _child(self, node: UnitNode, bound: float, pattern: Pattern) -> UnitNode:
+        return node._replace(bound=bound, age=self.nodes, pattern=pattern)
+
+
+def _fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
+    """``pattern`` with these weights decided; None where no mask is left."""
+    try:
+        return pattern.fixed(keep, prune)
+    except PatternError:
+        return None
+
+
+def _heaviest(reduced: Reduced, relaxed: Relaxed) -> int:
+    """The unit to branch on: the largest geometric mean of w_uᵀH_uuw_u, what it costs to prune the unit alone, and
+    w_uᵀ((H⁻¹)_uu)⁻¹w_u, what is left of it when all other weights make up for it."""
+    alone = reduced.sums(relaxed.w * (np.where(reduced.together, reduced.H, 0.0) @ relaxed.w))
+    L = factor(reduced.H)
+    if L is None:
+        return int(np.argmax(alone))
+    inverse = solved(L, np.eye(len(reduced.c)))
+    made_up = np.zeros(len(alone))
+    for u, at in enumerate(reduced.blocks()):
+        block = factor(inverse[at, at])
+        if block is not None:
+            made_up[u] = float(relaxed.w[at] @ solved(block, relaxed.w[at]))
+    return int(np.argmax(alone * made_up))
