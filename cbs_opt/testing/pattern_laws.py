@@ -29,6 +29,7 @@ def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
     rng = np.random.default_rng(seed)
     free_weights_are_free(pattern)
     pruning_more_never_leaves(pattern)
+    units_stay_together(pattern)
     constraints_are_the_pattern(pattern)
     for _ in range(draws):
         # Few values, so that ties are common; or values that never tie.
@@ -39,6 +40,7 @@ def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
         most_is_no_less(pattern, scores * 10.0 ** rng.integers(-30, 31))
         most_is_no_less(pattern, scores * 10.0 ** rng.integers(-30, 31, pattern.n))
         flips_are_no_less(pattern, scores)
+        relaxing_loses_nothing(pattern, scores * 10.0 ** rng.integers(-30, 31))
         prunable_weights_can_go(pattern, rng.random(pattern.n) < 0.7)
         roles = rng.integers(0, 4, pattern.n)
         fixed_is_the_subset(pattern, roles == 1, roles == 2)
@@ -94,6 +96,37 @@ def pruning_more_never_leaves(pattern: Pattern) -> None:
         out = every[every[:, i] & ~np.isin(codes & ~(1 << i), codes)]
         said = f"{list_of(out[:1])} is in Z, but not without weight {i}"
         require(len(out) == 0, "pruning more never leaves Z", pattern, said)
+
+
+def units_stay_together(pattern: Pattern) -> None:
+    """Where a mask of Z keeps a weight, Z holds the mask with all free weights of its unit, too."""
+    every = all_masks(pattern)
+    units = np.asarray(pattern.units)
+    codes = every @ (1 << np.arange(pattern.n))
+    for unit in np.unique(units):
+        unit_free = (units == unit) & pattern.free
+        touched = codes[(every & unit_free).any(axis=1)]
+        missing = touched[~np.isin(touched | int(unit_free @ (1 << np.arange(pattern.n))), codes)]
+        said = f"mask {missing[:1]} is in Z, but not with all free weights of unit {unit}"
+        require(len(missing) == 0, "units stay together", pattern, said)
+
+
+def relaxing_loses_nothing(pattern: Pattern, scores: Vector) -> None:
+    """``relaxed`` says no less than any mask of Z scores, whatever one weight is decided to."""
+    law, every, found = "relaxing loses nothing", all_masks(pattern), pattern.relaxed(frozen(scores))
+    said = f"scores {list_of(scores)}"
+    z = found.z
+    inside = z.shape == scores.shape and (z >= 0).all() and (z <= 1).all()
+    require(bool(inside), law, pattern, f"{said}: z is {z!r}")
+    values = every @ scores
+    top, slack = every[values.argmax()], float(scores.sum())
+    require(math.fsum([*scores[top], -found.most]) <= 0, law, pattern, f"{said}: most is {found.most!r}")
+    require(float(z @ scores) >= float(values.max()) - SLACK_OF_MOST * slack, law, pattern, f"{said}: z scores too little")
+    for i in range(pattern.n):
+        for decided, bound in ((every[:, i], found.kept[i]), (~every[:, i], found.pruned[i])):
+            best = values[decided].max(initial=-np.inf)
+            holds = bound >= best - ROUND_OFF * slack
+            require(holds, law, pattern, f"{said}: with weight {i} decided, {bound!r} is below {best!r}")
 
 
 def free_weights_are_free(pattern: Pattern) -> None:

@@ -16,9 +16,9 @@ from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.solvers.bounds.unit_blocks import Reduced, Relaxed, certified, factor, first_blocks, improved, relax, solved
+from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
+from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
-from cbs_opt.solvers.heuristic import greedy_obs
 
 ROOT_ROUNDS = 30
 """Rounds of splitting improvement at the root, and"""
@@ -26,8 +26,6 @@ NODE_ROUNDS = 1
 """… at every other node."""
 TOLERANCE = 3e-3
 """Relative gap between a relaxation and its bound (B) at which a node is content."""
-ORACLE_ROUNDS = 30
-"""Masks that the oracle is asked for in one relaxation, at the most."""
 PASSES = 2
 """How often a node is bounded again once screening fixed something."""
 CAUTION = 1e-9
@@ -41,8 +39,8 @@ class UnitNode(NamedTuple):
     age: int
     pattern: Pattern
     B: Matrix  # (n, n), block-diagonal over the units
-    masks: Mask  # (k, n), masks of the pattern whose hull holds the parent's relaxed mask
-    weights: Vector  # (k,)
+    z: Vector  # of the units
+    y: Vector  # of the pattern's own variables
     share: float
 
     def __lt__(self, other: Any, /) -> bool:
@@ -56,11 +54,12 @@ class UnitSearch(BlockSearch[UnitNode]):
         super().__init__(problem, gap)
         self._units = np.asarray(problem.Z.units, dtype=np.int64)
         self._weight = self._block.H.diagonal()
-        self.mask = greedy_obs.run(problem).mask
+        self.mask = problem.Z.argmax(self._block.c**2 * self._weight)
         self.offer(self.mask)
-        n = problem.n
-        masks = problem.Z.argmax(self._block.c**2 * self._weight)[None]
-        self._heap.append(UnitNode(0.0, 0, problem.Z, np.zeros((n, n)), masks, np.ones(1), 1.0))
+        Z = problem.Z
+        self._polytope = Polytope.of(Z.rows(), self._units, Z.keep, Z.free)
+        middle = np.full(int(self._units.max()) + 1, 0.5), np.full(self._polytope.own, 0.5)
+        self._heap.append(UnitNode(0.0, 0, Z, np.zeros((problem.n,) * 2), *middle, 1.0))
 
     def improved(self, mask: Mask) -> Mask:
         return mask
@@ -78,7 +77,7 @@ class UnitSearch(BlockSearch[UnitNode]):
             node, best, scores, choice = self._bounded(node._replace(pattern=pattern), best)
             if best >= self._cutoff:
                 return None
-            keep, prune = self._screened(pattern, scores, best) if attempt < PASSES else (None, None)
+            keep, prune = self._screened(pattern, scores) if attempt < PASSES else (None, None)
             if keep is not None and (keep | prune).any():
                 pattern = _fixed(pattern, keep, prune)
                 if pattern is None:
@@ -94,11 +93,11 @@ class UnitSearch(BlockSearch[UnitNode]):
                 return None
         raise AssertionError("every round decides a weight")
 
-    def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float, float], int]:
+    def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float], int]:
         """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
 
-        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them go the bound that they
-        belong to, and the sum that no mask exceeds.
+        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound that
+        they belong to.
         """
         from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
         from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
@@ -108,7 +107,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         free = np.flatnonzero(pattern.free)
         free = free[np.argsort(self._units[free], kind="stable")]
         first_unit = int(self._units[free[0]])
-        nothing = (np.zeros(n), -np.inf, np.inf)
+        nothing = (np.zeros(n), -np.inf)
         state = np.zeros(n, dtype=np.int8)
         state[pattern.keep], state[pattern.forbid] = KEPT, PRUNED
         order = np.concatenate([np.flatnonzero(pattern.keep), free])
@@ -132,80 +131,74 @@ class UnitSearch(BlockSearch[UnitNode]):
             spread[heads] = scores
             return spread
 
-        def oracle(scores: Vector) -> tuple[Mask, float]:
-            spread = on_weights(scores)
-            mask = pattern.argmax(spread)
-            self.offer(mask)
-            return mask[heads], pattern.most(spread)
+        def oracle(scores: Vector) -> float:
+            return pattern.relaxed(on_weights(scores)).most
 
         square = np.ix_(free, free)
         root = not node.B.any()
-        B = first_blocks(reduced) if root else certified(reduced, node.B[square])
-        if B is None:
+        split = first_blocks(reduced) if root else certified(reduced, node.B[square])
+        if split is None:
             return node, best, nothing, first_unit
         target = self._cutoff - value + margin
-        masks, weights = self._vertices(node, heads, pattern)
-        relaxed = relax(reduced, B, masks, weights, oracle, target=target, tolerance=TOLERANCE, rounds=ORACLE_ROUNDS)
+        stays = np.unique(self._units[pattern.keep & self._problem.Z.free])
+        polytope = self._polytope.decided(np.setdiff1d(stays, names), names)
+        start = np.concatenate([node.z[names], node.y])
+        relaxed = relax(reduced, split, polytope, start, oracle, target=target, tolerance=TOLERANCE)
         if relaxed is None:
             return node, best, nothing, first_unit
-        B, relaxed, share = improved(
+        split, relaxed, share = improved(
             reduced,
-            B,
+            split,
+            polytope,
             relaxed,
             oracle,
             target=target,
             tolerance=TOLERANCE,
             rounds=ROOT_ROUNDS if root else NODE_ROUNDS,
-            share=max(node.share, 0.01),
+            share=max(node.share, LEAST_SHARE),
         )
         w = np.zeros(n)
         w[free] = relaxed.w
-        self.offer(pattern.argmax(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal()))))
+        heaviest = pattern.relaxed(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal())))
+        self._offer_inside(pattern, heaviest.z)
+        self._offer_inside(pattern, pattern.relaxed(on_weights(relaxed.scores)).z)
         own = value + relaxed.bound - node_margin(H, d, order, kept, relaxed.w, cF)
         grown = node.B.copy()
-        grown[square] = B
+        grown[square] = split.B
         spread = on_weights(relaxed.scores)
-        warm = node._replace(
-            B=grown, masks=self._whole(relaxed, unit, free, pattern), weights=relaxed.weights, share=share
-        )
+        z = node.z.copy()
+        z[names] = relaxed.x[: len(names)]
+        warm = node._replace(B=grown, z=z, y=relaxed.x[len(names) :], share=share)
         choice = int(names[_heaviest(reduced, relaxed)])
-        return warm, max(best, own), (spread, own, pattern.most(spread)), choice
+        return warm, max(best, own), (spread, own), choice
 
-    def _vertices(self, node: UnitNode, heads: NDArray[np.int64], pattern: Pattern) -> tuple[Matrix, Vector]:
-        """The warm start's masks that are still masks of the node, on its units, with their weights; at least one."""
-        fits = node.masks[:, pattern.keep].all(axis=1) & ~node.masks[:, pattern.forbid].any(axis=1)
-        if not fits.any():
-            mask = pattern.argmax(np.where(pattern.free, self._block.c**2 * self._weight, 0.0))
-            return mask[heads][None].astype(float), np.ones(1)
-        masks, place = np.unique(node.masks[fits][:, heads], axis=0, return_inverse=True)
-        weights = np.bincount(place.ravel(), np.maximum(node.weights[fits], 1e-3))
-        return masks.astype(float), weights / weights.sum()
+    def _offer_inside(self, pattern: Pattern, z: Vector) -> None:
+        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it."""
+        mask = pattern.keep | (z > 1.0 - 1e-6)
+        if not pattern.contains(mask):
+            return
+        parts = np.flatnonzero((z > 1e-6) & ~mask)
+        for unit in dict.fromkeys(self._units[parts[np.argsort(-z[parts], kind="stable")]].tolist()):
+            more = mask | ((self._units == unit) & pattern.free)
+            if pattern.contains(more):
+                mask = more
+        self.offer(mask)
 
-    @staticmethod
-    def _whole(relaxed: Relaxed, unit: NDArray[np.int64], free: NDArray[np.int64], pattern: Pattern) -> Mask:
-        """The vertices as masks of all weights, shape (k, n)."""
-        masks = np.tile(pattern.keep, (len(relaxed.masks), 1))
-        masks[:, free] = relaxed.masks[:, unit] > 0.5
-        return masks
-
-    def _screened(self, pattern: Pattern, scores: tuple[Vector, float, float], best: float) -> tuple[Mask, Mask]:
+    def _screened(self, pattern: Pattern, scores: tuple[Vector, float]) -> tuple[Mask, Mask]:
         """The units that no mask of value below the cutoff prunes, and those that none keeps."""
-        spread, own, most = scores
+        spread, own = scores
         keep, prune = np.zeros_like(pattern.free), np.zeros_like(pattern.free)
         if not own > -np.inf:
             return keep, prune
-        z = pattern.argmax(spread)
-        with np.errstate(invalid="ignore"):
-            rise = most - pattern.flip_values(spread, z) - 1e-3 * CAUTION * most
-        refuted = (rise > 0.0) & (own + rise * (1.0 - CAUTION) >= self._cutoff) & pattern.free
+        found = pattern.relaxed(spread)
         # A score stands on the first free weight of its unit; the others have none to tell.
         _, heads = np.unique(np.where(pattern.free, self._units, -1), return_index=True)
-        head = np.zeros_like(z)
-        head[heads] = True
-        refuted &= head
-        together = np.isin(self._units, self._units[refuted & z]) & pattern.free
-        apart = np.isin(self._units, self._units[refuted & ~z]) & pattern.free
-        return together, apart
+        heads = heads[pattern.free[heads]]
+        for bounds, decided in ((found.pruned, keep), (found.kept, prune)):
+            rise = found.most * (1.0 - 1e-3 * CAUTION) - bounds[heads]
+            refuted = (rise > 0.0) & (own + rise * (1.0 - CAUTION) >= self._cutoff)
+            decided |= np.isin(self._units, self._units[heads[refuted]]) & pattern.free
+        return keep, prune
 
     def _child(self, node: UnitNode, bound: float, pattern: Pattern) -> UnitNode:
         return node._replace(bound=bound, age=self.nodes, pattern=pattern)

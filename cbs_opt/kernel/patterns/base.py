@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 
     from cbs_opt.kernel.patterns.grouped import Grouped
     from cbs_opt.kernel.patterns.labelled import Labelled
+
+
+class RelaxedMask(NamedTuple):
+    """What the scores s ≥ 0 are worth in a relaxation of Z that is quick to ask.
+
+    Parameters
+    ----------
+    z : array, shape (n,)
+        A point of the relaxation, in [0, 1], where Σ z_i s_i is largest.
+    most : float
+        What Σ z_i s_i exceeds nowhere in it, and so for no mask of Z.
+    kept, pruned : arrays, shape (n,)
+        The same where weight i is kept, and where it is pruned; −inf where it cannot be.
+    """
+
+    z: Vector
+    most: float
+    kept: Vector
+    pruned: Vector
 
 
 class Pattern(ABC):
@@ -98,6 +117,12 @@ class Pattern(ABC):
         asks a solver with a tolerance, says here what that may have lost.
         """
         return sum_above(scores[self.argmax(scores)])
+
+    def relaxed(self, scores: Vector) -> RelaxedMask:
+        """The oracle of a relaxation of Z: Z itself, unless the best mask takes long to find (budgets, linear rows)."""
+        z, most = self.argmax(scores), self.most(scores)
+        others = self.flip_values(scores, z)
+        return RelaxedMask(z.astype(np.float64), most, np.where(z, most, others), np.where(z, others, most))
 
     @abstractmethod
     def flip_values(self, scores: Vector, z: Mask) -> Vector:

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.arrays.upper_sum import sum_above
+from cbs_opt.kernel.patterns.base import RelaxedMask
 from cbs_opt.kernel.patterns.grouped import Grouped, numbered
 from cbs_opt.kernel.patterns.knapsack import Knapsack
 from cbs_opt.kernel.patterns.rows import Named, limits
@@ -101,6 +102,15 @@ class Budget(Grouped):
         bound = np.minimum(self.most_of(sums), (relaxed.value + certain) * (1.0 + 1e-12) - least)
         values[self._items] = np.where(taken | self._knapsack.able, bound, -np.inf)
         return values
+
+    def relaxed_of(self, sums: Vector) -> RelaxedMask:
+        found, certain = self._knapsack.relaxed(sums[self._items]), sums[self.forced]
+        most = sum_above(np.append(certain, found.value))
+        z, kept, pruned = self.forced.astype(np.float64), np.full(self.groups, most), np.full(self.groups, -np.inf)
+        z[self._items] = found.x
+        kept[self._items] = np.where(self._knapsack.able, most - np.maximum(-found.d, 0.0) * (1.0 - 1e-12), -np.inf)
+        pruned[self._items] = most - np.maximum(found.d, 0.0) * (1.0 - 1e-12)
+        return RelaxedMask(z, most, kept, pruned)
 
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
         named = [Named("budgets", len(self._budget), "what stays keeps within the budget")]

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector, frozen
-from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
 from cbs_opt.kernel.patterns.labelled import Counts, forced_in_words, index_mask
 from cbs_opt.kernel.patterns.rows import Named, Rows
 
@@ -145,6 +145,25 @@ class Grouped(Pattern):
 
     def most(self, scores: Vector) -> float:
         return self.most_of(self.sums_above(scores, ~self._forbid))
+
+    def relaxed(self, scores: Vector) -> RelaxedMask:
+        found = self.relaxed_of(self.sums_above(scores, ~self._forbid))
+        # A group that stays may do so without this weight.
+        pruned = np.maximum(found.pruned[self._units], found.most - scores * (1.0 - 1e-12))
+        return RelaxedMask(
+            np.where(self._forbid, 0.0, found.z[self._units]),
+            found.most,
+            np.where(self._forbid, -np.inf, found.kept[self._units]),
+            np.where(self._keep, -np.inf, pruned),
+        )
+
+    def relaxed_of(self, sums: Vector) -> RelaxedMask:
+        """``relaxed`` for groups with these scores; all arrays of shape (groups,)."""
+        chosen, most = self.choose(sums), self.most_of(sums)
+        others = self.flips_of(sums, chosen)
+        return RelaxedMask(
+            chosen.astype(np.float64), most, np.where(chosen, most, others), np.where(chosen, others, most)
+        )
 
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         sums = self.sums(scores, ~self._forbid)

@@ -48,7 +48,7 @@ class Knapsack:
     costs: Matrix
     room: Vector
 
-    @property
+    @cached_property
     def able(self) -> Mask:
         """Items that fit alone, shape (items,)."""
         return np.asarray((self.costs <= self.room[:, None]).all(axis=0))
@@ -91,7 +91,7 @@ class Knapsack:
         return chosen, min(most, relaxed.value)
 
     def relaxed(self, worth: Vector) -> Relaxed:
-        """L and d of the docstring (or of ``program``), at multipliers that make L small."""
+        """L and d of the docstring (or of ``program``), at multipliers that make L small, and the items in part."""
         worth = np.where(self.able, worth, 0.0)
         if len(self.room) > 1:
             return self._program.relaxed(worth)
@@ -99,14 +99,19 @@ class Knapsack:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             rate = np.where(worth > 0, worth / cost, 0.0)
         order = np.argsort(-rate, kind="stable")
-        full = np.searchsorted(np.cumsum(cost[order]), room, side="right")
-        multiplier = float(rate[order[full]]) if full < len(order) else 0.0
-        if not np.isfinite(multiplier):
-            multiplier = 0.0
+        spent = np.cumsum(cost[order])
+        full = int(np.searchsorted(spent, room, side="right"))
+        x = np.zeros(len(worth))
+        x[order[:full]] = 1.0
+        multiplier = 0.0
+        if full < len(order) and np.isfinite(rate[order[full]]):
+            multiplier = float(rate[order[full]])
+            x[order[full]] = 1.0 - (float(spent[full]) - room) / float(cost[order[full]])
+        x = np.where(self.able, np.clip(x, 0.0, 1.0), 0.0)
         d = np.where(self.able, worth - multiplier * cost, 0.0)
         value = multiplier * room + float(np.maximum(d, 0.0).sum())
         slip = SUMMED * (multiplier * room + float(worth.sum()))
-        return Relaxed(value + slip, d)
+        return Relaxed(value + slip, d, x)
 
     def _filled(self, chosen: Mask, worth: Vector) -> Mask:
         """``chosen`` and, by worth per cost, whatever still fits."""

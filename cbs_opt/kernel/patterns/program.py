@@ -38,10 +38,11 @@ SCALE = 1024.0
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """(L) at the multipliers that HiGHS found: its value, and d of shape (columns,)."""
+    """(L) at the multipliers that HiGHS found: its value, d of shape (columns,), and the point x in [low, high]."""
 
     value: float
     d: Vector
+    x: Vector
 
 
 class Program:
@@ -91,7 +92,9 @@ class Program:
         unit = _unit(scores)
         scaled = scores * unit
         highs = self._passed(scaled, self._limit, False, self.rows.low, self.rows.high)
-        duals = np.asarray(highs.getSolution().row_dual, dtype=np.float64)
+        solution = highs.getSolution()
+        duals, x = np.asarray(solution.row_dual, dtype=np.float64), np.asarray(solution.col_value, dtype=np.float64)
+        x = np.clip(x if len(x) == len(scores) else self.rows.low, self.rows.low, self.rows.high)
         y = np.zeros(len(self._limit)) if len(duals) != len(self._limit) else np.maximum(-duals, 0.0)
         d = scaled - self._A.T @ y
         with np.errstate(invalid="ignore"):
@@ -105,7 +108,7 @@ class Program:
         value = float(self._limit @ y) + float(ends.sum()) + slip
         if free.any() and (np.abs(d[free]) > 0).any():
             value = math.inf
-        return Relaxed(value / unit, np.asarray(d / unit))
+        return Relaxed(value / unit, np.asarray(d / unit), x)
 
     def _margin(self) -> float:
         """(margin) in the units of the objective that HiGHS sees."""

@@ -11,7 +11,7 @@ import numpy as np
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.arrays.upper_sum import sum_above
-from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
 from cbs_opt.kernel.patterns.labelled import forced_in_words
 from cbs_opt.kernel.patterns.program import Program
 from cbs_opt.kernel.patterns.rows import Rows
@@ -125,6 +125,15 @@ class Stated(Pattern):
     def _own(self, scores: Vector | Mask) -> Vector:
         """Scores of z, zeros for the rows' own variables."""
         return np.concatenate([scores.astype(np.float64), np.zeros(self._rows.own)])
+
+    def relaxed(self, scores: Vector) -> RelaxedMask:
+        found = self._program.relaxed(self._objective(scores))
+        most = sum_above(np.append(scores[self._keep], max(found.value, 0.0)))
+        d = found.d[: self.n]
+        can = self._keep | self._possible
+        kept = np.where(can, most - np.maximum(-d, 0.0) * (1.0 - 1e-12), -np.inf)
+        pruned = np.where(self._keep, -np.inf, most - np.maximum(d, 0.0) * (1.0 - 1e-12))
+        return RelaxedMask(np.where(can, found.x[: self.n], 0.0), most, kept, pruned)
 
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         # From the linear relaxation: too large by its gap.

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
 from cbs_opt.kernel.patterns.grouped import Grouped
 from cbs_opt.kernel.patterns.labelled import forced_in_words
 from cbs_opt.kernel.patterns.rows import Rows, together
@@ -61,6 +61,20 @@ class WithinGroups(Pattern):
 
     def most(self, scores: Vector) -> float:
         return self.outer.most_of(self.outer.sums_above(scores, self.inner.argmax(scores)))
+
+    def relaxed(self, scores: Vector) -> RelaxedMask:
+        inside, units = self.inner.argmax(scores), self.outer.units
+        found = self.outer.relaxed_of(self.outer.sums_above(scores, inside))
+        # What deciding a weight otherwise does to its own group at the most; it may be less.
+        change = self.inner.flip_values(scores, inside) - float(scores[inside].sum()) * (1.0 - 1e-12)
+        kept = found.kept[units] + np.where(inside, 0.0, np.minimum(change, 0.0))
+        pruned = np.maximum(found.pruned[units], found.kept[units] + np.where(inside, np.minimum(change, 0.0), 0.0))
+        return RelaxedMask(
+            np.where(inside, found.z[units], 0.0),
+            found.most,
+            np.where(self.forbid, -np.inf, kept),
+            np.where(self.keep, -np.inf, pruned),
+        )
 
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         inside, units = self.inner.argmax(scores), self.outer.units

@@ -1,0 +1,234 @@
+"""The relaxation behind ``unit_blocks``, over the linear rows of a pattern, and the ascent of the blocks split off.
+
+    φ(z) = min_w ½wᵀRw − bᵀw + ½ Σ_u w_uᵀB_uw_u/z_u        over   A (z, y) ≤ h,  0 ≤ z, y ≤ 1
+
+is convex and smooth in z > 0, with ∂φ/∂z_u = −½w_uᵀB_uw_u/z_u² and, M = R + B/z being what w solves Mw = b with,
+
+    ∂²φ/∂z∂z' = diag(w_uᵀB_uw_u/z_u³) − XᵀM⁻¹X,      X the columns B_uw_u/z_u² of the units.
+
+A primal-dual interior-point method with an infeasible start (S. Wright, Primal-Dual Interior-Point Methods, 1997) takes
+a dozen Newton steps, whatever the rows are. It proves nothing: every w it passes gives a valid bound (B), and the best
+of them counts. A little slack on the rows keeps equalities, which are two rows here, from having no inside.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.patterns.rows import Rows
+from cbs_opt.solvers.bounds.unit_blocks import (
+    LEAST_GAIN,
+    Oracle,
+    Reduced,
+    Split,
+    ascended,
+    bound_at,
+    certified,
+    factor,
+    solved,
+)
+
+STEPS = 40
+"""Newton steps at the most."""
+
+SHARPER = 0.15
+"""How much smaller the barrier is meant to be after a step, and"""
+
+WORTH_A_LOOK = 0.3
+"""The bound is evaluated once the barrier holds no more than this part of the value."""
+
+LONGEST = 0.95
+"""… the part of the way to the boundary that a step may go."""
+
+SLACK = 1e-6
+"""What the rows are loosened by, relative to their sides."""
+
+LEAST_SHARE = 0.01
+"""A splitting closer to the boundary leaves a node's children no way to improve it."""
+
+INSIDE = 0.03
+"""A start is at least so far from 0 and 1."""
+
+
+class Polytope(NamedTuple):
+    """A (z, y) ≤ h over the units and the pattern's own variables y, all of them in [low, high] = [0, 1] or decided."""
+
+    A: Matrix  # (rows, units + own)
+    h: Vector  # (rows,)
+    own: int
+
+    @classmethod
+    def of(cls, rows: Rows, unit: NDArray[np.int64], keep: Mask, free: Mask) -> Polytope:
+        """That of a pattern's rows, the weights of one ``unit`` (n,) as one variable; units without free weights are 0.
+
+        Parameters
+        ----------
+        keep, free : mask, shape (n,)
+            What is forced to stay counts in h.
+        """
+        n = rows.n
+        dense = rows.A.toarray()
+        A, own = dense[:, :n], dense[:, n:]
+        columns = np.zeros((len(A), int(unit.max()) + 1))
+        np.add.at(columns.T, unit[free], A[:, free].T)
+        h = rows.limit - A[:, keep].sum(axis=1)
+        size = np.maximum(np.abs(dense).max(axis=1, initial=0.0), 1e-300)
+        return cls(np.hstack([columns, own]) / size[:, None], h / size, own.shape[1])
+
+    def decided(self, kept: NDArray[np.int64], free: NDArray[np.int64]) -> Polytope:
+        """That of the units ``free``, where those of ``kept`` are 1 and all others 0; rows without variables go."""
+        own = np.arange(self.A.shape[1] - self.own, self.A.shape[1])
+        A, h = self.A[:, np.concatenate([free, own])], self.h - self.A[:, kept].sum(axis=1)
+        binding = np.maximum(A, 0.0).sum(axis=1) > h
+        return Polytope(A[binding], h[binding], self.own)
+
+
+class Relaxed(NamedTuple):
+    """A point of the relaxation, and the bound (B) there."""
+
+    bound: float
+    w: Vector
+    x: Vector  # (units + own,): the relaxed mask and the own variables
+    scores: Vector  # of the units, none too small
+
+
+class _Place(NamedTuple):
+    """φ at a point, less ½bᵀc."""
+
+    w: Vector
+    value: float
+    gradient: Vector  # (units,)
+    hessian: Matrix  # (units, units)
+
+
+def _place(problem: Reduced, B: Matrix, z: Vector) -> _Place | None:
+    share = z[problem.unit]
+    L = factor(problem.H + B * (1.0 / share - 1.0))
+    if L is None:
+        return None
+    w = solved(L, problem.b)
+    push = B @ w
+    energy = problem.sums(w * push)
+    m = len(w)
+    across = np.zeros((m, len(z)))
+    across[np.arange(m), problem.unit] = push / share**2
+    hessian = -across.T @ solved(L, across)
+    hessian[np.diag_indices(len(z))] += energy / z**3
+    return _Place(w, -0.5 * float(problem.b @ w), -0.5 * energy / z**2, hessian)
+
+
+def relax(
+    problem: Reduced, split: Split, polytope: Polytope, start: Vector, oracle: Oracle, *, target: float, tolerance: float
+) -> Relaxed | None:
+    """Minimize φ from ``start`` (units + own,), and evaluate (B) on the way; None where the arithmetic fails.
+
+    Stops at ``target`` or where the barrier holds no more than a part ``tolerance`` of the bound.
+    """
+    units, A = len(problem.starts), polytope.A
+    p = len(start)
+    h = polytope.h + SLACK * (1.0 + np.abs(polytope.h))
+    x = np.clip(start, INSIDE, 1.0 - INSIDE)
+    place = _place(problem, split.B, x[:units])
+    if place is None:
+        return None
+    offset = 0.5 * float(problem.b @ problem.c)
+    size = max(abs(place.value + offset), 1e-12 * offset)
+    count = len(h) + 2 * p
+    barrier = 0.2 * size / count
+    s = np.maximum(h - A @ x, INSIDE)
+    y, lower, upper = barrier / s, barrier / x, barrier / (1.0 - x)
+    best: Relaxed | None = None
+    for _ in range(STEPS):
+        mean = float(s @ y + x @ lower + (1.0 - x) @ upper) / count
+        if count * mean <= WORTH_A_LOOK * abs(place.value + offset):
+            bound, scores = bound_at(problem, split, place.w, oracle)
+            if best is None or bound > best.bound:
+                best = Relaxed(bound, place.w, x, scores)
+            if best.bound >= target or count * mean <= tolerance * abs(best.bound):
+                break
+        aim = SHARPER * mean
+        gradient = np.zeros(p)
+        gradient[:units] = place.gradient
+        missing = A @ x + s - h
+        # Slacks and multipliers are eliminated; what is left is one symmetric system in x.
+        K = A.T @ ((y / s)[:, None] * A)
+        K[:units, :units] += place.hessian
+        K[np.diag_indices(p)] += lower / x + upper / (1.0 - x)
+        push = gradient + A.T @ ((aim + y * missing) / s) - aim / x + aim / (1.0 - x)
+        L = factor(K + np.diag(np.full(p, 1e-13 * float(K.diagonal().max()))))
+        if L is None:
+            break
+        step = solved(L, -push)
+        by = A @ step
+        ds = -missing - by
+        dy, dl, du = (aim - y * ds) / s - y, (aim - lower * step) / x - lower, (aim + upper * step) / (1.0 - x) - upper
+        primal = min(_room(s, ds), _room(x, step), _room(1.0 - x, -step))
+        dual = min(_room(y, dy), _room(lower, dl), _room(upper, du))
+        moved = _place(problem, split.B, (x + primal * step)[:units])
+        if moved is None:
+            break
+        x, s, place = x + primal * step, s + primal * ds, moved
+        y, lower, upper = y + dual * dy, lower + dual * dl, upper + dual * du
+    if best is None:
+        bound, scores = bound_at(problem, split, place.w, oracle)
+        best = Relaxed(bound, place.w, x, scores)
+    return best
+
+
+def _room(x: Vector, dx: Vector) -> float:
+    """The longest step ≤ 1 that takes no more than ``LONGEST`` of any x > 0."""
+    falling = dx < 0.0
+    return min(1.0, LONGEST * float((x[falling] / -dx[falling]).min())) if falling.any() else 1.0
+
+
+def gain_of(problem: Reduced, relaxed: Relaxed) -> Matrix:
+    """The derivative of φ's minimum with respect to B: ½w_uw_uᵀ(1/z_u − 1), raised a little everywhere."""
+    rise = (1.0 / relaxed.x[: len(problem.starts)] - 1.0)[problem.unit]
+    gain = np.where(problem.together, 0.5 * np.outer(relaxed.w, relaxed.w) * rise, 0.0)
+    squares = problem.H.diagonal()
+    largest = float((gain.diagonal() * squares).max())
+    return np.asarray(gain + np.diag(LEAST_GAIN * largest / squares))
+
+
+def improved(
+    problem: Reduced,
+    split: Split,
+    polytope: Polytope,
+    relaxed: Relaxed,
+    oracle: Oracle,
+    *,
+    target: float,
+    tolerance: float,
+    rounds: int,
+    share: float,
+) -> tuple[Split, Relaxed, float]:
+    """Ascend B and relax, ``rounds`` times; what does not help is left out, and the barrier lowered.
+
+    ``share`` is the barrier as a part of the mean of ⟨gain, B⟩: 1 to begin with, and returned to go on.
+    """
+    gain: Matrix | None = None
+    for _ in range(rounds):
+        if relaxed.bound >= target:
+            break
+        fresh = gain_of(problem, relaxed)
+        gain = fresh if gain is None else 0.5 * (gain + fresh)
+        unit = float((gain * split.B).sum()) / len(gain)
+        full = ascended(problem, split, gain, share * unit) if unit > 0.0 else None
+        accepted = False
+        for step in (1.0, 0.4) if rounds > 1 else (1.0,):
+            trial = None if full is None else certified(problem, split.B + step * (full - split.B))
+            if trial is None:
+                break
+            new = relax(problem, trial, polytope, relaxed.x, oracle, target=target, tolerance=tolerance)
+            if new is not None and new.bound > relaxed.bound + 1e-4 * abs(relaxed.bound):
+                split, relaxed, accepted = trial, new, True
+                break
+        if not accepted:
+            share *= 0.5
+            if share < LEAST_SHARE:
+                break
+    return split, relaxed, share
