@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.integers import nearest
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice_at, settled
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, State, choice_at, settled
 
 if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
@@ -49,12 +50,12 @@ class Point(NamedTuple):
 class PointMaker:
     """Makes points for the nodes of one search."""
 
-    def __init__(self, problem: PruningProblem, most_kept: int) -> None:
+    def __init__(self, problem: PruningProblem, limits: Limits) -> None:
         from cbs_opt.solvers.bounds.centered import CenteredBlock
 
         self.model = ExactModel.of(problem)
         self._definite = Definiteness(self.model)
-        self._most_kept = most_kept
+        self._limits = limits
         block = CenteredBlock.of(problem)
         # The search's units, undone: H = H'·unit², f = scale·f', hence w = w'·√scale/unit.
         unit = np.sqrt(problem.curvature.below().dense().diagonal() / block.H.diagonal())
@@ -64,7 +65,7 @@ class PointMaker:
 
     def point(self, record: NodeRecord, wanted: Fraction | None) -> Point | None:
         """The point that was recorded, made exact; where that proves less than ``wanted``, the node's minimizer."""
-        region = settled(record.before, self._most_kept)
+        region = settled(record.before, self._limits)
         D = np.where(region == FREE, record.D * self._D_unit, 0.0)
         recorded = np.where(region == FREE, record.w * self._w_unit, 0.0)
         best = self._completed(record, region, D, recorded, region == KEPT)
@@ -82,8 +83,12 @@ class PointMaker:
         if admissible is None:
             return None
         w, low = self._stationary(w, np.flatnonzero(solved))
-        chosen = choice_at(self.model, region, self._most_kept, admissible, self.model.gradient(w, low))
-        return Point(admissible, w, low, chosen.bound, _fixed_bound(record, region, chosen))
+        chosen = choice_at(self.model, region, self._limits, admissible, self.model.gradient(w, low))
+        flips = (
+            chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
+            for i in np.flatnonzero(screened(record, region))
+        )
+        return Point(admissible, w, low, chosen.bound, min((flip for flip in flips if flip is not None), default=None))
 
     def _stationary(self, w: Vector, U: NDArray[np.int64]) -> tuple[Vector, Vector]:
         """ŵ as two float64 vectors: ``w`` outside U, and on U where the gradient vanishes."""
@@ -117,12 +122,6 @@ class PointMaker:
         return None
 
 
-def _fixed_bound(record: NodeRecord, region: State, chosen: Choice) -> Fraction | None:
-    """The least that is proven for the other sides of the weights the search fixed; None: nothing was fixed."""
-    if region is not record.before:
-        return None
-    flips = (
-        chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
-        for i in np.flatnonzero(record.before != record.after)
-    )
-    return min((flip for flip in flips if flip is not None), default=None)
+def screened(record: NodeRecord, region: State) -> Mask:
+    """What a node's point fixes, shape (n,): not what was settled in its ``region`` because its label has no choice."""
+    return (record.before != record.after) & (region == FREE)
