@@ -110,8 +110,8 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
         ()
         if same
         else (
-            "the certificate was made for other numbers (its fingerprint differs), perhaps the same block with its H "
-            "formed in another order; the proof holds for these",
+            "the certificate was made for other numbers or another pattern (its fingerprint differs), perhaps the same "
+            "block with its H formed in another order; the proof holds for these",
         )
     )
     exact, limits = proof.tree is not None, proof.limits

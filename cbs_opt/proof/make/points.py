@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 LEAST_SHRINKING = 1e-13
 """The smallest δ that is tried; from node to node the last one that went through is the guide."""
 
+WELL_CONDITIONED = 1e-6
+"""With a smallest eigenvalue of the scaled H above this, one step of refinement reaches the last bit;"""
+
+MOST_REFINEMENTS = 8
+"""else steps are taken as long as they help, at the most so many."""
+
 FATHOMED = 0
 """Outcome of a node that its bound closed, in the search's records."""
 
@@ -102,10 +108,16 @@ class PointMaker:
         p = np.ldexp(self.model.g, t) + H @ np.ldexp(d, -t)
         w = w.copy()
         w[U] = self.model.w_bar[U] - np.ldexp(inverse @ p[U], t[U])
-        for _ in range(1 if self._smallest > 1e-6 else 2):
-            at = self.model.gradient(w, low)
-            low[U] -= np.ldexp(inverse @ np.ldexp(nearest(at.p[U], at.p_exponent), t[U]), t[U])
-        return w, low
+        least, refined = math.inf, low
+        for _ in range(1 if self._smallest > WELL_CONDITIONED else MOST_REFINEMENTS):
+            at = self.model.gradient(w, refined)
+            residual = np.ldexp(nearest(at.p[U], at.p_exponent), t[U])
+            size = float(np.abs(residual).max())
+            if size >= least:
+                return w, low
+            least, low, refined = size, refined, refined.copy()
+            refined[U] -= np.ldexp(inverse @ residual, t[U])
+        return w, refined
 
     def _admissible(self, active: NDArray[np.int64], free: Mask, D: Vector) -> Vector | None:
         """D with H_AA − diag(D_A) ⪰ 0 proven, a little less than given on F and tiny on U."""
