@@ -102,18 +102,19 @@ def test_separable_problems_are_solved_by_one_point() -> None:
 
 
 def test_what_a_flip_costs_is_decided_within_its_label() -> None:
-    """Pruning the four weights alone costs 4.5, 2, 0.5 and 8: 0 and 2 share one place, 1 and 3 the other."""
-    problem = PruningProblem(np.array([3.0, 2.0, 1.0, 4.0]), np.eye(4))
-    everywhere = np.ones(4)
+    """Pruning the weights alone costs 4.5, 2, 0.5, 8, 0, 32: no place for 0, one for 1 and 2, two for 3, 4 and 5."""
+    problem = PruningProblem(np.array([3.0, 2.0, 1.0, 4.0, 0.0, 8.0]), np.eye(6))
     chosen = choice(
         ExactModel.of(problem),
-        np.zeros(4, dtype=np.int8),
-        limits_of([0, 1, 0, 1], [1, 1]),
-        everywhere,
+        np.array([PRUNED, FREE, FREE, FREE, FREE, FREE], dtype=np.int8),
+        limits_of([0, 1, 1, 2, 2, 2], [0, 1, 2]),
+        np.ones(6),
         problem.w_bar,
-        np.zeros(4),
+        np.zeros(6),
     )
-    assert chosen.bound == Fraction(5, 2)
-    assert chosen.flipped(0, PRUNED) == chosen.flipped(2, KEPT) == Fraction(13, 2)
-    assert chosen.flipped(1, KEPT) == chosen.flipped(3, PRUNED) == Fraction(17, 2)
-    assert chosen.flipped(0, KEPT) == chosen.flipped(1, PRUNED) == chosen.bound
+    assert chosen.bound == 5
+    assert chosen.flipped(1, PRUNED) == chosen.flipped(2, KEPT) == Fraction(13, 2)
+    assert chosen.flipped(3, PRUNED) == chosen.flipped(4, KEPT) == 13
+    assert chosen.flipped(5, PRUNED) == 37
+    assert all(chosen.flipped(i, KEPT) == 5 for i in (1, 3, 5))
+    assert all(chosen.flipped(i, PRUNED) == 5 for i in (2, 4))
