@@ -214,7 +214,7 @@ def _verify(block: Path, file: Path, json: str | None) -> None:
 def _show_verified(v: Verification) -> None:
     say(f"{v.name}: verified, {v.nodes:,} nodes in {seconds(v.seconds)}, by {v.arithmetic}")
     forced = "" if v.forced == 0 else f" that keeps or prunes the {v.forced} weights it has to"
-    say(f"  no mask with at least {v.pruned} of {v.n} zeros{forced} has a loss below {v.bound!r}")
+    say(f"  no mask with {v.pattern}{forced} has a loss below {v.bound!r}")
     say(f"  the certificate's mask has a loss of {v.objective!r}  (gap {percent(v.gap)})")
     for note in v.notes:
         say(f"  note: {note}")

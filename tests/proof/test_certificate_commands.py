@@ -38,6 +38,23 @@ def test_as_json(cli: Cli, block: Path, tmp_path: Path) -> None:
     assert (verified["pruned"], verified["forced"], verified["notes"]) == (7, 0, [])
 
 
+@pytest.mark.parametrize("method", ["bnb", "magnitude"])
+def test_n_of_m(cli: Cli, block: Path, tmp_path: Path, method: str) -> None:
+    file = tmp_path / "proof.npz"
+    words = ("solve", block, "--pattern", "1:4", "--method", method, "--certificate", file, "--json", "-")
+    solved = cli(*words).json()
+    run = cli("certify", block, "--certificate", file)
+    assert (run.code, run.err) == (0, "")
+    assert "no mask with at least 3 zeros in every 4 consecutive weights has a loss below" in run.out
+    verified = cli("certify", block, "--certificate", file, "--json", "-").json()
+    assert (verified["pattern"], verified["pruned"]) == ("at least 3 zeros in every 4 consecutive weights", 9)
+    assert verified["bound"] == solved["certificate"]["bound"]
+    best = cli("solve", block, "--pattern", "1:4", "--method", "enumeration", "--json", "-").json()
+    assert verified["bound"] <= best["objective"] * (1 + 1e-12)
+    assert verified["objective"] == pytest.approx(solved["objective"], rel=1e-9)
+    cli("certify", block, "--certificate", file, "--pattern", "1:4").refused("a certificate has its own")
+
+
 def test_any_method_gets_a_certificate_of_one_point(cli: Cli, block: Path, tmp_path: Path) -> None:
     file = tmp_path / "proof.npz"
     assert cli("solve", block, "--prune", 7, "--method", "magnitude", "--certificate", file).code == 0

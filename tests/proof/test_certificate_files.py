@@ -40,7 +40,7 @@ def rewritten(file: Path, **arrays: Any) -> Path:
 
 def test_what_is_written_is_read(problem: PruningProblem, file: Path) -> None:
     proof, again = prove(problem), Proof.load(file)
-    assert (again.bound, again.prune, again.digest) == (proof.bound, 7, proof.digest)
+    assert (again.bound, again.limits.prune, again.digest) == (proof.bound, 7, proof.digest)
     assert again.tree is not None
     assert proof.tree is not None
     for name in ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low"):
@@ -65,7 +65,12 @@ def test_a_dual_vector_is_written_and_read(tmp_path: Path) -> None:
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"branch": None}, "branch: is missing"),
     "no certificate": ({"certificate": None}, "is no certificate"),
-    "version": ({"certificate": np.int64(2)}, "has version 2"),
+    "version": (
+        {"certificate": np.int64(3)},
+        "has version 3, and this program reads versions up to 2; install a newer cbs-opt to read it",
+    ),
+    "no version": ({"certificate": np.int64(0)}, "has version 0, which there never was"),
+    "labels": ({"certificate": np.int64(2)}, "room: is missing"),
     "dtype": ({"D": np.zeros((3, 12), dtype=np.float32)}, "D: has shape .* and dtype float32"),
     "shape": ({"weights": np.zeros(11)}, "weights: has shape"),
     "scalar": ({"bound": np.zeros(2)}, "bound: has shape"),

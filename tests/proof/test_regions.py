@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import product
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt import PruningProblem, obs_update
+from cbs_opt.proof import Limits
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, choice, settled
 from cbs_opt.testing.instances import random_problem
 
 
-def losses(problem: PruningProblem, model: ExactModel, state: np.ndarray, most_kept: int) -> dict[bytes, Fraction]:
+def limits_of(labels: list[int], room: list[int]) -> Limits:
+    """Nothing forced, nothing forbidden."""
+    nothing = np.zeros(len(labels), dtype=np.bool_)
+    return Limits(np.array(labels, dtype=np.int64), np.array(room, dtype=np.int64), nothing, nothing)
+
+
+def losses(problem: PruningProblem, model: ExactModel, state: np.ndarray, limits: Limits) -> dict[bytes, Fraction]:
     """Exact losses of re-tuned weights on every mask of the region: upper bounds on what its best weights reach."""
     found = {}
-    free, kept = np.flatnonzero(state == FREE), np.flatnonzero(state == KEPT)
-    for size in range(max(most_kept - len(kept), -1) + 1):
-        for more in combinations(free, min(size, len(free))):
-            mask = state == KEPT
-            mask[list(more)] = True
+    for more in product((False, True), repeat=int((state == FREE).sum())):
+        mask = state == KEPT
+        mask[state == FREE] = more
+        if limits.contains(mask):
             found[mask.tobytes()] = model.value(obs_update(problem, mask))
     return found
 
@@ -37,21 +43,21 @@ def test_the_bound_and_its_flips_are_below_every_mask(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = ExactModel.of(problem)
     state = rng.choice([FREE, FREE, KEPT, PRUNED], problem.n).astype(np.int8)
-    most_kept = int(rng.integers(0, problem.n + 1))
-    region = settled(state, most_kept)
+    labels = rng.integers(0, int(rng.integers(1, problem.n + 1)), problem.n)
+    room = [int(rng.integers(0, size + 1)) for size in np.bincount(labels)]
+    limits = limits_of(labels.tolist(), room)
+    region = settled(state, limits)
     active = np.flatnonzero(region != PRUNED)
     H = problem.curvature.dense()
     D = H.diagonal() * 10.0 ** rng.uniform(-14, 0)
     if not Definiteness(model).proves(active, D[active]):
         return
     w = problem.w_bar + rng.normal(size=problem.n) * np.abs(problem.w_bar) * 10.0 ** rng.uniform(-12, 0)
-    chosen = choice(model, region, most_kept, D, w, 1e-18 * w)
-    reached = losses(problem, model, state, most_kept)
+    chosen = choice(model, region, limits, D, w, 1e-18 * w)
+    reached = losses(problem, model, state, limits)
     masks = {key: np.frombuffer(key, dtype=np.bool_) for key in reached}
     assert all(chosen.bound <= loss for loss in reached.values())
-    if region is not state:
-        return
-    for i in np.flatnonzero(state == FREE):
+    for i in np.flatnonzero(region == FREE):
         for side in (KEPT, PRUNED):
             there = [loss for key, loss in reached.items() if masks[key][i] == (side == KEPT)]
             bound = chosen.flipped(int(i), side)
@@ -64,18 +70,51 @@ def test_the_bound_and_its_flips_are_below_every_mask(seed: int) -> None:
 
 def test_a_region_without_room_is_settled() -> None:
     state = np.array([FREE, KEPT, PRUNED, FREE], dtype=np.int8)
-    assert settled(state, 1).tolist() == [PRUNED, KEPT, PRUNED, PRUNED]
-    assert settled(state, 0).tolist() == [PRUNED, KEPT, PRUNED, PRUNED]
-    assert settled(state, 3).tolist() == [KEPT, KEPT, PRUNED, KEPT]
-    assert settled(state, 2) is state
+    assert settled(state, limits_of([0] * 4, [1])).tolist() == [PRUNED, KEPT, PRUNED, PRUNED]
+    assert settled(state, limits_of([0] * 4, [0])).tolist() == [PRUNED, KEPT, PRUNED, PRUNED]
+    assert settled(state, limits_of([0] * 4, [3])).tolist() == [KEPT, KEPT, PRUNED, KEPT]
+    assert settled(state, limits_of([0] * 4, [2])) is state
+
+
+def test_labels_are_settled_one_by_one() -> None:
+    """Of label 0 one more of two may stay, of label 1 both, of label 2 none."""
+    state = np.array([FREE, KEPT, FREE, FREE, FREE, FREE, PRUNED], dtype=np.int8)
+    limits = limits_of([0, 2, 0, 1, 1, 2, 1], [1, 2, 1])
+    assert settled(state, limits).tolist() == [FREE, KEPT, FREE, KEPT, KEPT, PRUNED, PRUNED]
+    state[[3, 4, 5]] = [KEPT, KEPT, PRUNED]
+    assert settled(state, limits) is state
 
 
 def test_separable_problems_are_solved_by_one_point() -> None:
     problem = PruningProblem(np.array([3.0, 1.0, 2.0]), np.diag([1.0, 4.0, 1.0])).pruning(2)
     chosen = choice(
-        ExactModel.of(problem), np.zeros(3, dtype=np.int8), 1, np.array([1.0, 4.0, 1.0]), problem.w_bar, np.zeros(3)
+        ExactModel.of(problem),
+        np.zeros(3, dtype=np.int8),
+        limits_of([0, 0, 0], [1]),
+        np.array([1.0, 4.0, 1.0]),
+        problem.w_bar,
+        np.zeros(3),
     )
     assert chosen.bound == 4
     assert chosen.flipped(0, PRUNED) == Fraction(13, 2)
     assert chosen.flipped(1, KEPT) == Fraction(13, 2)
     assert chosen.flipped(2, KEPT) == Fraction(13, 2)
+
+
+def test_what_a_flip_costs_is_decided_within_its_label() -> None:
+    """Pruning the weights alone costs 4.5, 2, 0.5, 8, 0, 32: no place for 0, one for 1 and 2, two for 3, 4 and 5."""
+    problem = PruningProblem(np.array([3.0, 2.0, 1.0, 4.0, 0.0, 8.0]), np.eye(6))
+    chosen = choice(
+        ExactModel.of(problem),
+        np.array([PRUNED, FREE, FREE, FREE, FREE, FREE], dtype=np.int8),
+        limits_of([0, 1, 1, 2, 2, 2], [0, 1, 2]),
+        np.ones(6),
+        problem.w_bar,
+        np.zeros(6),
+    )
+    assert chosen.bound == 5
+    assert chosen.flipped(1, PRUNED) == chosen.flipped(2, KEPT) == Fraction(13, 2)
+    assert chosen.flipped(3, PRUNED) == chosen.flipped(4, KEPT) == 13
+    assert chosen.flipped(5, PRUNED) == 37
+    assert all(chosen.flipped(i, KEPT) == 5 for i in (1, 3, 5))
+    assert all(chosen.flipped(i, PRUNED) == 5 for i in (2, 4))

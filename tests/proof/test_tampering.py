@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 import cbs_opt
 from cbs_opt import PruningProblem
 from cbs_opt.errors import CbsOptError
-from cbs_opt.proof import NotVerifiedError, Proof, Tree, prove, verify
+from cbs_opt.kernel.patterns import Pattern, Quotas
+from cbs_opt.proof import Limits, NotVerifiedError, Proof, Tree, prove, verify
 from cbs_opt.proof.check.exact_model import ExactModel
+from cbs_opt.testing.scattered import Scattered
 
 Rng = np.random.Generator
 
@@ -29,19 +31,34 @@ def block(seed: int, n: int = 11) -> PruningProblem:
     return PruningProblem.from_activations(rng.normal(size=n), X, damping=1e-3).pruning(n // 2)
 
 
-BLOCKS = 4
+CARDINALITIES = 4
+OTHERS: list[Pattern] = [
+    Quotas.n_of_m(12, 2, 4),
+    Quotas([5, 6], [3, 2], keep=[0], forbid=[7]),
+    Scattered([0, 2, 1, 0, 2, 1, 2, 1, 2, 1, 0], [1, 2, 2], keep=[3], forbid=[1]),
+    Scattered([1, 1, 0, 2, 0, 0, 0, 2, 1, 0, 0], [3, 3, 0]),
+]
+BLOCKS = CARDINALITIES + len(OTHERS)
 
 
 @cache
-def certified(seed: int) -> tuple[PruningProblem, Proof]:
+def certified(which: int) -> tuple[PruningProblem, Proof]:
     """A block and its certificate."""
-    problem = block(seed)
+    if which < CARDINALITIES:
+        problem = block(which)
+    else:
+        pattern = OTHERS[which - CARDINALITIES]
+        problem = block(which, pattern.n).within(pattern)
     return problem, prove(problem)
 
 
 def tree_of(proof: Proof) -> Tree:
     assert proof.tree is not None
     return proof.tree
+
+
+def limited(proof: Proof, **arrays: Any) -> Proof:
+    return replace(proof, limits=replace(proof.limits, **arrays))
 
 
 def changed(proof: Proof, **arrays: Any) -> Proof:
@@ -79,9 +96,15 @@ def scaled(factor: float) -> Callable[[float], float]:
 TAMPERINGS: dict[str, Callable[[Proof, Rng], Proof]] = {
     "bound": lambda p, r: replace(p, bound=p.bound + abs(p.bound) * 10.0 ** r.uniform(-15, 1)),
     "bound infinite": lambda p, r: replace(p, bound=float(r.choice([np.inf, np.nan]))),
-    "prune": lambda p, r: replace(p, prune=int(p.prune + r.integers(-2, 3))),
-    "keep": lambda p, r: replace(p, keep=one_entry(p.keep, r, lambda x: not x)),
-    "forbid": lambda p, r: replace(p, forbid=one_entry(p.forbid, r, lambda x: not x)),
+    "room": lambda p, r: limited(p, room=one_entry(p.limits.room, r, lambda x: int(x + r.integers(-2, 3)))),
+    "labels": lambda p, r: limited(p, labels=one_entry(p.limits.labels, r, lambda x: int(r.integers(-1, 4)))),
+    "labels shuffled": lambda p, r: limited(p, labels=r.permutation(p.limits.labels)),
+    "labels joined": lambda p, r: limited(
+        p, labels=np.zeros_like(p.limits.labels), room=p.limits.room.sum(keepdims=True)
+    ),
+    "keep": lambda p, r: limited(p, keep=one_entry(p.limits.keep, r, lambda x: not x)),
+    "forbid": lambda p, r: limited(p, forbid=one_entry(p.limits.forbid, r, lambda x: not x)),
+    "mask as numbers": lambda p, r: replace(p, mask=p.mask.astype(np.int64)),
     "mask": lambda p, r: replace(p, mask=one_entry(p.mask, r, lambda x: not x)),
     "weights": lambda p, r: replace(p, weights=one_entry(p.weights, r, scaled(float(r.normal())))),
     "digest": lambda p, r: replace(p, digest="0" * 64),
@@ -117,7 +140,9 @@ def test_what_passes_is_true(which: int, names: list[str], seed: int) -> None:
         verification = verify(problem, proof)
     except CbsOptError:
         return
-    best = cbs_opt.solve(problem.within(proof.pattern), "enumeration")
+    limits = proof.limits
+    claimed = Scattered(limits.labels, limits.room, np.flatnonzero(limits.keep), np.flatnonzero(limits.forbid))
+    best = cbs_opt.solve(problem.within(claimed), "enumeration")
     model = ExactModel.of(problem)
     assert Fraction(verification.bound) <= model.value(best.weights)
     assert Fraction(verification.objective) >= model.value(proof.weights)
@@ -148,6 +173,12 @@ REFUSED = {
     "branch": (lambda p: changed(p, branch=np.full_like(tree_of(p).branch, 99)), "weight 99, which is not free there"),
     "nan": (lambda p: changed(p, w=tree_of(p).w * np.nan), "w holds values that are not finite"),
     "alpha": (lambda p: replace(p, alpha=np.ones(3)), "arrays do not fit together"),
+    "another n": (
+        lambda p: replace(p, limits=Limits.cardinality(0, np.zeros(3, dtype=bool), np.zeros(3, dtype=bool))),
+        "arrays do not fit together",
+    ),
+    "mask as numbers": (lambda p: replace(p, mask=p.mask.astype(np.int64)), "arrays do not fit together"),
+    "wide numbers": (lambda p: changed(p, D=tree_of(p).D.astype(np.longdouble)), "arrays do not fit together"),
 }
 
 
@@ -162,6 +193,8 @@ def test_what_is_wrong_is_said(name: str) -> None:
 def test_fixing_a_weight_the_wrong_way_is_refused() -> None:
     for problem, proof in map(certified, range(BLOCKS)):
         fixed = tree_of(proof).fixed
+        if not fixed.any():
+            continue
         node, weight = (int(index[0]) for index in np.nonzero(fixed))
         flipped = fixed.copy()
         flipped[node, weight] = 3 - flipped[node, weight]

@@ -9,18 +9,25 @@ from functools import singledispatch
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
-from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.proof.certificate.limits import Limits
 
 
-def cardinality(problem: PruningProblem) -> Labelled:
-    """The pattern of ``problem``, if certificates are made for its kind: all weights carry one label."""
-    pattern = problem.Z.labelled
-    if pattern is None or not pattern.single:
-        raise UnsupportedError(f"proof: cannot take the pattern {type(problem.Z).__name__}; it takes Cardinality")
-    return pattern
+def claim_digest(problem: PruningProblem, limits: Limits) -> str:
+    """What a certificate about ``problem`` and ``limits`` carries: of the block, and of the labels where they are told.
+
+    A cardinality's is the block's alone, as it has been in files since their first version.
+    """
+    block = block_digest(problem)
+    if limits.single:
+        return block
+    digest = hashlib.sha256(f"cbs-opt claim\n{block} {limits.n} {len(limits.room)}\n".encode())
+    for counts in (limits.labels, limits.room):
+        digest.update(counts.astype("<i8").tobytes())
+    for mask in (limits.keep, limits.forbid):
+        digest.update(mask.tobytes())
+    return digest.hexdigest()
 
 
 def block_digest(problem: PruningProblem) -> str:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
-from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.files import write_whole
-from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _Reader
+from cbs_opt.proof.certificate.limits import Limits
 
-VERSION = 1
+CARDINALITY, LABELS = 1, 2
+"""Versions of the format: the pattern is a number of zeros, or labels with their room. A file has the first that can
+say its pattern."""
 
 TREE = ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low")
 
@@ -69,22 +70,20 @@ class Proof:
 
     Parameters
     ----------
-    prune : int
-        The pattern: at least so many zeros, ``keep`` forced to stay, ``forbid`` forced to zero (masks (n,)).
+    limits : Limits
+        The pattern.
     mask, weights : arrays (n,)
         The incumbent.
     bound : float
         In the units of f.
     digest : str
-        ``block_digest`` of the problem it was made for: names a wrong block, proves nothing.
+        ``claim_digest`` of the problem it was made for: names a wrong block, proves nothing.
     tree : Tree or None
     alpha : array (m,) or None
         The point of the dual bound (D); exactly one of tree and alpha is there.
     """
 
-    prune: int
-    keep: Mask
-    forbid: Mask
+    limits: Limits
     mask: Mask
     weights: Vector
     bound: float
@@ -102,11 +101,6 @@ class Proof:
         """Nodes of the tree; 1 for the dual bound."""
         return 1 if self.tree is None else len(self.tree.parent)
 
-    @property
-    def pattern(self) -> Cardinality:
-        """The pattern of the claim."""
-        return Cardinality(self.n, self.prune, keep=np.flatnonzero(self.keep), forbid=np.flatnonzero(self.forbid))
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate (``cbs_opt.proof.certificate.archive``), whole or not at all."""
 
@@ -121,16 +115,20 @@ class Proof:
 
 def save_proof(proof: Proof, path: str | os.PathLike[str]) -> None:
     """Write ``proof``, whole or not at all."""
+    limits = proof.limits
     arrays: dict[str, Any] = {
-        "certificate": np.int64(VERSION),
+        "certificate": np.int64(CARDINALITY if limits.single else LABELS),
         "digest": np.frombuffer(bytes.fromhex(proof.digest), dtype=np.uint8),
-        "prune": np.int64(proof.prune),
-        "keep": proof.keep,
-        "forbid": proof.forbid,
+        "keep": limits.keep,
+        "forbid": limits.forbid,
         "mask": proof.mask,
         "weights": proof.weights,
         "bound": np.float64(proof.bound),
     }
+    if limits.single:
+        arrays["prune"] = np.int64(limits.prune)
+    else:
+        arrays |= {"labels": limits.labels, "room": limits.room}
     if proof.tree is not None:
         arrays |= {name: getattr(proof.tree, name) for name in TREE}
     else:
@@ -162,12 +160,15 @@ def _read(reader: _Reader) -> Proof:
     if "certificate" not in reader.names:
         raise InputError("is no certificate; `cbs-opt solve BLOCK --certificate FILE` writes one")
     version = int(reader.array("certificate", "<i8", ()))
-    if version != VERSION:
-        raise InputError(f"has version {version}, and this program reads version {VERSION}; make it again")
+    if version > LABELS:
+        raise InputError(
+            f"has version {version}, and this program reads versions up to {LABELS}; install a newer cbs-opt to read it"
+        )
+    if version < CARDINALITY:
+        raise InputError(f"has version {version}, which there never was; make it again")
     n = reader.length("mask", MOST_DUAL_ENTRIES)
     if n == 0:
         raise InputError("mask: is empty")
-    masks = {name: as_mask(reader.array(name, "|b1", (n,)), name, n) for name in ("mask", "keep", "forbid")}
     tree: Tree | None = None
     alpha: NDArray[np.float64] | None = None
     if "alpha" in reader.names:
@@ -185,14 +186,20 @@ def _read(reader: _Reader) -> Proof:
             w=reader.array("w", "<f8", (M, n)),
             w_low=reader.array("w_low", "<f8", (M, n)),
         )
-    proof = Proof(
-        prune=int(reader.array("prune", "<i8", ())),
+    return Proof(
+        limits=_read_limits(reader, version, n),
+        mask=reader.array("mask", "|b1", (n,)),
         weights=reader.array("weights", "<f8", (n,)),
         bound=float(reader.array("bound", "<f8", ())),
         digest=reader.array("digest", "|u1", (32,)).tobytes().hex(),
         tree=tree,
         alpha=alpha,
-        **masks,
     )
-    _ = proof.pattern  # raises for one that nothing satisfies
-    return proof
+
+
+def _read_limits(reader: _Reader, version: int, n: int) -> Limits:
+    keep, forbid = (reader.array(name, "|b1", (n,)) for name in ("keep", "forbid"))
+    if version == CARDINALITY:
+        return Limits.cardinality(int(reader.array("prune", "<i8", ())), keep, forbid)
+    room = reader.array("room", "<i8", (reader.length("room", n),))
+    return Limits(reader.array("labels", "<i8", (n,)), room, keep, forbid)

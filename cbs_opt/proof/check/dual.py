@@ -24,7 +24,7 @@ from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.proof.certificate.digest import cardinality
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.certificate.record import NotVerifiedError
 from cbs_opt.proof.check.integers import exponent_of, fraction, integers, shifted
 from cbs_opt.proof.check.region import GUARD, Choice
@@ -70,13 +70,12 @@ def _diagonal(curvature: DiagonalCurvature) -> tuple[Matrix, Vector]:
     return np.zeros((0, curvature.n)), curvature.diagonal()
 
 
-def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) -> Choice:
-    """Bound (D) at ``alpha``, shape (m,).
+def dual_choice(problem: PruningProblem, limits: Limits, alpha: Vector, caution: float = 1.0) -> Choice:
+    """Bound (D) of the masks in ``limits`` at ``alpha``, shape (m,); the problem's own pattern plays no part.
 
     ``caution`` widens the intervals: what 4 proves is proven with 1 wherever else Aᵀα is added up in another order.
     """
     A, damping = parts(problem)
-    pattern = cardinality(problem)
     image, error = _times(A.T, alpha)
     error = caution * error
     g = problem.linear_term()
@@ -89,13 +88,15 @@ def dual_choice(problem: PruningProblem, alpha: Vector, caution: float = 1.0) ->
     kept = shifted(-farthest * farthest, unit - result) // lam
     pruned = shifted(lam * w_bar * w_bar, 3 * unit - result)
     pruned = pruned + shifted(-2 * (y * w_bar + slack * abs(w_bar)), 2 * unit - result)
-    chosen, free = pattern.keep, pattern.free
+    chosen = limits.keep
+    free = np.flatnonzero(~(chosen | limits.forbid))
     base = sum(kept[chosen]) + sum(pruned[~chosen])
     return Choice(
-        np.flatnonzero(free),
+        free,
+        limits.labels[free],
         (pruned - kept)[free],
         int(base),
-        int(pattern.room_of_free[0]),
+        limits.room - limits.count(chosen),
         result - 1,
         Fraction(problem.offset) - _half_square(alpha, np.zeros_like(alpha)),
     )

@@ -1,6 +1,6 @@
 """The bound of a region of masks from one point, and what it becomes when one more weight is fixed: exactly.
 
-A region keeps the weights U, prunes P and leaves F free, of which K more may be kept. On A = U ∪ F let
+A region keeps the weights U, prunes P and leaves F free; K_l more of those with label l may be kept. On A = U ∪ F let
 H_AA − diag(D) ⪰ 0, D > 0. For any ŵ with ŵ_P = 0 and p = ∇f(ŵ), every w with w_P = 0 has
 
     f(w) ≥ f(ŵ) + Σ_{i∈A} [ p_i (w_i − ŵ_i) + ½ D_i (w_i − ŵ_i)² ].
@@ -8,7 +8,7 @@ H_AA − diag(D) ⪰ 0, D > 0. For any ŵ with ŵ_P = 0 and p = ∇f(ŵ), every 
 A kept weight contributes at least κ_i = −p_i²/(2D_i), a pruned one (w_i = 0) exactly π_i = ½D_iŵ_i² − p_iŵ_i, and
 π_i − κ_i = (D_iŵ_i − p_i)²/(2D_i) is the score s_i of bound (B). So
 
-    f ≥ f(ŵ) + Σ_U κ_i + Σ_F π_i − (the K largest scores of F).                                              (B)
+    f ≥ f(ŵ) + Σ_U κ_i + Σ_F π_i − Σ_l (the K_l largest scores of the free weights with label l).            (B)
 
 Weights in U may take any value, zero too. Divisions are rounded down, far below the last bit of the data.
 """
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.proof.certificate.limits import Counts, Limits
 from cbs_opt.proof.check.exact_model import ExactModel, Gradient
 from cbs_opt.proof.check.integers import Integers, exponent_of, fraction, integers, shifted
 
@@ -33,28 +34,41 @@ GUARD = 128
 """Bits below the last bit of the data at which quotients are rounded down."""
 
 
-def settled(state: State, most_kept: int) -> State:
-    """The region with nothing left open: no room prunes what is free, room for all keeps it (no mask is lost)."""
+def room_left(state: State, limits: Limits) -> Counts:
+    """How many more weights of each label the region may keep, shape (labels,); below 0 where it holds no mask."""
+    return limits.room - limits.count(state == KEPT)
+
+
+def settled(state: State, limits: Limits) -> State:
+    """The region without the labels that have nothing to choose: no room prunes what is free, room for all keeps it.
+
+    No weights are lost, since kept ones may be zero. ``state`` itself where every label has a choice.
+    """
     free = state == FREE
-    room = most_kept - int((state == KEPT).sum())
-    if not free.any() or 0 < room < int(free.sum()):
+    left, open_weights = room_left(state, limits), limits.count(free)
+    done = (open_weights > 0) & ((left <= 0) | (left >= open_weights))
+    if not done.any():
         return state
     closed = state.copy()
-    closed[free] = PRUNED if room <= 0 else KEPT
+    ending = free & done[limits.labels]
+    closed[ending] = np.where(left[limits.labels[ending]] <= 0, PRUNED, KEPT)
     return closed
 
 
 class Choice:
-    """min over masks of Σ kept_i + Σ pruned_i, at most ``room`` of the free weights kept.
+    """min over masks of Σ kept_i + Σ pruned_i, of each label at most its room of the free weights kept.
 
     Parameters
     ----------
     free : indices
+    label : array
+        Of the free weights, in their order.
     score : integers
         pruned_i − kept_i ≥ 0 of the free weights, in their order.
     base : int
         The sum with all free weights pruned.
-    room : int
+    room : array (labels,)
+        Of free weights; below 0 counts as 0.
     exponent : int
         The unit of all of them is 2^exponent.
     offset : Fraction
@@ -62,13 +76,23 @@ class Choice:
     """
 
     def __init__(
-        self, free: NDArray[np.int64], score: Integers, base: int, room: int, exponent: int, offset: Fraction
+        self,
+        free: NDArray[np.int64],
+        label: Counts,
+        score: Integers,
+        base: int,
+        room: Counts,
+        exponent: int,
+        offset: Fraction,
     ) -> None:
-        order = sorted(range(len(free)), key=lambda q: -score[q])
-        self._rank = {int(free[q]): place for place, q in enumerate(order)}
-        self._scores = [int(score[q]) for q in order]
-        self._room = max(room, 0)
-        self._best = sum(self._scores[: self._room])
+        self._room = [max(int(most), 0) for most in room]
+        self._scores: dict[int, list[int]] = {}  # of each label, the largest first
+        self._place: dict[int, tuple[int, int]] = {}  # of each weight, its label and its rank there
+        for q in sorted(range(len(free)), key=lambda q: -score[q]):
+            ranked = self._scores.setdefault(int(label[q]), [])
+            self._place[int(free[q])] = int(label[q]), len(ranked)
+            ranked.append(int(score[q]))
+        self._best = sum(sum(ranked[: self._room[name]]) for name, ranked in self._scores.items())
         self._base, self._exponent, self._offset = base, exponent, offset
 
     @property
@@ -78,7 +102,8 @@ class Choice:
 
     def flipped(self, i: int, side: int) -> Fraction | None:
         """A lower bound on f in the region where the free weight ``i`` is kept or pruned; None: no such mask."""
-        rank, room, scores = self._rank[i], self._room, self._scores
+        label, rank = self._place[i]
+        room, scores = self._room[label], self._scores[label]
         if side == PRUNED:
             if rank >= room:
                 return self.bound
@@ -94,16 +119,16 @@ class Choice:
         return self._offset + fraction(self._base - best, self._exponent)
 
 
-def choice(model: ExactModel, state: State, most_kept: int, D: Vector, w: Vector, low: Vector) -> Choice:
+def choice(model: ExactModel, state: State, limits: Limits, D: Vector, w: Vector, low: Vector) -> Choice:
     """Bound (B) of the region ``state`` from D and ŵ = w + low, once H_AA − diag(D_A) ⪰ 0, D_A > 0 are proven.
 
     Entries of D, w and low at pruned weights are ignored.
     """
     pruned = state == PRUNED
-    return choice_at(model, state, most_kept, D, model.gradient(np.where(pruned, 0.0, w), np.where(pruned, 0.0, low)))
+    return choice_at(model, state, limits, D, model.gradient(np.where(pruned, 0.0, w), np.where(pruned, 0.0, low)))
 
 
-def choice_at(model: ExactModel, state: State, most_kept: int, D: Vector, at: Gradient) -> Choice:
+def choice_at(model: ExactModel, state: State, limits: Limits, D: Vector, at: Gradient) -> Choice:
     """The same at a point whose gradient is known."""
     active = np.flatnonzero(state != PRUNED)
     D_exponent = exponent_of(D[active])
@@ -114,6 +139,7 @@ def choice_at(model: ExactModel, state: State, most_kept: int, D: Vector, at: Gr
     # Floors of negative numbers: never above −p²/D.
     kept = shifted(-p * p, 2 * at.p_exponent - D_exponent - unit + GUARD) // curvature >> GUARD
     free = state[active] == FREE
+    weights = active[free]
     base = (at.rise << GUARD) + sum(kept[~free]) + sum(pruned[free])
-    room = most_kept - int((state == KEPT).sum())
-    return Choice(active[free], (pruned - kept)[free], int(base), room, unit - 1, model.offset)
+    left = room_left(state, limits)
+    return Choice(weights, limits.labels[weights], (pruned - kept)[free], int(base), left, unit - 1, model.offset)

@@ -5,8 +5,8 @@ the parent fixed, plus the parent's branching weight kept or pruned. A node hold
 
 - its point proves f ≥ B on its region (``region``, with D proven admissible by ``definite``), or
 - each weight it fixes is proven, by its point, to have f ≥ B on the other side, and it is split on a weight that is
-  free after that, with both children in the certificate (a child that would keep more than the pattern allows is
-  empty and may be missing).
+  free after that, with both children in the certificate (a child that would keep more weights of a label than it has
+  room for is empty and may be missing).
 
 Children come after their parents, so by induction from the last node to the first f ≥ B on every region, the
 root's among them, which is the pattern. All comparisons are between exact rational numbers.
@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none
-from cbs_opt.proof.certificate.digest import block_digest
+from cbs_opt.proof.certificate.digest import claim_digest
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.certificate.record import NotVerifiedError, Progress, Proof, Tree
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.dual import dual_choice, dual_value, parts
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.integers import above, below
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice, settled
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice, room_left, settled
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Verification:
     ----------
     name : str
     n, pruned, forced : int
-        The claim is about all masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
+        The claim is about masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
+    pattern : str
+        Which masks those are, in words that the arrays of the certificate were read to say.
     bound : float
         No such mask has a loss below it, whatever the kept weights.
     objective : float
@@ -60,6 +63,7 @@ class Verification:
     n: int
     pruned: int
     forced: int
+    pattern: str
     bound: float
     objective: float
     gap: float
@@ -95,29 +99,29 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
     started = time.perf_counter()
     if proof.n != problem.n:
         raise InputError(f"certificate: is for {proof.n} weights, but the block has {problem.n}")
-    same = block_digest(problem) == proof.digest
-    problem = problem.within(proof.pattern)
+    same = claim_digest(problem, proof.limits) == proof.digest
     try:
         _require_form(proof)
         objective = _verify(problem, proof, progress)
     except NotVerifiedError as error:
-        other = "" if same else "; the certificate was made for another block (its fingerprint differs)"
+        other = "" if same else "; the certificate was made for another block or pattern (its fingerprint differs)"
         raise NotVerifiedError(f"not verified: {error}{other}") from None
     notes = (
         ()
         if same
         else (
-            "the certificate was made for other numbers (its fingerprint differs), perhaps the same block with its H "
-            "formed in another order; the proof holds for these",
+            "the certificate was made for other numbers or another pattern (its fingerprint differs), perhaps the same "
+            "block with its H formed in another order; the proof holds for these",
         )
     )
-    exact = proof.tree is not None
+    exact, limits = proof.tree is not None, proof.limits
     value = above(objective)
     return Verification(
         name=problem.name,
         n=problem.n,
-        pruned=proof.prune,
-        forced=int((proof.keep | proof.forbid).sum()),
+        pruned=limits.prune,
+        forced=int((limits.keep | limits.forbid).sum()),
+        pattern=str(limits),
         bound=proof.bound,
         objective=value,
         gap=_gap(value, proof.bound),
@@ -136,15 +140,18 @@ def _gap(objective: float, bound: float) -> float:
 
 
 def _require_form(proof: Proof) -> None:
-    """Shapes that fit together, finite numbers; a certificate need not come from ``load``."""
+    """Shapes that fit together, the dtypes of the format, finite numbers; a certificate need not come from ``load``."""
     n, tree = proof.n, proof.tree
-    shapes: list[tuple[NDArray[Any], tuple[int, ...]]]
-    shapes = [(proof.keep, (n,)), (proof.forbid, (n,)), (proof.weights, (n,))]
+    forms: list[tuple[NDArray[Any], type[np.generic], tuple[int, ...]]]
+    forms = [(proof.limits.labels, np.int64, (n,)), (proof.mask, np.bool_, (n,)), (proof.weights, np.float64, (n,))]
     if tree is not None:
         N, M = len(tree.parent), len(tree.D)
-        shapes += [(array, (N,)) for array in (tree.parent, tree.side, tree.branch, tree.point)]
-        shapes += [(tree.fixed, (N, n)), (tree.D, (M, n)), (tree.w, (M, n)), (tree.w_low, (M, n))]
-    if (tree is None) == (proof.alpha is None) or any(array.shape != shape for array, shape in shapes):
+        forms += [(array, np.int64, (N,)) for array in (tree.parent, tree.branch, tree.point)]
+        forms += [(tree.side, np.int8, (N,)), (tree.fixed, np.int8, (N, n))]
+        forms += [(array, np.float64, (M, n)) for array in (tree.D, tree.w, tree.w_low)]
+    if proof.alpha is not None:
+        forms.append((proof.alpha, np.float64, (len(proof.alpha),)))
+    if (tree is None) == (proof.alpha is None) or any(a.dtype != kind or a.shape != shape for a, kind, shape in forms):
         raise NotVerifiedError("its arrays do not fit together")
     arrays = {"weights": proof.weights, "alpha": proof.alpha}
     if proof.tree is not None:
@@ -158,7 +165,7 @@ def _require_form(proof: Proof) -> None:
 
 def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) -> Fraction:
     """Check everything; returns the exact loss of the incumbent (an upper bound on it, for the dual kind)."""
-    if not proof.pattern.contains(proof.mask):
+    if not proof.limits.contains(proof.mask):
         raise NotVerifiedError("its mask is not in its pattern")
     if (proof.weights[~proof.mask] != 0.0).any():
         raise NotVerifiedError("its weights are not zero where its mask prunes")
@@ -167,43 +174,36 @@ def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) ->
         rows = len(parts(problem)[0])
         if len(proof.alpha) != rows:
             raise NotVerifiedError(f"alpha has {len(proof.alpha)} entries, but the factor has {rows} rows")
-        proven = dual_choice(problem, proof.alpha).bound
+        proven = dual_choice(problem, proof.limits, proof.alpha).bound
         if proven < bound:
             less = f"{below(proven):.9g} only, less than the claimed {proof.bound:.9g}"
             raise NotVerifiedError(f"its point proves {less}")
         return dual_value(problem, proof.weights)
     assert proof.tree is not None, "exactly one of tree and alpha is there"
     model = ExactModel.of(problem)
-    _Checker(model, proof.tree, proof.pattern.n - proof.prune, bound).check(root_state(proof), progress)
+    _Checker(model, proof.tree, proof.limits, bound).check(progress)
     value = model.value(proof.weights)
     if value < bound:
         raise NotVerifiedError(f"its own mask has a loss of {below(value):.9g}, below its bound; please report it")
     return value
 
 
-def root_state(proof: Proof) -> State:
-    """What the pattern fixes."""
-    state = np.zeros(proof.n, dtype=np.int8)
-    state[proof.keep] = KEPT
-    state[proof.forbid] = PRUNED
-    return state
-
-
 class _Checker:
     """The nodes of a tree, one after the other."""
 
-    def __init__(self, model: ExactModel, tree: Tree, most_kept: int, bound: Fraction) -> None:
+    def __init__(self, model: ExactModel, tree: Tree, limits: Limits, bound: Fraction) -> None:
         self._model = model
         self._definite = Definiteness(model)
         self._tree = tree
-        self._most_kept = most_kept
+        self._limits = limits
         self._bound = bound
 
-    def check(self, root: State, progress: Progress | None) -> None:
-        tree, N = self._tree, len(self._tree.parent)
+    def check(self, progress: Progress | None) -> None:
+        tree, limits, N = self._tree, self._limits, len(self._tree.parent)
         if N == 0:
             raise NotVerifiedError("it has no nodes")
-        after = np.zeros((N, len(root)), dtype=np.int8)
+        root = np.where(limits.keep, KEPT, np.where(limits.forbid, PRUNED, FREE)).astype(np.int8)
+        after = np.zeros((N, limits.n), dtype=np.int8)
         has_child = np.zeros((N, 3), dtype=np.bool_)
         for node in range(N):
             if progress is not None and node % 64 == 0:
@@ -223,7 +223,7 @@ class _Checker:
                 state[tree.branch[parent]] = side
             after[node] = self._checked(node, state)
         for node in np.flatnonzero(tree.branch >= 0).tolist():
-            full = int((after[node] == KEPT).sum()) >= self._most_kept
+            full = room_left(after[node], limits)[limits.labels[tree.branch[node]]] <= 0
             if not has_child[node, PRUNED] or not (has_child[node, KEPT] or full):
                 raise NotVerifiedError(f"node {node} is split, but one of its children is missing")
 
@@ -232,7 +232,7 @@ class _Checker:
         tree = self._tree
         branch, fixed = int(tree.branch[node]), tree.fixed[node]
         if branch < 0:
-            if int((state == KEPT).sum()) > self._most_kept:
+            if (room_left(state, self._limits) < 0).any():
                 return state  # no mask of the pattern keeps that many: nothing to prove
             chosen = self._choice(node, state)
             if chosen.bound < self._bound:
@@ -255,19 +255,18 @@ class _Checker:
         if not 0 <= point < len(self._tree.D):
             raise NotVerifiedError(f"node {node} needs a point, and has none")
         D, w, low = self._tree.D[point], self._tree.w[point], self._tree.w_low[point]
-        region = settled(state, self._most_kept)
+        region = settled(state, self._limits)
         active = np.flatnonzero(region != PRUNED)
         if not self._definite.proves(active, D[active]):
             raise NotVerifiedError(f"the splitting of node {node} is not proven to leave a positive semidefinite rest")
-        return choice(self._model, region, self._most_kept, D, w, low)
+        return choice(self._model, region, self._limits, D, w, low)
 
     def _check_fixed(self, node: int, state: State, fixed: State) -> None:
         """Each weight that is fixed costs at least the bound on its other side, by the node's own point."""
-        if settled(state, self._most_kept) is not state:
-            raise NotVerifiedError(f"node {node} has nothing left to fix")
         chosen = self._choice(node, state)
+        region = settled(state, self._limits)
         for i in np.flatnonzero(fixed != FREE):
-            if state[i] != FREE or fixed[i] not in (KEPT, PRUNED):
+            if region[i] != FREE or fixed[i] not in (KEPT, PRUNED):
                 raise NotVerifiedError(f"node {node} fixes weight {i}, which is not free there")
             proven = chosen.flipped(int(i), KEPT + PRUNED - int(fixed[i]))
             if proven is not None and proven < self._bound:

@@ -21,16 +21,23 @@ from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.integers import nearest
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice_at, settled
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, State, choice_at, settled
 
 if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 LEAST_SHRINKING = 1e-13
 """The smallest δ that is tried; from node to node the last one that went through is the guide."""
+
+WELL_CONDITIONED = 1e-6
+"""With a smallest eigenvalue of the scaled H above this, one step of refinement reaches the last bit;"""
+
+MOST_REFINEMENTS = 8
+"""else steps are taken as long as they help, at the most so many."""
 
 FATHOMED = 0
 """Outcome of a node that its bound closed, in the search's records."""
@@ -49,12 +56,12 @@ class Point(NamedTuple):
 class PointMaker:
     """Makes points for the nodes of one search."""
 
-    def __init__(self, problem: PruningProblem, most_kept: int) -> None:
+    def __init__(self, problem: PruningProblem, limits: Limits) -> None:
         from cbs_opt.solvers.bounds.centered import CenteredBlock
 
         self.model = ExactModel.of(problem)
         self._definite = Definiteness(self.model)
-        self._most_kept = most_kept
+        self._limits = limits
         block = CenteredBlock.of(problem)
         # The search's units, undone: H = H'·unit², f = scale·f', hence w = w'·√scale/unit.
         unit = np.sqrt(problem.curvature.below().dense().diagonal() / block.H.diagonal())
@@ -64,7 +71,7 @@ class PointMaker:
 
     def point(self, record: NodeRecord, wanted: Fraction | None) -> Point | None:
         """The point that was recorded, made exact; where that proves less than ``wanted``, the node's minimizer."""
-        region = settled(record.before, self._most_kept)
+        region = settled(record.before, self._limits)
         D = np.where(region == FREE, record.D * self._D_unit, 0.0)
         recorded = np.where(region == FREE, record.w * self._w_unit, 0.0)
         best = self._completed(record, region, D, recorded, region == KEPT)
@@ -82,8 +89,12 @@ class PointMaker:
         if admissible is None:
             return None
         w, low = self._stationary(w, np.flatnonzero(solved))
-        chosen = choice_at(self.model, region, self._most_kept, admissible, self.model.gradient(w, low))
-        return Point(admissible, w, low, chosen.bound, _fixed_bound(record, region, chosen))
+        chosen = choice_at(self.model, region, self._limits, admissible, self.model.gradient(w, low))
+        flips = (
+            chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
+            for i in np.flatnonzero(screened(record, region))
+        )
+        return Point(admissible, w, low, chosen.bound, min((flip for flip in flips if flip is not None), default=None))
 
     def _stationary(self, w: Vector, U: NDArray[np.int64]) -> tuple[Vector, Vector]:
         """ŵ as two float64 vectors: ``w`` outside U, and on U where the gradient vanishes."""
@@ -97,10 +108,16 @@ class PointMaker:
         p = np.ldexp(self.model.g, t) + H @ np.ldexp(d, -t)
         w = w.copy()
         w[U] = self.model.w_bar[U] - np.ldexp(inverse @ p[U], t[U])
-        for _ in range(1 if self._smallest > 1e-6 else 2):
-            at = self.model.gradient(w, low)
-            low[U] -= np.ldexp(inverse @ np.ldexp(nearest(at.p[U], at.p_exponent), t[U]), t[U])
-        return w, low
+        least, refined = math.inf, low
+        for _ in range(1 if self._smallest > WELL_CONDITIONED else MOST_REFINEMENTS):
+            at = self.model.gradient(w, refined)
+            residual = np.ldexp(nearest(at.p[U], at.p_exponent), t[U])
+            size = float(np.abs(residual).max())
+            if size >= least:
+                return w, low
+            least, low, refined = size, refined, refined.copy()
+            refined[U] -= np.ldexp(inverse @ residual, t[U])
+        return w, refined
 
     def _admissible(self, active: NDArray[np.int64], free: Mask, D: Vector) -> Vector | None:
         """D with H_AA − diag(D_A) ⪰ 0 proven, a little less than given on F and tiny on U."""
@@ -117,12 +134,6 @@ class PointMaker:
         return None
 
 
-def _fixed_bound(record: NodeRecord, region: State, chosen: Choice) -> Fraction | None:
-    """The least that is proven for the other sides of the weights the search fixed; None: nothing was fixed."""
-    if region is not record.before:
-        return None
-    flips = (
-        chosen.flipped(int(i), KEPT + PRUNED - int(record.after[i]))
-        for i in np.flatnonzero(record.before != record.after)
-    )
-    return min((flip for flip in flips if flip is not None), default=None)
+def screened(record: NodeRecord, region: State) -> Mask:
+    """What a node's point fixes, shape (n,): not what was settled in its ``region`` because its label has no choice."""
+    return (record.before != record.after) & (region == FREE)

@@ -17,7 +17,8 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Solution
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.proof.certificate.archive import MOST_ENTRIES
-from cbs_opt.proof.certificate.digest import block_digest, cardinality
+from cbs_opt.proof.certificate.digest import claim_digest
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.certificate.record import Progress, Proof
 from cbs_opt.proof.check.dual import dual_choice, parts, takes
 from cbs_opt.proof.check.exact_model import too_large
@@ -85,7 +86,7 @@ def require_certifiable(problem: PruningProblem) -> None:
     ------
     UnsupportedError, TooLargeError
     """
-    cardinality(problem)
+    Limits.of(problem)
     if not searchable(problem) and not takes(problem):
         raise TooLargeError(
             f"certificate: takes at most {SEARCHABLE} weights on a {problem.curvature.kind} curvature, "
@@ -140,21 +141,19 @@ def from_point(problem: PruningProblem, mask: Mask | None = None) -> Proof:
 
 
 def _from_dual(problem: PruningProblem, mask: Mask | None) -> Proof:
-    pattern = cardinality(problem)
+    limits = Limits.of(problem)
     A, damping = parts(problem)
     alpha = _best_alpha(problem)
     if mask is None:
         y = A.T @ alpha + problem.linear_term()
-        mask = pattern.argmax((y - damping * problem.w_bar) ** 2 / (2.0 * damping))
-    bound = below(dual_choice(problem, alpha, CAUTION_OF_SUMS).bound)
+        mask = problem.Z.argmax((y - damping * problem.w_bar) ** 2 / (2.0 * damping))
+    bound = below(dual_choice(problem, limits, alpha, CAUTION_OF_SUMS).bound)
     return Proof(
-        prune=pattern.n - int(pattern.room[0]),
-        keep=pattern.keep,
-        forbid=pattern.forbid,
+        limits=limits,
         mask=mask,
         weights=obs_update(problem, mask),
         bound=bound,
-        digest=block_digest(problem),
+        digest=claim_digest(problem, limits),
         alpha=alpha,
     )
 

@@ -14,11 +14,12 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update
-from cbs_opt.proof.certificate.digest import block_digest, cardinality
+from cbs_opt.proof.certificate.digest import claim_digest
+from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.certificate.record import Progress, Proof, Tree
 from cbs_opt.proof.check.integers import below
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED
-from cbs_opt.proof.make.points import Point, PointMaker
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, settled
+from cbs_opt.proof.make.points import Point, PointMaker, screened
 
 if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
@@ -43,8 +44,8 @@ class TreeMaker:
         self._records = records
         self._mask = mask
         self._wanted = Fraction(wanted) if math.isfinite(wanted) else None
-        self._pattern = cardinality(problem)
-        self._maker = PointMaker(problem, int(self._pattern.room[0]))
+        self._limits = Limits.of(problem)
+        self._maker = PointMaker(problem, self._limits)
         self._points: dict[int, Point | None] = {}
         self._children: dict[tuple[int, int], int] = {}
         for record in records[1:]:
@@ -66,15 +67,12 @@ class TreeMaker:
         # A block whose H is formed anew, in another order of summation, shall pass, too.
         d = np.abs(weights - self._problem.w_bar)
         bound = below(root) - 2.0 * EPS * float(d @ np.sqrt(self._problem.curvature.diagonal())) ** 2
-        pattern = self._pattern
         return Proof(
-            prune=pattern.n - int(pattern.room[0]),
-            keep=pattern.keep,
-            forbid=pattern.forbid,
+            limits=self._limits,
             mask=self._mask,
             weights=weights,
             bound=bound,
-            digest=block_digest(self._problem),
+            digest=claim_digest(self._problem, self._limits),
             tree=self._tree(Fraction(bound)),
         )
 
@@ -84,7 +82,7 @@ class TreeMaker:
         known = [value[child] for child in children if child is not None]
         proven = [v for v in known if v is not None]
         split = min(proven) if len(proven) == 2 else None
-        fixes = bool((record.before != record.after).any())
+        fixes = bool(self._screened(record).any())
         if split is not None and not fixes and (self._wanted is None or split >= self._wanted):
             return split
         point = self._points[record.index] = self._maker.point(record, self._wanted)
@@ -93,6 +91,9 @@ class TreeMaker:
             split = None if fixed_bound is None else min(split, fixed_bound)
         candidates = [bound for bound in (None if point is None else point.bound, split) if bound is not None]
         return max(candidates, default=None)
+
+    def _screened(self, record: NodeRecord) -> Mask:
+        return screened(record, settled(record.before, self._limits))
 
     def _tree(self, bound: Fraction) -> Tree:
         """The nodes that prove ``bound``, from the root down."""
@@ -108,7 +109,7 @@ class TreeMaker:
             closed = point is not None and point.bound >= bound
             if not closed:
                 branch = record.branch
-                fixes = np.where(record.before != record.after, record.after, FREE).astype(np.int8)
+                fixes = np.where(self._screened(record), record.after, FREE).astype(np.int8)
                 waiting += [(self._children[index, child], len(rows), child) for child in (PRUNED, KEPT)]
             if closed or fixes.any():
                 assert point is not None, "what the value rests on was kept"
