@@ -149,7 +149,8 @@ class Grouped(Pattern):
     def relaxed(self, scores: Vector) -> RelaxedMask:
         found = self.relaxed_of(self.sums_above(scores, ~self._forbid))
         # A group that stays may do so without this weight.
-        pruned = np.maximum(found.pruned[self._units], found.most - scores * (1.0 - 1e-12))
+        counted = np.where(self._forbid, 0.0, scores)
+        pruned = np.maximum(found.pruned[self._units], found.most - counted * (1.0 - 1e-12))
         return RelaxedMask(
             np.where(self._forbid, 0.0, found.z[self._units]),
             found.most,
