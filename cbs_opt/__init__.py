@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cbs_opt.evaluation.catalogue import methods, register
     from cbs_opt.evaluation.comparator import Comparison, compare
     from cbs_opt.evaluation.lower_bound import LowerBound, lower_bound
+    from cbs_opt.evaluation.pattern_prices import PatternPrices, compare_patterns
     from cbs_opt.evaluation.solve import solve
     from cbs_opt.kernel.curvature import (
         BlockDiagonalCurvature,
@@ -56,6 +57,7 @@ _HOME = {
     "Pattern": "kernel.patterns",
     "Proof": "proof",
     "Pruned": "pruning",
+    "PatternPrices": "evaluation.pattern_prices",
     "PruningProblem": "kernel.problem",
     "Quotas": "kernel.patterns",
     "RowsCurvature": "kernel.curvature",
@@ -63,6 +65,7 @@ _HOME = {
     "Verification": "proof",
     "assemble": "blocks.assemble",
     "compare": "evaluation.comparator",
+    "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
     "intersect": "kernel.patterns",
     "lower_bound": "evaluation.lower_bound",
@@ -90,6 +93,7 @@ __all__ = [
     "LowerBound",
     "MethodSpec",
     "Pattern",
+    "PatternPrices",
     "Proof",
     "Pruned",
     "PruningProblem",
@@ -99,6 +103,7 @@ __all__ = [
     "Verification",
     "assemble",
     "compare",
+    "compare_patterns",
     "extract",
     "intersect",
     "lower_bound",
