@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,30 @@ def test_a_file_of_another_shape_is_refused(layers: Path) -> None:
     np.savez(layers / "bad.npz", H_upper=np.ones(5), W=np.ones((2, 4)))
     with pytest.raises(InputError, match=r"bad\.npz: H_upper has 5 entries; 4 inputs have 10"):
         read_layer(layers / "bad.npz")
+
+
+def test_prices_of_patterns_are_recorded_layer_by_layer(layers: Path, tmp_path: Path) -> None:
+    from benchmarks.layers.prices import main
+
+    out = tmp_path / "results"
+    words = ["--layers", str(layers), "--patterns", "sparsity 0.5,8:16,2:4", "--time-limit", "1", "--out", str(out)]
+    assert main(words) == 0
+    assert main([*words, "--only", "second"]) == 0
+    rows = [json.loads(line) for line in (out / "pattern_prices.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(row["layer"], row["pattern"]) for row in rows] == [
+        (layer, pattern) for layer in ("first", "second") for pattern in ("sparsity 0.5", "8:16", "2:4")
+    ]
+    for half, of_rows, hard in (rows[:3], rows[3:]):
+        assert half["cheapest"] == "sparsity 0.5"
+        assert half["objective"] <= of_rows["objective"] <= hard["objective"] < 1.0
+        assert hard["at_least"] == pytest.approx(max(0.0, hard["bound"] / half["objective"] - 1.0))
+        assert hard["at_most"] == pytest.approx(hard["objective"] / half["bound"] - 1.0)
+    page = (out / "pattern_prices.md").read_text(encoding="utf-8")
+    for words_of_page in (
+        "## first",
+        "## second",
+        "6 × 16 weights; masks by admm, 1 s for each bound",
+        "| 2:4 | 50.0% |",
+    ):
+        assert words_of_page in page
+    assert ("Proven: no 2:4 mask comes closer" in page) == any(row["at_least"] > 0 for row in (rows[2], rows[5]))

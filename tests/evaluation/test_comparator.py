@@ -11,7 +11,9 @@ import pytest
 
 import cbs_opt.evaluation.catalogue as catalogue_module
 from cbs_opt.errors import BoundViolationError, InputError, PatternError, SolverError, TooLargeError
+from cbs_opt.evaluation import comparator
 from cbs_opt.evaluation.comparator import compare, trivial_bound
+from cbs_opt.evaluation.lower_bound import LowerBound
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
@@ -116,6 +118,24 @@ def test_a_bound_on_the_selection_is_none_on_the_joint_problem(problem: PruningP
     assert comparison.solutions["selector"].bound == -math.inf
     # Nobody bounded the joint problem, so the comparator did, without branching.
     assert 0.0 < comparison.bound <= optimum
+
+
+def test_the_bound_that_no_method_proves_has_the_same_time_and_is_announced(
+    problem: PruningProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float | None] = []
+    seen: list[str] = []
+
+    def bound(problem: PruningProblem, time_limit: float | None = None) -> LowerBound:
+        limits.append(time_limit)
+        return LowerBound(1e-6, "tree", 0.0, 1)
+
+    monkeypatch.setattr(comparator, "lower_bound", bound)
+    assert compare(problem, ["magnitude"], time_limit=3.0, on_row=seen.append).bound == 1e-6
+    compare(problem, ["selector"])
+    compare(problem, ["oracle"], time_limit=3.0)
+    assert limits == [3.0, None]
+    assert seen == ["magnitude", "lower_bound"]
 
 
 def test_a_method_that_fails_is_skipped_unless_it_was_named(
