@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.kernel.patterns.labelled import Counts, Labelled
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 class Scattered(Labelled):
@@ -47,13 +44,3 @@ class Scattered(Labelled):
 
     def limits_in_words(self) -> str:
         return "keep at most " + ", ".join(map(str, self.room))
-
-    def constrain_labels(self, model: ConcreteModel) -> None:
-        from pyomo.environ import Constraint, RangeSet
-
-        def most(model: ConcreteModel, label: int) -> Any:
-            inside = [int(i) for i in np.flatnonzero(self._labels == label)]
-            return sum(model.z[i] for i in inside) <= int(self.room[label]) if inside else Constraint.Feasible
-
-        model.labels = RangeSet(0, len(self.room) - 1)
-        model.most = Constraint(model.labels, rule=most, doc="of each label only so many stay")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cbs_opt.errors import InputError, PatternError, SolverError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.rows import Named, Rows
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.testing import check_curvature, check_method, check_pattern
 from cbs_opt.testing.method_laws import bound_optimum_objective, order_does_not_matter
@@ -46,8 +48,8 @@ class Wrapped(Pattern):
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:
         return self.inner.fixed(keep, prune)
 
-    def constrain(self, model: Any) -> None:
-        self.inner.constrain(model)
+    def rows(self) -> Rows:
+        return self.inner.rows()
 
     def __str__(self) -> str:
         return "wrapped"
@@ -115,8 +117,8 @@ class AlwaysRefused(Wrapped):
 
 
 class Unconstrained(Wrapped):
-    def constrain(self, model: Any) -> None:
-        pass
+    def rows(self) -> Rows:
+        return replace(self.inner.rows(), b=np.array([6.0]))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +165,12 @@ def test_constraints_with_variables_of_their_own_are_asked_of_a_solver() -> None
             super().__init__(Cardinality(2, 1))
             self.slack = slack
 
-        def constrain(self, model: Any) -> None:
-            from pyomo.environ import Binary, Constraint, Var
-
-            model.y = Var(domain=Binary)
-            model.first = Constraint(expr=model.z[0] <= model.y)
-            model.second = Constraint(expr=model.z[1] <= self.slack - model.y)
+        def rows(self) -> Rows:
+            nothing = np.zeros(2, dtype=np.bool_)
+            rows = [Named("switched", 2, "weight 0 needs the switch on, weight 1 off")]
+            A, b = [[1, 0, -1], [0, 1, 1]], [0, self.slack]
+            switch = [Named("switch", 1, "1 lets weight 0 in")]
+            return Rows.of(A, b, keep=nothing, forbid=nothing, constraints=rows, variables=switch)
 
     constraints_are_the_pattern(Switched(1))
     with pytest.raises(AssertionError, match=r"contains\(\[1, 1\]\) is False, but the constraints say True"):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.arrays.upper_sum import sum_above
+from cbs_opt.kernel.patterns import in_pyomo
+from cbs_opt.kernel.patterns.rows import Rows
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
+    from cbs_opt.kernel.patterns.grouped import Grouped
     from cbs_opt.kernel.patterns.labelled import Labelled
 
 
@@ -25,12 +28,17 @@ class Pattern(ABC):
     - ``contains(argmax(s))`` for every score vector s ≥ 0, and no mask in Z scores more (but for round-off, or the
       tolerance of a solver that is asked);
     - ``most(s)`` is never below what a mask of Z scores, at whatever scale the scores are: what is proven rests on it;
-    - Z is monotone in the free weights: pruning one more free weight never leaves Z;
+    - Z is monotone in the free weights: pruning one more free weight never leaves Z (where weights are kept together,
+      Z holds all masks inside one that keeps them together; a kept weight may be zero);
     - ``flip_values(s, argmax(s))[i]`` is the best score of any mask in Z that differs from
       ``argmax(s)`` in coordinate i, or more (an over-estimate is a weaker bound, never a wrong one);
       −inf where there is no such mask;
-    - ``labelled``, where it is not None, holds the same masks.
+    - ``rows`` allow the masks of Z and no other;
+    - ``labelled`` and ``grouped``, where they are not None, hold the same masks.
     """
+
+    exact_flips: ClassVar[bool] = False
+    """Whether ``flip_values`` are attained, none an over-estimate."""
 
     @property
     @abstractmethod
@@ -43,6 +51,16 @@ class Pattern(ABC):
         """Weights neither forced nor forbidden, shape (n,)."""
 
     @property
+    def keep(self) -> Mask:
+        """Weights forced to stay, shape (n,), read-only."""
+        return frozen(~self.free & self.argmax(np.zeros(self.n)))
+
+    @property
+    def forbid(self) -> Mask:
+        """Weights forced to zero, shape (n,), read-only."""
+        return frozen(~self.free & ~self.keep)
+
+    @property
     def units(self) -> NDArray[np.int64]:
         """The unit each weight is kept or pruned with, 0 … units − 1, shape (n,); each weight is its own by default."""
         return np.arange(self.n)
@@ -51,6 +69,16 @@ class Pattern(ABC):
     def labelled(self) -> Labelled | None:
         """The same set in terms of labels with room, for methods that need them; None where it cannot be said so."""
         return None
+
+    @property
+    def grouped(self) -> Grouped | None:
+        """The same set in terms of groups kept together, for methods that need them; None where it cannot be said so."""
+        return None
+
+    @property
+    def parts(self) -> tuple[Pattern, ...]:
+        """The patterns whose masks in common these are: itself, unless it was made of others."""
+        return (self,)
 
     @abstractmethod
     def contains(self, z: Mask) -> bool:
@@ -76,7 +104,19 @@ class Pattern(ABC):
         """Which kept weights of ``z`` can go without shrinking the largest mask of Z inside z; none once z is in Z."""
         scores = z.astype(np.float64)
         best = self.argmax(scores)
-        spared: Mask = ~best | (self.flip_values(scores, best) >= scores[best].sum())
+        reached = scores[best].sum()
+        doubtful = best & z & self.free & (self.flip_values(scores, best) > reached - 0.5)
+        if self.exact_flips:
+            return z & self.free & (~best | doubtful)
+        spared = ~best
+        for i in np.flatnonzero(doubtful):
+            if not spared[i]:
+                scores[i] = 0.0
+                other = self.argmax(scores)
+                if scores[other].sum() > reached - 0.5:
+                    spared |= ~other
+                    spared[i] = True
+                scores[i] = 1.0
         return z & self.free & spared
 
     @abstractmethod
@@ -90,8 +130,12 @@ class Pattern(ABC):
         """
 
     @abstractmethod
+    def rows(self) -> Rows:
+        """Z as linear rows over z and variables of the pattern's own; their names are those of no formulation."""
+
     def constrain(self, model: ConcreteModel) -> None:
-        """Add the constraints of Z to a Pyomo model that has binaries ``model.z`` over the set ``model.I``."""
+        """Add ``rows`` to a Pyomo model that has binaries ``model.z`` over the set ``model.I``."""
+        in_pyomo.constrain(model, self.rows())
 
     @abstractmethod
     def __str__(self) -> str:

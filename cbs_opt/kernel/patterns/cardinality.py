@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.patterns.labelled import Counts, Labelled
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 def prune_count(n: int, sparsity: float) -> int:
@@ -49,6 +46,8 @@ class Cardinality(Labelled):
         k outside [0, n], an index outside [0, n), an index in both, or more kept than k allows.
     """
 
+    limits = ("cardinality", "at least k weights are pruned")
+
     def __init__(self, n: int, prune: int, *, keep: Any = (), forbid: Any = ()) -> None:
         number = isinstance(prune, (int, float, np.integer, np.floating)) and not isinstance(prune, bool)
         if not (number and 0 <= prune <= n and prune % 1 == 0):
@@ -79,10 +78,3 @@ class Cardinality(Labelled):
 
     def limits_in_words(self) -> str:
         return f"prune at least {self.prune} of {self._n}"
-
-    def constrain_labels(self, model: ConcreteModel) -> None:
-        from pyomo.environ import Constraint
-
-        model.cardinality = Constraint(
-            expr=sum(model.z[i] for i in model.I) <= self._n - self.prune, doc="at least k weights are pruned"
-        )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.patterns.base import Pattern
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
+from cbs_opt.kernel.patterns.rows import Named, Rows
 
 Counts = NDArray[np.int64]
 
@@ -23,7 +22,7 @@ class Labelled(Pattern):
     """Z = {z : Σ_{i of label l} z_i ≤ room_l for every label l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
     In matroid words, the independent sets of a partition matroid. A kind of it says which labels there are (``labels``)
-    and what its limits are called (``limits_in_words``, ``label_in_words``, ``constrain_labels``).
+    and what its limits are called (``limits_in_words``, ``label_in_words``, ``limits``).
 
     Parameters
     ----------
@@ -39,6 +38,10 @@ class Labelled(Pattern):
     PatternError
         An index outside [0, n), an index in both, or more kept than their label has room for.
     """
+
+    exact_flips = True
+    limits: ClassVar[tuple[str, str]] = ("labels_with_room", "of each label only so many weights stay")
+    """What the limits are called in a Pyomo model, and what they say."""
 
     def __init__(self, n: int, room: Counts, keep: Any, forbid: Any) -> None:
         self._n = n
@@ -73,10 +76,6 @@ class Labelled(Pattern):
     @abstractmethod
     def limits_in_words(self) -> str:
         """What has to go, without what is forced or forbidden."""
-
-    @abstractmethod
-    def constrain_labels(self, model: ConcreteModel) -> None:
-        """Add the limits of the labels to a Pyomo model, see ``constrain``."""
 
     @property
     def labelled(self) -> Labelled:
@@ -130,7 +129,11 @@ class Labelled(Pattern):
         )
 
     def argmax(self, scores: Vector) -> Mask:
-        free = np.flatnonzero(self._free)
+        return self.largest(scores, self._free)
+
+    def largest(self, scores: Vector, among: Mask) -> Mask:
+        """The forced weights and, of those ``among``, free all of them, as many of each label as there is room for."""
+        free = np.flatnonzero(among)
         order = free[np.argsort(-scores[free], kind="stable")]
         if self.single:
             best = order[: self._room_of_free[0]]
@@ -177,20 +180,20 @@ class Labelled(Pattern):
         smaller._force(self._keep | keep, self._forbid | prune)
         return smaller
 
-    def constrain(self, model: ConcreteModel) -> None:
-        self.constrain_labels(model)
-        for i in np.flatnonzero(self._keep):
-            model.z[int(i)].fix(1)
-        for i in np.flatnonzero(self._forbid):
-            model.z[int(i)].fix(0)
+    def rows(self) -> Rows:
+        labels = self.labels
+        A = csr_array((np.ones(self._n), (labels, np.arange(self._n))), shape=(len(self._room), self._n))
+        named = [Named(self.limits[0], len(self._room), self.limits[1])]
+        return Rows.of(A, self._room, keep=self._keep, forbid=self._forbid, constraints=named)
 
     def __str__(self) -> str:
-        words = self.limits_in_words()
-        if self._keep.any():
-            words += f", {int(self._keep.sum())} forced to stay"
-        if self._forbid.any():
-            words += f", {int(self._forbid.sum())} forbidden"
-        return words
+        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)
+
+
+def forced_in_words(keep: Mask, forbid: Mask) -> str:
+    """How many weights are forced to stay and forbidden, as it follows a pattern in words."""
+    words = f", {int(keep.sum())} forced to stay" if keep.any() else ""
+    return words + (f", {int(forbid.sum())} forbidden" if forbid.any() else "")
 
 
 def index_mask(indices: Any, n: int, field: str) -> Mask:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.patterns.labelled import Counts, Labelled
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 class Quotas(Labelled):
@@ -34,6 +31,8 @@ class Quotas(Labelled):
     PatternError
         A size or a quota that cannot be, an index outside [0, n) or in both, or more kept than a quota allows.
     """
+
+    limits = ("quotas", "each segment prunes at least its quota")
 
     def __init__(self, sizes: Any, prune: Any, *, keep: Any = (), forbid: Any = ()) -> None:
         self._sizes = _counts(sizes, "sizes")
@@ -123,19 +122,6 @@ class Quotas(Labelled):
         if self._equal and (self._prune == quota).all():
             return f"prune at least {quota} of every {size} consecutive weights of {self._n}"
         return f"prune at least {int(self._prune.sum())} of {self._n} by the quotas of {self.segments} segments"
-
-    def constrain_labels(self, model: ConcreteModel) -> None:
-        from pyomo.environ import Constraint, RangeSet
-
-        starts = np.cumsum(self._sizes) - self._sizes
-
-        def quota(model: ConcreteModel, s: int) -> Any:
-            first = int(starts[s])
-            weights = range(first, first + int(self._sizes[s]))
-            return sum(model.z[i] for i in weights) <= int(self.room[s])
-
-        model.segments = RangeSet(0, self.segments - 1)
-        model.quotas = Constraint(model.segments, rule=quota, doc="each segment prunes at least its quota")
 
 
 def _counts(value: Any, field: str) -> Counts:

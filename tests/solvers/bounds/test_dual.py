@@ -23,6 +23,7 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.device import device_named
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.rows import Rows
 from cbs_opt.solvers.bounds import dual_tensors
 from cbs_opt.solvers.bounds.dual import dual_bound, dual_value, maximize_dual
 from cbs_opt.solvers.bounds.dual_blocks import pieces_of, split_dense
@@ -109,7 +110,7 @@ class Opaque(Pattern):
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:
         return Opaque(self.inner.fixed(keep, prune))
 
-    def constrain(self, model: object) -> None:
+    def rows(self) -> Rows:
         raise NotImplementedError
 
     def __str__(self) -> str:

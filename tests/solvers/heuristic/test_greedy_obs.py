@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, Pattern, PruningProblem
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.patterns.rows import Rows
 from cbs_opt.solvers.heuristic import greedy_obs
 
 
@@ -47,7 +48,7 @@ class TwoOfFour(Pattern):
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:
         raise NotImplementedError
 
-    def constrain(self, model: object) -> None:
+    def rows(self) -> Rows:
         raise NotImplementedError
 
     def __str__(self) -> str:
