@@ -45,6 +45,7 @@ from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import masked_model
 from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.joint import keep_indispensable
 from cbs_opt.models.ranges import pattern_ranges
 
 NEGLIGIBLE = 1e-9
@@ -152,7 +153,7 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     InputError
         U does not exceed the unconstrained minimum.
     UnsupportedError
-        A constraint of the pattern is not linear, or a variable of its own has no bounds.
+        A variable of the pattern's own has no bounds.
     """
     from pyomo.environ import (
         Constraint,
@@ -161,7 +162,6 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
         Objective,
         RangeSet,
         Reals,
-        Set,
         Var,
         minimize,
         quicksum,
@@ -182,7 +182,7 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     separable, pruned = D * reach**2 / (2 * V), D * c**2 / (2 * V)
 
     model = masked_model(problem, "outer_approximation")
-    ranges = pattern_ranges(model)
+    ranges = pattern_ranges(problem.Z)
     discrete = [(x, x.domain) for x in model.component_data_objects(Var) if not x.is_continuous()]
     for x, _ in discrete:
         least, most = x.bounds
@@ -201,11 +201,7 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     )
     model.most = Constraint(model.I, rule=lambda m, i: m.u[i] - m.z[i] <= 0, doc="a pruned weight takes no step")
     model.least = Constraint(model.I, rule=lambda m, i: m.u[i] + m.z[i] >= 0, doc="a pruned weight takes no step")
-    indispensable = np.flatnonzero(box.excludes_zero & problem.Z.free).tolist()
-    model.indispensable = Set(initialize=indispensable, doc="weights whose box excludes zero")
-    model.must_keep = Constraint(
-        model.indispensable, rule=lambda m, i: m.z[i] >= 1, doc="pruning it alone costs more than the incumbent"
-    )
+    keep_indispensable(model, problem, box)
     steps, shifts = axes * reach[:, None], axes * c[:, None]
     lost = sum(np.where(np.abs(part) < SMALL, np.abs(part), 0.0).sum(axis=0) for part in (steps, shifts))
     steps, shifts = (np.where(np.abs(part) < SMALL, 0.0, part) for part in (steps, shifts))

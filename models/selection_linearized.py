@@ -27,38 +27,39 @@ cheaper. For a pattern that is not one such count (pruned_with) and (pruned_with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import inner, masked_model
+from cbs_opt.models.algebra import inner, masked_model, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
 from cbs_opt.models.selection_binary import selection_costs
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
+def build(problem: PruningProblem, *, block: Any = None) -> Any:
+    """The model of ``problem``; n(n − 1)/2 products, three constraints each.
 
-def build(problem: PruningProblem) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set; n(n − 1)/2 products, three constraints each."""
-    from pyomo.environ import Constraint, Expression, Objective, Set, Var, minimize, quicksum
+    Its pattern must be set, but on a ``block`` (see ``Formulation.build``).
+    """
+    from pyomo.environ import Constraint, Expression, Set, Var, quicksum
 
     n = problem.n
     A, a = selection_costs(problem)
-    model = masked_model(problem, "selection-linearized")
+    model = masked_model(problem, "selection-linearized", block)
     model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
     rows, columns = (index.tolist() for index in np.triu_indices(n, 1))
     model.E = Set(dimen=2, initialize=list(zip(rows, columns, strict=True)), doc="pairs of weights")
     model.y = Var(model.E, bounds=(0, 1), doc="both weights of the pair are pruned")
     cost = A[rows, columns].tolist()
-    model.loss = Objective(
-        expr=problem.offset
+    set_loss(
+        model,
+        problem.offset
         + inner(A.diagonal() / 2 - a, model.p)
         + quicksum(A_ij * model.y[pair] for A_ij, pair in zip(cost, model.E, strict=True) if A_ij != 0),
-        sense=minimize,
+        block,
     )
     model.first = Constraint(
         model.E, rule=lambda m, i, j: m.y[i, j] <= m.p[i], doc="both are pruned only where the first is"
@@ -69,7 +70,7 @@ def build(problem: PruningProblem) -> ConcreteModel:
     model.both = Constraint(
         model.E, rule=lambda m, i, j: m.y[i, j] >= m.p[i] + m.p[j] - 1, doc="both are pruned where each is"
     )
-    pattern = problem.Z.labelled
+    pattern = problem.pattern.labelled if problem.pattern is not None else None
     if pattern is not None and pattern.single:
         _multiply_cardinality(model, n - int(pattern.room[0]))
     return model

@@ -9,11 +9,6 @@ from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.patterns import Pattern
 
 
-def forced(pattern: Pattern) -> Mask:
-    """Weights that the pattern forces to stay, shape (n,)."""
-    return ~pattern.free & pattern.argmax(np.zeros(pattern.n))
-
-
 def fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
     """``pattern.fixed``, or None where no mask is left."""
     try:

@@ -37,7 +37,6 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
-from cbs_opt.models.algebra import masked_model
 from cbs_opt.models.outer_approximation import Point, build
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.centered import CenteredBlock
@@ -98,7 +97,7 @@ class _Search:
 
     def __init__(self, problem: PruningProblem, gap: float, deadline: float) -> None:
         # A pattern that no bound could count on is refused before any work.
-        pattern_ranges(masked_model(problem, "pattern"))
+        pattern_ranges(problem.Z)
         self._problem, self._gap, self._deadline = problem, gap, deadline
         self._block = CenteredBlock.of(problem)
         self.value = self._rank = math.inf

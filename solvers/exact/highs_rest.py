@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.patterns import Pattern
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
+from cbs_opt.kernel.patterns.rows import Rows
 
 
 class Rest(Pattern):
@@ -62,18 +58,19 @@ class Rest(Pattern):
         spread = (self._spread(part.astype(np.float64)) > 0.0 for part in (keep, prune))
         return Rest(self._whole.fixed(*spread), self._chosen)
 
-    def constrain(self, model: ConcreteModel) -> None:
-        from pyomo.environ import Binary, Block, RangeSet, Reference, Set, Var
-
-        n = self._whole.n
-        model.whole = Block(doc="all weights, the decided ones fixed")
-        model.whole.I = RangeSet(0, n - 1)
-        model.whole.decided = Set(initialize=np.setdiff1d(np.arange(n), self._chosen).tolist())
-        model.whole.fixed = Var(model.whole.decided, domain=Binary)
-        entries = {i: model.whole.fixed[i] for i in model.whole.decided}
-        entries |= {int(i): model.z[k] for k, i in enumerate(self._chosen)}
-        model.whole.z = Reference({i: entries[i] for i in range(n)})
-        self._whole.constrain(model.whole)
+    def rows(self) -> Rows:
+        whole = self._whole.rows()
+        decided = np.setdiff1d(np.arange(whole.n), self._chosen)
+        left = np.concatenate([self._chosen, np.arange(whole.n, len(whole.low))])
+        return Rows(
+            whole.A[:, left],
+            whole.b - whole.A[:, decided] @ whole.low[decided],
+            whole.low[left],
+            whole.high[left],
+            whole.whole[left],
+            whole.constraints,
+            whole.variables,
+        )
 
     def __str__(self) -> str:
         return str(self._whole)

@@ -32,13 +32,11 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
-from cbs_opt.models.algebra import masked_model
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
-from cbs_opt.solvers.exact.decided import forced
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""
@@ -83,7 +81,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     # A pattern that no bound could count on is refused before any work.
-    pattern_ranges(masked_model(problem, "pattern"))
+    pattern_ranges(problem.Z)
     unit, s, _ = problem.normalized()
     best = unit.Z.argmax(unit.w_bar**2 * unit.curvature.diagonal())
     # Without a first-order term no w lies below f(w̄).
@@ -166,14 +164,14 @@ def _margin(problem: PruningProblem) -> float:
     rows = 3 * 2 * pairs + 2 * n * n
     A, a = selection_costs(problem)
     arithmetic = n * np.finfo(np.float64).eps * float(np.abs(A).sum() + np.abs(a).sum() + abs(problem.offset))
-    pattern = pattern_ranges(masked_model(problem, "pattern"))
+    pattern = pattern_ranges(problem.Z)
     return TOLERANCE * (1 + columns + 2 * (rows + pattern)) + arithmetic
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
     """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
     A, a = selection_costs(problem)
-    keep = forced(problem.Z)
+    keep = problem.Z.keep
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed

@@ -40,13 +40,13 @@ from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.models import by_name
-from cbs_opt.models.algebra import expanded, masked_model
+from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import ProblemClass
-from cbs_opt.models.joint_perspective import default_split
 from cbs_opt.models.ranges import pattern_ranges
+from cbs_opt.solvers.bounds.splittings import best_diagonal
 from cbs_opt.solvers.bounds.support import support_bounds
-from cbs_opt.solvers.exact.decided import forced, settled
+from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
 from cbs_opt.solvers.heuristic import swap
@@ -129,7 +129,7 @@ def solve_by(
     solver = find_solver(solver_name, method, conic)
     unit, s, _ = problem.normalized()
     # A pattern that no bound could count on is refused before any work.
-    ranges = pattern_ranges(masked_model(unit, "pattern"))
+    ranges = pattern_ranges(unit.Z)
     H, minimizer = unit.curvature.dense(), unit.minimizer()
     exchanged = swap.improve(H, minimizer, prune_in_sequence(H, minimizer, unit.Z), unit.Z)
     best = unit.Z.argmax(exchanged.astype(np.float64))
@@ -140,22 +140,23 @@ def solve_by(
         return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
     left = settled(unit.Z)
     if not left.free.any():
-        best = forced(left)
+        best = left.keep
         (proven,) = support_bounds(unit, obs_update(unit, best)[None], best[None])
         bound = scaled_below(max(float(proven), trivial), s)
         return Outcome(best, bound, notes=("there is one largest mask: the solver was not run",))
     scale = _scale(unit, U)
     scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
-    if conic and not (default_split(scaled.curvature.dense()) > 0).all():
+    D = best_diagonal(scaled) if conic else None
+    if D is not None and not (D > 0).all():
         raise UnsupportedError(
             f"method {method}: {formulation} cannot split a curvature whose smallest eigenvalue is round-off; "
             "use formulation='joint-bigm', or add damping"
         )
-    model = spec.build(scaled, incumbent=incumbent)
+    model = spec.build(scaled, incumbent=incumbent, **({} if D is None else {"D": D}))
     _start_at(model, scaled, best)
     if known.separable:
-        separate_squares(model, scaled)
+        separate_squares(model, scaled, D)
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         return Outcome(best, scaled_below(trivial, s), TerminationCondition.TIME_LIMIT)

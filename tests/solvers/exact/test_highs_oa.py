@@ -32,7 +32,7 @@ def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def bare(block, pattern, D, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
         left = decided.settled(pattern)
-        state = np.where(left.free, FREE, np.where(decided.forced(left), KEPT, PRUNED)).astype(np.int8)
+        state = np.where(left.free, FREE, np.where(left.keep, KEPT, PRUNED)).astype(np.int8)
         free, H, c, base, margin = highs_root.eliminated(block, state)
         if not free.size:
             return highs_root.screen_root(block, pattern, D, cutoff)
