@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Pattern(ABC):
     - ``labelled`` and ``grouped``, where they are not None, hold the same masks.
     """
 
-    exact_flips: ClassVar[bool] = False
+    exact_flips: bool = False
     """Whether ``flip_values`` are attained, none an over-estimate."""
 
     @property
@@ -72,7 +72,7 @@ class Pattern(ABC):
 
     @property
     def grouped(self) -> Grouped | None:
-        """The same set in terms of groups kept together, for methods that need them; None where it cannot be said so."""
+        """The same set in terms of groups that stay or go, for methods that need them; None where it cannot be said so."""
         return None
 
     @property
@@ -91,8 +91,8 @@ class Pattern(ABC):
     def most(self, scores: Vector) -> float:
         """A number that Σ z_i s_i exceeds for no mask in Z, for scores s ≥ 0: the one to use in a proven bound.
 
-        As it stands it trusts ``argmax`` to be best and rounds its sum upwards. An oracle that rounds on its way, or asks
-        a solver with a tolerance, says here what that may have lost.
+        As it stands it trusts ``argmax`` to be best and rounds its sum upwards. An oracle that rounds on its way, or
+        asks a solver with a tolerance, says here what that may have lost.
         """
         return sum_above(scores[self.argmax(scores)])
 
@@ -136,6 +136,10 @@ class Pattern(ABC):
     def constrain(self, model: ConcreteModel) -> None:
         """Add ``rows`` to a Pyomo model that has binaries ``model.z`` over the set ``model.I``."""
         in_pyomo.constrain(model, self.rows())
+
+    def limits_in_words(self) -> str:
+        """The pattern in words, without what is forced or forbidden where that can be told apart."""
+        return str(self)
 
     @abstractmethod
     def __str__(self) -> str:

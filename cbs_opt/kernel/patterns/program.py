@@ -4,9 +4,9 @@ Two bounds are told. For any multipliers y ≥ 0 weak duality gives, exactly but
 
     L(y) = bᵀy + Σ_j max over [low_j, high_j] of d_j x_j,     d = s − Aᵀy,                        (L)
 
-and a mask with x_i moved away from where d_i pulls it scores at most L(y) − |d_i|. The other is that of the search tree,
-which trusts linear programs whose multipliers are wrong by up to HiGHS' tolerance δ; a wrong sign of δ costs δ times
-the range of its column or row, so that it is raised by
+and a mask with x_i moved away from where d_i pulls it scores at most L(y) − |d_i|. The other is that of the search
+tree, which trusts linear programs whose multipliers are wrong by up to HiGHS' tolerance δ; a wrong sign of δ costs δ
+times the range of its column or row, so that it is raised by
 
     2δ Σ_j (high_j − low_j) + 2δ Σ_r (|b_r| + Σ_j |A_rj|)                                       (margin)
 
@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 
 from cbs_opt.errors import SolverError
 from cbs_opt.kernel.arrays.types import EPS, Vector
-from cbs_opt.kernel.patterns.rows import Rows
+from cbs_opt.kernel.patterns.rows import Rows, largest_entries
 
 TOLERANCE = 1e-9
 """HiGHS' primal, dual and integrality tolerances."""
@@ -54,9 +54,8 @@ class Program:
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        largest = np.ones(rows.A.shape[0])
-        top = np.asarray(abs(rows.A).max(axis=1).todense()).ravel() if rows.A.nnz else np.zeros(len(largest))
-        largest[top > 0] = 2.0 ** np.floor(np.log2(top[top > 0]))
+        top = largest_entries(rows.A)
+        largest = np.where(top > 0, 2.0 ** np.floor(np.log2(np.where(top > 0, top, 1.0))), 1.0)
         self._A = csr_array(rows.A.multiply(1.0 / largest[:, None]))
         self._limit = rows.limit / largest
 

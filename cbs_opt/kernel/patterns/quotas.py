@@ -35,12 +35,12 @@ class Quotas(Labelled):
     limits = ("quotas", "each segment prunes at least its quota")
 
     def __init__(self, sizes: Any, prune: Any, *, keep: Any = (), forbid: Any = ()) -> None:
-        self._sizes = _counts(sizes, "sizes")
+        self._sizes = counts_of(sizes, "sizes", "segment")
         if (self._sizes < 1).any():
             s = int(np.argmax(self._sizes < 1))
             raise PatternError(f"sizes: segment {s} has {self._sizes[s]} weights; at least 1 is needed")
         quotas = np.full(self.segments, prune) if np.ndim(prune) == 0 else prune
-        self._prune = _counts(quotas, "prune")
+        self._prune = counts_of(quotas, "prune", "segment")
         if len(self._prune) != self.segments:
             raise PatternError(f"prune: has {len(self._prune)} quotas for {self.segments} segments; they must agree")
         wrong = (self._prune < 0) | (self._prune > self._sizes)
@@ -124,12 +124,12 @@ class Quotas(Labelled):
         return f"prune at least {int(self._prune.sum())} of {self._n} by the quotas of {self.segments} segments"
 
 
-def _counts(value: Any, field: str) -> Counts:
-    """``value`` as whole numbers, one a segment."""
+def counts_of(value: Any, field: str, what: str) -> Counts:
+    """``value`` as whole numbers, one for each ``what``."""
     try:
         raw = np.asarray(value)
     except (TypeError, ValueError):
-        raise PatternError(f"{field}: give one whole number a segment") from None
+        raise PatternError(f"{field}: give one whole number a {what}") from None
     if raw.ndim != 1 or raw.size == 0 or raw.dtype.kind not in "iuf" or not (np.isfinite(raw) & (raw % 1 == 0)).all():
-        raise PatternError(f"{field}: is {value!r}; give one whole number a segment")
+        raise PatternError(f"{field}: is {value!r}; give one whole number a {what}")
     return raw.astype(np.int64)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.sparse import block_array, csr_array
 
-from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 
 ROUND_OFF = 1e-12
 """A row may be exceeded by this part of all numbers in it: what sums of float64 numbers may be wrong by."""
+
+USUAL = (1e-3, 1e6)
+"""Largest entries of a row that need no other unit."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Rows:
     def of(
         cls, A: Any, b: Any, *, keep: Mask, forbid: Mask, constraints: Sequence[Named], variables: Sequence[Named] = ()
     ) -> Rows:
-        """Rows whose own variables, if any, are 0/1.
+        """Rows whose own variables, if any, are 0/1; very small or large ones are brought to order one.
 
         Parameters
         ----------
@@ -77,8 +81,8 @@ class Rows:
         low = np.concatenate([keep.astype(np.float64), np.zeros(own)])
         high = np.concatenate([(~forbid).astype(np.float64), np.ones(own)])
         whole = np.ones(len(low), dtype=np.bool_)
-        matrix = csr_array(A, dtype=np.float64)
-        return cls(matrix, np.asarray(b, dtype=np.float64), low, high, whole, tuple(constraints), tuple(variables))
+        matrix, bound = of_order_one(csr_array(A, dtype=np.float64), np.asarray(b, dtype=np.float64))
+        return cls(matrix, bound, low, high, whole, tuple(constraints), tuple(variables))
 
     @property
     def own(self) -> int:
@@ -90,10 +94,10 @@ class Rows:
         """Number of weights."""
         return len(self.low) - self.own
 
-    @property
+    @cached_property
     def limit(self) -> Vector:
-        """b and what is forgiven of each row (``ROUND_OFF``), shape (m,)."""
-        return np.asarray(self.b + ROUND_OFF * (np.abs(self.b) + abs(self.A).sum(axis=1)))
+        """b and what is forgiven of each row, see ``limits``; shape (m,)."""
+        return limits(self.A, self.b, self.whole)
 
     def hold(self, x: Vector) -> bool:
         """Whether (z, y) = ``x``, shape (n + own,), satisfies rows and bounds."""
@@ -111,6 +115,29 @@ class Rows:
             self.constraints,
             self.variables,
         )
+
+
+def limits(A: csr_array, b: Vector, whole: Mask) -> Vector:
+    """b and what is forgiven of each row, shape (m,): round-off, or down to a whole number where all else is whole."""
+    broken = csr_array(((A.data != np.round(A.data)) | ~whole[A.indices], A.indices, A.indptr), shape=A.shape)
+    among_whole = np.asarray(broken.sum(axis=1)).ravel() == 0
+    forgiven = b + ROUND_OFF * (np.abs(b) + np.asarray(abs(A).sum(axis=1)).ravel())
+    return np.where(among_whole, np.floor(b + 4.0 * EPS * np.abs(b)), forgiven)
+
+
+def of_order_one(A: csr_array, b: Vector) -> tuple[csr_array, Vector]:
+    """A and b, rows without entries of usual size multiplied by powers of two: solvers have absolute tolerances."""
+    top = largest_entries(A)
+    unusual = (top > 0) & ((top < USUAL[0]) | (top > USUAL[1]))
+    if not unusual.any():
+        return A, b
+    unit = np.where(unusual, 2.0 ** -np.floor(np.log2(np.where(top > 0, top, 1.0))), 1.0)
+    return csr_array(A.multiply(unit[:, None])), b * unit
+
+
+def largest_entries(A: csr_array) -> Vector:
+    """The largest |A_rj| of every row, shape (m,)."""
+    return np.asarray(abs(A).max(axis=1).todense()).ravel() if A.nnz else np.zeros(A.shape[0])
 
 
 def together(parts: Sequence[Rows]) -> Rows:

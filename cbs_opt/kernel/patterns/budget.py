@@ -1,0 +1,132 @@
+"""Costs of weights or groups, and a budget, or several at once, that what stays has to keep within."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
+from cbs_opt.kernel.arrays.upper_sum import sum_above
+from cbs_opt.kernel.patterns.grouped import Grouped, numbered
+from cbs_opt.kernel.patterns.knapsack import Knapsack
+from cbs_opt.kernel.patterns.rows import Named, limits
+
+
+class Budget(Grouped):
+    """Z = {z : Σ_g cost_bg ≤ budget_b over the groups g with a kept weight, for every b}, and ``keep`` and ``forbid`` met.
+
+    Floating-point operations, bytes, the milliseconds of a table: whatever adds up over what stays. Each weight is a
+    group of its own unless groups are given.
+
+    Parameters
+    ----------
+    costs : array, shape (groups,) or (budgets, groups)
+        ≥ 0, in the units of the budget.
+    budget : float or array, shape (budgets,)
+        ≥ 0.
+    groups : integer array, shape (n,), optional
+        The group of each weight, 0 … groups − 1.
+    keep, forbid : iterable of int, optional
+        Weights that every mask keeps, at the cost of their groups, and weights that every mask prunes.
+
+    Raises
+    ------
+    PatternError
+        Costs or budgets that cannot be, an index outside [0, n) or in both, or forced weights beyond a budget.
+    """
+
+    def __init__(self, costs: Any, budget: Any, *, groups: Any | None = None, keep: Any = (), forbid: Any = ()) -> None:
+        self._costs = frozen(np.atleast_2d(_amounts(costs, "costs")))
+        self._budget = frozen(np.atleast_1d(_amounts(budget, "budget")))
+        count = self._costs.shape[1]
+        if self._costs.ndim != 2 or self._budget.shape != self._costs.shape[:1]:
+            raise PatternError(
+                f"budget: has the shape {self._budget.shape} for costs of the shape {self._costs.shape}; give one "
+                "budget for each row of costs"
+            )
+        units = np.arange(count) if groups is None else numbered(groups)
+        if int(units.max(initial=-1)) + 1 != count or count == 0:
+            raise PatternError(
+                f"costs: there are {count} for {int(units.max(initial=-1)) + 1} groups; give one a group"
+            )
+        # In the units of the costs, whatever units the rows are stated in.
+        self._limit = frozen(limits(csr_array(self._costs), self._budget, np.ones(count, dtype=np.bool_)))
+        super().__init__(units, keep, forbid)
+
+    def _force(self, keep: Mask, forbid: Mask) -> None:
+        super()._force(keep, forbid)
+        self._items = frozen(np.flatnonzero(~self.forced))
+        left = self._limit - self._costs[:, self.forced].sum(axis=1)
+        self._knapsack = Knapsack(self._costs[:, self._items], np.maximum(left, 0.0))
+        self._last: tuple[bytes, tuple[Mask, float]] | None = None
+
+    def _best(self, sums: Vector) -> tuple[Mask, float]:
+        """The best groups that are not forced, and a bound on what any are worth; the last answer is remembered."""
+        worth = sums[self._items]
+        key = worth.tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._knapsack.best(worth)
+        return self._last[1]
+
+    @property
+    def costs(self) -> Vector:
+        """Of each group under each budget, shape (budgets, groups), read-only."""
+        return self._costs
+
+    @property
+    def budget(self) -> Vector:
+        """Shape (budgets,), read-only."""
+        return self._budget
+
+    def fits(self, groups: Mask) -> bool:
+        return bool((self._costs[:, groups].sum(axis=1) <= self._limit).all())
+
+    def choose(self, sums: Vector) -> Mask:
+        chosen = self.forced.copy()
+        chosen[self._items] = self._best(sums)[0]
+        return chosen
+
+    def most_of(self, sums: Vector) -> float:
+        return sum_above(np.append(sums[self.forced], self._best(sums)[1]))
+
+    def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
+        relaxed, certain = self._knapsack.relaxed(sums[self._items]), float(sums[self.forced].sum())
+        taken = chosen[self._items]
+        least = np.where(taken, np.maximum(relaxed.d, 0.0), np.maximum(-relaxed.d, 0.0))
+        values = np.full(self.groups, -np.inf)
+        bound = np.minimum(self.most_of(sums), (relaxed.value + certain) * (1.0 + 1e-12) - least)
+        values[self._items] = np.where(taken | self._knapsack.able, bound, -np.inf)
+        return values
+
+    def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
+        named = [Named("budgets", len(self._budget), "what stays keeps within the budget")]
+        return self._costs, self._budget, named
+
+    def limits_in_words(self) -> str:
+        totals = self._costs.sum(axis=1)
+        said = [f"{budget:.12g} of {total:.12g}" for budget, total in zip(self._budget, totals, strict=True)]
+        return "keep weights that cost at most " + " and ".join(said)
+
+    def too_many_forced(self) -> str:
+        spent = self._costs[:, self.forced].sum(axis=1)
+        b = int(np.argmax(spent > self._limit))
+        return (
+            f"keep: what is forced to stay costs {spent[b]:.12g}, but the budget is {self._budget[b]:.12g}; force fewer "
+            "or raise the budget"
+        )
+
+
+def _amounts(value: Any, field: str) -> Vector:
+    """``value`` as numbers that are finite and not negative."""
+    try:
+        amounts = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise PatternError(f"{field}: give numbers, 0 or more") from None
+    wrong = ~(np.isfinite(amounts) & (amounts >= 0))
+    if wrong.any():
+        raise PatternError(f"{field}: holds {amounts[wrong].flat[0]}; finite numbers, 0 or more, are needed")
+    return amounts

@@ -1,0 +1,186 @@
+"""Weights stand in groups, and what is limited is which groups stay: what kept groups and budgets have in common.
+
+Keeping a weight takes its whole group; a weight of a group that stays may be zero all the same. With σ_g the sum of the
+scores of a group, the best mask is that of the groups with the best sum, and V(g out), V(g in) being the best sums without
+and with group g, a mask that decides weight i of group g otherwise scores at most
+
+    max(V − s_i, V(g out))  to prune a kept weight,        V(g in)  to keep a pruned one.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array, eye_array, hstack, vstack
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector, frozen
+from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.labelled import Counts, forced_in_words, index_mask
+from cbs_opt.kernel.patterns.rows import Named, Rows
+
+
+class Grouped(Pattern):
+    """Z = {z : the groups with a kept weight may stay together, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+
+    A kind of it says which sets of groups may stay: ``fits``, its oracle ``choose``, ``most_of``, ``flips_of`` and
+    ``group_rows``. A set that may stay may lose any group that is not forced.
+
+    Parameters
+    ----------
+    units : integer array, shape (n,)
+        The group of each weight, 0 … groups − 1, every one with a weight.
+    keep, forbid : iterable of int
+        Weights that every mask keeps, their groups therefore, and weights that every mask prunes.
+
+    Raises
+    ------
+    PatternError
+        An index outside [0, n), an index in both, or forced weights whose groups may not stay together.
+    """
+
+    def __init__(self, units: Counts, keep: Any, forbid: Any) -> None:
+        self._units = frozen(units)
+        self._sizes = frozen(np.bincount(units))
+        self._single = len(self._sizes) == len(units)
+        self._force(index_mask(keep, len(units), "keep"), index_mask(forbid, len(units), "forbid"))
+
+    def _force(self, keep: Mask, forbid: Mask) -> None:
+        both = np.flatnonzero(keep & forbid)
+        if both.size:
+            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
+        self._keep, self._forbid = frozen(keep), frozen(forbid)
+        self._free = frozen(~(keep | forbid))
+        self._forced = frozen(self.touched(keep))
+        if not self.fits(self._forced):
+            raise PatternError(self.too_many_forced())
+
+    @abstractmethod
+    def fits(self, groups: Mask) -> bool:
+        """Whether ``groups``, shape (groups,), may stay together."""
+
+    @abstractmethod
+    def choose(self, sums: Vector) -> Mask:
+        """The groups to keep, the ``forced`` ones among them, with the largest sum of ``sums`` ≥ 0, shape (groups,)."""
+
+    @abstractmethod
+    def most_of(self, sums: Vector) -> float:
+        """A number that the sum of no groups which may stay exceeds."""
+
+    @abstractmethod
+    def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
+        """The best sum with each group decided otherwise than in ``chosen = choose(sums)``, or more; −∞ where none."""
+
+    @abstractmethod
+    def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
+        """A, b and their names over one 0/1 variable a group: which may stay together."""
+
+    @abstractmethod
+    def limits_in_words(self) -> str:
+        """What has to go, without what is forced or forbidden."""
+
+    @abstractmethod
+    def too_many_forced(self) -> str:
+        """The error where the groups of forced weights may not stay together."""
+
+    @property
+    def grouped(self) -> Grouped:
+        return self
+
+    @property
+    def n(self) -> int:
+        return len(self._units)
+
+    @property
+    def groups(self) -> int:
+        """Number of groups."""
+        return len(self._sizes)
+
+    @property
+    def units(self) -> Counts:
+        return self._units
+
+    @property
+    def forced(self) -> Mask:
+        """Groups with a weight that is forced to stay, shape (groups,), read-only."""
+        return self._forced
+
+    @property
+    def keep(self) -> Mask:
+        return self._keep
+
+    @property
+    def forbid(self) -> Mask:
+        return self._forbid
+
+    @property
+    def free(self) -> Mask:
+        return self._free
+
+    def touched(self, z: Mask) -> Mask:
+        """Groups of which ``z``, shape (n,), keeps a weight; shape (groups,)."""
+        return np.asarray(np.bincount(self._units[z], minlength=self.groups) > 0)
+
+    def sums(self, scores: Vector, among: Mask) -> Vector:
+        """The scores of each group's weights that are in ``among``, added up, shape (groups,)."""
+        counted = np.where(among, scores, 0.0)
+        return np.bincount(self._units, weights=counted, minlength=self.groups)
+
+    def sums_above(self, scores: Vector, among: Mask) -> Vector:
+        """The same, rounded upwards."""
+        sums = self.sums(scores, among)
+        return sums if self._single else np.asarray(sums * (1.0 + 2.0 * EPS * self._sizes))
+
+    def contains(self, z: Mask) -> bool:
+        meets = z.shape == (self.n,) and z[self._keep].all() and not z[self._forbid].any()
+        return bool(meets) and self.fits(self.touched(z))
+
+    def argmax(self, scores: Vector) -> Mask:
+        return self.choose(self.sums(scores, ~self._forbid))[self._units] & ~self._forbid
+
+    def most(self, scores: Vector) -> float:
+        return self.most_of(self.sums_above(scores, ~self._forbid))
+
+    def flip_values(self, scores: Vector, z: Mask) -> Vector:
+        sums = self.sums(scores, ~self._forbid)
+        others = self.flips_of(sums, self.choose(sums))[self._units]
+        values = np.where(z, np.maximum(float(scores[z].sum()) - scores, others), others)
+        return np.where(self._free, values, -np.inf)
+
+    def fixed(self, keep: Mask, prune: Mask) -> Self:
+        smaller = copy.copy(self)
+        smaller._force(self._keep | keep, self._forbid | prune)
+        return smaller
+
+    def rows(self) -> Rows:
+        A, b, named = self.group_rows()
+        if self._single:
+            own: tuple[Named, ...] = ()
+            A = csr_array(A)[:, self._units]
+        else:
+            n, groups = self.n, self.groups
+            own = (Named("group_stays", groups, "1 keeps the group"),)
+            member = csr_array((np.ones(n), (np.arange(n), self._units)), shape=(n, groups))
+            above = hstack([eye_array(n), -member])
+            A = vstack([above, hstack([csr_array((len(b), n)), csr_array(A)])])
+            b = np.concatenate([np.zeros(n), b])
+            named = [Named("in_group", n, "a kept weight takes its group"), *named]
+        return Rows.of(A, b, keep=self._keep, forbid=self._forbid, constraints=named, variables=own)
+
+    def __str__(self) -> str:
+        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)
+
+
+def numbered(groups: Any, field: str = "groups") -> Counts:
+    """``groups`` as the group of each weight, 0 … groups − 1, every number used."""
+    units = np.asarray(groups)
+    if units.ndim != 1 or units.size == 0 or units.dtype.kind not in "iu" or units.min() < 0:
+        raise PatternError(f"{field}: give the number of the group of every weight, 0 or more")
+    counts = np.bincount(units)
+    if (counts == 0).any():
+        raise PatternError(f"{field}: no weight is in group {int(np.argmin(counts))}; number the groups without gaps")
+    return units.astype(np.int64)

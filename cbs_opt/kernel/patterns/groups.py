@@ -1,0 +1,142 @@
+"""Groups of weights that are kept or pruned together, at least k of them pruned: columns, neurons, heads, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.arrays.upper_sum import sum_above
+from cbs_opt.kernel.patterns.cardinality import prune_count
+from cbs_opt.kernel.patterns.grouped import Grouped, numbered
+from cbs_opt.kernel.patterns.rows import Named
+
+
+class Groups(Grouped):
+    """Z = {z : at most groups − k groups have a kept weight, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+
+    Parameters
+    ----------
+    groups : integer array, shape (n,)
+        The group of each weight, 0 … groups − 1: every weight is in one, and only one.
+    prune : int
+        k, the least number of groups without a kept weight.
+    keep, forbid : iterable of int, optional
+        Weights that every mask keeps, their groups with them, and weights that every mask prunes.
+
+    Raises
+    ------
+    PatternError
+        A group without a weight, k outside 0 … groups, an index outside [0, n) or in both, or more groups with forced
+        weights than may stay.
+    """
+
+    exact_flips = True
+
+    def __init__(self, groups: Any, prune: int, *, keep: Any = (), forbid: Any = ()) -> None:
+        units = numbered(groups)
+        count = int(units.max()) + 1
+        number = isinstance(prune, (int, float, np.integer, np.floating)) and not isinstance(prune, bool)
+        if not (number and 0 <= prune <= count and prune % 1 == 0):
+            raise PatternError(f"prune: is {prune}; a whole number between 0 and the {count} groups is needed")
+        self._room = count - int(prune)
+        super().__init__(units, keep, forbid)
+
+    @classmethod
+    def of_members(cls, members: Sequence[Any], prune: int, *, keep: Any = (), forbid: Any = ()) -> Groups:
+        """Groups given by the indices of their weights, which together are 0 … n − 1.
+
+        Raises
+        ------
+        PatternError
+            Groups that overlap, or a weight in none.
+        """
+        lists = [np.asarray(group, dtype=np.int64).ravel() for group in members]
+        every = np.concatenate([*lists, np.zeros(0, dtype=np.int64)])
+        units = np.repeat(np.arange(len(lists)), [len(group) for group in lists])
+        order = np.argsort(every, kind="stable")
+        again = np.flatnonzero(np.diff(every[order]) == 0)
+        if again.size:
+            first, second = units[order[again[0]]], units[order[again[0] + 1]]
+            raise PatternError(
+                f"groups: weight {every[order[again[0]]]} is in group {first} and in group {second}; they must not "
+                "overlap"
+            )
+        if not np.array_equal(every[order], np.arange(len(every))):
+            missing = int(np.argmax(every[order] != np.arange(len(every))))
+            raise PatternError(f"groups: weight {missing} is in no group; every weight needs one")
+        return cls(units[order], prune, keep=keep, forbid=forbid)
+
+    @classmethod
+    def of_columns(cls, rows: int, inputs: int, sparsity: float) -> Groups:
+        """Whole input columns of a layer, whose ``rows`` outputs of ``inputs`` weights each stand one after the other.
+
+        Parameters
+        ----------
+        sparsity : float
+            The least share of the columns that is pruned; likewise of rows and blocks.
+        """
+        return cls(np.tile(np.arange(inputs), rows), prune_count(inputs, sparsity))
+
+    @classmethod
+    def of_rows(cls, rows: int, inputs: int, sparsity: float) -> Groups:
+        """Whole output rows: neurons, or the filters of a convolution."""
+        return cls(np.repeat(np.arange(rows), inputs), prune_count(rows, sparsity))
+
+    @classmethod
+    def of_blocks(cls, n: int, of: int, sparsity: float, *, row: int | None = None) -> Groups:
+        """Blocks of ``of`` consecutive weights, never across rows of ``row`` weights (n when left out).
+
+        With ``of`` the size of a kernel these are the k × k kernels of a convolution, with that of several rows heads.
+
+        Raises
+        ------
+        PatternError
+            Rows that the size does not divide.
+        """
+        row = n if row is None else row
+        if of < 1 or row < 1 or n % row or (row % of and of % row) or n % of:
+            raise PatternError(f"blocks of {of}: {of} does not divide the {row} weights of a row; choose another")
+        return cls(np.arange(n) // of, prune_count(n // of, sparsity))
+
+    @property
+    def prune(self) -> int:
+        """k, the least number of groups without a kept weight."""
+        return self.groups - self._room
+
+    def fits(self, groups: Mask) -> bool:
+        return int(np.count_nonzero(groups)) <= self._room
+
+    def choose(self, sums: Vector) -> Mask:
+        order = np.argsort(np.where(self.forced, -np.inf, -sums), kind="stable")
+        chosen = np.zeros(self.groups, dtype=np.bool_)
+        chosen[order[: self._room]] = True
+        return chosen
+
+    def most_of(self, sums: Vector) -> float:
+        return sum_above(sums[self.choose(sums)])
+
+    def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
+        value = float(sums[chosen].sum())
+        # Without a kept group the best pruned one comes in; a pruned one that comes in pushes the worst kept one out.
+        runner_up = float(sums[~chosen].max(initial=0.0))
+        worst = float(sums[chosen & ~self.forced].min(initial=np.inf))
+        values = np.where(chosen, value - sums + runner_up, value + sums - worst)
+        return np.where(self.forced, -np.inf, values)
+
+    def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
+        return np.ones((1, self.groups)), [self._room], [Named("groups", 1, "at least k groups are pruned")]
+
+    def limits_in_words(self) -> str:
+        sizes = np.unique(self._sizes)
+        of = f" of {sizes[0]} weights" if len(sizes) == 1 else ""
+        return f"prune at least {self.prune} of {self.groups} groups{of}"
+
+    def too_many_forced(self) -> str:
+        return (
+            f"keep: {int(self.forced.sum())} groups hold weights that are forced to stay, but pruning {self.prune} of "
+            f"{self.groups} leaves {self._room}; force fewer or prune fewer"
+        )

@@ -1,0 +1,106 @@
+"""What several patterns allow at once: the combination with the best oracle that there is for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Self
+
+import numpy as np
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.labelled import Counts, Labelled
+from cbs_opt.kernel.patterns.nested import Nested
+from cbs_opt.kernel.patterns.rows import together
+from cbs_opt.kernel.patterns.stated import Stated
+from cbs_opt.kernel.patterns.within_groups import WithinGroups
+
+
+def intersect(*patterns: Pattern) -> Pattern:
+    """The masks that all ``patterns`` allow: 2:4 inside kept filters, a budget with quotas.
+
+    Labels inside labels and labels inside groups have oracles that sort; whatever else is combined is asked of HiGHS.
+
+    Raises
+    ------
+    PatternError
+        No pattern, patterns of different sizes, or no mask that all of them allow.
+    """
+    parts = tuple(part for pattern in patterns for part in pattern.parts)
+    if not parts:
+        raise PatternError("intersect: no pattern is given; give two or more")
+    sizes = sorted({part.n for part in parts})
+    if len(sizes) > 1:
+        raise PatternError(f"intersect: the patterns are of {sizes[0]} and of {sizes[-1]} weights; they must agree")
+    keep = np.any([part.keep for part in parts], axis=0)
+    forbid = np.any([part.forbid for part in parts], axis=0)
+    parts = tuple(part.fixed(keep, forbid) for part in parts)
+    if len(parts) == 1:
+        return parts[0]
+    labelled = [part.labelled for part in parts if part.labelled is not None]
+    grouped = [part.grouped for part in parts if part.grouped is not None]
+    levels = _levels(labelled)
+    if levels is not None and len(labelled) == len(parts):
+        return _nested(levels)
+    if (
+        levels
+        and len(grouped) == 1
+        and len(labelled) + 1 == len(parts)
+        and _inside(levels[-1].labels, grouped[0].units)
+    ):
+        return WithinGroups(grouped[0], _nested(levels))
+    return Intersection(parts)
+
+
+def _nested(levels: Sequence[Labelled]) -> Pattern:
+    return levels[0] if len(levels) == 1 else Nested(tuple(levels))
+
+
+def _levels(labelled: Sequence[Labelled]) -> list[Labelled] | None:
+    """From the finest labels to the coarsest, without those that ask for nothing; None where they are not nested."""
+    asking = [level for level in labelled if (level.count(~level.forbid) > level.room).any()] or labelled[:1]
+    levels = sorted(asking, key=lambda level: -len(np.unique(level.labels)))
+    if not all(_inside(fine.labels, coarse.labels) for fine, coarse in zip(levels, levels[1:], strict=False)):
+        return None
+    asking = levels[:1]
+    for level in levels[1:]:
+        # Of each of its labels the finer levels let at most so many stay.
+        let_in = level.count(reduce(lambda z, fine: fine.largest(z * 1.0, z & fine.free), asking, ~level.forbid))
+        if (let_in > level.room).any():
+            asking.append(level)
+    return asking
+
+
+def _inside(fine: Counts, coarse: Counts) -> bool:
+    """Whether weights of the same fine label have the same coarse one."""
+    both = fine * (int(coarse.max()) + 1) + coarse
+    return len(np.unique(both)) == len(np.unique(fine))
+
+
+class Intersection(Stated):
+    """Z = the masks of all ``parts``, by their rows; made by ``intersect``.
+
+    Parameters
+    ----------
+    parts : tuple of Pattern
+        All force and forbid the same weights.
+    """
+
+    def __init__(self, parts: tuple[Pattern, ...]) -> None:
+        self._parts = parts
+        super().__init__(together([part.rows() for part in parts]))
+
+    @property
+    def parts(self) -> tuple[Pattern, ...]:
+        return self._parts
+
+    def satisfies(self, z: Mask) -> bool:
+        return all(part.contains(z) for part in self._parts)
+
+    def fixed(self, keep: Mask, prune: Mask) -> Self:
+        return type(self)(tuple(part.fixed(keep, prune) for part in self._parts))
+
+    def limits_in_words(self) -> str:
+        return " and ".join(part.limits_in_words() for part in self._parts)

@@ -1,0 +1,160 @@
+"""A pattern whose oracle is a mixed-integer program over its rows: whatever can be said, at the price of a search."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
+from cbs_opt.kernel.arrays.upper_sum import sum_above
+from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.labelled import forced_in_words
+from cbs_opt.kernel.patterns.program import Program
+from cbs_opt.kernel.patterns.rows import Rows
+
+
+class Stated(Pattern):
+    """Z = the masks that ``rows`` allow, which must be monotone in the free weights.
+
+    Parameters
+    ----------
+    rows : Rows
+
+    Raises
+    ------
+    PatternError
+        No mask is allowed.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._state(rows)
+        if not self.contains(self._keep):
+            raise PatternError(f"pattern: no mask satisfies {self.limits_in_words()}; {self.remedy()}")
+
+    def _state(self, rows: Rows) -> None:
+        n = rows.n
+        self._rows = rows
+        self._keep, self._forbid = frozen(rows.low[:n] == 1.0), frozen(rows.high[:n] == 0.0)
+        self._last: tuple[bytes, tuple[Mask, float]] | None = None
+
+    def limits_in_words(self) -> str:
+        """What the rows say, without what is forced or forbidden."""
+        return f"{len(self._rows.b)} linear constraints on {self.n} weights"
+
+    def remedy(self) -> str:
+        """What to do where no mask is left."""
+        return "force fewer weights to stay, or relax the constraints"
+
+    @cached_property
+    def _program(self) -> Program:
+        return Program(self._rows)
+
+    @property
+    def n(self) -> int:
+        return self._rows.n
+
+    @property
+    def keep(self) -> Mask:
+        return self._keep
+
+    @property
+    def forbid(self) -> Mask:
+        return self._forbid
+
+    @property
+    def free(self) -> Mask:
+        return frozen(~(self._keep | self._forbid))
+
+    def contains(self, z: Mask) -> bool:
+        meets = z.shape == (self.n,) and z[self._keep].all() and not z[self._forbid].any()
+        return bool(meets) and self.satisfies(z)
+
+    def satisfies(self, z: Mask) -> bool:
+        """Whether the rows allow a mask that keeps what is forced to stay and prunes what is forbidden."""
+        if self._rows.own == 0:
+            return self._rows.hold(z.astype(np.float64))
+        rows = self._rows.with_weights(z.astype(np.float64), z.astype(np.float64))
+        return self._program.possible(rows.low, rows.high)
+
+    @cached_property
+    def _possible(self) -> Mask:
+        """Weights that some mask keeps: as many unknown ones as possible at a time."""
+        known = self._keep.copy()
+        while True:
+            unknown = self._own(~(known | self._forbid))
+            x, _ = self._program.best(unknown)
+            if x is None or x @ unknown < 0.5:
+                return known
+            known |= x[: self.n] > 0.5
+
+    def argmax(self, scores: Vector) -> Mask:
+        return self._answer(scores)[0].copy()
+
+    def most(self, scores: Vector) -> float:
+        found = self._answer(scores)[1]
+        searched = min(found, self._program.relaxed(self._objective(scores)).value)
+        return sum_above(np.append(scores[self._keep], max(searched, 0.0)))
+
+    def _answer(self, scores: Vector) -> tuple[Mask, float]:
+        """The oracle's mask, and a bound on what free weights score; the last one is remembered."""
+        key = scores.tobytes()
+        if self._last is None or self._last[0] != key:
+            x, bound = self._program.best(self._objective(scores))
+            assert x is not None, "a mask was found when the pattern was made"
+            z = self.filled(x, scores)
+            self._last = key, (z if self.contains(z) else self._keep, bound)
+        return self._last[1]
+
+    def filled(self, x: Vector, scores: Vector) -> Mask:
+        """The mask of a point of the rows, and what else can be kept, the larger scores first."""
+        z: Mask = x[: self.n] > 0.5
+        rest = np.flatnonzero(self._possible & ~z)
+        for i in rest[np.argsort(-scores[rest], kind="stable")]:
+            z[i] = True
+            z[i] = self.contains(z)
+        return z
+
+    def _objective(self, scores: Vector) -> Vector:
+        """Scores of all columns: none for weights that are decided, by force or because no mask can keep them."""
+        return self._own(np.where(self._possible & ~self._keep, scores, 0.0))
+
+    def _own(self, scores: Vector | Mask) -> Vector:
+        """Scores of z, zeros for the rows' own variables."""
+        return np.concatenate([scores.astype(np.float64), np.zeros(self._rows.own)])
+
+    def flip_values(self, scores: Vector, z: Mask) -> Vector:
+        # From the linear relaxation: too large by its gap.
+        found, most = self._program.relaxed(self._objective(scores)), self.most(scores)
+        d, forced = found.d[: self.n], float(scores[self._keep].sum())
+        least = np.where(z, np.maximum(d, 0.0), np.maximum(-d, 0.0))
+        values = np.minimum(most, (found.value + forced) * (1.0 + 1e-12) - least)
+        return np.where(self.free & (z | self._possible), values, -np.inf)
+
+    def fixed(self, keep: Mask, prune: Mask) -> Self:
+        keep, prune = self._keep | keep, self._forbid | prune
+        both = np.flatnonzero(keep & prune)
+        if both.size:
+            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
+        smaller = copy.copy(self)
+        for name in ("_possible", "_program"):
+            smaller.__dict__.pop(name, None)
+        smaller._state(self._rows.with_weights(keep.astype(np.float64), (~prune).astype(np.float64)))
+        smaller._narrow(keep, prune)
+        if not smaller.contains(smaller._keep):
+            raise PatternError(
+                f"pattern: no mask of {self} keeps the {int(keep.sum())} weights that are forced to stay"
+            )
+        return smaller
+
+    def _narrow(self, keep: Mask, prune: Mask) -> None:
+        """Bring what is known beside the rows in line with more forced and forbidden weights."""
+
+    def rows(self) -> Rows:
+        return self._rows
+
+    def __str__(self) -> str:
+        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)

@@ -1,0 +1,93 @@
+"""Groups that stay or go, and quotas inside each of them: 2:4 inside the filters that are kept.
+
+The quotas' oracle says what each group is worth if it stays, the groups' oracle which of them stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import numpy as np
+
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.grouped import Grouped
+from cbs_opt.kernel.patterns.labelled import Counts, forced_in_words
+from cbs_opt.kernel.patterns.rows import Rows, together
+
+
+class WithinGroups(Pattern):
+    """Z = the masks of ``outer`` that are masks of ``inner``; made by ``intersect``.
+
+    Parameters
+    ----------
+    outer : Grouped
+    inner : Pattern
+        Labels with room, ``Labelled`` or ``Nested``, no label of which has weights of two groups. Both force and forbid the
+        same weights.
+    """
+
+    def __init__(self, outer: Grouped, inner: Pattern) -> None:
+        self.outer, self.inner = outer, inner
+        self.exact_flips = outer.exact_flips
+
+    @property
+    def n(self) -> int:
+        return self.outer.n
+
+    @property
+    def parts(self) -> tuple[Pattern, ...]:
+        return (self.outer, *self.inner.parts)
+
+    @property
+    def units(self) -> Counts:
+        return self.outer.units
+
+    @property
+    def keep(self) -> Mask:
+        return self.outer.keep
+
+    @property
+    def forbid(self) -> Mask:
+        return self.outer.forbid
+
+    @property
+    def free(self) -> Mask:
+        return self.outer.free
+
+    def contains(self, z: Mask) -> bool:
+        return self.outer.contains(z) and self.inner.contains(z)
+
+    def argmax(self, scores: Vector) -> Mask:
+        inside = self.inner.argmax(scores)
+        return inside & self.outer.choose(self.outer.sums(scores, inside))[self.outer.units]
+
+    def most(self, scores: Vector) -> float:
+        return self.outer.most_of(self.outer.sums_above(scores, self.inner.argmax(scores)))
+
+    def flip_values(self, scores: Vector, z: Mask) -> Vector:
+        inside, units = self.inner.argmax(scores), self.outer.units
+        sums = self.outer.sums(scores, inside)
+        chosen = self.outer.choose(sums)
+        others = self.outer.flips_of(sums, chosen)[units]
+        # What deciding a weight otherwise does to its own group; no other group changes.
+        change = self.inner.flip_values(scores, inside) - float(scores[inside].sum())
+        here = float(scores[z].sum()) + change
+        values = np.where(z, np.maximum(here, others), np.where(inside, others, others + change))
+        values = np.where(~z & chosen[units], here, values)
+        return np.where(self.free, values, -np.inf)
+
+    def fixed(self, keep: Mask, prune: Mask) -> Self:
+        smaller = copy.copy(self)
+        smaller.outer, smaller.inner = self.outer.fixed(keep, prune), self.inner.fixed(keep, prune)
+        return smaller
+
+    def rows(self) -> Rows:
+        return together([self.outer.rows(), self.inner.rows()])
+
+    def limits_in_words(self) -> str:
+        return " and ".join(part.limits_in_words() for part in self.parts)
+
+    def __str__(self) -> str:
+        return self.limits_in_words() + forced_in_words(self.keep, self.forbid)
