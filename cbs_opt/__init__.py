@@ -23,7 +23,16 @@ if TYPE_CHECKING:
         RowsCurvature,
     )
     from cbs_opt.kernel.method import MethodSpec
-    from cbs_opt.kernel.patterns import Cardinality, Pattern, Quotas
+    from cbs_opt.kernel.patterns import (
+        Budget,
+        Cardinality,
+        Groups,
+        Labels,
+        Linear,
+        Pattern,
+        Quotas,
+        intersect,
+    )
     from cbs_opt.kernel.problem import PruningProblem
     from cbs_opt.kernel.result import Solution
     from cbs_opt.kernel.update import obs_update
@@ -32,12 +41,16 @@ if TYPE_CHECKING:
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
 _HOME = {
     "BlockDiagonalCurvature": "kernel.curvature",
+    "Budget": "kernel.patterns",
     "Cardinality": "kernel.patterns",
     "Comparison": "evaluation.comparator",
     "Curvature": "kernel.curvature",
     "DenseCurvature": "kernel.curvature",
     "DiagonalCurvature": "kernel.curvature",
     "FactorCurvature": "kernel.curvature",
+    "Groups": "kernel.patterns",
+    "Labels": "kernel.patterns",
+    "Linear": "kernel.patterns",
     "LowerBound": "evaluation.lower_bound",
     "MethodSpec": "kernel.method",
     "Pattern": "kernel.patterns",
@@ -51,6 +64,7 @@ _HOME = {
     "assemble": "blocks.assemble",
     "compare": "evaluation.comparator",
     "extract": "blocks",
+    "intersect": "kernel.patterns",
     "lower_bound": "evaluation.lower_bound",
     "methods": "evaluation.catalogue",
     "obs_update": "kernel.update",
@@ -63,12 +77,16 @@ _HOME = {
 
 __all__ = [
     "BlockDiagonalCurvature",
+    "Budget",
     "Cardinality",
     "Comparison",
     "Curvature",
     "DenseCurvature",
     "DiagonalCurvature",
     "FactorCurvature",
+    "Groups",
+    "Labels",
+    "Linear",
     "LowerBound",
     "MethodSpec",
     "Pattern",
@@ -82,6 +100,7 @@ __all__ = [
     "assemble",
     "compare",
     "extract",
+    "intersect",
     "lower_bound",
     "methods",
     "obs_update",

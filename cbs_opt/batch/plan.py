@@ -72,7 +72,7 @@ class Plan:
 
     def __init__(self, settings: Settings, known: Lookup, *, retry_failed: bool = False) -> None:
         if not settings.asked:
-            raise InputError("nothing is asked of the blocks; give --sparsity R, --prune K or --pattern N:M")
+            raise InputError("nothing is asked of the blocks; give --sparsity R, --prune K or --pattern P")
         self.left_out: dict[str, str] = {}
         self.combinations = tuple(self._combinations(settings))
         if not self.combinations:

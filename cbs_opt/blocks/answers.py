@@ -93,23 +93,24 @@ def _wanted(store: Store, plan: Manifest, asked: str | None) -> Asked:
             )
         raise InputError(
             f"{store.path}: holds results for {', '.join(there)}; say which to take: --sparsity R, "
-            "--prune K or --pattern N:M"
+            "--prune K or --pattern P"
         )
     return Asked.parse(there[0])
 
 
 def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
-    """Raise where groups of N:M, which are counted from a block's first weight, would not be those of the rows."""
-    of = asked.group
-    if of is None:
+    """Raise where groups, rows and columns, which are counted in a block, would not be those of the layer."""
+    if not asked.terms:
         return
-    inputs = {target.tensor: target.inputs for target in targets}
+    shapes = {target.tensor: (target.inputs, target.numel) for target in targets}
     for block in plan.blocks:
-        row = inputs[block.tensor]
+        row, numel = shapes[block.tensor]
         start = block.first % row
-        if start % of or (start + block.n > row and row % of):
-            raise InputError(
-                f"{plan.path(block)}: groups of {of} in this block are not those of the rows of "
-                f"{block.tensor}, {row} weights each, so that its mask would not be {asked.value}; cut "
-                "the network into rows, or leave this layer out (answers for the same blocks stay good)"
-            )
+        for term in asked.terms:
+            straddles = start % term.of or (start + block.n > row and row % term.of)
+            if straddles or (term.across and block.n < numel) or (term.whole_rows and (start or block.n % row)):
+                raise InputError(
+                    f"{plan.path(block)}: {term.groups} in this block are not those of the rows of "
+                    f"{block.tensor}, {row} weights each, so that its mask would not be {asked.value}; cut "
+                    "the network into rows, or leave this layer out (answers for the same blocks stay good)"
+                )

@@ -46,7 +46,9 @@ def batch(
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option("--pattern", metavar="N:M,N:M", help="Keep at most N of every M consecutive weights of a row."),
+        typer.Option(
+            "--pattern", metavar="P,P", help="Patterns, as '2:4,4:8' or 'rows 0.25 & 2:4' (docs/patterns.md)."
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="N,N", help="For the methods that draw at random (default 0).")
@@ -135,7 +137,7 @@ def _settings(study: str | None, flags: Mapping[str, Any]) -> Settings:
     if "backend" in given and "scheduler" not in given and given["backend"] == "loky":
         settings = replace(settings, scheduler=None)
     if not any(kind in given for kind in KINDS) and not settings.asked:
-        raise InputError("give --sparsity R, --prune K or --pattern N:M, or a --study that does")
+        raise InputError("give --sparsity R, --prune K or --pattern P, or a --study that does")
     return settings.with_values(given)
 
 

@@ -24,7 +24,12 @@ Prune = Annotated[int | None, typer.Option("--prune", metavar="K", help="Prune a
 
 PatternOption = Annotated[
     str | None,
-    typer.Option("--pattern", metavar="N:M", help="Keep at most N of every M consecutive weights of a row; as 2:4."),
+    typer.Option(
+        "--pattern",
+        metavar="P",
+        help="N:M, as 2:4 for 2 kept of every 4 consecutive weights of a row; of blocks also 'rows 0.25', "
+        "'columns 0.5', 'blocks-of-4 0.5', 'quota-per-row 0.5', or several with & between them.",
+    ),
 ]
 
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each exact method.")]

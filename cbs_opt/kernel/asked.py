@@ -1,6 +1,7 @@
 """What is asked of a block: how many weights, or which of them, have to go.
 
-The one reader of a sparsity, a number of weights and N:M, whoever asks: a command, a study file, a store.
+The one reader of a sparsity, a number of weights and a pattern, whoever asks: a command, a study file, a store. The
+grammar of patterns is in ``pattern_text``.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ import re
 from dataclasses import dataclass
 
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.patterns import Cardinality, Pattern, Quotas, prune_count
+from cbs_opt.kernel.pattern_text import WHOLE, Term, class_of, pattern_of, terms_of
+from cbs_opt.kernel.patterns import Cardinality, Pattern, prune_count
 from cbs_opt.kernel.problem import PruningProblem
 
 KINDS = ("sparsity", "prune", "pattern")
-
-_WHOLE = r"\d{1,18}"
-"""A whole number that no integer type is too small for."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Asked:
     Parameters
     ----------
     kind : str
-        'sparsity' (at least this share is pruned), 'prune' (at least so many) or 'pattern' (N:M).
+        'sparsity' (at least this share is pruned), 'prune' (at least so many) or 'pattern' (see ``pattern_text``; the
+        pattern 'sparsity 0.8' is of the kind 'sparsity').
     value : str
         As the user would write it.
 
@@ -47,12 +47,17 @@ class Asked:
             prune_count(1, share)
             object.__setattr__(self, "value", repr(share))
         elif self.kind == "prune":
-            if not re.fullmatch(rf"\s*{_WHOLE}\s*", self.value):
+            if not re.fullmatch(rf"\s*{WHOLE}\s*", self.value):
                 raise InputError(f"prune: is {self.value!r:.40}; a whole number of weights, 0 or more, is needed")
             object.__setattr__(self, "value", str(int(self.value)))
         elif self.kind == "pattern":
-            keep, of = self.n_of_m
-            object.__setattr__(self, "value", f"{keep}:{of}")
+            terms = terms_of(self.value)
+            if len(terms) == 1 and terms[0].kind is Cardinality:
+                object.__setattr__(self, "kind", "sparsity")
+                object.__setattr__(self, "value", repr(terms[0].share))
+            else:
+                class_of(terms)
+                object.__setattr__(self, "value", " & ".join(term.text for term in terms))
         else:
             raise InputError(f"{self.kind!r}: nothing to ask of a block; ask {', '.join(KINDS)}")
 
@@ -71,44 +76,46 @@ class Asked:
         given = {"sparsity": sparsity, "prune": prune, "pattern": pattern}
         asked = [cls(kind, str(value)) for kind, value in given.items() if value is not None]
         if len(asked) != 1:
-            raise InputError("give exactly one of --sparsity R, --prune K and --pattern N:M")
+            raise InputError("give exactly one of --sparsity R, --prune K and --pattern P")
         return asked[0]
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms of the kind 'pattern'; none for the other kinds."""
+        return terms_of(self.value) if self.kind == "pattern" else ()
 
     @property
     def pattern_class(self) -> type[Pattern]:
         """The kind of pattern it becomes."""
-        return Quotas if self.kind == "pattern" else Cardinality
+        return class_of(self.terms) if self.kind == "pattern" else Cardinality
 
     def of(self, problem: PruningProblem) -> PruningProblem:
         """The problem with this pattern.
 
-        Groups of N:M are M consecutive weights of one row (along the input dimension): the rows are those of the
-        curvature, and a block without rows is one row.
+        Rows are those of the curvature, and a block without rows is one row.
 
         Raises
         ------
         PatternError
-            More weights to prune than there are, or a row that M does not divide.
+            More weights to prune than there are, a row that the size of a group does not divide, or no mask at all.
         """
         if self.kind == "sparsity":
             return problem.at_sparsity(float(self.value))
         if self.kind == "prune":
             return problem.pruning(int(self.value))
-        row = problem.n // problem.curvature.rows
-        return problem.within(Quotas.n_of_m(problem.n, *self.n_of_m, row=row))
-
-    @property
-    def group(self) -> int | None:
-        """M of N:M, the weights of a group; None for the other kinds."""
-        return self.n_of_m[1] if self.kind == "pattern" else None
+        rows = problem.curvature.rows
+        return problem.within(pattern_of(self.terms, rows, problem.n // rows))
 
     @property
     def n_of_m(self) -> tuple[int, int]:
-        """N and M of the kind 'pattern'."""
-        found = re.fullmatch(rf"\s*({_WHOLE})\s*:\s*({_WHOLE})\s*", self.value)
-        if not found or not 1 <= int(found[2]) >= int(found[1]):
-            raise InputError(
-                f"pattern: is {self.value!r:.40}; give N:M, as 2:4 for 2 kept of every 4 consecutive weights, with "
-                "N ≤ M and M ≥ 1"
-            )
-        return int(found[1]), int(found[2])
+        """N and M, where that is all that is asked.
+
+        Raises
+        ------
+        InputError
+            Something else is.
+        """
+        found = self.terms[0].n_of_m if len(self.terms) == 1 else None
+        if found is None:
+            raise InputError(f"pattern: is {self.value!r:.40}; here N:M can be asked for, as 2:4, and nothing else")
+        return found

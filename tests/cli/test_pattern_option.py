@@ -1,4 +1,4 @@
-"""--pattern N:M of the commands."""
+"""--pattern P of the commands."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_groups_are_those_of_the_rows(cli: Cli, rows: Path) -> None:
         (["--pattern", "2:4:8"], "give N:M, as 2:4"),
         (["--pattern", "0:0"], "M ≥ 1"),
         (["--pattern", "2:" + "9" * 5000], "give N:M, as 2:4"),
-        (["--pattern", "2:4", "--prune", "3"], "exactly one of --sparsity R, --prune K and --pattern N:M"),
+        (["--pattern", "2:4", "--prune", "3"], "exactly one of --sparsity R, --prune K and --pattern P"),
     ],
 )
 def test_patterns_that_cannot_be_are_refused(cli: Cli, block: Path, words: list[str], said: str) -> None:

@@ -72,7 +72,7 @@ class Pattern(ABC):
 
     @property
     def grouped(self) -> Grouped | None:
-        """The same set in terms of groups that stay or go, for methods that need them; None where it cannot be said so."""
+        """The same set in terms of groups that stay or go, for methods that need them; None where that cannot be."""
         return None
 
     @property
@@ -107,7 +107,7 @@ class Pattern(ABC):
         reached = scores[best].sum()
         doubtful = best & z & self.free & (self.flip_values(scores, best) > reached - 0.5)
         if self.exact_flips:
-            return z & self.free & (~best | doubtful)
+            return np.asarray(z & self.free & (~best | doubtful))
         spared = ~best
         for i in np.flatnonzero(doubtful):
             if not spared[i]:
@@ -117,7 +117,7 @@ class Pattern(ABC):
                     spared |= ~other
                     spared[i] = True
                 scores[i] = 1.0
-        return z & self.free & spared
+        return np.asarray(z & self.free & spared)
 
     @abstractmethod
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:

@@ -17,7 +17,7 @@ from cbs_opt.kernel.patterns.rows import Named, limits
 
 
 class Budget(Grouped):
-    """Z = {z : Σ_g cost_bg ≤ budget_b over the groups g with a kept weight, for every b}, and ``keep`` and ``forbid`` met.
+    """Z = {z : Σ cost_bg over the groups g with a kept weight ≤ budget_b for every b}, within ``keep`` and ``forbid``.
 
     Floating-point operations, bytes, the milliseconds of a table: whatever adds up over what stays. Each weight is a
     group of its own unless groups are given.
@@ -115,8 +115,8 @@ class Budget(Grouped):
         spent = self._costs[:, self.forced].sum(axis=1)
         b = int(np.argmax(spent > self._limit))
         return (
-            f"keep: what is forced to stay costs {spent[b]:.12g}, but the budget is {self._budget[b]:.12g}; force fewer "
-            "or raise the budget"
+            f"keep: what is forced to stay costs {spent[b]:.12g}, but the budget is {self._budget[b]:.12g}; force "
+            "fewer or raise the budget"
         )
 
 

@@ -1,8 +1,8 @@
 """Weights stand in groups, and what is limited is which groups stay: what kept groups and budgets have in common.
 
-Keeping a weight takes its whole group; a weight of a group that stays may be zero all the same. With σ_g the sum of the
-scores of a group, the best mask is that of the groups with the best sum, and V(g out), V(g in) being the best sums without
-and with group g, a mask that decides weight i of group g otherwise scores at most
+Keeping a weight takes its whole group; a weight of a group that stays may be zero all the same. The best mask is that
+of the groups whose scores, added up, are best, V in all. With V(g out) and V(g in) the best without and with group g, a
+mask that decides weight i of group g otherwise scores at most
 
     max(V − s_i, V(g out))  to prune a kept weight,        V(g in)  to keep a pruned one.
 """
@@ -128,7 +128,7 @@ class Grouped(Pattern):
     def sums(self, scores: Vector, among: Mask) -> Vector:
         """The scores of each group's weights that are in ``among``, added up, shape (groups,)."""
         counted = np.where(among, scores, 0.0)
-        return np.bincount(self._units, weights=counted, minlength=self.groups)
+        return np.asarray(np.bincount(self._units, weights=counted, minlength=self.groups), dtype=np.float64)
 
     def sums_above(self, scores: Vector, among: Mask) -> Vector:
         """The same, rounded upwards."""
@@ -140,7 +140,8 @@ class Grouped(Pattern):
         return bool(meets) and self.fits(self.touched(z))
 
     def argmax(self, scores: Vector) -> Mask:
-        return self.choose(self.sums(scores, ~self._forbid))[self._units] & ~self._forbid
+        z: Mask = self.choose(self.sums(scores, ~self._forbid))[self._units] & ~self._forbid
+        return z
 
     def most(self, scores: Vector) -> float:
         return self.most_of(self.sums_above(scores, ~self._forbid))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -62,12 +63,13 @@ def _levels(labelled: Sequence[Labelled]) -> list[Labelled] | None:
     """From the finest labels to the coarsest, without those that ask for nothing; None where they are not nested."""
     asking = [level for level in labelled if (level.count(~level.forbid) > level.room).any()] or labelled[:1]
     levels = sorted(asking, key=lambda level: -len(np.unique(level.labels)))
-    if not all(_inside(fine.labels, coarse.labels) for fine, coarse in zip(levels, levels[1:], strict=False)):
+    if not all(_inside(fine.labels, coarse.labels) for fine, coarse in pairwise(levels)):
         return None
     asking = levels[:1]
     for level in levels[1:]:
         # Of each of its labels the finer levels let at most so many stay.
-        let_in = level.count(reduce(lambda z, fine: fine.largest(z * 1.0, z & fine.free), asking, ~level.forbid))
+        ones = np.ones(level.n)
+        let_in = level.count(reduce(lambda z, fine: fine.largest(ones, z & fine.free), asking, ~level.forbid))
         if (let_in > level.room).any():
             asking.append(level)
     return asking

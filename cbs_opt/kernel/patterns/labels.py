@@ -44,14 +44,14 @@ class Labels(Labelled):
         if wrong.any():
             label = int(np.argmax(wrong))
             raise PatternError(
-                f"prune: is {self._prune[label]} for label {label}; a number between 0 and its {sizes[label]} weights is "
-                "needed"
+                f"prune: is {self._prune[label]} for label {label}; a number between 0 and its {sizes[label]} weights "
+                "is needed"
             )
         super().__init__(len(self._labels), sizes - self._prune, keep, forbid)
 
     @classmethod
     def n_of_m_channels(cls, shape: Any, keep: int, of: int) -> Labels:
-        """N:M of convolution kernels: of every ``of`` consecutive input channels at most ``keep`` stay, at each position.
+        """N:M of convolution kernels: at each position ``keep`` of every ``of`` consecutive input channels may stay.
 
         Parameters
         ----------

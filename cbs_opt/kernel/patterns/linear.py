@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from cbs_opt.errors import PatternError
@@ -19,8 +20,8 @@ from cbs_opt.kernel.patterns.stated import Stated
 class Linear(Stated):
     """Z = {z : z ≤ z' for some z' with A z' ≤ b, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    A kept weight may be zero, which is why all masks inside one of A z' ≤ b are allowed: z_0 = z_1 keeps both weights or
-    none, and with both kept one of them may be zero. A ``forbid`` is about the weight, not about z'.
+    A kept weight may be zero, which is why all masks inside one of A z' ≤ b are allowed: z_0 = z_1 keeps both weights
+    or none, and with both kept one of them may be zero. A ``forbid`` is about the weight, not about z'.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class Linear(Stated):
         self._given, self._system = len(system.b), system
         # Pruning a weight can break a row only by a coefficient below zero: such weights have a z' of their own.
         weights = system.A[:, :n]
-        self._copied = np.flatnonzero(np.asarray((weights < 0).sum(axis=0)).ravel() > 0)
+        self._copied = np.flatnonzero(np.asarray((weights < 0).sum(axis=0)).ravel() > 0).astype(np.int64)
         super().__init__(_closed(system, self._copied, kept, pruned))
 
     def satisfies(self, z: Mask) -> bool:
@@ -84,13 +85,13 @@ class Linear(Stated):
             return super().filled(x, scores)
         z: Mask = x[: self.n] > 0.5
         z[self._copied] = x[self.n : self.n + len(self._copied)] > 0.5
-        return z & ~self._forbid
+        return np.asarray(z & ~self._forbid)
 
     def limits_in_words(self) -> str:
-        return f"{self._given} linear constraints on {self.n} weights"
+        return f"{self._given} linear constraint{'' if self._given == 1 else 's'} on {self.n} weights"
 
 
-def _closed(system: System, copied: Vector, keep: Mask, forbid: Mask) -> Rows:
+def _closed(system: System, copied: NDArray[np.int64], keep: Mask, forbid: Mask) -> Rows:
     """The rows of all masks inside one of ``system``, whose weights ``copied`` have a z' beside their z."""
     n, count, m = system.n, len(copied), len(system.b)
     own = system.A.shape[1] - n

@@ -1,8 +1,8 @@
 """Quotas inside quotas: labels of which each level's lie inside those of the next, as 2:4 in rows in a whole layer.
 
-In matroid words, the independent sets of a laminar matroid. The best mask takes the best of every finest label, of these the
-best of every label of the next level, and so on. A weight that comes in pushes out the worst kept one of the smallest
-full label around it, and one that goes lets in the best pruned one whose smallest full label is around both.
+In matroid words, the independent sets of a laminar matroid. The best mask takes the best of every finest label, of
+these the best of every label of the next level, and so on. A weight that comes in pushes out the worst kept one of the
+smallest full label around it; one that goes lets in the best pruned one whose smallest full label is around both.
 """
 
 from __future__ import annotations

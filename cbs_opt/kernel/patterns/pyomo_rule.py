@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 
-TAKEN = ("Block", "Constraint", "Expression", "Param", "Set", "Var")
+TAKEN = ("Block", "Constraint", "Expression", "Param", "RangeSet", "Set", "SetOf", "Var")
 """Components that a rule may add: what they say is in its constraints."""
 
 
@@ -58,8 +58,8 @@ def system_of(n: int, rule: Callable[[Any], object]) -> System:
         asked = re.search(r"has no attribute '(\w+)'", str(error))
         if asked and "ConcreteModel" in str(error):
             raise PatternError(
-                f"rule: asks for model.{asked[1]}, but a pattern is about model.z and what the rule adds itself; say it "
-                "of z"
+                f"rule: asks for model.{asked[1]}, but a pattern is about model.z and what the rule adds itself; say "
+                "it of z"
             ) from None
         raise
     for component in model.component_objects(active=True):

@@ -43,7 +43,7 @@ class Stated(Pattern):
 
     def limits_in_words(self) -> str:
         """What the rows say, without what is forced or forbidden."""
-        return f"{len(self._rows.b)} linear constraints on {self.n} weights"
+        return f"{len(self._rows.b)} linear rows on {self.n} weights"
 
     def remedy(self) -> str:
         """What to do where no mask is left."""

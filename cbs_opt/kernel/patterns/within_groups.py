@@ -24,8 +24,8 @@ class WithinGroups(Pattern):
     ----------
     outer : Grouped
     inner : Pattern
-        Labels with room, ``Labelled`` or ``Nested``, no label of which has weights of two groups. Both force and forbid the
-        same weights.
+        Labels with room, ``Labelled`` or ``Nested``, no label of which has weights of two groups. Both force and forbid
+        the same weights.
     """
 
     def __init__(self, outer: Grouped, inner: Pattern) -> None:
