@@ -80,7 +80,6 @@ def _solvers(rows: Sequence[Row]) -> list[str]:
         "solver",
         "proven",
         "nodes",
-        "s",
         "CPU s",
         "bound where it was not",
         "bound too high",

@@ -52,3 +52,4 @@ def test_the_page_tells_stopped_from_proven_and_says_what_was_too_high(tmp_path:
     assert "| joint-sos1 | MIQP | scip | 0/1 | 3 | 2 | 0.25 |  |" in page
     assert "| joint-sos1 | MIQP | gurobi | 0/1 | 3 | 2 |  | 1 |" in page
     assert "| joint-bigm | MIQP | highs" not in page
+    assert "| formulation | class | solver | proven | nodes | CPU s | bound where it was not | bound too high |" in page
