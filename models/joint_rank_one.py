@@ -26,8 +26,8 @@ Constraints
     (lower)        w_i ≥ min(l_i, 0) z_i          i ∈ I
 
 Where two inputs are nearly equal, hardly anything of H can be split off along the axes, but their difference can; the
-pieces are those of ``bnb`` (docs/decisions/0013), chosen for a count of kept weights. Its relaxation is at least as
-strong as that of the perspective model with the same D.
+pieces are those of ``bnb`` (docs/decisions/0013), chosen for a count of kept weights, and for quotas and N:M mixed with
+the D of the perspective model. Its relaxation is at least as strong as that of the perspective model with the same D.
 """
 
 from __future__ import annotations
@@ -77,18 +77,17 @@ def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None
 
 
 def _split(problem: PruningProblem, incumbent: float) -> tuple[Vector, Vector, Matrix]:
-    """D (n,), q (|E|,) and u (|E|, n), every u of the length of a unit of its weights' largest."""
+    """D (n,), q (|E|,) and u (|E|, n), the largest entry of every u being 1 or −1."""
     # Here, because the table of solvers needs this room.
-    from cbs_opt.solvers.bounds.splittings import best_diagonal, rank_one_pieces
+    from cbs_opt.solvers.bounds.splittings import best_diagonal, directions, rank_one_pieces
 
     found = rank_one_pieces(problem, incumbent)
     if found is None:
         return best_diagonal(problem), np.zeros(0), np.zeros((0, problem.n))
-    u = np.zeros((len(found.q), problem.n))
-    e, p = np.nonzero(found.pieces.members >= 0)
-    u[e, found.pieces.members[e, p]] = found.pieces.u[e, p]
-    size = np.abs(u).max(axis=1)
-    return found.D, found.q * size**2, u / size[:, None]
+    used = found.q > 0.0
+    u = directions(found.pieces, problem.n).T[used]
+    size = np.abs(u).max(axis=1, initial=0.0)
+    return found.D, found.q[used] * size**2, u / size[:, None]
 
 
 def _add_pieces(model: Any, pieces: Matrix) -> None:

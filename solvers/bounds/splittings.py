@@ -14,9 +14,13 @@ from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.perspective import ROUNDS
-from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, Splitting, choose
+from cbs_opt.solvers.bounds.pieces import Pieces, Splitting, choose
+from cbs_opt.solvers.bounds.relaxed_value import relaxed_value
 from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
+
+PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the splitting with pieces, in a mixture."""
 
 SHARE = 0.999
 """Part of a splitting that is used: what is left of it makes R positive definite."""
@@ -46,7 +50,10 @@ def best_diagonal(problem: PruningProblem) -> Vector:
 
 
 def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | None:
-    """D, pieces and q of (nearly) the strongest relaxation with pieces, for one count of kept weights.
+    """D, pieces and q of (nearly) the strongest relaxation with pieces.
+
+    They are chosen for a count of kept weights. Under quotas and N:M they are mixed with the best diagonal, by the
+    value of the relaxation, which is concave along the way: it is no weaker than the perspective's.
 
     Parameters
     ----------
@@ -65,17 +72,28 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
     found = choose(H, H @ center, K, incumbent - problem.objective(center))
     if found is None:
         return None
-    share = _shown(H, np.diag(found.D) + _squares(found.pieces, found.q, problem.n))
-    return found._replace(D=share * found.D, q=share * found.q) if share > 0.0 else None
+    U = directions(found.pieces, problem.n)
+    share = _shown(H, np.diag(found.D) + (U * found.q) @ U.T)
+    if share == 0.0:
+        return None
+    D, q = share * found.D, share * found.q
+    if pattern.labelled is None or pattern.labelled.single:
+        return found._replace(D=D, q=q)
+    diagonal, b = best_diagonal(problem), H @ center
+
+    def value(part: float) -> float:
+        return relaxed_value(H, b, (1.0 - part) * diagonal + part * D, U, part * q, pattern)
+
+    part = max(PARTS, key=value)
+    return found._replace(D=(1.0 - part) * diagonal + part * D, q=part * q)
 
 
-def _squares(pieces: Pieces, q: Vector, n: int) -> Matrix:
-    """Σ q_e u_e u_eᵀ, shape (n, n)."""
-    U = np.zeros((n, len(q)))
-    for p in range(WIDTH):
-        inside = np.flatnonzero(pieces.members[:, p] >= 0)
-        U[pieces.members[inside, p], inside] = pieces.u[inside, p]
-    return np.asarray((U * q) @ U.T)
+def directions(pieces: Pieces, n: int) -> Matrix:
+    """The u_e, zero outside their sets, one a column; shape (n, E)."""
+    U = np.zeros((n, len(pieces.u)))
+    e, p = np.nonzero(pieces.members >= 0)
+    U[pieces.members[e, p], e] = pieces.u[e, p]
+    return U
 
 
 def _shown(H: Matrix, part: Matrix) -> float:

@@ -9,7 +9,8 @@ import pytest
 
 from cbs_opt import PruningProblem, Quotas, lower_bound, solve
 from cbs_opt.models import by_name
-from cbs_opt.solvers.bounds.splittings import best_diagonal, rank_one_pieces
+from cbs_opt.solvers.bounds.relaxed_value import relaxed_value
+from cbs_opt.solvers.bounds.splittings import best_diagonal, directions, rank_one_pieces
 from cbs_opt.testing.instances import KINDS, gram, random_problem
 
 
@@ -54,10 +55,7 @@ def test_what_is_left_of_H_is_positive_semidefinite(seed: int, kind: str) -> Non
     assert np.linalg.eigvalsh(left)[0] > 1e-15
     pieces = rank_one_pieces(problem, problem.objective(np.zeros(problem.n)))
     if pieces is not None:
-        U = np.zeros((problem.n, len(pieces.q)))
-        for e, members in enumerate(pieces.pieces.members):
-            inside = members >= 0
-            U[members[inside], e] = pieces.pieces.u[e, inside]
+        U = directions(pieces.pieces, problem.n)
         rest = (H - np.diag(pieces.D) - (U * pieces.q) @ U.T) / np.outer(scale, scale)
         assert np.linalg.eigvalsh(rest)[0] > -1e-15
         assert (pieces.D > 0).all()
@@ -94,6 +92,22 @@ def test_pieces_make_the_relaxation_of_near_duplicates_stronger() -> None:
     optimum = solve(problem, "bnb").objective
     without, with_pieces = (relaxed_optimum(problem, name) for name in ("joint-perspective", "joint-rank-one"))
     assert 2 * without < with_pieces <= optimum * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("problem", [gram(12, 30, 1e-2), near_duplicates(12, 1)], ids=lambda problem: problem.name)
+def test_under_labels_pieces_are_no_weaker_than_the_diagonal(problem: PruningProblem) -> None:
+    problem = problem.within(Quotas.n_of_m(12, 2, 4))
+    without, with_pieces = (relaxed_optimum(problem, name) for name in ("joint-perspective", "joint-rank-one"))
+    assert with_pieces >= without * (1 - 1e-2)
+    assert with_pieces <= solve(problem, "bnb").objective * (1 + 1e-6)
+
+
+def test_the_value_of_a_relaxation_is_that_of_gurobi() -> None:
+    problem = gram(12, 30, 1e-2).within(Quotas.n_of_m(12, 2, 4))
+    H, center, D = problem.curvature.dense(), problem.minimizer(), best_diagonal(problem)
+    value = relaxed_value(H, H @ center, D, np.zeros((12, 0)), np.zeros(0), problem.Z)
+    exact = relaxed_optimum(problem, "joint-perspective")
+    assert exact * 0.95 <= value + problem.objective(np.zeros(12)) <= exact * (1 + 1e-3)
 
 
 def test_rank_one_without_pieces_is_the_perspective_model() -> None:
