@@ -34,6 +34,9 @@ def settled(pattern: Pattern) -> Pattern:
     if pattern.labelled is not None:
         left = pattern.labelled
         always = free & (left.count(free) <= left.room_of_free)[left.labels]
+    if pattern.grouped is not None:
+        groups = pattern.grouped
+        always |= free & groups.forced[groups.units]
     alone = free & (pattern.flip_values(free.astype(np.float64), most) == -np.inf)
     keep, prune = always | alone & most, alone & ~most & ~always
     return pattern.fixed(keep, prune) if (keep | prune).any() else pattern

@@ -267,6 +267,8 @@ def test_highs_oa_searches_where_probing_leaves_something(monkeypatch: pytest.Mo
         Quotas([4, 4], [1, 2], keep=[0, 1], forbid=[2]),
         Cardinality(6, 0),
         Cardinality(6, 2, keep=[0, 1, 2, 3]),
+        Groups([0, 0, 1, 1, 2, 2], 1, keep=[0], forbid=[3]),
+        Budget([2.0, 1.0, 3.0], 4.0, groups=[0, 0, 1, 1, 2], keep=[1]),
         Costs([1, 2, 9, 1], 4),
         Costs([1, 2, 1, 1], 5),
     ],
