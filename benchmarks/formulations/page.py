@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from benchmarks import recording
 from benchmarks.exact.summary import geometric_mean, short, table
+from benchmarks.formulations.measure import FORMULATIONS, SOLVERS
 from benchmarks.recording import Row
 
 INTRODUCTION = """\
@@ -33,7 +35,7 @@ def _both(rows: Sequence[Row]) -> list[str]:
 def _roots(rows: Sequence[Row]) -> list[str]:
     roots = [row for row in rows if row["solver"] == "root"]
     found = {(row["instance"], row["formulation"]): row.get("bound") for row in roots}
-    names = list(dict.fromkeys(row["formulation"] for row in roots))
+    names = [name for name in FORMULATIONS if any(row["formulation"] == name for row in roots)]
     body = [
         [instance, *(_root(found.get((instance, name))) for name in names)]
         for instance in dict.fromkeys(row["instance"] for row in roots)
@@ -56,7 +58,7 @@ def _solvers(rows: Sequence[Row]) -> list[str]:
     runs = [row for row in rows if row["solver"] != "root"]
     limit = max((row["time_limit"] for row in runs), default=0)
     body = []
-    for name, solver in dict.fromkeys((row["formulation"], row["solver"]) for row in runs):
+    for name, solver in product(FORMULATIONS, SOLVERS):
         mine = [row for row in runs if (row["formulation"], row["solver"]) == (name, solver)]
         ran = [row for row in mine if row.get("seconds") is not None]
         if not ran:
