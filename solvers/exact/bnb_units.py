@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
@@ -77,12 +76,13 @@ class UnitSearch(BlockSearch[UnitNode]):
             node, best, scores, choice = self._bounded(node._replace(pattern=pattern), best)
             if best >= self._cutoff:
                 return None
-            keep, prune = self._screened(pattern, scores) if attempt < PASSES else (None, None)
-            if keep is not None and (keep | prune).any():
-                pattern = _fixed(pattern, keep, prune)
-                if pattern is None:
-                    return None
-                continue
+            if attempt < PASSES:
+                keep, prune = self._screened(pattern, scores)
+                if (keep | prune).any():
+                    pattern = _fixed(pattern, keep, prune)
+                    if pattern is None:
+                        return None
+                    continue
             unit = pattern.free & (self._units == choice)
             nothing = np.zeros_like(unit)
             kept, pruned = _fixed(pattern, unit, nothing), _fixed(pattern, nothing, unit)
@@ -96,8 +96,8 @@ class UnitSearch(BlockSearch[UnitNode]):
     def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float], int]:
         """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
 
-        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound that
-        they belong to.
+        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound
+        that they belong to.
         """
         from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
         from cbs_opt.solvers.forms.node_state import KEPT, PRUNED

@@ -196,6 +196,22 @@ def test_highs_oa_equals_enumeration(seed: int, n: int, pattern: str, curvature:
         assert solution.solution_status is SolutionStatus.OPTIMAL or solution.notes or stopped
 
 
+@pytest.mark.parametrize("curvature", KINDS)
+@pytest.mark.parametrize(("seed", "n", "pattern"), SMALL + LARGER)
+def test_branch_and_bound_equals_enumeration(seed: int, n: int, pattern: str, curvature: str) -> None:
+    problem = drawn(seed, pattern, curvature, n)
+    if problem is None:
+        return
+    solution = check(problem, "bnb")
+    assert solution is not None
+    assert solution.termination_condition is TerminationCondition.CONVERGED
+    if problem.g is None and solution.round_off <= 1e-9 * solution.objective:
+        assert solution.solution_status is SolutionStatus.OPTIMAL
+    bound = cbs_opt.lower_bound(problem).value
+    optimum, error = best_by_enumeration(problem)
+    assert bound <= optimum + error + 1e-12 * abs(optimum)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("formulation", ["joint-bigm", "joint-perspective"])
 @pytest.mark.parametrize("name", ["scip", "gurobi"])
@@ -221,7 +237,7 @@ def test_the_selection_by_highs_equals_enumeration(curvature: str, pattern: str)
         assert solution.selection_objective <= optimum + 2e-6 * abs(optimum) + error + solution.round_off
 
 
-@pytest.mark.parametrize("name", ["highs-oa", "scip", "gurobi", "pyomo:scip_direct"])
+@pytest.mark.parametrize("name", ["bnb", "highs-oa", "scip", "gurobi", "pyomo:scip_direct"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_well_damped_blocks_are_proven(name: str, pattern: str) -> None:
     engine("scip" if name.startswith("pyomo") else name)
