@@ -267,9 +267,15 @@ class Search(BlockSearch[Node | PieceNode]):
         mask: Mask = state == KEPT
         free = np.flatnonzero(state == FREE)
         order = free[np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")]
-        for label, room in enumerate(self._room.room):
-            kept = int(np.count_nonzero(mask & (self._room.labels == label)))
-            mask[order[self._room.labels[order] == label][: max(room - kept, 0)]] = True
+        labels, room = self._room
+        if len(room) == 1:
+            mask[order[: max(self._budget - int(np.count_nonzero(mask)), 0)]] = True
+            return mask
+        left = room - np.bincount(labels[mask], minlength=len(room))
+        order = order[np.argsort(labels[order], kind="stable")]
+        size = np.bincount(labels[order], minlength=len(room))
+        place = np.arange(len(order)) - (np.cumsum(size) - size)[labels[order]]
+        mask[order[place < left[labels[order]]]] = True
         return mask
 
     def _greedy(self) -> Mask:
