@@ -78,7 +78,7 @@ class Knapsack:
         return chosen, min(max(most, sum_above(worth[chosen])), relaxed.value)
 
     def _improved(self, chosen: Mask, worth: Vector, relaxed: Relaxed, core: Mask) -> tuple[Mask, float]:
-        """The better of ``chosen`` and the best items that are, outside ``core``, as in ``relaxed``; a bound on these."""
+        """The better of ``chosen`` and the best items that outside ``core`` are as in ``relaxed``; a bound on these."""
         found = (relaxed.d > 0) & ~core & self.able
         taken = worth[found]
         left = self.room - self.costs[:, found].sum(axis=1)
