@@ -17,7 +17,7 @@ from cbs_opt.solvers.bounds.perspective import ROUNDS
 from cbs_opt.solvers.bounds.pieces import Pieces, Splitting, choose
 from cbs_opt.solvers.bounds.relaxed_value import relaxed_value
 from cbs_opt.solvers.bounds.shrinking import shrinking
-from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
+from cbs_opt.solvers.forms.node_state import Room, state_of
 
 PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the splitting with pieces, in a mixture."""
@@ -38,7 +38,7 @@ def best_diagonal(problem: PruningProblem) -> Vector:
 
     pattern, n = _assumed(problem), problem.n
     block = CenteredBlock.of(problem)
-    state = np.where(pattern.free, FREE, np.where(pattern.keep, KEPT, PRUNED)).astype(np.int8)
+    state = state_of(pattern)
     room = Room.one(n, _most_kept(pattern)) if pattern.labelled is None else Room.of(pattern.labelled)
     D = np.full(n, max(0.9 * float(np.linalg.eigvalsh(block.H)[0]), 1e-15))
     w = block.c.copy()

@@ -32,7 +32,7 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.exact.decided import deciding, fixed, settled
-from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room, forced, state_of
 
 ROUNDS = 40
 """Rounds of splitting improvement."""
@@ -60,7 +60,7 @@ class Reduced:
     @property
     def kept(self) -> Mask:
         """Weights fixed to stay, shape (n,)."""
-        return self.pattern.keep
+        return forced(self.pattern)
 
 
 def probe_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float, deadline: float = math.inf) -> Reduced:
@@ -107,7 +107,7 @@ def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float
     best = 0.0
     while True:
         pattern = settled(pattern)
-        state = np.where(pattern.free, FREE, np.where(pattern.keep, KEPT, PRUNED)).astype(np.int8)
+        state = state_of(pattern)
         advice, w = advised(block, pattern, state, D, rounds)
         free, H, c, base, margin = eliminated(block, state)
         best = max(best, base - margin)

@@ -37,6 +37,7 @@ from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.solvers.forms.node_state import forced
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""
@@ -171,7 +172,7 @@ def _margin(problem: PruningProblem) -> float:
 def _scale(problem: PruningProblem, value: float) -> float:
     """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
     A, a = selection_costs(problem)
-    keep = problem.Z.keep
+    keep = forced(problem.Z)
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed

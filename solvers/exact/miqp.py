@@ -49,6 +49,7 @@ from cbs_opt.solvers.bounds.support import support_bounds
 from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
+from cbs_opt.solvers.forms.node_state import forced
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 
@@ -140,7 +141,7 @@ def solve_by(
         return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
     left = settled(unit.Z)
     if not left.free.any():
-        best = left.keep
+        best = forced(left)
         (proven,) = support_bounds(unit, obs_update(unit, best)[None], best[None])
         bound = scaled_below(max(float(proven), trivial), s)
         return Outcome(best, bound, notes=("there is one largest mask: the solver was not run",))

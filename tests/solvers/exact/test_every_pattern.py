@@ -17,6 +17,7 @@ from cbs_opt.kernel.patterns import Budget, Groups, Linear, Named, Rows, interse
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.highs_rest import Rest
+from cbs_opt.solvers.forms.node_state import state_of
 from cbs_opt.testing import check_pattern
 from cbs_opt.testing.instances import (
     KINDS,
@@ -37,8 +38,8 @@ class Costs(Pattern):
     def __init__(self, costs: Any, limit: float, keep: Any = None, forbid: Any = None) -> None:
         self.costs, self.limit = np.asarray(costs, dtype=float), limit
         nothing = np.zeros(len(self.costs), dtype=bool)
-        self.kept = nothing if keep is None else keep
-        self.pruned = nothing if forbid is None else forbid
+        self.keep = nothing if keep is None else keep
+        self.forbid = nothing if forbid is None else forbid
         if (self.keep & self.forbid).any() or self.costs @ self.keep > limit:
             raise PatternError("costs: no mask is left")
         every = np.arange(2**self.n)[:, None] >> np.arange(self.n) & 1 == 1
@@ -48,14 +49,6 @@ class Costs(Pattern):
     @property
     def n(self) -> int:
         return len(self.costs)
-
-    @property
-    def keep(self) -> Any:
-        return self.kept
-
-    @property
-    def forbid(self) -> Any:
-        return self.pruned
 
     @property
     def free(self) -> Any:
@@ -255,7 +248,7 @@ def test_highs_oa_searches_where_probing_leaves_something(monkeypatch: pytest.Mo
 
     def bare(block: Any, pattern: Pattern, D: Any, cutoff: float, deadline: float = 0.0) -> Any:
         left = settled(pattern)
-        state = np.where(left.free, 0, np.where(left.keep, 1, 2)).astype(np.int8)
+        state = state_of(left)
         free, H, c, base, margin = highs_root.eliminated(block, state)
         return highs_root.Reduced(left, free, H, c, base, highs_root.certified(H, 0.9 * D[free]), base - margin)
 

@@ -15,7 +15,7 @@ from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.models.outer_approximation import build
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import decided
-from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED
+from cbs_opt.solvers.forms.node_state import state_of
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
@@ -32,7 +32,7 @@ def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def bare(block, pattern, D, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
         left = decided.settled(pattern)
-        state = np.where(left.free, FREE, np.where(left.keep, KEPT, PRUNED)).astype(np.int8)
+        state = state_of(left)
         free, H, c, base, margin = highs_root.eliminated(block, state)
         if not free.size:
             return highs_root.screen_root(block, pattern, D, cutoff)
