@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
+from cbs_opt.solvers.exact.decided import fixed
+from cbs_opt.solvers.forms.node_state import KEPT, forced, state_of
 
 ROOT_ROUNDS = 30
 """Rounds of splitting improvement at the root, and"""
@@ -56,7 +57,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         self.mask = problem.Z.argmax(self._block.c**2 * self._weight)
         self.offer(self.mask)
         Z = problem.Z
-        self._polytope = Polytope.of(Z.rows(), self._units, Z.keep, Z.free)
+        self._polytope = Polytope.of(Z.rows(), self._units, forced(Z), Z.free)
         middle = np.full(int(self._units.max()) + 1, 0.5), np.full(self._polytope.own, 0.5)
         self._heap.append(UnitNode(0.0, 0, Z, np.zeros((problem.n,) * 2), *middle, 1.0))
 
@@ -69,7 +70,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         best = node.bound
         for attempt in range(self._problem.n + 1):
             assert pattern is not None, "else the loop has ended"
-            open_mask = pattern.keep | pattern.free
+            open_mask = forced(pattern) | pattern.free
             if not pattern.free.any() or pattern.contains(open_mask):
                 self._close(open_mask, best)
                 return None
@@ -79,13 +80,13 @@ class UnitSearch(BlockSearch[UnitNode]):
             if attempt < PASSES:
                 keep, prune = self._screened(pattern, scores)
                 if (keep | prune).any():
-                    pattern = _fixed(pattern, keep, prune)
+                    pattern = fixed(pattern, keep, prune)
                     if pattern is None:
                         return None
                     continue
             unit = pattern.free & (self._units == choice)
             nothing = np.zeros_like(unit)
-            kept, pruned = _fixed(pattern, unit, nothing), _fixed(pattern, nothing, unit)
+            kept, pruned = fixed(pattern, unit, nothing), fixed(pattern, nothing, unit)
             if kept is not None and pruned is not None:
                 return self._child(node, best, kept), self._child(node, best, pruned)
             pattern = pruned if kept is None else kept
@@ -100,7 +101,6 @@ class UnitSearch(BlockSearch[UnitNode]):
         that they belong to.
         """
         from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
-        from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
         H, c, pattern = self._block.H, self._block.c, node.pattern
         n = len(c)
@@ -108,9 +108,9 @@ class UnitSearch(BlockSearch[UnitNode]):
         free = free[np.argsort(self._units[free], kind="stable")]
         first_unit = int(self._units[free[0]])
         nothing = (np.zeros(n), -np.inf)
-        state = np.zeros(n, dtype=np.int8)
-        state[pattern.keep], state[pattern.forbid] = KEPT, PRUNED
-        order = np.concatenate([np.flatnonzero(pattern.keep), free])
+        state = state_of(pattern)
+        always = np.flatnonzero(state == KEPT)
+        order = np.concatenate([always, free])
         kept, m = len(order) - len(free), len(free)
         W, L, d = np.empty((len(order),) * 2), np.empty((len(order),) * 2), np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, W, L, d)
@@ -140,7 +140,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         if split is None:
             return node, best, nothing, first_unit
         target = self._cutoff - value + margin
-        stays = np.unique(self._units[pattern.keep & self._problem.Z.free])
+        stays = np.unique(self._units[always[self._problem.Z.free[always]]])
         polytope = self._polytope.decided(np.setdiff1d(stays, names), names)
         start = np.concatenate([node.z[names], node.y])
         relaxed = relax(reduced, split, polytope, start, oracle, target=target, tolerance=TOLERANCE)
@@ -174,7 +174,7 @@ class UnitSearch(BlockSearch[UnitNode]):
 
     def _offer_inside(self, pattern: Pattern, z: Vector) -> None:
         """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it."""
-        mask = pattern.keep | (z > 1.0 - 1e-6)
+        mask = forced(pattern) | (z > 1.0 - 1e-6)
         if not pattern.contains(mask):
             return
         parts = np.flatnonzero((z > 1e-6) & ~mask)
@@ -202,14 +202,6 @@ class UnitSearch(BlockSearch[UnitNode]):
 
     def _child(self, node: UnitNode, bound: float, pattern: Pattern) -> UnitNode:
         return node._replace(bound=bound, age=self.nodes, pattern=pattern)
-
-
-def _fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
-    """``pattern`` with these weights decided; None where no mask is left."""
-    try:
-        return pattern.fixed(keep, prune)
-    except PatternError:
-        return None
 
 
 def _heaviest(reduced: Reduced, relaxed: Relaxed) -> int:
