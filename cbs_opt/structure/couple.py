@@ -22,7 +22,8 @@ from cbs_opt.network.targets import Target
 from cbs_opt.structure.channels import Axis, CoupledSet, Slices
 from cbs_opt.structure.cost import Cost, Factor, Term, counted
 from cbs_opt.structure.numbering import Numbering, positions_of
-from cbs_opt.structure.rules import Parameter, Product, Step, rule_of, unknown
+from cbs_opt.structure.rules import rule_of
+from cbs_opt.structure.step import Parameter, Product, Step, unknown
 
 if TYPE_CHECKING:
     import torch
