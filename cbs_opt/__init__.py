@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.result import Solution
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
+    from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
 _HOME = {
+    "Allocation": "structure",
     "BlockDiagonalCurvature": "kernel.curvature",
     "Cardinality": "kernel.patterns",
     "Comparison": "evaluation.comparator",
@@ -46,22 +48,27 @@ _HOME = {
     "PruningProblem": "kernel.problem",
     "Quotas": "kernel.patterns",
     "RowsCurvature": "kernel.curvature",
+    "Shrunk": "structure",
     "Solution": "kernel.result",
     "Verification": "proof",
+    "allocate": "structure",
     "assemble": "blocks.assemble",
     "compare": "evaluation.comparator",
     "extract": "blocks",
+    "load_shrunk": "structure",
     "lower_bound": "evaluation.lower_bound",
     "methods": "evaluation.catalogue",
     "obs_update": "kernel.update",
     "prove": "proof",
     "prune": "pruning",
     "register": "evaluation.catalogue",
+    "shrink": "structure",
     "solve": "evaluation.solve",
     "verify": "proof",
 }
 
 __all__ = [
+    "Allocation",
     "BlockDiagonalCurvature",
     "Cardinality",
     "Comparison",
@@ -77,17 +84,21 @@ __all__ = [
     "PruningProblem",
     "Quotas",
     "RowsCurvature",
+    "Shrunk",
     "Solution",
     "Verification",
+    "allocate",
     "assemble",
     "compare",
     "extract",
+    "load_shrunk",
     "lower_bound",
     "methods",
     "obs_update",
     "prove",
     "prune",
     "register",
+    "shrink",
     "solve",
     "verify",
 ]

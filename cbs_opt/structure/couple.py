@@ -8,7 +8,7 @@ outputs are never pruned, nor is what an operation without a rule touches, nor a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,17 +91,38 @@ def coupling(model: torch.nn.Module, inputs: Inputs, readers: Iterable[Target]) 
 def _exported(model: torch.nn.Module, inputs: Inputs) -> Any:
     import torch
 
+    class Network(torch.nn.Module):
+        """The network, of whose answer the tensors are taken."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.traced = model
+
+        def forward(self, *positional: Any, **named: Any) -> list[torch.Tensor]:
+            return list(_tensors_of(self.traced(*positional, **named)))
+
     with torch.no_grad():
         answer(model, inputs)
     try:
         with torch.no_grad():
-            return torch.export.export(model, inputs.positional, dict(inputs.named))
+            return torch.export.export(Network(), inputs.positional, dict(inputs.named))
     except Exception as error:  # whatever the network's own code raises while it is traced
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"model: cannot be traced by torch.export ({words[0]}), so what its channels are coupled to is not known; "
             "its code must not decide by the values of its inputs"
         ) from error
+
+
+def _tensors_of(returned: Any) -> Iterator[torch.Tensor]:
+    """All tensors in what a network returns; caches of a language model are none."""
+    import torch
+
+    if isinstance(returned, torch.Tensor):
+        yield returned
+    elif isinstance(returned, (Mapping, tuple, list)):
+        for part in returned.values() if isinstance(returned, Mapping) else returned:
+            yield from _tensors_of(part)
 
 
 def _walk(program: Any, numbering: Numbering, products: list[Product]) -> None:
@@ -112,7 +133,8 @@ def _walk(program: Any, numbering: Numbering, products: list[Product]) -> None:
     for node in program.graph.nodes:
         if node.op == "placeholder":
             name = names.get(node.name)
-            values[node] = None if name is None else Parameter(name, tuple(node.meta["val"].shape))
+            shape = tuple(node.meta["val"].shape)
+            values[node] = None if name is None else Parameter(name.removeprefix("traced."), shape)
         elif node.op == "output":
             results = node.all_input_nodes
             unknown(Step("the output", None, [values[result] for result in results], [], (), numbering, products))
