@@ -82,4 +82,6 @@ def retune(
                 if error:
                     tell(f"refining {block.name}")
                     refine(block, goals, masks_of, error, passes, seed)
+                elif error is None:
+                    sequence.notes.append(f"block {block.name}: was not refined, its output is not to be seen")
     return sequence.network()

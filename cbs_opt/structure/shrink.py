@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.collect import layer_grams, sequential_layers
+from cbs_opt.collect import sequential_layers
 from cbs_opt.errors import InputError, PatternError, unknown_name
-from cbs_opt.kernel.curvature.damping import damping_asked, dominance_note
+from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.measures import Measured, as_measure
 from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, check_samples, drawn
-from cbs_opt.network.targets import Target, find_targets
+from cbs_opt.network.targets import find_targets
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
-from cbs_opt.pruning.sensitivity import sensitivities
 from cbs_opt.pruning.stage import Clock
-from cbs_opt.structure.allocate import allocate
-from cbs_opt.structure.channels import CoupledSet, removed_positions
+from cbs_opt.structure.channels import removed_positions
 from cbs_opt.structure.cost import Cost
 from cbs_opt.structure.couple import Coupling, coupling
+from cbs_opt.structure.curves import Curves, uniform
 from cbs_opt.structure.rebuild import masked, small
-from cbs_opt.structure.removal import Reader, Trace, columns_of, norms, trace
 from cbs_opt.structure.result import SetReport, Shrunk
 from cbs_opt.structure.retune import layer_masks, retune
 
@@ -36,9 +36,6 @@ log = logging.getLogger("cbs_opt")
 
 SELECTIONS = ("joint", "magnitude")
 ALLOCATIONS = ("curves", "uniform")
-
-LEVELS = 32
-"""Numbers of kept units that are looked at of a set, at most; from one to all, evenly spaced."""
 
 SAME = 1e-5
 """How far the small network's outputs may be from the masked one's, relative to the largest."""
@@ -132,13 +129,18 @@ def shrink(
     cost = found.flops if parameters is None else found.parameters
     most = share * cost.of([part.units for part in found.sets])
     _check_budget(found, cost, most, of)
-    quality_dense = None if measure is None else measure.of(dense)
-    curves = _Curves(dense, calibration, chosen, found.sets, selection, lam, clock, seed)
+    one_less = removed_positions(found.sets, [range(1, part.units) for part in found.sets])
+    _difference(masked(plain, one_less), small(plain, one_less), calibration)
+    measured = None
+    if measure is not None:
+        with clock.phase(measure.name, f"measuring {measure.name}"):
+            measured = Measured(measure, measure.of(dense), math.nan)
+    curves = Curves(dense, calibration, chosen, found.sets, selection, *lam, clock, seed)
     with clock.phase("allocation"):
         if allocation == "curves":
             counts, bound = curves.within(cost, most)
         else:
-            counts, bound = _uniform(found.sets, cost, most), -np.inf
+            counts, bound = uniform(found.sets, cost, most), -np.inf
     kept = [one.kept(count) for one, count in zip(curves.traces, counts, strict=True)]
     removed = removed_positions(found.sets, kept)
     with clock.phase("re-tuning"):
@@ -153,10 +155,10 @@ def shrink(
         notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
     little = small(large, removed)
     difference = _difference(large, little, calibration)
-    with clock.phase("measure"):
-        quality = None if measure is None else measure.of(little)
-    losses = [float(one.losses[len(one.losses) - count]) for one, count in zip(curves.traces, counts, strict=True)]
-    everything = [part.units for part in found.sets]
+    if measured is not None:
+        with clock.phase(measured.name, f"measuring {measured.name}"):
+            measured = replace(measured, pruned=measured.measure.of(little))
+    losses, everything = curves.losses(counts), [part.units for part in found.sets]
     for note in dict.fromkeys(notes):
         log.info("shrink: %s", note)
     return Shrunk(
@@ -174,7 +176,7 @@ def shrink(
         loss=sum(losses),
         bound=bound,
         removed=removed,
-        measured=None if measure is None or quality is None else Measured(measure, quality_dense or 0.0, quality),
+        measured=measured,
         settings={
             "flops": flops,
             "parameters": parameters,
@@ -194,56 +196,6 @@ def shrink(
     )
 
 
-class _Curves:
-    """The traces of all sets, from one pass through the dense network."""
-
-    def __init__(
-        self,
-        dense: torch.nn.Module,
-        calibration: Drawn,
-        targets: Sequence[Target],
-        sets: Sequence[CoupledSet],
-        selection: str,
-        lam: tuple[float | None, float | None],
-        clock: Clock,
-        seed: int,
-    ) -> None:
-        by_tensor = {target.tensor: target for target in targets}
-        read = {part.tensor: by_tensor[part.tensor] for one in sets for part in one.readers}
-        with clock.phase("curvature", "collecting the inputs of layers"):
-            x, numbers = calibration.x, calibration.numbers
-            grams = layer_grams(dense, x, read.values(), damping=lam[0], dampening_frac=lam[1], numbers=numbers)
-            felt = sensitivities(dense, x, read.values(), seed=seed, numbers=numbers)
-        self.notes = [note for layer in grams.values() for note in layer.notes]
-        self.notes += dominance_note([layer.dominance for layer in grams.values()])
-        self.traces: list[Trace] = []
-        self._sets = sets
-        for one in sets:
-            with clock.phase("selection", f"removing units of {one.name}"):
-                readers = [
-                    Reader(grams[target.name], felt[target.name], columns_of(target, part))
-                    for part, target in ((part, read[part.tensor]) for part in one.readers)
-                ]
-                order = np.argsort(norms(dense, one), kind="stable") if selection == "magnitude" else None
-                self.traces.append(trace(readers, one.units, order))
-
-    def within(self, cost: Cost, most: float) -> tuple[list[int], float]:
-        """How many units each set keeps for the least loss within a cost, and a bound on that loss."""
-        levels = [
-            np.unique(np.linspace(1, one.units, min(one.units, LEVELS)).round().astype(int)) for one in self._sets
-        ]
-        found = allocate(
-            [one.losses[len(one.losses) - k] for one, k in zip(self.traces, levels, strict=True)],
-            [cost.linear[s] * k + cost.quadratic[s, s] * k**2 for s, k in enumerate(levels)],
-            most - cost.constant,
-            {
-                (s, t): cost.quadratic[s, t] * np.outer(levels[s], levels[t])
-                for s, t in np.argwhere(np.triu(cost.quadratic, 1)).tolist()
-            },
-        )
-        return [int(k[i]) for k, i in zip(levels, found.levels, strict=True)], found.bound
-
-
 def _check_budget(found: Coupling, cost: Cost, most: float, of: str) -> None:
     if not found.sets:
         why = "; ".join(found.notes) or "what the network takes and returns is all there is"
@@ -251,13 +203,6 @@ def _check_budget(found: Coupling, cost: Cost, most: float, of: str) -> None:
     least, whole = cost.of([1] * len(found.sets)), cost.of([part.units for part in found.sets])
     if least > most:
         raise PatternError(f"{of}: with one unit of each set {100 * least / whole:.4g} % are still left; allow more")
-
-
-def _uniform(sets: Sequence[CoupledSet], cost: Cost, most: float) -> list[int]:
-    """The largest share of all sets alike that is within the cost; at least one unit of each."""
-    shares = np.unique(np.concatenate([np.arange(1, one.units + 1) / one.units for one in sets]))
-    counts = [[max(1, int(share * one.units + 1e-9)) for one in sets] for share in shares]
-    return max((count for count in counts if cost.of(count) <= most), key=sum, default=[1] * len(sets))
 
 
 def _difference(large: torch.nn.Module, little: torch.nn.Module, calibration: Drawn) -> float:
