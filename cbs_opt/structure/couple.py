@@ -146,7 +146,11 @@ def _carried(node: Any, values: Mapping[Any, Any], numbering: Numbering, product
     if not hasattr(node.target, "_schema"):  # operator.getitem
         source, place = node.args[:2]
         found = values.get(source)
-        return found[place] if isinstance(found, (list, tuple)) else None
+        if isinstance(found, list):
+            return found[place]
+        if found is not None and place and node.users:  # a rule hands back the first result; others are not known
+            numbering.stay(found)
+        return found if place == 0 else None
     arguments: list[Any] = []
     shapes: list[tuple[Any, ...]] = []
     for given in _in_order(node):

@@ -140,10 +140,13 @@ def matmul(step: Step) -> torch.Tensor | None:
 
 def baddbmm(step: Step) -> torch.Tensor | None:
     """S + A B."""
-    if step.arguments[0] is None:
-        return _matmul(step, 1, 2)
-    unknown(step)
-    return None
+    if step.arguments[0] is not None:
+        unknown(step)
+        return None
+    result = _matmul(step, 1, 2)
+    if result is not None:
+        _alone(step, result, step.shapes[0])
+    return result
 
 
 def _matmul(step: Step, left: int, right: int) -> torch.Tensor | None:
@@ -164,7 +167,7 @@ def _matmul(step: Step, left: int, right: int) -> torch.Tensor | None:
         step.numbering.tie(parts[0].unsqueeze(-1), parts[1].unsqueeze(-3))
     for part, place in zip(parts, (1, 0), strict=True):
         if part is not None and parts[place] is None:
-            _alone(step, part, shapes[place])
+            _alone(step, part, (*shapes[place][:-2], 1, 1))
     result = found[-1].expand(step.out)
     if parts[0] is not None:
         counted, others = parts[0][..., :1, :].reshape(-1), float(shapes[0][-2] * step.out[-1])
@@ -176,8 +179,8 @@ def _matmul(step: Step, left: int, right: int) -> torch.Tensor | None:
 
 
 def _alone(step: Step, numbers: torch.Tensor, other: tuple[int, ...]) -> None:
-    """Batch dimensions that the other factor has as well, without channels, go as one."""
-    wide = [dim for dim in range(-len(other), -2) if other[dim] > 1 and -dim <= numbers.ndim]
+    """Dimensions that another operand has as well, without channels, go as one; ``other`` is aligned at the end."""
+    wide = [dim for dim in range(-len(other), 0) if other[dim] > 1 and -dim <= numbers.ndim]
     step.numbering.tie_along(numbers, tuple(numbers.ndim + dim for dim in wide), step.node)
 
 

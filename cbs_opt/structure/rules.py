@@ -138,7 +138,7 @@ _POINTWISE = """dropout dropout_ feature_dropout alpha_dropout to type_as clone 
 _MOVED = """view reshape _unsafe_view view_copy flatten unflatten transpose transpose_ permute t unsqueeze unsqueeze_
     squeeze squeeze_ slice select expand repeat repeat_interleave cat concat stack split split_with_sizes chunk unbind
     narrow flip roll pixel_shuffle pixel_unshuffle channel_shuffle movedim swapaxes expand_as tensor_split"""
-_ALONG_GIVEN = "mean sum amax amin softmax log_softmax _softmax cumsum var std norm argmax argmin any all"
+_ALONG_GIVEN = "mean sum amax amin softmax log_softmax _softmax cumsum var std"
 _IMAGES = """max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d
     lp_pool2d upsample_bicubic2d"""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.collect import sequential_layers
 from cbs_opt.errors import InputError, PatternError, unknown_name
@@ -21,7 +22,7 @@ from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, check
 from cbs_opt.network.targets import find_targets
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
 from cbs_opt.pruning.stage import Clock
-from cbs_opt.structure.channels import removed_positions
+from cbs_opt.structure.channels import CoupledSet, removed_positions
 from cbs_opt.structure.cost import Cost
 from cbs_opt.structure.couple import Coupling, coupling
 from cbs_opt.structure.curves import Curves, uniform
@@ -129,8 +130,8 @@ def shrink(
     cost = found.flops if parameters is None else found.parameters
     most = share * cost.of([part.units for part in found.sets])
     _check_budget(found, cost, most, of)
-    one_less = removed_positions(found.sets, [range(1, part.units) for part in found.sets])
-    _difference(masked(plain, one_less), small(plain, one_less), calibration)
+    half = removed_positions(found.sets, _at_random(found.sets, seed))
+    _difference(masked(plain, half), small(plain, half), calibration)
     measured = None
     if measure is not None:
         with clock.phase(measure.name, f"measuring {measure.name}"):
@@ -203,6 +204,12 @@ def _check_budget(found: Coupling, cost: Cost, most: float, of: str) -> None:
     least, whole = cost.of([1] * len(found.sets)), cost.of([part.units for part in found.sets])
     if least > most:
         raise PatternError(f"{of}: with one unit of each set {100 * least / whole:.4g} % are still left; allow more")
+
+
+def _at_random(sets: Sequence[CoupledSet], seed: int) -> list[NDArray[np.int64]]:
+    """Half of the units of each set, to see whether the network can be built without the others."""
+    rng = np.random.default_rng(seed)
+    return [np.sort(rng.permutation(part.units)[: (part.units + 1) // 2]) for part in sets]
 
 
 def _difference(large: torch.nn.Module, little: torch.nn.Module, calibration: Drawn) -> float:

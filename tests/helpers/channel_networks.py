@@ -45,6 +45,22 @@ class Concatenated(nn.Module):
         return self.head(x.amax(dim=(2, 3)))
 
 
+class Assorted(nn.Module):
+    """Changes in place, borders, shuffled pixels, a maximum with its position, and a softmax over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(2, 5, 3)
+        self.mixed, self.head = nn.Conv2d(5, 4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(functional.pad(self.first(x), (0, 2, 1, 0)), inplace=True)
+        x = self.second(functional.pixel_shuffle(x, 2))
+        x += 0.5
+        x = self.mixed(functional.adaptive_max_pool2d(x, 1))
+        return self.head(torch.softmax(x, dim=1).flatten(1))
+
+
 class Attention(nn.Module):
     """Four heads of queries, two of keys and values, 3 wide each, with their own normalization (as in Qwen 3)."""
 
@@ -128,6 +144,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "flattened": (flattened, IMAGES),
     "residual": (Residual, IMAGES),
     "concatenated": (Concatenated, IMAGES),
+    "assorted": (Assorted, IMAGES),
     "attention": (Attention, SEQUENCES),
 }
 

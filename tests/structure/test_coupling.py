@@ -102,6 +102,11 @@ EXPECTED: dict[str, dict[str, tuple[int, dict[tuple[str, int], int]]]] = {
         ),
         "squeeze": (3, {("squeeze.weight", 0): 1, ("squeeze.bias", 0): 1, ("excite.weight", 1): 1}),
     },
+    # Four filters make the four pixels of a channel; the softmax keeps what it mixes.
+    "assorted": {
+        "first": (2, {("first.weight", 0): 4, ("first.bias", 0): 4, ("second.weight", 1): 1}),
+        "second": (5, {("second.weight", 0): 1, ("second.bias", 0): 1, ("mixed.weight", 1): 1}),
+    },
     # A head of keys and values goes with the two heads of queries that read it; the scale within heads stays.
     "attention": {
         "q_proj": (
