@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ import cbs_opt
 from cbs_opt.collect import layer_grams
 from cbs_opt.errors import InputError, PatternError, UnknownMethodError
 from cbs_opt.kernel.stacks import update_columns
+from cbs_opt.network.samples import drawn
 from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.stage import Clock
+from cbs_opt.structure.couple import coupling
+from cbs_opt.structure.curves import Curves
 
 
 @pytest.mark.parametrize("what", ["flops", "parameters"])
@@ -103,6 +108,24 @@ def test_joint_selection_is_no_worse_than_magnitude_and_curves_than_uniform() ->
     assert found["joint", "curves"].loss <= found["joint", "uniform"].loss
     assert found["magnitude", "curves"].loss <= found["magnitude", "uniform"].loss
     assert found["joint", "uniform"].bound == -np.inf
+
+
+@pytest.mark.parametrize("name", ["residual", "concatenated"])
+def test_the_allocation_is_the_best_of_all_numbers(name: str) -> None:
+    model, x = made(name)
+    found = cbs_opt.shrink(model, x, flops=0.6)
+    samples, targets = drawn(x, None, len(x), 0), find_targets(model)
+    coupled = coupling(model, samples.x.take(slice(1)).inputs(model), targets)
+    curves = Curves(model, samples, targets, coupled.sets, "joint", None, 0.01, Clock(), 0)
+    most = 0.6 * coupled.flops.of([part.units for part in coupled.sets])
+    best = min(
+        sum(curves.losses(counts))
+        for counts in itertools.product(*(range(1, part.units + 1) for part in coupled.sets))
+        if coupled.flops.of(counts) <= most
+    )
+    assert found.flops <= most
+    assert found.loss == pytest.approx(best, rel=1e-5)
+    assert found.bound <= best
 
 
 def test_the_readers_weights_are_the_best_for_what_is_left() -> None:
