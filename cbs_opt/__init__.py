@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cbs_opt.evaluation.catalogue import methods, register
     from cbs_opt.evaluation.comparator import Comparison, compare
     from cbs_opt.evaluation.lower_bound import LowerBound, lower_bound
+    from cbs_opt.evaluation.pattern_prices import PatternPrices, compare_patterns
     from cbs_opt.evaluation.solve import solve
     from cbs_opt.kernel.curvature import (
         BlockDiagonalCurvature,
@@ -58,6 +59,7 @@ _HOME = {
     "Pattern": "kernel.patterns",
     "Proof": "proof",
     "Pruned": "pruning",
+    "PatternPrices": "evaluation.pattern_prices",
     "PruningProblem": "kernel.problem",
     "Quotas": "kernel.patterns",
     "RowsCurvature": "kernel.curvature",
@@ -67,6 +69,7 @@ _HOME = {
     "allocate": "structure",
     "assemble": "blocks.assemble",
     "compare": "evaluation.comparator",
+    "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
     "intersect": "kernel.patterns",
     "load_shrunk": "structure",
@@ -97,6 +100,7 @@ __all__ = [
     "LowerBound",
     "MethodSpec",
     "Pattern",
+    "PatternPrices",
     "Proof",
     "Pruned",
     "PruningProblem",
@@ -108,6 +112,7 @@ __all__ = [
     "allocate",
     "assemble",
     "compare",
+    "compare_patterns",
     "extract",
     "intersect",
     "load_shrunk",

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity, TimeLimit, limits, split_names
-from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds, sentence, table
+from cbs_opt.cli.blocks_in_turn import FOOTNOTE, SUM_UNIT, in_turn
+from cbs_opt.cli.compare_patterns import compare_patterns
+from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity, limits, split_names
+from cbs_opt.cli.output import load_asked, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs
-from cbs_opt.errors import CbsOptError, UnavailableMethodError
+from cbs_opt.errors import InputError, UnavailableMethodError
 from cbs_opt.kernel.sums import total_bound
-from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.comparator import Comparison
-    from cbs_opt.kernel.problem import PruningProblem
-
-log = logging.getLogger("cbs_opt")
 
 COLUMNS = [
     ("method", "left"),
@@ -33,8 +28,6 @@ COLUMNS = [
     ("answer", "left"),
     ("time", "right"),
 ]
-SUM_UNIT = "each block relative to the loss of removing it whole"
-FOOTNOTE = "The gap is about the quadratic model of the loss, not about accuracy."
 
 
 def compare(
@@ -42,16 +35,32 @@ def compare(
     sparsity: Sparsity = None,
     prune: Prune = None,
     pattern: PatternOption = None,
+    patterns: Annotated[
+        str | None,
+        typer.Option(
+            "--patterns",
+            metavar="P,Q,…",
+            help="What each of these patterns costs against the cheapest, as 'sparsity 0.5,2:4,4:8'.",
+        ),
+    ] = None,
     methods: Annotated[
         str | None,
         typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
     ] = None,
-    time_limit: TimeLimit = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit", metavar="S", help="Seconds for each exact method, and for the bound where none proves one."
+        ),
+    ] = None,
     gap: Gap = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
     """Run several methods on the same blocks and judge them all by the best proven bound.
+
+    With --patterns it says what is proven of the least loss under each of several patterns, and how much more that
+    is than under the cheapest: the price of a pattern. Several blocks, or layers, have their sum beside them.
 
     A block that fails is reported, the others go on, and the exit code is 1 (2 when all of them fail).
 
@@ -62,58 +71,33 @@ def compare(
     from cbs_opt.kernel.asked import Asked
     from cbs_opt.kernel.block_file import block_files
 
-    asked = Asked.of_options(sparsity, prune, pattern)
     names = split_names(methods, "--methods")
     for name in names or ():
         reason = find_method(name).unavailable_because()
         if reason:
             raise UnavailableMethodError(f"method {name}: {reason}; install it, or leave the method out")
-    options = limits(time_limit, gap)
+    options = {"seed": seed, **limits(time_limit, gap)}
+    if patterns is not None:
+        if (sparsity, prune, pattern) != (None, None, None):
+            raise InputError("--patterns: takes the place of --sparsity, --prune and --pattern; leave these out")
+        compare_patterns(blocks, split_names(patterns, "--patterns") or [], names, options, json)
+        return
+    asked = Asked.of_options(sparsity, prune, pattern)
     files = block_files(blocks)
     check_outputs(json, inputs=block_inputs(blocks))
-    done: list[Comparison] = []
-    units: list[float] = []
-    failed: dict[str, str] = {}
-    first: Exception | None = None
-    with working("comparing") as progress:
-        for i, file in enumerate(files, 1):
-            try:
-                problem = load_asked(file, asked)
-                where = f"block {i} of {len(files)}, {problem.name}: "
-                done.append(run(problem, names, seed=seed, on_row=partial(_announce, progress, where), **options))
-                units.append(_unit(problem))
-            except Exception as error:
-                log.debug("%s failed", file, exc_info=True)
-                first = first or error
-                message = sentence(error)
-                failed[str(file)] = message.removeprefix(f"{file}: ")
-    if not done and first is not None and len(files) == 1:
-        raise first
+    compared = in_turn(
+        files,
+        lambda file: load_asked(file, asked),
+        lambda problem, tell: run(problem, names, on_row=tell, **options),
+    )
+    done, units = compared.done, compared.units
     total = _sum(done, units) if len(done) > 1 else []
     data = {
         "blocks": [{**comparison.to_dict(), "unit": unit} for comparison, unit in zip(done, units, strict=True)],
         "sum": total,
         "sum_unit": SUM_UNIT if total else None,
-        "failed": [{"file": file, "error": message} for file, message in failed.items()],
     }
-    emit(json, data, lambda: _show(done, total, failed))
-    for failure, message in failed.items():
-        typer.echo(f"error: {failure}: {message}", err=True)
-    if failed:
-        only_bad_input = not done and isinstance(first, CbsOptError)
-        raise typer.Exit(2 if only_bad_input else 1)
-
-
-def _announce(progress: Callable[[str], None], where: str, method: str) -> None:
-    progress(where + method)
-
-
-def _unit(problem: PruningProblem) -> float:
-    """What a block's losses are divided by where they are added to those of other blocks, as in a study."""
-    import numpy as np
-
-    removed = problem.objective(np.zeros(problem.n))
-    return removed if removed > 0 else 1.0
+    compared.emit(json, data, lambda: _show(done, total, compared.failed))
 
 
 def _sum(done: list[Comparison], units: list[float]) -> list[dict[str, Any]]:

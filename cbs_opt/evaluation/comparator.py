@@ -136,9 +136,9 @@ def compare(
     seed : int
         For the methods that draw at random.
     on_row : callable, optional
-        Called with the name of each method before it runs.
+        Called with the name of each method before it runs, and with 'lower_bound' where no method proves a bound.
     **options
-        ``time_limit``, ``gap`` and the like, handed to every method that has them.
+        ``time_limit``, ``gap`` and the like, handed to every method that has them, the first to ``lower_bound``, too.
 
     Raises
     ------
@@ -166,7 +166,11 @@ def compare(
             raise KeyboardInterrupt
         solutions[name] = solution
     joint = [s.bound for s in solutions.values() if s.bound > -math.inf]
-    bound = max([_without_branching(problem) if not joint else trivial_bound(problem), *joint])
+    bound = max([trivial_bound(problem), *joint])
+    if not joint:
+        if on_row:
+            on_row("lower_bound")
+        bound = max(bound, _without_branching(problem, options.get("time_limit")))
     rows = [row_of(solution, bound, seed) for solution in solutions.values()]
     for name, mask in (masks or {}).items():
         checked = as_mask(mask, f"mask {name}", problem.n)
@@ -188,12 +192,12 @@ def compare(
     )
 
 
-def _without_branching(problem: PruningProblem) -> float:
-    """The bound for a comparison in which no method proves one."""
+def _without_branching(problem: PruningProblem, time_limit: float | None) -> float:
+    """The bound for a comparison in which no method proves one; −inf where none is known."""
     try:
-        return max(trivial_bound(problem), lower_bound(problem).value)
+        return lower_bound(problem, time_limit=time_limit).value
     except TooLargeError:
-        return trivial_bound(problem)
+        return -math.inf
 
 
 def trivial_bound(problem: PruningProblem) -> float:
