@@ -106,7 +106,18 @@ class Curves:
 
 
 def uniform(sets: Sequence[CoupledSet], cost: Cost, most: float) -> list[int]:
-    """The largest share of all sets alike that is within the cost; at least one unit of each."""
-    shares = np.unique(np.concatenate([np.arange(1, one.units + 1) / one.units for one in sets]))
-    counts = [[max(1, int(share * one.units + 1e-9)) for one in sets] for share in shares]
-    return max((count for count in counts if cost.of(count) <= most), key=sum, default=[1] * len(sets))
+    """The same share of all sets, as large as the cost allows; at least one unit of each.
+
+    Numbers are whole: what the largest share in common leaves of the budget goes, a unit each, to the sets that were
+    rounded down most.
+    """
+    units = np.array([one.units for one in sets])
+    shares = np.unique(np.concatenate([np.arange(1, count + 1) / count for count in units]))
+    counts = [np.maximum(1, np.floor(share * units + 1e-9)).astype(int) for share in shares]
+    place = max((i for i, count in enumerate(counts) if cost.of(count) <= most), default=0)
+    found, wished = counts[place], shares[min(place + 1, len(shares) - 1)] * units
+    for s in np.argsort(found - wished, kind="stable"):
+        more = found + (np.arange(len(units)) == s)
+        if more[s] <= units[s] and cost.of(more) <= most:
+            found = more
+    return [int(count) for count in found]

@@ -110,6 +110,22 @@ def test_joint_selection_is_no_worse_than_magnitude_and_curves_than_uniform() ->
     assert found["joint", "uniform"].bound == -np.inf
 
 
+def test_uniform_shares_use_the_budget() -> None:
+    """3 · 8 + 8 · 16 + 16 · 2 products in all; half of each set is 3 · 4 + 4 · 8 + 8 · 2 = 60."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)).eval()
+    x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+
+    def kept(products: float) -> list[int]:
+        found = cbs_opt.shrink(model, x, flops=products / 184, allocation="uniform")
+        return [len(part.kept) for part in found.sets]
+
+    assert kept(60) == [4, 8]
+    assert kept(66) == [4, 9]  # 12 + 36 + 18; 5 of 8 are 10 of 16, which cost 85
+    assert kept(71) == [4, 9]
+    assert kept(78) == [5, 9]  # 15 + 45 + 18
+    assert kept(85) == [5, 10]
+
+
 @pytest.mark.parametrize("name", ["residual", "concatenated"])
 def test_the_allocation_is_the_best_of_all_numbers(name: str) -> None:
     model, x = made(name)
