@@ -13,12 +13,13 @@ import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
 from cbs_opt.solvers.exact.decided import fixed
-from cbs_opt.solvers.forms.node_state import KEPT, forced, state_of
+from cbs_opt.solvers.forms.node_state import KEPT, state_of
 
 ROOT_ROUNDS = 30
 """Rounds of splitting improvement at the root, and"""

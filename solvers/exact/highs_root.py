@@ -29,10 +29,11 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.exact.decided import deciding, fixed, settled
-from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room, forced, state_of
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room, state_of
 
 ROUNDS = 40
 """Rounds of splitting improvement."""

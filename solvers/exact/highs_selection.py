@@ -29,6 +29,7 @@ from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
@@ -37,7 +38,6 @@ from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
-from cbs_opt.solvers.forms.node_state import forced
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""

@@ -35,6 +35,7 @@ from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
@@ -49,7 +50,6 @@ from cbs_opt.solvers.bounds.support import support_bounds
 from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
-from cbs_opt.solvers.forms.node_state import forced
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 

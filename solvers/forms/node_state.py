@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.patterns import Labelled, Pattern
+from cbs_opt.kernel.patterns.forced import forced
 
 ROUNDING = 1e-4
 """ζ(s) = ½(1 + s − √((1 − s)² + 4·ROUNDING)): 1 − √ROUNDING at s = 1, positive from s = ROUNDING on."""
@@ -16,11 +16,6 @@ ROUNDING = 1e-4
 FREE, KEPT, PRUNED = 0, 1, 2
 
 FATHOMED, LEAF, BRANCH = 0, 1, 2
-
-
-def forced(pattern: Pattern) -> Mask:
-    """Weights that every mask of ``pattern`` keeps because they are decided, shape (n,)."""
-    return ~pattern.free & pattern.argmax(np.zeros(pattern.n))
 
 
 def state_of(pattern: Pattern) -> NDArray[np.int8]:
