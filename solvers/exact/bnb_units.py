@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
@@ -22,7 +23,9 @@ from cbs_opt.solvers.exact.decided import fixed
 from cbs_opt.solvers.forms.node_state import KEPT, state_of
 
 ROOT_ROUNDS = 30
-"""Rounds of splitting improvement at the root, and"""
+"""Rounds of splitting improvement at the root, fewer where more than"""
+SMALL = 128
+"""… so many weights are free: they are then worth as much work as 30 of these, and"""
 NODE_ROUNDS = 1
 """… at every other node."""
 TOLERANCE = 3e-3
@@ -71,11 +74,12 @@ class UnitSearch(BlockSearch[UnitNode]):
         best = node.bound
         for attempt in range(self._problem.n + 1):
             assert pattern is not None, "else the loop has ended"
-            open_mask = forced(pattern) | pattern.free
+            state = state_of(pattern)
+            open_mask = (state == KEPT) | pattern.free
             if not pattern.free.any() or pattern.contains(open_mask):
                 self._close(open_mask, best)
                 return None
-            node, best, scores, choice = self._bounded(node._replace(pattern=pattern), best)
+            node, best, scores, choice = self._bounded(node._replace(pattern=pattern), state, best)
             if best >= self._cutoff:
                 return None
             if attempt < PASSES:
@@ -95,7 +99,9 @@ class UnitSearch(BlockSearch[UnitNode]):
                 return None
         raise AssertionError("every round decides a weight")
 
-    def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float], int]:
+    def _bounded(
+        self, node: UnitNode, state: NDArray[np.int8], best: float
+    ) -> tuple[UnitNode, float, tuple[Vector, float], int]:
         """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
 
         The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound
@@ -109,7 +115,6 @@ class UnitSearch(BlockSearch[UnitNode]):
         free = free[np.argsort(self._units[free], kind="stable")]
         first_unit = int(self._units[free[0]])
         nothing = (np.zeros(n), -np.inf)
-        state = state_of(pattern)
         always = np.flatnonzero(state == KEPT)
         order = np.concatenate([always, free])
         kept, m = len(order) - len(free), len(free)
@@ -155,14 +160,14 @@ class UnitSearch(BlockSearch[UnitNode]):
             oracle,
             target=target,
             tolerance=TOLERANCE,
-            rounds=ROOT_ROUNDS if root else NODE_ROUNDS,
+            rounds=max(NODE_ROUNDS, int(ROOT_ROUNDS * min(1.0, (SMALL / m) ** 3))) if root else NODE_ROUNDS,
             share=max(node.share, LEAST_SHARE),
         )
         w = np.zeros(n)
         w[free] = relaxed.w
         heaviest = pattern.relaxed(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal())))
-        self._offer_inside(pattern, heaviest.z)
-        self._offer_inside(pattern, pattern.relaxed(on_weights(relaxed.scores)).z)
+        self._offer_inside(pattern, always, heaviest.z)
+        self._offer_inside(pattern, always, pattern.relaxed(on_weights(relaxed.scores)).z)
         own = value + relaxed.bound - node_margin(H, d, order, kept, relaxed.w, cF)
         grown = node.B.copy()
         grown[square] = split.B
@@ -173,9 +178,13 @@ class UnitSearch(BlockSearch[UnitNode]):
         choice = int(names[_heaviest(reduced, relaxed)])
         return warm, max(best, own), (spread, own), choice
 
-    def _offer_inside(self, pattern: Pattern, z: Vector) -> None:
-        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it."""
-        mask = forced(pattern) | (z > 1.0 - 1e-6)
+    def _offer_inside(self, pattern: Pattern, always: NDArray[np.int64], z: Vector) -> None:
+        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it.
+
+        ``always`` are the weights that the pattern forces to stay.
+        """
+        mask = z > 1.0 - 1e-6
+        mask[always] = True
         if not pattern.contains(mask):
             return
         parts = np.flatnonzero((z > 1e-6) & ~mask)
