@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.result import Solution
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
+    from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
 _HOME = {
+    "Allocation": "structure",
     "BlockDiagonalCurvature": "kernel.curvature",
     "Budget": "kernel.patterns",
     "Cardinality": "kernel.patterns",
@@ -61,24 +63,29 @@ _HOME = {
     "PruningProblem": "kernel.problem",
     "Quotas": "kernel.patterns",
     "RowsCurvature": "kernel.curvature",
+    "Shrunk": "structure",
     "Solution": "kernel.result",
     "Verification": "proof",
+    "allocate": "structure",
     "assemble": "blocks.assemble",
     "compare": "evaluation.comparator",
     "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
     "intersect": "kernel.patterns",
+    "load_shrunk": "structure",
     "lower_bound": "evaluation.lower_bound",
     "methods": "evaluation.catalogue",
     "obs_update": "kernel.update",
     "prove": "proof",
     "prune": "pruning",
     "register": "evaluation.catalogue",
+    "shrink": "structure",
     "solve": "evaluation.solve",
     "verify": "proof",
 }
 
 __all__ = [
+    "Allocation",
     "BlockDiagonalCurvature",
     "Budget",
     "Cardinality",
@@ -99,19 +106,23 @@ __all__ = [
     "PruningProblem",
     "Quotas",
     "RowsCurvature",
+    "Shrunk",
     "Solution",
     "Verification",
+    "allocate",
     "assemble",
     "compare",
     "compare_patterns",
     "extract",
     "intersect",
+    "load_shrunk",
     "lower_bound",
     "methods",
     "obs_update",
     "prove",
     "prune",
     "register",
+    "shrink",
     "solve",
     "verify",
 ]

@@ -18,10 +18,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("kernel.arrays",),
     ("kernel.curvature", "kernel.patterns"),
     ("kernel",),
-    ("models", "network.reference", "solvers.forms"),
+    ("network.reference", "solvers.forms"),
     ("solvers.compiled", "network"),
     ("solvers.bounds", "collect"),
-    ("solvers.heuristic",),
+    ("models", "solvers.heuristic"),
     ("solvers.exact",),
     ("solvers",),
     ("evaluation",),
@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("proof.check", "blocks"),
     ("proof.make", "report.measures"),
     ("proof", "pruning", "batch", "report"),
-    ("study",),
+    ("study", "structure"),
     ("cli",),
 )
 """The rooms, from the ground up. A file imports from its own room and from floors below, never across or upwards; the

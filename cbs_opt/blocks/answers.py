@@ -102,13 +102,14 @@ def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
     """Raise where groups, rows and columns, which are counted in a block, would not be those of the layer."""
     if not asked.terms:
         return
-    shapes = {target.tensor: (target.inputs, target.numel) for target in targets}
+    inputs = {target.tensor: target.inputs for target in targets}
     for block in plan.blocks:
-        row, numel = shapes[block.tensor]
+        row = inputs[block.tensor]
         start = block.first % row
         for term in asked.terms:
             straddles = start % term.of or (start + block.n > row and row % term.of)
-            if straddles or (term.across and block.n < numel) or (term.whole_rows and (start or block.n % row)):
+            # A manifest does not say which rows a block of several has; rows one by one are no whole columns.
+            if straddles or term.across or (term.whole_rows and (start or block.n != row)):
                 raise InputError(
                     f"{plan.path(block)}: {term.groups} in this block are not those of the rows of "
                     f"{block.tensor}, {row} weights each, so that its mask would not be {asked.value}; cut "

@@ -24,6 +24,7 @@ from cbs_opt.cli import (
     methods,
     prune,
     report,
+    shrink,
     solve,
     study,
 )
@@ -56,6 +57,7 @@ app = typer.Typer(
 for command in (
     study.study,
     prune.prune,
+    shrink.shrink,
     extract.extract,
     batch.batch,
     report.report,

@@ -116,7 +116,7 @@ class PatternPrices:
     def of(
         cls, problem: str, known: Sequence[PatternPrice], comparisons: Mapping[str, Comparison] | None = None
     ) -> PatternPrices:
-        """Price what is known of each pattern; of those whose best masks are equally good, the loosest is the measure."""
+        """Price what is known of each pattern; the loosest of those with equally good masks is the measure."""
         cheapest = min(known, key=lambda price: (price.objective, len(price.within)))
         return cls(problem, cheapest.pattern, tuple(price.against(cheapest) for price in known), comparisons or {})
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
-from cbs_opt.kernel.arrays.types import EPS, rounded_up
+from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, rounded_up
 from cbs_opt.kernel.curvature.factor import REFINEMENTS
 from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.refined_rows import FROM_ORDER, solved_rows
@@ -100,6 +100,42 @@ def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
         d_S = _solve_padded(xp, H_SS, _take(xp, rhs[rows], kept_first), valid)
         w[rows] = _scatter(xp, w_bar[rows], mask[rows], kept_first, d_S)
     return w
+
+
+def update_columns(H: Matrix, w_bar: Matrix, kept: Mask, g: Matrix | None = None) -> Matrix:
+    """The update of the rows of a layer that all keep the same inputs, by one factorization.
+
+    Parameters
+    ----------
+    H : array, shape (d, d)
+    w_bar, g : array, shape (rows, d)
+        ``g`` may be left out (zero).
+    kept : boolean array, shape (d,)
+
+    Returns
+    -------
+    array, shape (rows, d)
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    S, P = np.flatnonzero(kept), np.flatnonzero(~kept)
+    w = np.zeros_like(w_bar)
+    if not len(S):
+        return w
+    H_SS, rhs = H[np.ix_(S, S)], w_bar[:, P] @ H[np.ix_(P, S)]
+    if g is not None:
+        rhs = rhs - g[:, S]
+    diagonal = H_SS.diagonal()
+    if diagonal.min() > 0:
+        scale = 1.0 / np.sqrt(diagonal)
+        try:
+            factor = cho_factor(H_SS * scale[:, None] * scale, lower=True)
+        except np.linalg.LinAlgError:
+            pass
+        else:
+            w[:, S] = w_bar[:, S] + cho_solve(factor, (rhs * scale).T).T * scale
+            return w
+    raise _singular(np, H_SS[None], np.ones((1, *H_SS.shape), dtype=np.bool_))
 
 
 def operations_of_update(size: LayerSize) -> Operations:

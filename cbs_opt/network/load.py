@@ -54,13 +54,13 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
     else:
         raise unknown_name("network", name, [*NETWORKS, "module:factory of your own"])
     if weights is not None:
-        _fill(model, load_tensors(weights), str(weights))
+        fill(model, load_tensors(weights), str(weights))
     elif not own:
         raise InputError(f"network {name}: has no embedded weights; give a weights file")
     elif name in NETWORKS:
         embedded = NETWORKS[name].weights
         assert embedded is not None
-        _fill(model, embedded(), f"the embedded weights of {name}")
+        fill(model, embedded(), f"the embedded weights of {name}")
     return model.eval()
 
 
@@ -162,7 +162,7 @@ def _from_factory(name: str) -> torch.nn.Module:
     return model
 
 
-def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+def fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Copy tensors into the model; every one must have its place and every place its tensor."""
     wanted = model.state_dict()
     trouble = [f"{name} is missing" for name in wanted if name not in tensors]

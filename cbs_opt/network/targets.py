@@ -58,6 +58,16 @@ class Target:
         return prod(self.shape) // self.outputs
 
     @property
+    def places(self) -> int:
+        """Kernel positions of a convolution, 1 of a linear layer: so many weights has an output for each channel."""
+        return prod(self.shape[2:])
+
+    @property
+    def channels(self) -> int:
+        """Input channels of one output."""
+        return self.inputs // self.places
+
+    @property
     def numel(self) -> int:
         """Number of weights."""
         return prod(self.shape)

@@ -1,7 +1,8 @@
 """How many weights each segment of each layer shall lose, so that the network loses ``prune`` of them.
 
-A segment is a row, all rows of a layer (of a group of a grouped convolution) that share one budget, or M consecutive
-weights of a row: every layer's segments are of one size, and stand one after the other.
+A segment is a row, or all rows of a layer (of a group of a grouped convolution) that share one budget: every layer's
+segments are of one size, and stand one after the other. Under N:M it is M input channels of a row, at one kernel
+position.
 
 - ``uniform``: every row the same share.
 - ``layer``: every layer the same share, which its rows divide among them as the method finds best.
@@ -22,8 +23,9 @@ from cbs_opt.collect import layer_grams
 from cbs_opt.collect.layer_model import group_problem, groups
 from cbs_opt.errors import PatternError, unknown_name
 from cbs_opt.kernel.arrays.types import Vector
-from cbs_opt.kernel.patterns import Cardinality, prune_count
+from cbs_opt.kernel.patterns import Cardinality, Labelled, Labels, Quotas, prune_count
 from cbs_opt.network.samples import Drawn
+from cbs_opt.network.targets import Target
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.sensitivity import sensitivities
 
@@ -39,20 +41,27 @@ Counts = NDArray[np.int64]
 
 
 def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
-    """Those of N:M along the inputs: every ``of`` consecutive weights of a row lose at least all but ``keep``.
+    """Those of N:M: each group of ``of`` input channels, at one kernel position, loses at least all but ``keep``.
 
     Raises
     ------
     PatternError
-        A row that M does not divide (names the layer).
+        Input channels that M does not divide (names the layer).
     """
     for target in weights.targets:
-        if target.inputs % of:
+        if target.channels % of:
             raise PatternError(
-                f"layer {target.name}: its {target.inputs} inputs are not divided by the {of} of {keep}:{of}; "
-                "ignore the layer or choose another pattern"
+                f"layer {target.name}: its {target.channels} input channels are not divided by the {of} of "
+                f"{keep}:{of}; ignore the layer or choose another pattern"
             )
     return {t.name: np.full(t.numel // of, of - keep) for t in weights.targets}
+
+
+def n_of_m_pattern(target: Target, rows: int, keep: int, of: int) -> Labelled:
+    """N:M along the input channels, never across outputs or kernel positions, for ``rows`` outputs of a layer."""
+    if target.places == 1:
+        return Quotas.n_of_m(rows * target.inputs, keep, of, row=target.inputs)
+    return Labels.n_of_m_channels((rows, target.channels, target.places), keep, of)
 
 
 def quotas(

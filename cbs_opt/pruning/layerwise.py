@@ -26,14 +26,14 @@ from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
 from cbs_opt.kernel.device import device_named
-from cbs_opt.kernel.patterns import Quotas
+from cbs_opt.kernel.patterns import Labelled, Quotas
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.network.placement import is_on
 from cbs_opt.network.samples import Drawn
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.allocation import n_of_m_quotas, quotas
+from cbs_opt.pruning.allocation import n_of_m_pattern, n_of_m_quotas, quotas
 from cbs_opt.pruning.block_by_block import block_by_block
 from cbs_opt.pruning.bound_time import BoundTime
 from cbs_opt.pruning.estimate import Speed, operations
@@ -228,10 +228,13 @@ class LayerSolver:
         objective, emptied, round_off, bounds = 0.0, 0.0, 0.0, []
         started = time.perf_counter()
         for group, rows in groups(layer.target):
-            gone = np.flatnonzero(~alive[rows]) if not self._settings.revive else ()
+            gone = ~alive[rows].ravel() & (not self._settings.revive)
             of_group = np.split(quota, layer.target.groups)[group]
-            pattern = Quotas(np.full(len(of_group), layer.target.numel // len(quota)), of_group, forbid=gone)
-            problem = group_problem(layer, group, rows, pattern)
+            if self._settings.n_of_m is None:
+                pattern: Labelled = Quotas(np.full(len(of_group), layer.target.numel // len(quota)), of_group)
+            else:
+                pattern = n_of_m_pattern(layer.target, len(mask[rows]), *self._settings.n_of_m)
+            problem = group_problem(layer, group, rows, pattern.fixed(np.zeros_like(gone), gone))
             with self._clock.phase("selection", f"pruning layer {layer.name}"):
                 found = solve(problem, self._settings.method, seed=self._settings.seed, **self._settings.options)
             matrix[rows] = found.weights.reshape(-1, layer.target.inputs)

@@ -121,7 +121,9 @@ def relaxing_loses_nothing(pattern: Pattern, scores: Vector) -> None:
     values = every @ scores
     top, slack = every[values.argmax()], float(scores.sum())
     require(math.fsum([*scores[top], -found.most]) <= 0, law, pattern, f"{said}: most is {found.most!r}")
-    require(float(z @ scores) >= float(values.max()) - SLACK_OF_MOST * slack, law, pattern, f"{said}: z scores too little")
+    require(
+        float(z @ scores) >= float(values.max()) - SLACK_OF_MOST * slack, law, pattern, f"{said}: z scores too little"
+    )
     for i in range(pattern.n):
         for decided, bound in ((every[:, i], found.kept[i]), (~every[:, i], found.pruned[i])):
             best = values[decided].max(initial=-np.inf)

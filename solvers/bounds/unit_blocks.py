@@ -1,4 +1,4 @@
-"""Bound (B) for any pattern, with a block of the curvature split off for every unit of weights that stay or go together.
+"""Bound (B) for any pattern; a block of the curvature is split off for every unit of weights that stay or go together.
 
     H = R + B,   R ⪰ 0,   B block-diagonal over the units (``Pattern.units``), B_u ≻ 0.
 
@@ -11,9 +11,10 @@ since ½eᵀRe ≥ qᵀe − ½dᵀq. A unit that goes (e_u = −c_u) costs ½c_
 
     f(w') ≥ −½dᵀq + ½cᵀBc − qᵀc − max_{z ∈ Z} Σ_u z_u s_u                                                        (B)
 
-for every w' whose support is in Z: the pattern is asked what its masks score at the most (``Pattern.relaxed``), and for
-nothing else. Any w will do; a good one comes from ``unit_relaxation``. Where units are single weights this is the bound of
-``perspective``; blocks of larger ones keep what the weights of a unit have to do with one another out of the relaxation.
+for every w' whose support is in Z: the pattern is asked what its masks score at the most (``Pattern.relaxed``), and
+for nothing else. Any w will do; a good one comes from ``unit_relaxation``. Where units are single weights this is the
+bound of ``perspective``; blocks of larger ones keep what the weights of a unit have to do with one another out of the
+relaxation.
 """
 
 from __future__ import annotations

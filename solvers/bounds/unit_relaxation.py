@@ -51,11 +51,14 @@ LEAST_SHARE = 0.01
 """A splitting closer to the boundary leaves a node's children no way to improve it."""
 
 INSIDE = 0.03
-"""A start is at least so far from 0 and 1."""
+"""A start is at least so far from 0 and 1, and"""
+
+NEXT = 1e-12
+"""… no point comes nearer than this."""
 
 
 class Polytope(NamedTuple):
-    """A (z, y) ≤ h over the units and the pattern's own variables y, all of them in [low, high] = [0, 1] or decided."""
+    """A (z, y) ≤ h over the units and the pattern's own variables y, all of them in [0, 1]."""
 
     A: Matrix  # (rows, units + own)
     h: Vector  # (rows,)
@@ -64,6 +67,8 @@ class Polytope(NamedTuple):
     @classmethod
     def of(cls, rows: Rows, unit: NDArray[np.int64], keep: Mask, free: Mask) -> Polytope:
         """That of a pattern's rows, the weights of one ``unit`` (n,) as one variable; units without free weights are 0.
+
+        Own variables are measured from their lower to their upper limit; rows with one that has none are left out.
 
         Parameters
         ----------
@@ -75,9 +80,15 @@ class Polytope(NamedTuple):
         A, own = dense[:, :n], dense[:, n:]
         columns = np.zeros((len(A), int(unit.max()) + 1))
         np.add.at(columns.T, unit[free], A[:, free].T)
-        h = rows.limit - A[:, keep].sum(axis=1)
-        size = np.maximum(np.abs(dense).max(axis=1, initial=0.0), 1e-300)
-        return cls(np.hstack([columns, own]) / size[:, None], h / size, own.shape[1])
+        low, width = rows.low[n:], rows.high[n:] - rows.low[n:]
+        within = np.isfinite(low) & np.isfinite(width)
+        stays = ~(own[:, ~within] != 0.0).any(axis=1)
+        own = own[:, within]
+        h = rows.limit - A[:, keep].sum(axis=1) - own @ low[within]
+        A = np.hstack([columns, own * width[within]])[stays]
+        size = np.abs(A).max(axis=1, initial=0.0)
+        size[size == 0.0] = 1.0
+        return cls(A / size[:, None], h[stays] / size, own.shape[1])
 
     def decided(self, kept: NDArray[np.int64], free: NDArray[np.int64]) -> Polytope:
         """That of the units ``free``, where those of ``kept`` are 1 and all others 0; rows without variables go."""
@@ -122,12 +133,26 @@ def _place(problem: Reduced, B: Matrix, z: Vector) -> _Place | None:
 
 
 def relax(
-    problem: Reduced, split: Split, polytope: Polytope, start: Vector, oracle: Oracle, *, target: float, tolerance: float
+    problem: Reduced,
+    split: Split,
+    polytope: Polytope,
+    start: Vector,
+    oracle: Oracle,
+    *,
+    target: float,
+    tolerance: float,
 ) -> Relaxed | None:
     """Minimize φ from ``start`` (units + own,), and evaluate (B) on the way; None where the arithmetic fails.
 
     Stops at ``target`` or where the barrier holds no more than a part ``tolerance`` of the bound.
     """
+    with np.errstate(all="ignore"):  # what is no number ends the search
+        return _relaxed(problem, split, polytope, start, oracle, target, tolerance)
+
+
+def _relaxed(
+    problem: Reduced, split: Split, polytope: Polytope, start: Vector, oracle: Oracle, target: float, tolerance: float
+) -> Relaxed | None:
     units, A = len(problem.starts), polytope.A
     p = len(start)
     h = polytope.h + SLACK * (1.0 + np.abs(polytope.h))
@@ -168,10 +193,10 @@ def relax(
         dy, dl, du = (aim - y * ds) / s - y, (aim - lower * step) / x - lower, (aim + upper * step) / (1.0 - x) - upper
         primal = min(_room(s, ds), _room(x, step), _room(1.0 - x, -step))
         dual = min(_room(y, dy), _room(lower, dl), _room(upper, du))
-        moved = _place(problem, split.B, (x + primal * step)[:units])
+        moved = _place(problem, split.B, np.clip(x + primal * step, NEXT, 1.0 - NEXT)[:units])
         if moved is None:
             break
-        x, s, place = x + primal * step, s + primal * ds, moved
+        x, s, place = np.clip(x + primal * step, NEXT, 1.0 - NEXT), s + primal * ds, moved
         y, lower, upper = y + dual * dy, lower + dual * dl, upper + dual * du
     if best is None:
         bound, scores = bound_at(problem, split, place.w, oracle)

@@ -29,34 +29,51 @@ def sort_descending(a):
 
 
 @compiled()
+def by_label(label_of, labels):
+    """The weights in the order of their labels (m,), and where each label's begin (labels + 1,)."""
+    m = label_of.shape[0]
+    starts = np.zeros(labels + 1, np.int64)
+    for i in range(m):
+        starts[label_of[i] + 1] += 1
+    for label in range(labels):
+        starts[label + 1] += starts[label]
+    next_place = starts.copy()
+    order = np.empty(m, np.int64)
+    for i in range(m):
+        order[next_place[label_of[i]]] = i
+        next_place[label_of[i]] += 1
+    return order, starts
+
+
+@compiled()
 def choose_best(scores, room, chosen):
     """chosen ← of each label the K largest scores, K its room; of ties the first.
 
     Returns two arrays (labels,): of each label the K-th score (∞ for K = 0) and the next (0 where there is none).
     """
     label_of, most = room
-    m = scores.shape[0]
-    order, kth, next_score = np.empty(m), np.empty(most.shape[0]), np.empty(most.shape[0])
-    for label in range(most.shape[0]):
-        count = 0
-        for i in range(m):
-            if label_of[i] == label:
-                order[count] = scores[i]
-                count += 1
+    labels = most.shape[0]
+    order, starts = by_label(label_of, labels)
+    sorted_scores, kth, next_score = np.empty(scores.shape[0]), np.empty(labels), np.empty(labels)
+    for label in range(labels):
+        first, end = starts[label], starts[label + 1]
+        count = end - first
+        for p in range(first, end):
+            sorted_scores[p] = scores[order[p]]
+        sort_descending(sorted_scores[first:end])
         K = min(most[label], count)
-        sort_descending(order[:count])
-        kth[label] = order[K - 1] if K > 0 else np.inf
-        next_score[label] = order[K] if count > K else 0.0
+        kth[label] = sorted_scores[first + K - 1] if K > 0 else np.inf
+        next_score[label] = sorted_scores[first + K] if count > K else 0.0
         ties = K
-        for i in range(m):
-            if label_of[i] == label and scores[i] > kth[label]:
+        for p in range(first, end):
+            if scores[order[p]] > kth[label]:
                 ties -= 1
-        for i in range(m):
-            if label_of[i] == label:
-                chosen[i] = scores[i] > kth[label]
-                if K > 0 and scores[i] == kth[label] and ties > 0:
-                    chosen[i] = True
-                    ties -= 1
+        for p in range(first, end):
+            i = order[p]
+            chosen[i] = scores[i] > kth[label]
+            if K > 0 and scores[i] == kth[label] and ties > 0:
+                chosen[i] = True
+                ties -= 1
     return kth, next_score
 
 
@@ -64,15 +81,16 @@ def choose_best(scores, room, chosen):
 def budget_tau(w, D, room, tau):
     """tau (labels,) ← of each label τ with Σ min(1, |w_i|√D_i/τ) = K, K its room (0 where at most K are non-zero)."""
     label_of, most = room
-    m = w.shape[0]
-    a = np.empty(m)
+    order, starts = by_label(label_of, most.shape[0])
+    sizes = np.empty(w.shape[0])
     for label in range(most.shape[0]):
-        count = 0
-        for i in range(m):
-            if label_of[i] == label:
-                a[count] = abs(w[i]) * np.sqrt(D[i])
-                count += 1
-        sort_descending(a[:count])
+        first, end = starts[label], starts[label + 1]
+        for p in range(first, end):
+            i = order[p]
+            sizes[p] = abs(w[i]) * np.sqrt(D[i])
+        a = sizes[first:end]
+        count = end - first
+        sort_descending(a)
         tail = 0.0
         for i in range(count):
             tail += a[i]

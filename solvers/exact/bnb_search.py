@@ -29,6 +29,9 @@ MOST_DOUBT = 1e-3
 BEGINNINGS = {1: 4, 17: 40, 401: 300}
 """At these nodes the tree begins (anew, from what the root has learnt), with so many rounds of splitting improvement at
 most: it takes about as long as the nodes before did (docs/decisions/0011)."""
+LABELS_BEGINNINGS = {1: 20}
+"""The same where weights carry several labels: a root of many multipliers is worth its rounds at once, and without
+pieces a tree that begins anew has little to gain for the nodes it leaves."""
 PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
 MOST_FREE = 256
@@ -209,10 +212,11 @@ class Search(BlockSearch[Node | PieceNode]):
         """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""
         if self._record:
             return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
-        if self.nodes not in BEGINNINGS:
+        beginnings = BEGINNINGS if len(self._room.room) == 1 else LABELS_BEGINNINGS
+        if self.nodes not in beginnings:
             return node, NODE_ROUNDS
         self.begin_anew(self._root)
-        return self._root, BEGINNINGS[self.nodes]
+        return self._root, beginnings[self.nodes]
 
     def _few_leaves(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
         """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
@@ -267,9 +271,15 @@ class Search(BlockSearch[Node | PieceNode]):
         mask: Mask = state == KEPT
         free = np.flatnonzero(state == FREE)
         order = free[np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")]
-        for label, room in enumerate(self._room.room):
-            kept = int(np.count_nonzero(mask & (self._room.labels == label)))
-            mask[order[self._room.labels[order] == label][: max(room - kept, 0)]] = True
+        labels, room = self._room
+        if len(room) == 1:
+            mask[order[: max(self._budget - int(np.count_nonzero(mask)), 0)]] = True
+            return mask
+        left = room - np.bincount(labels[mask], minlength=len(room))
+        order = order[np.argsort(labels[order], kind="stable")]
+        size = np.bincount(labels[order], minlength=len(room))
+        place = np.arange(len(order)) - (np.cumsum(size) - size)[labels[order]]
+        mask[order[place < left[labels[order]]]] = True
         return mask
 
     def _greedy(self) -> Mask:

@@ -12,16 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
+from cbs_opt.solvers.exact.decided import fixed
+from cbs_opt.solvers.forms.node_state import KEPT, state_of
 
 ROOT_ROUNDS = 30
-"""Rounds of splitting improvement at the root, and"""
+"""Rounds of splitting improvement at the root, fewer where more than"""
+SMALL = 128
+"""… so many weights are free: they are then worth as much work as 30 of these, and"""
 NODE_ROUNDS = 1
 """… at every other node."""
 TOLERANCE = 3e-3
@@ -57,7 +61,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         self.mask = problem.Z.argmax(self._block.c**2 * self._weight)
         self.offer(self.mask)
         Z = problem.Z
-        self._polytope = Polytope.of(Z.rows(), self._units, Z.keep, Z.free)
+        self._polytope = Polytope.of(Z.rows(), self._units, forced(Z), Z.free)
         middle = np.full(int(self._units.max()) + 1, 0.5), np.full(self._polytope.own, 0.5)
         self._heap.append(UnitNode(0.0, 0, Z, np.zeros((problem.n,) * 2), *middle, 1.0))
 
@@ -70,22 +74,24 @@ class UnitSearch(BlockSearch[UnitNode]):
         best = node.bound
         for attempt in range(self._problem.n + 1):
             assert pattern is not None, "else the loop has ended"
-            open_mask = pattern.keep | pattern.free
+            state = state_of(pattern)
+            open_mask = (state == KEPT) | pattern.free
             if not pattern.free.any() or pattern.contains(open_mask):
                 self._close(open_mask, best)
                 return None
-            node, best, scores, choice = self._bounded(node._replace(pattern=pattern), best)
+            node, best, scores, choice = self._bounded(node._replace(pattern=pattern), state, best)
             if best >= self._cutoff:
                 return None
-            keep, prune = self._screened(pattern, scores) if attempt < PASSES else (None, None)
-            if keep is not None and (keep | prune).any():
-                pattern = _fixed(pattern, keep, prune)
-                if pattern is None:
-                    return None
-                continue
+            if attempt < PASSES:
+                keep, prune = self._screened(pattern, scores)
+                if (keep | prune).any():
+                    pattern = fixed(pattern, keep, prune)
+                    if pattern is None:
+                        return None
+                    continue
             unit = pattern.free & (self._units == choice)
             nothing = np.zeros_like(unit)
-            kept, pruned = _fixed(pattern, unit, nothing), _fixed(pattern, nothing, unit)
+            kept, pruned = fixed(pattern, unit, nothing), fixed(pattern, nothing, unit)
             if kept is not None and pruned is not None:
                 return self._child(node, best, kept), self._child(node, best, pruned)
             pattern = pruned if kept is None else kept
@@ -93,14 +99,15 @@ class UnitSearch(BlockSearch[UnitNode]):
                 return None
         raise AssertionError("every round decides a weight")
 
-    def _bounded(self, node: UnitNode, best: float) -> tuple[UnitNode, float, tuple[Vector, float], int]:
+    def _bounded(
+        self, node: UnitNode, state: NDArray[np.int8], best: float
+    ) -> tuple[UnitNode, float, tuple[Vector, float], int]:
         """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
 
-        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound that
-        they belong to.
+        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound
+        that they belong to.
         """
         from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
-        from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
         H, c, pattern = self._block.H, self._block.c, node.pattern
         n = len(c)
@@ -108,9 +115,8 @@ class UnitSearch(BlockSearch[UnitNode]):
         free = free[np.argsort(self._units[free], kind="stable")]
         first_unit = int(self._units[free[0]])
         nothing = (np.zeros(n), -np.inf)
-        state = np.zeros(n, dtype=np.int8)
-        state[pattern.keep], state[pattern.forbid] = KEPT, PRUNED
-        order = np.concatenate([np.flatnonzero(pattern.keep), free])
+        always = np.flatnonzero(state == KEPT)
+        order = np.concatenate([always, free])
         kept, m = len(order) - len(free), len(free)
         W, L, d = np.empty((len(order),) * 2), np.empty((len(order),) * 2), np.empty(n)
         ok, value, margin = eliminate(H, c, state, order, W, L, d)
@@ -140,7 +146,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         if split is None:
             return node, best, nothing, first_unit
         target = self._cutoff - value + margin
-        stays = np.unique(self._units[pattern.keep & self._problem.Z.free])
+        stays = np.unique(self._units[always[self._problem.Z.free[always]]])
         polytope = self._polytope.decided(np.setdiff1d(stays, names), names)
         start = np.concatenate([node.z[names], node.y])
         relaxed = relax(reduced, split, polytope, start, oracle, target=target, tolerance=TOLERANCE)
@@ -154,14 +160,14 @@ class UnitSearch(BlockSearch[UnitNode]):
             oracle,
             target=target,
             tolerance=TOLERANCE,
-            rounds=ROOT_ROUNDS if root else NODE_ROUNDS,
+            rounds=max(NODE_ROUNDS, int(ROOT_ROUNDS * min(1.0, (SMALL / m) ** 3))) if root else NODE_ROUNDS,
             share=max(node.share, LEAST_SHARE),
         )
         w = np.zeros(n)
         w[free] = relaxed.w
         heaviest = pattern.relaxed(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal())))
-        self._offer_inside(pattern, heaviest.z)
-        self._offer_inside(pattern, pattern.relaxed(on_weights(relaxed.scores)).z)
+        self._offer_inside(pattern, always, heaviest.z)
+        self._offer_inside(pattern, always, pattern.relaxed(on_weights(relaxed.scores)).z)
         own = value + relaxed.bound - node_margin(H, d, order, kept, relaxed.w, cF)
         grown = node.B.copy()
         grown[square] = split.B
@@ -172,9 +178,13 @@ class UnitSearch(BlockSearch[UnitNode]):
         choice = int(names[_heaviest(reduced, relaxed)])
         return warm, max(best, own), (spread, own), choice
 
-    def _offer_inside(self, pattern: Pattern, z: Vector) -> None:
-        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it."""
-        mask = pattern.keep | (z > 1.0 - 1e-6)
+    def _offer_inside(self, pattern: Pattern, always: NDArray[np.int64], z: Vector) -> None:
+        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it.
+
+        ``always`` are the weights that the pattern forces to stay.
+        """
+        mask = z > 1.0 - 1e-6
+        mask[always] = True
         if not pattern.contains(mask):
             return
         parts = np.flatnonzero((z > 1e-6) & ~mask)
@@ -202,14 +212,6 @@ class UnitSearch(BlockSearch[UnitNode]):
 
     def _child(self, node: UnitNode, bound: float, pattern: Pattern) -> UnitNode:
         return node._replace(bound=bound, age=self.nodes, pattern=pattern)
-
-
-def _fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
-    """``pattern`` with these weights decided; None where no mask is left."""
-    try:
-        return pattern.fixed(keep, prune)
-    except PatternError:
-        return None
 
 
 def _heaviest(reduced: Reduced, relaxed: Relaxed) -> int:

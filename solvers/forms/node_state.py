@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.patterns import Labelled
+from cbs_opt.kernel.patterns import Labelled, Pattern
+from cbs_opt.kernel.patterns.forced import forced
 
 ROUNDING = 1e-4
 """ζ(s) = ½(1 + s − √((1 − s)² + 4·ROUNDING)): 1 − √ROUNDING at s = 1, positive from s = ROUNDING on."""
@@ -15,6 +16,11 @@ ROUNDING = 1e-4
 FREE, KEPT, PRUNED = 0, 1, 2
 
 FATHOMED, LEAF, BRANCH = 0, 1, 2
+
+
+def state_of(pattern: Pattern) -> NDArray[np.int8]:
+    """FREE, KEPT or PRUNED: what ``pattern`` decides of each weight, shape (n,)."""
+    return np.where(pattern.free, FREE, np.where(forced(pattern), KEPT, PRUNED)).astype(np.int8)
 
 
 class Room(NamedTuple):

@@ -327,6 +327,22 @@ def test_groups_that_reach_across_rows_are_refused(tmp_path: Path, digits: Any, 
         cbs_opt.assemble(plan.file, tmp_path / "s.sqlite", model)
 
 
+@pytest.mark.parametrize(("asked", "fits"), [("columns 0.5", False), ("quota-per-row 0.5", True)])
+def test_rows_one_by_one_are_no_whole_columns(tmp_path: Path, digits: Any, asked: str, fits: bool) -> None:
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(64, 4), torch.nn.Linear(4, 10)).eval()
+    done = cbs_opt.extract(model, digits, tmp_path / "b", samples=M, partition="row", targets=["1"])
+    plan = load_manifest(done.manifest)
+    solve_into(tmp_path / "s.sqlite", plan, ["magnitude"], f"pattern {asked}")
+    if fits:
+        found = cbs_opt.assemble(plan.file, tmp_path / "s.sqlite", model)
+        assert (found.masks()["1.weight"].sum(axis=1) <= 2).all()
+        return
+    with pytest.raises(InputError, match=r"rows and columns in this block are not those of the rows of 1\.weight"):
+        cbs_opt.assemble(plan.file, tmp_path / "s.sqlite", model)
+
+
 def test_sums_over_layers_in_their_own_units_say_so(tmp_path: Path, digits_network: Any, digits: Any) -> None:
     done = cbs_opt.extract(digits_network, digits, tmp_path / "b", samples=M, curvature="gram", ignore=["fc1"])
     plan = load_manifest(done.manifest)

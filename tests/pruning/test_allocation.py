@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import cbs_opt
 from cbs_opt.errors import CbsOptError
 from cbs_opt.network.samples import drawn
 from cbs_opt.network.targets import find_targets
@@ -77,14 +78,25 @@ def test_every_layer_loses_the_same_share(conv_network):
         assert 0 <= found[target.name].sum() - 0.6 * target.numel < target.groups
 
 
-def test_n_of_m_counts_along_the_inputs(conv_network):
+def test_n_of_m_counts_along_the_input_channels(conv_network):
     model, _, _ = conv_network
-    weights = Weights.of(model, find_targets(model, ignore=["7"]))
-    found = n_of_m_quotas(weights, 1, 3)
+    weights = Weights.of(model, find_targets(model, ignore=["0"]))
+    found = n_of_m_quotas(weights, 1, 2)
     for target in weights.targets:
-        assert found[target.name].tolist() == [2] * (target.numel // 3)
-    with pytest.raises(CbsOptError, match=r"layer \d: its \d+ inputs are not divided by the 7 of 2:7"):
-        n_of_m_quotas(weights, 2, 7)
+        assert found[target.name].tolist() == [1] * (target.numel // 2)
+    with pytest.raises(CbsOptError, match=r"layer 3: its 2 input channels are not divided by the 3 of 1:3"):
+        n_of_m_quotas(weights, 1, 3)
+
+
+@pytest.mark.parametrize("method", ["greedy-obs", "magnitude", "sparsegpt", "admm", "swap"])
+def test_n_of_m_of_a_convolution_keeps_its_share_at_every_kernel_position(conv_network, method):
+    model, x, _ = conv_network
+    pruned = cbs_opt.prune(model, x, pattern="1:2", ignore=["0"], method=method, dampening_frac=0.1, seed=0)
+    masks = pruned.masks()
+    kernel, dense = masks["3.weight"], masks["7.weight"]
+    assert kernel.shape == (4, 2, 3, 3)
+    assert (kernel.sum(axis=1) == 1).all()
+    assert (dense.reshape(3, 2, 2).sum(axis=2) == 1).all()
 
 
 def test_unknown_allocation_is_named(conv_network):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.forced import forbidden, forced
 from cbs_opt.kernel.patterns.labelled import Labelled
 
 
@@ -15,7 +16,7 @@ def lies_within(inner: Pattern, outer: Pattern) -> bool:
     both. True only where ``outer`` forces no weight to stay and is made of labels with room, no label of which can hold
     more weights of a mask of ``inner`` than it has room for; False says that this is not so, or not known.
     """
-    if outer.keep.any() or (outer.forbid & ~inner.forbid).any():
+    if forced(outer).any() or (forbidden(outer) & ~forbidden(inner)).any():
         return False
     limits = [part.labelled for part in outer.parts]
     known = [limit for limit in limits if limit is not None]

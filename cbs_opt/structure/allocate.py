@@ -1,0 +1,175 @@
+"""How much each part keeps, from measured error curves: exact on the curves, by HiGHS, with its bound.
+
+Each part s (a set of channels, a layer) has a few levels i with a loss c_s(i) and a cost a_s(i); pairs of parts may
+cost something together, a_st(i, j): a convolution costs its inputs times its outputs. With y_si = 1 where s takes
+level i,
+
+    min  Σ_s Σ_i c_s(i) y_si
+    s.t. Σ_i y_si = 1                                                       every part s takes one level
+         Σ_j p_stij = y_si,  Σ_i p_stij = y_tj,  p ≥ 0                      p_stij = y_si y_tj for every pair (s, t)
+         Σ_s Σ_i a_s(i) y_si + Σ_st Σ_ij a_st(i, j) p_stij ≤ budget
+         y ∈ {0, 1}
+
+(the products are exact at 0 and 1: Adams & Sherali, Management Science 1986). Unstructured sparsities of layers are the
+same without pairs: the levels of a layer are the numbers of weights it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cbs_opt.errors import InputError, PatternError, SolverError
+from cbs_opt.kernel.arrays.types import Matrix, Vector
+
+GAP = 1e-6
+"""HiGHS stops where loss and bound are this close, relative to the loss."""
+
+TIGHTER = 1e-9
+"""By what part of the budget it is reduced where what HiGHS found lies above it by round-off."""
+
+TIME_LIMIT = 60.0
+"""Seconds after which HiGHS hands over what it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """What each part takes.
+
+    Parameters
+    ----------
+    levels : int array, shape (parts,)
+    loss, cost : float
+        Of these levels, evaluated on the curves in float64; the cost is at most the budget.
+    bound : float
+        No levels within the budget have a smaller loss (HiGHS's dual bound, less its tolerance).
+    """
+
+    levels: NDArray[np.int64]
+    loss: float
+    cost: float
+    bound: float
+
+
+def allocate(
+    curves: Sequence[ArrayLike],
+    costs: Sequence[ArrayLike],
+    budget: float,
+    pairs: Mapping[tuple[int, int], ArrayLike] | None = None,
+    *,
+    time_limit: float = TIME_LIMIT,
+) -> Allocation:
+    """The levels of least total loss within a budget.
+
+    Parameters
+    ----------
+    curves, costs : sequences of arrays, shape (levels,)
+        Loss and cost of each level of each part.
+    budget : float
+        What all may cost together, > 0.
+    pairs : mapping of (s, t) to array, shape (levels of s, levels of t), optional
+        What two parts s ≠ t cost together.
+    time_limit : float
+        Seconds; the bound is proven even where they do not suffice.
+
+    Raises
+    ------
+    InputError
+        Curves and costs that do not fit together or are not finite.
+    PatternError
+        Nothing is within the budget.
+    """
+    c, a, together = _checked(curves, costs, budget, pairs or {})
+    levels, bound = _solved(c, a, budget, together, time_limit)
+    reduced = budget
+    while (cost := _cost(levels, a, together)) > budget:  # within the tolerance of HiGHS, but above
+        reduced -= max(TIGHTER * budget, cost - budget)
+        levels, _ = _solved(c, a, reduced, together, time_limit)
+    loss = float(sum(part[i] for part, i in zip(c, levels, strict=True)))
+    return Allocation(levels, loss, cost, min(bound, loss))
+
+
+def _cost(levels: NDArray[np.int64], costs: Sequence[Vector], pairs: Mapping[tuple[int, int], Matrix]) -> float:
+    own = sum(float(part[i]) for part, i in zip(costs, levels, strict=True))
+    return own + sum(float(both[levels[s], levels[t]]) for (s, t), both in pairs.items())
+
+
+def _checked(
+    curves: Sequence[ArrayLike], costs: Sequence[ArrayLike], budget: float, pairs: Mapping[tuple[int, int], ArrayLike]
+) -> tuple[list[Vector], list[Vector], dict[tuple[int, int], Matrix]]:
+    c, a = ([np.asarray(part, dtype=np.float64) for part in given] for given in (curves, costs))
+    together = {key: np.asarray(part, dtype=np.float64) for key, part in pairs.items()}
+    if not c or [part.shape for part in c] != [part.shape for part in a] or any(part.ndim != 1 for part in c):
+        raise InputError("curves, costs: give one loss and one cost for each level of each part")
+    for (s, t), both in together.items():
+        if s == t or not (0 <= s < len(c) and 0 <= t < len(c)) or both.shape != (len(c[s]), len(c[t])):
+            raise InputError(
+                f"pairs: ({s}, {t}) has costs of shape {both.shape}; give one for each pair of their levels"
+            )
+    if not all(np.isfinite(part).all() for part in (*c, *a, *together.values())):
+        raise InputError("curves, costs: hold NaN or infinity; all losses and costs must be finite")
+    if not budget > 0:
+        raise InputError(f"budget: is {budget}; it must be positive")
+    return c, a, together
+
+
+def _solved(
+    c: Sequence[Vector],
+    a: Sequence[Vector],
+    budget: float,
+    pairs: Mapping[tuple[int, int], Matrix],
+    time_limit: float,
+) -> tuple[NDArray[np.int64], float]:
+    """Levels and a lower bound on the loss."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    sizes = np.array([len(part) for part in c])
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    n, scale = int(starts[-1]), max(float(np.concatenate(c).max(initial=0.0)), np.finfo(float).tiny)
+    rows, right, columns = _choices(sizes, starts, pairs)
+    cost = np.concatenate([*a, *(both.ravel() for both in pairs.values())])[None] / budget
+    objective = np.zeros(columns)
+    objective[:n] = np.concatenate(c) / scale
+    found = milp(
+        objective,
+        integrality=(np.arange(columns) < n).astype(int),
+        bounds=Bounds(0.0, 1.0),
+        constraints=[LinearConstraint(rows, right, right), LinearConstraint(cost, -np.inf, 1.0)],
+        options={"mip_rel_gap": GAP, "time_limit": time_limit},
+    )
+    if found.status == 2:
+        raise PatternError(f"budget: nothing costs at most {budget:.6g}; allow more")
+    if found.x is None:
+        raise SolverError(f"allocation: HiGHS ended without an answer ({found.message}); give it more time")
+    levels = np.array(
+        [int(np.argmax(found.x[start : start + size])) for start, size in zip(starts, sizes, strict=False)]
+    )
+    dual = found.mip_dual_bound if found.mip_dual_bound is not None else -np.inf
+    return levels, float(dual - GAP * max(1.0, abs(dual))) * scale
+
+
+def _choices(
+    sizes: NDArray[np.int64], starts: NDArray[np.int64], pairs: Mapping[tuple[int, int], Matrix]
+) -> tuple[Any, Vector, int]:
+    """The equations of levels and products, sparse, their right-hand sides, and how many variables there are."""
+    from scipy.sparse import block_array, coo_array, eye_array, kron, vstack
+
+    n, parts = int(starts[-1]), len(sizes)
+    one = coo_array((np.ones(n), (np.repeat(np.arange(parts), sizes), np.arange(n))), shape=(parts, n))
+    blocks: list[list[Any]] = [[one, *[None] * len(pairs)]]
+    for place, (s, t) in enumerate(pairs):
+        k, m = int(sizes[s]), int(sizes[t])
+        sums = vstack([kron(eye_array(k), np.ones((1, m))), kron(np.ones((1, k)), eye_array(m))])
+        at = np.concatenate([starts[s] + np.arange(k), starts[t] + np.arange(m)])
+        own = coo_array((-np.ones(k + m), (np.arange(k + m), at)), shape=(k + m, n))
+        row: list[Any] = [own, *[None] * len(pairs)]
+        row[1 + place] = sums
+        blocks.append(row)
+    matrix = block_array(blocks, format="csr")
+    right = np.zeros(matrix.shape[0])
+    right[:parts] = 1.0
+    return matrix, right, matrix.shape[1]

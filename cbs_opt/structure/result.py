@@ -1,0 +1,119 @@
+"""What ``cbs_opt.shrink`` returns: the smaller network, what it lost, and how far the allocation is from the best."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.result import finite_or_none, relative_gap
+from cbs_opt.network.measures import Measured
+from cbs_opt.structure.channels import Axis, Positions
+from cbs_opt.structure.rebuild import masks
+from cbs_opt.structure.saved import save
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """One coupled set.
+
+    Parameters
+    ----------
+    name : str
+        The module that makes its units, the first in the network.
+    units : int
+        Before.
+    kept : tuple of int
+        Which of them are left, ascending.
+    loss : float
+        f on the curve of this set: what the layers that read it lose, re-tuned, weighted by what the network's outputs
+        feel.
+    """
+
+    name: str
+    units: int
+    kept: tuple[int, ...]
+    loss: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"name": self.name, "units": self.units, "kept": list(self.kept), "loss": self.loss}
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """A network with fewer channels.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The small, dense network in eval mode; the network that was given is as it was.
+    masked : torch.nn.Module
+        The same with every tensor in its old shape, zero where something is removed.
+    difference : float
+        Largest difference of their outputs on a batch of calibration samples, relative to the largest output.
+    sets : tuple of SetReport
+    flops, flops_dense : float
+        Operations of matrix products and convolutions for one sample, a multiplication and an addition being two.
+    parameters, parameters_dense : int
+    loss, bound : float
+        Sum of the sets' losses, and a lower bound on it over all numbers of units within the budget on the same curves;
+        −inf where the units were not allocated by curves.
+    removed : mapping of (tensor, dimension) to positions
+    measured : Measured or None
+        Accuracy or perplexity before and after.
+    settings, seconds : mappings
+    notes : tuple of str
+    """
+
+    model: torch.nn.Module
+    masked: torch.nn.Module
+    difference: float
+    sets: tuple[SetReport, ...]
+    flops: float
+    flops_dense: float
+    parameters: int
+    parameters_dense: int
+    loss: float
+    bound: float
+    removed: Mapping[Axis, Positions]
+    measured: Measured | None
+    settings: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """(loss − bound)/|loss| of the allocation; inf without a bound."""
+        return relative_gap(self.loss, self.bound)
+
+    def masks(self) -> dict[str, Mask]:
+        """The mask of each parameter that lost something, in its old shape, by name; 1 keeps."""
+        return masks(self.masked, self.removed)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``model.safetensors`` and ``structure.json``, from which ``load_shrunk`` builds the network again."""
+        save(self.model, self.masked, self.removed, self.to_dict(), folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is unknown is None."""
+        return {
+            "flops_dense": self.flops_dense,
+            "flops": self.flops,
+            "parameters_dense": self.parameters_dense,
+            "parameters": self.parameters,
+            "loss": self.loss,
+            "bound": finite_or_none(self.bound),
+            "gap": finite_or_none(self.gap),
+            "difference": self.difference,
+            **({} if self.measured is None else self.measured.to_dict()),
+            "sets": [part.to_dict() for part in self.sets],
+            "settings": dict(self.settings),
+            "seconds": dict(self.seconds),
+            "notes": list(self.notes),
+        }

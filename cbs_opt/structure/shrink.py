@@ -1,0 +1,242 @@
+"""Shrink a network: which channels of which set go, within a budget, and the smaller network re-tuned."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.collect import sequential_layers
+from cbs_opt.errors import InputError, PatternError, unknown_name
+from cbs_opt.kernel.curvature.damping import damping_asked
+from cbs_opt.kernel.terminal import shows_progress
+from cbs_opt.network.attention import close_attention, own_copy
+from cbs_opt.network.inference import outside_inference_mode
+from cbs_opt.network.measures import Measured, as_measure
+from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, check_samples, drawn
+from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
+from cbs_opt.pruning.stage import Clock
+from cbs_opt.structure.channels import CoupledSet, removed_positions
+from cbs_opt.structure.cost import Cost
+from cbs_opt.structure.couple import Coupling, coupling
+from cbs_opt.structure.curves import Curves, uniform
+from cbs_opt.structure.rebuild import masked, small
+from cbs_opt.structure.result import SetReport, Shrunk
+from cbs_opt.structure.retune import layer_masks, retune
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("cbs_opt")
+
+SELECTIONS = ("joint", "magnitude")
+ALLOCATIONS = ("curves", "uniform")
+
+SAME = 1e-5
+"""How far the small network's outputs may be from the masked one's, relative to the largest."""
+
+
+@outside_inference_mode
+@shows_progress("shrinking")
+def shrink(
+    model: torch.nn.Module,
+    data: Any,
+    *,
+    flops: float | None = None,
+    parameters: float | None = None,
+    test: Any = None,
+    selection: str = "joint",
+    allocation: str = "curves",
+    samples: int | None = None,
+    damping: float | None = None,
+    dampening_frac: float | None = None,
+    targets: Iterable[str] = ("*",),
+    ignore: Iterable[str] = (),
+    refine: int = 0,
+    reestimate_batchnorm: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Shrunk:
+    """Remove whole channels (filters, neurons, heads) so that a smaller dense network is left, and re-tune the others.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is. It is traced by ``torch.export``; which channels must go together is found there.
+    data : Data, or (x, y), or x alone, or batches of either
+        Calibration samples, without labels, as ``prune`` takes them.
+    flops, parameters : float
+        Exactly one: the share that may be left of the operations of all matrix products and convolutions for one
+        sample, or of the numbers in all parameters; above 0 and below 1.
+    test : (x, y), or batches, optional
+        Accuracy is measured on these, or else on the test part of a ``Data``.
+    selection : 'joint' or 'magnitude'
+        Which units go first: by the loss of all of them together after the update (``removal``), or those with the
+        smallest weights.
+    allocation : 'curves' or 'uniform'
+        How many each set keeps: least loss within the budget on the measured curves (``allocate``), or the same share
+        of every set.
+    samples : int, optional
+        Calibration samples, drawn without replacement; left out, 1,000 or all where there are fewer.
+    damping, dampening_frac : float
+        λ itself, or as a fraction of the mean diagonal of each layer's Gram; 0.01 of it if neither is given.
+    targets, ignore : patterns of module names
+        Layers that may lose inputs and are re-tuned; channels that another layer computes with stay.
+    refine : int
+        Passes that re-tune the layers of each block together, after each layer by itself.
+    reestimate_batchnorm : bool
+        Estimate batch-normalization statistics anew at the end.
+    seed : int
+        Of the draw of samples, and of their order in ``refine``.
+    progress : callable, optional
+        Called with a few words whenever something else begins; left out, a terminal shows them.
+
+    Raises
+    ------
+    CbsOptError
+        Nothing can be removed, or not enough of it; a network that cannot be traced, or whose code fixes a size that
+        would have to change.
+    """
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
+    if (flops is None) == (parameters is None):
+        raise InputError("flops, parameters: give exactly one of them, the share that may be left")
+    of, share = ("flops", flops) if parameters is None else ("parameters", parameters)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise InputError(f"{of}: is {share!r}; the share that may be left lies between 0 and 1")
+    for what, value, known in (("selection", selection, SELECTIONS), ("allocation", allocation, ALLOCATIONS)):
+        if value not in known:
+            raise unknown_name(what, value, list(known))
+    lam = damping_asked(damping, dampening_frac)
+    x, y, samples = calibrating(data, samples, needs_labels=False)
+    check_samples(samples, len(x))
+    measure, clock = as_measure(test, data), Clock(progress)
+    dense = own_copy(model)
+    chosen = find_targets(dense, targets, ignore)
+    calibration = drawn(x, y, samples, seed)
+    if reestimate_batchnorm:
+        check_reestimate(dense, samples)
+    with clock.phase("tracing", "tracing the network"):
+        plain = close_attention(own_copy(model))
+        found = coupling(plain, calibration.x.take(slice(1)).inputs(plain), chosen)
+    cost = found.flops if parameters is None else found.parameters
+    most = share * cost.of([part.units for part in found.sets])
+    _check_budget(found, cost, most, of)
+    half = removed_positions(found.sets, _at_random(found.sets, seed))
+    _difference(masked(plain, half), small(plain, half), calibration)
+    measured = None
+    if measure is not None:
+        with clock.phase(measure.name, f"measuring {measure.name}"):
+            measured = Measured(measure, measure.of(dense), math.nan)
+    curves = Curves(dense, calibration, chosen, found.sets, selection, *lam, clock, seed)
+    with clock.phase("allocation"):
+        if allocation == "curves":
+            counts, bound = curves.within(cost, most)
+        else:
+            counts, bound = uniform(found.sets, cost, most), -np.inf
+    kept = [one.kept(count) for one, count in zip(curves.traces, counts, strict=True)]
+    removed = removed_positions(found.sets, kept)
+    with clock.phase("re-tuning"):
+        sequence = sequential_layers(
+            dense, calibration.x, chosen, damping=lam[0], dampening_frac=lam[1], numbers=calibration.numbers
+        )
+        now = close_attention(retune(sequence, layer_masks(dense, chosen, removed), refine, seed, clock.tell))
+    large, notes = masked(now, removed).eval(), [*found.notes, *curves.notes, *sequence.notes]
+    if reestimate_batchnorm:
+        with clock.phase("batchnorm", "estimating batch-normalization statistics"):
+            count = reestimate(large, calibration.x)
+        notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
+    little = small(large, removed)
+    difference = _difference(large, little, calibration)
+    if measured is not None:
+        with clock.phase(measured.name, f"measuring {measured.name}"):
+            measured = replace(measured, pruned=measured.measure.of(little))
+    losses, everything = curves.losses(counts), [part.units for part in found.sets]
+    for note in dict.fromkeys(notes):
+        log.info("shrink: %s", note)
+    return Shrunk(
+        model=little,
+        masked=large,
+        difference=difference,
+        sets=tuple(
+            SetReport(part.name, part.units, tuple(map(int, units)), loss)
+            for part, units, loss in zip(found.sets, kept, losses, strict=True)
+        ),
+        flops=found.flops.of(counts),
+        flops_dense=found.flops.of(everything),
+        parameters=round(found.parameters.of(counts)),
+        parameters_dense=round(found.parameters.of(everything)),
+        loss=sum(losses),
+        bound=bound,
+        removed=removed,
+        measured=measured,
+        settings={
+            "flops": flops,
+            "parameters": parameters,
+            "selection": selection,
+            "allocation": allocation,
+            "samples": samples,
+            "damping": lam[0],
+            "dampening_frac": lam[1],
+            "targets": _listed(targets),
+            "ignore": _listed(ignore),
+            "refine": refine,
+            "reestimate_batchnorm": reestimate_batchnorm,
+            "seed": seed,
+        },
+        seconds=clock.seconds,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _check_budget(found: Coupling, cost: Cost, most: float, of: str) -> None:
+    if not found.sets:
+        why = "; ".join(found.notes) or "what the network takes and returns is all there is"
+        raise InputError(f"model: no channels can be removed ({why})")
+    least, whole = cost.of([1] * len(found.sets)), cost.of([part.units for part in found.sets])
+    if least > most:
+        raise PatternError(f"{of}: with one unit of each set {100 * least / whole:.4g} % are still left; allow more")
+
+
+def _at_random(sets: Sequence[CoupledSet], seed: int) -> list[NDArray[np.int64]]:
+    """Half of the units of each set, to see whether the network can be built without the others."""
+    rng = np.random.default_rng(seed)
+    return [np.sort(rng.permutation(part.units)[: (part.units + 1) // 2]) for part in sets]
+
+
+def _difference(large: torch.nn.Module, little: torch.nn.Module, calibration: Drawn) -> float:
+    """How far the two networks' outputs are apart, relative to the largest.
+
+    Raises
+    ------
+    InputError
+        Further than round-off: the network's own code holds a size that has changed.
+    """
+    import torch
+
+    part = calibration.x.take(slice(8))
+    fixed = "its code fixes the size of something that lost channels; name the layers that read it in ignore"
+    with torch.no_grad():
+        y = answer_of(answer(large, part.inputs(large)))
+        try:
+            z = answer_of(answer(little, part.inputs(little)))
+        except InputError as error:
+            raise InputError(f"model: the smaller network cannot be run ({error}); {fixed}") from error
+    if not isinstance(y, torch.Tensor):
+        return 0.0
+    apart = float((y - z).abs().max() / y.abs().max().clamp(min=1e-30)) if y.shape == z.shape else np.inf
+    if not apart <= SAME:
+        raise InputError(f"model: the smaller network answers otherwise than the masked one ({apart:.1e}); {fixed}")
+    return apart
+
+
+def _listed(patterns: Iterable[str]) -> list[str]:
+    return [patterns] if isinstance(patterns, str) else list(patterns)
