@@ -55,7 +55,7 @@ class Layer:
     room : integer tensor, shape (segments,)
         The most weights each segment may keep, forced ones included.
     within_rows : bool
-        No segment reaches beyond a row.
+        No segment reaches beyond a row, and each row's labels are larger than those of the row before.
     """
 
     U: torch.Tensor
@@ -97,7 +97,7 @@ class Layer:
             forbid=put(pattern.forbid.reshape(shape)),
             labels=put(labels),
             room=put(pattern.room),
-            within_rows=bool((labels[1:, 0] > labels[:-1, -1]).all()),
+            within_rows=bool((labels[1:].min(axis=1) > labels[:-1].max(axis=1)).all()),
         )
 
     @property

@@ -100,7 +100,8 @@ class State:
         diagonal = torch.where(pruned == d, 1.0, torch.nn.functional.pad(layer.U.diagonal(), (0, 1))[pruned])
         schur = diagonal.to(numbers) - (cross * T).sum(1)
         free = torch.nn.functional.pad(layer.free[rows], (0, 1))
-        labels = torch.nn.functional.pad(layer.labels[rows] - layer.labels[rows, :1], (0, 1))
+        own = layer.labels[rows]
+        labels = torch.nn.functional.pad(own - own.amin(dim=1, keepdim=True), (0, 1))
 
         def of(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.pad(values, (0, 1)).gather(1, weights).to(numbers)

@@ -79,7 +79,7 @@ def offers_of(state: State, labels: torch.Tensor, side: int) -> Offers:
 
     R = len(state.w)
     segment = labels[:, side]
-    number = (segment - labels[:, 0])[:, None]
+    number = (segment - labels.amin(dim=1))[:, None]
     cost = torch.where(state.labels_kept == number, state.cost(), torch.inf)
     gain = torch.where(state.labels_pruned == number, state.gain(), -torch.inf)
     m = min(CANDIDATES, cost.shape[1], gain.shape[1])

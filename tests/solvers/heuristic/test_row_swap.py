@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbs_opt import PruningProblem, Quotas, RowsCurvature, obs_update
+from cbs_opt import Labels, PruningProblem, Quotas, RowsCurvature, obs_update
 from cbs_opt.solvers.forms import layer_tensors
 from cbs_opt.solvers.forms.layer_tensors import Layer
 from cbs_opt.solvers.heuristic import row_swap_state
@@ -175,3 +175,20 @@ def test_the_search_in_float32_ends_as_low(monkeypatch: pytest.MonkeyPatch) -> N
         assert max(totals) < row_values(problem, start).sum()
         ratios.append(totals[0] / totals[1])
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 3))
+def test_labels_in_any_order(seed: int, rows: int) -> None:
+    """A row's first label need not be its smallest, and a label may be in any rows: the mask stays in the pattern."""
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(2, 7))
+    count = int(rng.integers(1, rows * d + 1))
+    labels = rng.permutation(np.concatenate([np.arange(count), rng.integers(0, count, rows * d - count)]))
+    pattern = Labels(labels, rng.integers(0, np.bincount(labels) + 1))
+    problem = made("layer", rows, d, seed).within(pattern)
+    mask = improve_rows(problem)
+    assert pattern.contains(mask)
+    start = pattern.argmax(np.abs(problem.w_bar))
+    value = row_values(problem, improve_rows(problem, start)).sum()
+    assert value <= row_values(problem, start).sum() * (1 + 1e-9)

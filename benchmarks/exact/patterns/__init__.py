@@ -1,0 +1,1 @@
+"""Every pattern with every method, against enumeration: ``python -m benchmarks.exact.patterns --help``."""
