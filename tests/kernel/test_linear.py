@@ -158,3 +158,14 @@ def test_a_rule_about_anything_else_is_refused(rule: Any, said: str) -> None:
 def test_what_cannot_be_is_refused_in_words(make: Any, said: str) -> None:
     with pytest.raises(PatternError, match=said):
         make()
+
+
+def test_a_weight_is_not_lost_behind_a_row_that_round_off_almost_satisfies() -> None:
+    """Weight 0 exceeds its row by 1e-10, less than HiGHS sees; weights 1 and 2 just fit, and count in every bound."""
+    pattern = Linear(np.diag([1.0 + 1e-10, 1.0, 1.0]), np.ones(3))
+    assert masks_of(pattern).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]]
+    scores = np.array([5.0, 1.0, 2.0])
+    assert pattern.argmax(scores).tolist() == [False, True, True]
+    assert 3.0 <= pattern.most(scores) < 3.0 + 1e-9
+    found = pattern.relaxed(scores)
+    assert found.most >= 3.0 and (found.kept[1:] >= 3.0).all()

@@ -83,14 +83,22 @@ class Stated(Pattern):
 
     @cached_property
     def _possible(self) -> Mask:
-        """Weights that some mask keeps: as many unknown ones as possible at a time."""
+        """Weights that some mask keeps: as many unknown ones as possible at a time.
+
+        Where the oracle shows none but leaves room for one, rows that a rounded point exceeds have hidden it: the
+        weights that are still unknown are then tried one by one.
+        """
         known = self._keep.copy()
         while True:
             unknown = self._own(~(known | self._forbid))
-            x, _ = self._program.best(unknown)
+            x, bound = self._program.best(unknown)
             if x is None or x @ unknown < 0.5:
-                return known
+                break
             known |= x[: self.n] > 0.5
+        if bound >= 1.0:
+            for i in np.flatnonzero(~(known | self._forbid)):
+                known[i] = self.contains(self._keep | (np.arange(self.n) == i))
+        return known
 
     def argmax(self, scores: Vector) -> Mask:
         return self._answer(scores)[0].copy()
