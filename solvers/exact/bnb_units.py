@@ -16,6 +16,7 @@ from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.elimination import Elimination, least_eigenvalue
 from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
@@ -51,6 +52,14 @@ class UnitNode(NamedTuple):
         return (self.bound, self.age) < (other.bound, other.age)
 
 
+class _Scored(NamedTuple):
+    """The scores of all weights, shape (n,), a unit's on its first free weight, and the bound (B) they belong to."""
+
+    scores: Vector
+    bound: float
+    node: Elimination
+
+
 class UnitSearch(BlockSearch[UnitNode]):
     """The tree of one problem under any pattern. Values are in the block's units."""
 
@@ -58,6 +67,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         super().__init__(problem, gap)
         self._units = np.asarray(problem.Z.units, dtype=np.int64)
         self._weight = self._block.H.diagonal()
+        self._least = least_eigenvalue(self._block.H)
         self.mask = problem.Z.argmax(self._block.c**2 * self._weight)
         self.offer(self.mask)
         Z = problem.Z
@@ -99,22 +109,16 @@ class UnitSearch(BlockSearch[UnitNode]):
                 return None
         raise AssertionError("every round decides a weight")
 
-    def _bounded(
-        self, node: UnitNode, state: NDArray[np.int8], best: float
-    ) -> tuple[UnitNode, float, tuple[Vector, float], int]:
-        """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on.
-
-        The scores are those of all weights, shape (n,), a unit's on its first free weight; with them goes the bound
-        that they belong to.
-        """
-        from cbs_opt.solvers.compiled.node import eliminate, node_margin, schur_complement, splitting_shift
+    def _bounded(self, node: UnitNode, state: NDArray[np.int8], best: float) -> tuple[UnitNode, float, _Scored, int]:
+        """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on."""
+        from cbs_opt.solvers.compiled.node import eliminate, schur_complement, splitting_shift
 
         H, c, pattern = self._block.H, self._block.c, node.pattern
         n = len(c)
         free = np.flatnonzero(pattern.free)
         free = free[np.argsort(self._units[free], kind="stable")]
         first_unit = int(self._units[free[0]])
-        nothing = (np.zeros(n), -np.inf)
+        nothing = _Scored(np.zeros(n), -np.inf, Elimination(0.0, np.inf, np.inf))
         always = np.flatnonzero(state == KEPT)
         order = np.concatenate([always, free])
         kept, m = len(order) - len(free), len(free)
@@ -122,7 +126,8 @@ class UnitSearch(BlockSearch[UnitNode]):
         ok, value, margin = eliminate(H, c, state, order, W, L, d)
         if not ok:
             return node, best, nothing, first_unit
-        best = max(best, value - margin)
+        eliminated = Elimination.of(H, c, d, kept, value - margin, self._least)
+        best = max(best, float(eliminated.proves(np.zeros(()))))
         if best >= self._cutoff:
             return node, best, nothing, first_unit
         HF = np.empty((m, m))
@@ -145,7 +150,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         split = first_blocks(reduced) if root else certified(reduced, node.B[square])
         if split is None:
             return node, best, nothing, first_unit
-        target = self._cutoff - value + margin
+        target = eliminated.needs(self._cutoff)
         stays = np.unique(self._units[always[self._problem.Z.free[always]]])
         polytope = self._polytope.decided(np.setdiff1d(stays, names), names)
         start = np.concatenate([node.z[names], node.y])
@@ -168,15 +173,15 @@ class UnitSearch(BlockSearch[UnitNode]):
         heaviest = pattern.relaxed(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal())))
         self._offer_inside(pattern, always, heaviest.z)
         self._offer_inside(pattern, always, pattern.relaxed(on_weights(relaxed.scores)).z)
-        own = value + relaxed.bound - node_margin(H, d, order, kept, relaxed.w, cF)
+        own = float(eliminated.proves(np.array(relaxed.bound)))
         grown = node.B.copy()
         grown[square] = split.B
-        spread = on_weights(relaxed.scores)
+        scored = _Scored(on_weights(relaxed.scores), relaxed.bound, eliminated)
         z = node.z.copy()
         z[names] = relaxed.x[: len(names)]
         warm = node._replace(B=grown, z=z, y=relaxed.x[len(names) :], share=share)
         choice = int(names[_heaviest(reduced, relaxed)])
-        return warm, max(best, own), (spread, own), choice
+        return warm, max(best, own), scored, choice
 
     def _offer_inside(self, pattern: Pattern, always: NDArray[np.int64], z: Vector) -> None:
         """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it.
@@ -194,19 +199,19 @@ class UnitSearch(BlockSearch[UnitNode]):
                 mask = more
         self.offer(mask)
 
-    def _screened(self, pattern: Pattern, scores: tuple[Vector, float]) -> tuple[Mask, Mask]:
+    def _screened(self, pattern: Pattern, scored: _Scored) -> tuple[Mask, Mask]:
         """The units that no mask of value below the cutoff prunes, and those that none keeps."""
-        spread, own = scores
         keep, prune = np.zeros_like(pattern.free), np.zeros_like(pattern.free)
-        if not own > -np.inf:
+        if not scored.bound > -np.inf:
             return keep, prune
-        found = pattern.relaxed(spread)
+        found = pattern.relaxed(scored.scores)
         # A score stands on the first free weight of its unit; the others have none to tell.
         _, heads = np.unique(np.where(pattern.free, self._units, -1), return_index=True)
         heads = heads[pattern.free[heads]]
         for bounds, decided in ((found.pruned, keep), (found.kept, prune)):
             rise = found.most * (1.0 - 1e-3 * CAUTION) - bounds[heads]
-            refuted = (rise > 0.0) & (own + rise * (1.0 - CAUTION) >= self._cutoff)
+            proven = scored.node.proves(scored.bound + rise * (1.0 - CAUTION))
+            refuted = (rise > 0.0) & (proven >= self._cutoff)
             decided |= np.isin(self._units, self._units[heads[refuted]]) & pattern.free
         return keep, prune
 

@@ -1,0 +1,63 @@
+"""What a bound on the free weights of a node proves of the node: the round-off of its elimination, taken off.
+
+The node's point x and its H_F are computed. With r = ∇f(x) on the active weights A, which would vanish without
+round-off, e = w − x for any w of the node, and E what round-off made of H_AA before it was eliminated exactly,
+
+    f(w) = f(x) + rᵀe + V,      V = ½eᵀH_AAe ≥ ½e_FᵀH_Fe_F/(1 + θ),      θ = ‖E‖/λ_min(H),
+
+and |rᵀe| ≤ ‖r‖‖e‖ ≤ 2ε√V with ε = ‖r‖/√(2λ_min(H)): the kept weights, which the bound does not see, may move far where
+H is nearly singular. V − 2ε√V grows with V from V = ε² on and is −ε² at the least.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+
+
+def least_eigenvalue(H: Matrix) -> float:
+    """Below the smallest eigenvalue of H; 0 where round-off leaves none."""
+    eigenvalues = np.linalg.eigvalsh(H)
+    return max(0.0, float(eigenvalues[0]) - len(H) * EPS * float(eigenvalues[-1]))
+
+
+class Elimination(NamedTuple):
+    """A node after its elimination, in the units of the block."""
+
+    value: float  # f(x) from below
+    drift: float  # ε
+    stretch: float  # 1 + θ, and what a few operations lose
+
+    @classmethod
+    def of(cls, H: Matrix, c: Vector, d: Vector, kept: int, value: float, least: float) -> Elimination:
+        """That of the step ``d`` from c to x, (n,), with ``kept`` weights eliminated; ``least`` is λ_min(H).
+
+        |r_i| is at most what sums and triangular solves of n terms lose, 2(n + 2)·eps·√H_ii·Σ√H_jj|d_j|; and x is
+        rounded, too.
+        """
+        if not least > 0.0:
+            return cls(value, math.inf, math.inf)
+        root = np.sqrt(H.diagonal())
+        size = 2.0 * (len(c) + 2) * float(root @ np.abs(d)) + float(root @ np.abs(c + d))
+        trace = float(root @ root)
+        drift = EPS * size * math.sqrt(trace / (2.0 * least))
+        return cls(value, drift, 1.0 + (16.0 + 2.0 * (kept + 1) * trace / least) * EPS)
+
+    def proves(self, bound: Vector) -> Vector:
+        """From below, of f in the node, what ``bound`` ≤ ½e_FᵀH_Fe_F proves; elementwise."""
+        if self.drift == math.inf:
+            return np.full(np.shape(bound), -np.inf)
+        root = np.sqrt(np.maximum(bound, 0.0) / self.stretch)
+        left = np.where(root < self.drift, -(self.drift**2), root * (root - 2.0 * self.drift))
+        return np.asarray(self.value + left)
+
+    def needs(self, value: float) -> float:
+        """The bound that proves ``value``."""
+        if self.drift == math.inf:
+            return math.inf
+        left = max(value - self.value, 0.0)
+        return self.stretch * (self.drift + math.sqrt(self.drift**2 + left)) ** 2 * (1.0 + 4.0 * EPS)

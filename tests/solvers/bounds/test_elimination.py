@@ -1,0 +1,60 @@
+"""Bounds of nodes whose kept weights are near-duplicates: against exact arithmetic, where round-off is largest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cbs_opt import Budget, DenseCurvature, PruningProblem
+from cbs_opt.solvers.bounds.elimination import Elimination
+from cbs_opt.solvers.exact.bnb_units import UnitSearch
+
+KEPT = 2
+
+
+def exact_minimum(H: list[list[Fraction]], c: list[Fraction], kept: list[int]) -> Fraction:
+    """min ½(w − c)ᵀH(w − c) over w = 0 outside ``kept``, by elimination in rational numbers."""
+    n = len(c)
+    gone = [i for i in range(n) if i not in kept]
+    rows = [[H[i][j] for j in kept] + [sum((H[i][j] * c[j] for j in gone), Fraction(0))] for i in kept]
+    for k, row in enumerate(rows):
+        rows[k] = [x / row[k] for x in row]
+        for i in range(len(rows)):
+            if i != k:
+                rows[i] = [x - rows[i][k] * y for x, y in zip(rows[i], rows[k], strict=True)]
+    d = [-x for x in c]
+    for i, row in zip(kept, rows, strict=True):
+        d[i] = row[-1]
+    return sum((d[i] * H[i][j] * d[j] for i in range(n) for j in range(n)), Fraction(0)) / 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_bound_holds_where_kept_weights_are_nearly_the_same(seed: int) -> None:
+    """Weight 2 is about the difference of the kept ones 0 and 1, magnified; H has a condition of 1e12 to 1e15."""
+    rng = np.random.default_rng(seed)
+    free = int(rng.integers(2, 4))
+    n, room = KEPT + free, int(rng.integers(1, free))
+    X = rng.normal(size=(n + 2, n))
+    X[:, 1] = X[:, 0] + 10.0 ** -rng.uniform(2, 7) * X[:, 2]
+    H = X.T @ X + 10.0 ** rng.uniform(-13.5, -12) * np.eye(n)
+    w = rng.normal(size=n) * 10.0 ** rng.uniform(-2, 2, n)
+    pattern = Budget(np.ones(n), KEPT + room, keep=range(KEPT))
+    search = UnitSearch(PruningProblem(w, DenseCurvature((H + H.T) / 2), pattern), 0.0)
+    search._cutoff = math.inf  # the bound itself is wanted, not that the incumbent is as good
+    _, bound, _, _ = search._bounded(search._heap[0], 0.0)
+    block = search._block
+    A, c = [[Fraction(x) for x in row] for row in block.H.tolist()], [Fraction(x) for x in block.c.tolist()]
+    masks = itertools.combinations(range(KEPT, n), room)
+    best = min(exact_minimum(A, c, [*range(KEPT), *mask]) for mask in masks)
+    assert Fraction(bound) <= best
+
+
+def test_what_is_needed_is_what_proves() -> None:
+    node = Elimination(value=1.0, drift=0.01, stretch=1.001)
+    for value in (1.0, 1.5, 40.0):
+        assert math.isclose(float(node.proves(np.array(node.needs(value)))), value, rel_tol=1e-12)
+    assert node.proves(np.array([-np.inf, 1e-9, np.inf])).tolist() == [1.0 - 1e-4, 1.0 - 1e-4, np.inf]
