@@ -12,6 +12,7 @@ import numpy as np
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.elimination import least_eigenvalue
 
 ROUNDS = 60
 """Rounds of splitting improvement: enough for the kernel not to stop early."""
@@ -27,7 +28,19 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     state, D, room = root_state(problem, block)
     w = block.c.copy()
     outcome, value, *_ = process(
-        block.H, block.c, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0
+        block.H,
+        block.c,
+        least_eigenvalue(block.H),
+        state,
+        D,
+        w,
+        w.copy(),
+        np.full(len(room.room), -1.0),
+        1.0,
+        room,
+        np.inf,
+        ROUNDS,
+        0,
     )
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)

@@ -42,7 +42,7 @@ def best_diagonal(problem: PruningProblem) -> Vector:
     room = Room.one(n, _most_kept(pattern)) if pattern.labelled is None else Room.of(pattern.labelled)
     D = np.full(n, max(0.9 * float(np.linalg.eigvalsh(block.H)[0]), 1e-15))
     w = block.c.copy()
-    process(block.H, block.c, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0)
+    process(block.H, block.c, 0.0, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0)
     H = problem.curvature.dense()
     # The units of the block are powers of two.
     share = _shown(H, np.diag(D * H.diagonal() / block.H.diagonal()))

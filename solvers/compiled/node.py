@@ -142,8 +142,41 @@ def free_part(c, d, D, w, order, kept, W, L):
     return HF, cF, DF, wF
 
 
+@compiled(fast=True)
+def reach_of_free(H, order, kept, L):
+    """ĝ_p = √H_pp + 2 Σ_u |K_pu|√H_uu of each free weight, K = H_FU H_UU⁻¹ by the factor ``L`` of H_AA; (free,).
+
+    A rounded entry of H_AA, at most eps·√H_ii√H_jj away, comes through the elimination as eps·ĝ_pĝ_q, a residual
+    eps·√H_ii as eps·ĝ_p. The 2 is for K being computed, which is good where ``is_safe``.
+    """
+    free = order.shape[0] - kept
+    reach = np.empty(free)
+    x = np.empty(kept)
+    for p in range(free):
+        for k in range(kept):
+            x[k] = L[kept + p, k]
+        total = 0.0
+        for k in range(kept - 1, -1, -1):
+            x[k] /= L[k, k]
+            for j in range(k):
+                x[j] -= L[k, j] * x[k]
+            total += abs(x[k]) * np.sqrt(H[order[k], order[k]])
+        reach[p] = np.sqrt(H[order[kept + p], order[kept + p]]) + 2.0 * total
+    return reach
+
+
 @compiled(inlined=True)
-def splitting_shift(H, HF):
+def is_safe(H, kept, smallest):
+    """Whether the elimination of ``kept`` weights can be trusted to a few digits; ``smallest`` is below λ_min(H)."""
+    n = H.shape[0]
+    trace = 0.0
+    for i in range(n):
+        trace += H[i, i]
+    return kept == 0 or n * EPS * trace < 0.05 * smallest
+
+
+@compiled(inlined=True)
+def splitting_shift(H, HF, reach, kept):
     """What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006)."""
     n = H.shape[0]
     free = HF.shape[0]
@@ -151,22 +184,52 @@ def splitting_shift(H, HF):
     for i in range(n):
         largest = max(largest, H[i, i])
     trace = 0.0
+    squares = 0.0
     for p in range(free):
         trace += HF[p, p]
-    return (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
+        squares += reach[p] * reach[p]
+    if kept == 0:
+        squares = 0.0
+    return 4.0 * (n + 2) * EPS * squares + (4.0 * (n + 1) * largest + (free + 4.0) * trace) * EPS
 
 
 @compiled(inlined=True)
-def node_margin(H, d, order, kept, wF, cF):
-    """What the round-off of H_F and c_F may have added to a bound at wF."""
+def node_margin(H, d, order, kept, reach, smallest, D, scores, wF, cF):
+    """What the round-off of the elimination may have added to a bound (B) at wF, whatever the mask.
+
+    The node's exact loss, as a function of the free weights alone, is f(x) − ½r_UᵀH_UU⁻¹r_U + ρᵀe + ½eᵀ(H_F + E)e with
+    e = w_F − c_F, r = ∇f(x) what the solve for the node's point left, ρ = r_F − K r_U and E what became of H_F's
+    rounding: |ρ_p| ≤ σĝ_p and |E_pq| ≤ γĝ_pĝ_q (``reach_of_free``). So q = R(w_F − c_F) in (B) is wrong by
+    η_p ≤ ĝ_p(σ + γt), t = Σĝ_p|w_F − c_F|_p, which costs a pruned weight η_p|c_p|, a kept one η_p(|q_p| + η_p)/D_p,
+    where |q_p| ≤ √(2D_ps_p) + D_p|c_p|.
+    """
     n = H.shape[0]
-    spread = 0.0
+    if not is_safe(H, kept, smallest):
+        return np.inf
+    moved = 0.0
+    trace = 0.0
     for i in range(n):
-        spread += abs(d[i]) * np.sqrt(H[i, i])
+        moved += abs(d[i]) * np.sqrt(H[i, i])
+        trace += H[i, i]
+    placed = 0.0
+    t = 0.0
     for p in range(wF.shape[0]):
         i = order[kept + p]
-        spread += abs(wF[p] - cF[p]) * np.sqrt(H[i, i])
-    return 2.0 * n * EPS * spread * spread
+        placed += abs(cF[p]) * np.sqrt(H[i, i])
+        t += abs(wF[p] - cF[p]) * reach[p]
+    sigma = 0.0
+    gamma = 0.0
+    if moved > 0.0:  # else nothing was solved, and c_F is exact
+        sigma = EPS * (2.0 * (n + 2) * moved + placed)
+    if kept > 0:
+        gamma = 4.0 * (n + 2) * EPS
+    margin = 0.5 * gamma * t * t + 2.0 * n * EPS * moved * moved
+    if kept > 0:
+        margin += 0.5 * sigma * sigma * trace / smallest
+    for p in range(wF.shape[0]):
+        eta = reach[p] * (sigma + gamma * t)
+        margin += eta * (abs(cF[p]) + np.sqrt(2.0 * scores[p] / D[p]) + abs(cF[p]) + eta / D[p])
+    return 1.01 * margin
 
 
 @compiled(inlined=True)
@@ -211,13 +274,15 @@ def heaviest(state, order, kept, HF, L, w):
 
 
 @compiled()
-def process(H, c, state, D, w, scores, tau, share, room, cutoff, improve, passes):
+def process(H, c, smallest, state, D, w, scores, tau, share, room, cutoff, improve, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
     ----------
     H, c : arrays (n, n), (n,)
         The root problem, f(c) = 0.
+    smallest : float
+        Below the smallest eigenvalue of H.
     state : int8 array (n,), overwritten
         FREE, KEPT or PRUNED; screening fixes more.
     D, w : arrays (n,), overwritten on the free weights
@@ -270,7 +335,8 @@ def process(H, c, state, D, w, scores, tau, share, room, cutoff, improve, passes
         if best >= cutoff:
             return FATHOMED, best, share, -1, baseline
         HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)
-        shift = splitting_shift(H, HF)
+        reach = reach_of_free(H, order, kept, LA)
+        shift = splitting_shift(H, HF, reach, kept)
         R = np.empty((free, free))
         work = np.empty((free, free))
         L = np.empty((free, free))
@@ -292,7 +358,9 @@ def process(H, c, state, D, w, scores, tau, share, room, cutoff, improve, passes
         for p in range(free):
             i = order[kept + p]
             D[i], w[i], scores[i] = DF[p], wF[p], sF[p]
-        own = value + bound - node_margin(H, d, order, kept, wF, cF)
+        own = value + bound - node_margin(H, d, order, kept, reach, smallest, DF, sF, wF, cF)
+        if not own > -np.inf:  # NaN says nothing either
+            own = -np.inf
         best = max(best, own)
         if best >= cutoff:
             return FATHOMED, best, share, -1, baseline

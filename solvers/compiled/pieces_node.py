@@ -11,7 +11,15 @@ import numpy as np
 
 from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import times
-from cbs_opt.solvers.compiled.node import active, eliminate, free_part, heaviest, node_margin, splitting_shift
+from cbs_opt.solvers.compiled.node import (
+    active,
+    eliminate,
+    free_part,
+    heaviest,
+    node_margin,
+    reach_of_free,
+    splitting_shift,
+)
 from cbs_opt.solvers.compiled.oracle import keeping_none, room_of_node, screen, settle
 from cbs_opt.solvers.compiled.pieces import certify_pieces
 from cbs_opt.solvers.compiled.pieces_splitting import improve_pieces
@@ -71,13 +79,15 @@ def pieces_of_node(members, u, q, state, place, D):
 
 
 @compiled()
-def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, room, cutoff, passes):
+def process_pieces(H, c, smallest, members, u, least, state, D, q, w, z, scores, known, room, cutoff, passes):
     """Bound one node, screen it until nothing more is fixed, and choose where to branch.
 
     Parameters
     ----------
     H, c : arrays (n, n), (n,)
         The root problem, f(c) = 0.
+    smallest : float
+        Below the smallest eigenvalue of H.
     members, u : arrays (E, width)
         The pieces, the same in the whole tree.
     least : array (n,)
@@ -129,7 +139,8 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, ro
         for p in range(free):
             zF[p] = z[order[kept + p]]
             floor[p] = least[order[kept + p]]
-        shift = splitting_shift(H, HF)
+        reach = reach_of_free(H, order, kept, LA)
+        shift = splitting_shift(H, HF, reach, kept)
         R, M, L = np.empty((free, free)), np.empty((free, free)), np.empty((free, free))
         if not certify_pieces(HF, DF, own_members, own_u, own_q, shift, R, M, L):
             return BRANCH, best, order[kept], -np.inf
@@ -165,7 +176,9 @@ def process_pieces(H, c, members, u, least, state, D, q, w, z, scores, known, ro
             q[names[p]] = own_q[p]
         if not bound > -np.inf:
             return BRANCH, best, order[kept], -np.inf
-        own = value + bound - node_margin(H, d, order, kept, wF, cF)
+        own = value + bound - node_margin(H, d, order, kept, reach, smallest, DF, sF, wF, cF)
+        if not own > -np.inf:  # NaN says nothing either
+            own = -np.inf
         best = max(best, own)
         if best >= cutoff:
             return FATHOMED, best, -1, -np.inf

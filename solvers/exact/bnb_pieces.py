@@ -81,4 +81,6 @@ def compile_pieces() -> None:
     members, u = np.full((1, WIDTH), -1, dtype=np.int64), np.zeros((1, WIDTH))
     members[0, :2], u[0, :2] = (0, 1), 1.0
     arrays = np.full(4, 0.1), np.full(1, 0.01), c.copy(), np.full(4, 0.5), np.zeros(4)
-    process_pieces(H, c, members, u, np.zeros(4), np.zeros(4, dtype=np.int8), *arrays, 0.0, Room.one(4, 2), 10.0, 1)
+    process_pieces(
+        H, c, 0.0, members, u, np.zeros(4), np.zeros(4, dtype=np.int8), *arrays, 0.0, Room.one(4, 2), 10.0, 1
+    )

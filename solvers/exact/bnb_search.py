@@ -115,6 +115,7 @@ class Search(BlockSearch[Node | PieceNode]):
         outcome, bound, share, branch, baseline = process(
             self._block.H,
             self._block.c,
+            self._smallest,
             state,
             D,
             w,
@@ -153,6 +154,7 @@ class Search(BlockSearch[Node | PieceNode]):
         outcome, bound, branch, baseline = process_pieces(
             self._block.H,
             self._block.c,
+            self._smallest,
             *root.pieces,
             LEAST_D * root.D,
             state,

@@ -16,7 +16,7 @@ from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.solvers.bounds.elimination import Elimination, least_eigenvalue
+from cbs_opt.solvers.bounds.elimination import Elimination
 from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
@@ -67,7 +67,6 @@ class UnitSearch(BlockSearch[UnitNode]):
         super().__init__(problem, gap)
         self._units = np.asarray(problem.Z.units, dtype=np.int64)
         self._weight = self._block.H.diagonal()
-        self._least = least_eigenvalue(self._block.H)
         self.mask = problem.Z.argmax(self._block.c**2 * self._weight)
         self.offer(self.mask)
         Z = problem.Z
@@ -111,7 +110,7 @@ class UnitSearch(BlockSearch[UnitNode]):
 
     def _bounded(self, node: UnitNode, state: NDArray[np.int8], best: float) -> tuple[UnitNode, float, _Scored, int]:
         """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on."""
-        from cbs_opt.solvers.compiled.node import eliminate, schur_complement, splitting_shift
+        from cbs_opt.solvers.compiled.node import eliminate, reach_of_free, schur_complement, splitting_shift
 
         H, c, pattern = self._block.H, self._block.c, node.pattern
         n = len(c)
@@ -126,15 +125,16 @@ class UnitSearch(BlockSearch[UnitNode]):
         ok, value, margin = eliminate(H, c, state, order, W, L, d)
         if not ok:
             return node, best, nothing, first_unit
-        eliminated = Elimination.of(H, c, d, kept, value - margin, self._least)
+        eliminated = Elimination.of(H, c, d, kept, value - margin, self._smallest)
         best = max(best, float(eliminated.proves(np.zeros(()))))
         if best >= self._cutoff:
             return node, best, nothing, first_unit
         HF = np.empty((m, m))
         schur_complement(W, L, kept, HF)
+        shift = splitting_shift(H, HF, reach_of_free(H, order, kept, L), kept)
         cF = (c + d)[free]
         names, starts, unit = np.unique(self._units[free], return_index=True, return_inverse=True)
-        reduced = Reduced(HF, cF, HF @ cF, unit.astype(np.int64), starts.astype(np.int64), splitting_shift(H, HF))
+        reduced = Reduced(HF, cF, HF @ cF, unit.astype(np.int64), starts.astype(np.int64), shift)
         heads = free[starts]
 
         def on_weights(scores: Vector) -> Vector:

@@ -147,7 +147,7 @@ def advised(
     room = Room.one(n, int(pattern.argmax(np.ones(n)).sum())) if labelled is None else Room.of(labelled)
     advice, w = D.copy(), block.c.copy()
     labels = np.full(len(room.room), -1.0)
-    process(block.H, block.c, state.copy(), advice, w, w.copy(), labels, 1.0, room, np.inf, rounds, 0)
+    process(block.H, block.c, 0.0, state.copy(), advice, w, w.copy(), labels, 1.0, room, np.inf, rounds, 0)
     return advice, w
 
 

@@ -54,7 +54,9 @@ def test_no_leaf_below_is_missed(seed: int, scored: bool, place: float) -> None:
     if scored:
         D, w = search._heap[0].D.copy(), c * np.random.default_rng(seed).uniform(0.3, 1.0, len(c))
         room, tau = search._room, np.full(1, -1.0)
-        *_, baseline = kernels.process(H, c, state.copy(), D, w, scores, tau, 1.0, room, np.inf, 0, 0)
+        *_, baseline = kernels.process(
+            H, c, float(np.linalg.eigvalsh(H)[0]), state.copy(), D, w, scores, tau, 1.0, room, np.inf, 0, 0
+        )
         threshold = baseline - cutoff
         for mask, value in zip(masks, values, strict=True):
             assert baseline - scores[mask & (state == kernels.FREE)].sum() <= value
