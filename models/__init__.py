@@ -10,6 +10,8 @@ from cbs_opt.models import (
     joint_bigm,
     joint_indicator,
     joint_perspective,
+    joint_rank_one,
+    joint_sos1,
     selection_binary,
     selection_linearized,
     update_qp,
@@ -23,7 +25,9 @@ FORMULATIONS: dict[str, Formulation] = {
     for spec in (
         joint_bigm.FORMULATION,
         joint_indicator.FORMULATION,
+        joint_sos1.FORMULATION,
         joint_perspective.FORMULATION,
+        joint_rank_one.FORMULATION,
         selection_binary.FORMULATION,
         selection_linearized.FORMULATION,
         update_qp.FORMULATION,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 def expanded(problem: PruningProblem) -> tuple[Matrix, Vector, float]:
@@ -37,12 +34,26 @@ def inner(a: Vector, x: Any) -> Any:
     return quicksum(a_i * x[i] for i, a_i in enumerate(a.tolist()) if a_i != 0)
 
 
-def masked_model(problem: PruningProblem, formulation: str) -> ConcreteModel:
-    """A model with the weights I = {0, …, n − 1}, the mask z ∈ {0,1}ⁿ (1 keeps) and the pattern z ∈ Z."""
+def masked_model(problem: PruningProblem, formulation: str, block: Any = None) -> Any:
+    """A model with the weights I = {0, …, n − 1}, the mask z ∈ {0,1}ⁿ (1 keeps) and the pattern z ∈ Z.
+
+    On ``block``, a Pyomo Block of a larger model, where one is given: there a problem without a pattern leaves z to the
+    constraints of that model.
+    """
     from pyomo.environ import Binary, ConcreteModel, RangeSet, Var
 
-    model = ConcreteModel(name=formulation, doc=problem.name or None)
+    model = ConcreteModel(name=formulation, doc=problem.name or None) if block is None else block
     model.I = RangeSet(0, problem.n - 1, doc="weights")
     model.z = Var(model.I, domain=Binary, doc="1 keeps the weight, 0 prunes it")
-    problem.Z.constrain(model)
+    if block is None or problem.pattern is not None:
+        problem.Z.constrain(model)
     return model
+
+
+def set_loss(model: Any, loss: Any, block: Any) -> None:
+    """The expression ``model.loss``, which a model of its own minimizes: a larger one has an objective already."""
+    from pyomo.environ import Expression, Objective, minimize
+
+    model.loss = Expression(expr=loss, doc="the quadratic model of the loss")
+    if block is None:
+        model.objective = Objective(expr=model.loss, sense=minimize)

@@ -48,6 +48,12 @@ def default_incumbent(problem: PruningProblem) -> float:
     return problem.objective(w) + problem.round_off(w)
 
 
+def total_loss(problem: PruningProblem) -> float:
+    """U of pruning every weight: attained whatever is asked of the mask, so that it suits any further constraint."""
+    nothing = np.zeros(problem.n)
+    return problem.objective(nothing) + problem.round_off(nothing)
+
+
 def incumbent_box(problem: PruningProblem, incumbent: float | None) -> Box:
     """The incumbent box, widened by what float64 may have got wrong in c, U − f(c) and H⁻¹.
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 class ProblemClass(StrEnum):
@@ -33,7 +30,10 @@ class Formulation:
     name : str
         What users type.
     build : callable
-        ``build(problem, *, option=default, …) -> ConcreteModel``, in the units of the problem, minimizing f.
+        ``build(problem, *, block=None, option=default, …)``, in the units of the problem. Without a block it returns
+        a ``ConcreteModel`` that minimizes f. With one, a Pyomo ``Block`` of the user's own model, it fills and returns
+        that: z, w and the constraints stand there, and the expression ``loss`` is f, for an objective that the user
+        sets. It may be what a rule returns: ``Block(rule=lambda b: spec.build(problem, block=b))``.
     extract : callable
         ``extract(model, problem) -> mask``, shape (n,), of a model that a solver has filled with values.
     summary : str
@@ -47,8 +47,8 @@ class Formulation:
     """
 
     name: str
-    build: Callable[..., ConcreteModel]
-    extract: Callable[[ConcreteModel, PruningProblem], Mask]
+    build: Callable[..., Any]
+    extract: Callable[[Any, PruningProblem], Mask]
     summary: str
     problem_class: ProblemClass
     bounds: Objective | None

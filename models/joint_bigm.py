@@ -22,28 +22,25 @@ as tight as U allows. (lower), (upper) and (must_keep) cut off no optimal soluti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import Any
 
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
-from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.algebra import expanded, half_square, inner, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.joint import chosen_incumbent, joint_model, keep_indispensable, zero_where_pruned
 from cbs_opt.models.mask import read_mask
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
-
-def build(problem: PruningProblem, *, incumbent: float | None = None) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set.
+def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None) -> Any:
+    """The model of ``problem``; its pattern must be set, but on a block.
 
     Parameters
     ----------
+    block : Block, optional
+        Of a larger model, see ``Formulation.build``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, that of the magnitude mask after the OBS update.
+        U, the objective of a feasible w; left out, ``chosen_incumbent``.
 
     Raises
     ------
@@ -52,29 +49,11 @@ def build(problem: PruningProblem, *, incumbent: float | None = None) -> Concret
     PatternError
         No pattern is set.
     """
-    from pyomo.environ import Constraint, Objective, Reals, Set, Var, minimize
-
     H, b, c = expanded(problem)
-    box = incumbent_box(problem, incumbent)
-    low, high = (bound.tolist() for bound in box.with_zero)
-    model = masked_model(problem, "joint-bigm")
-    model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
-    model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
-    model.upper = Constraint(
-        model.I,
-        rule=lambda m, i: m.w[i] - high[i] * m.z[i] <= 0,
-        doc="a pruned weight is zero, a kept one at most its upper bound",
-    )
-    model.lower = Constraint(
-        model.I,
-        rule=lambda m, i: m.w[i] - low[i] * m.z[i] >= 0,
-        doc="a pruned weight is zero, a kept one at least its lower bound",
-    )
-    indispensable = np.flatnonzero(box.excludes_zero & problem.Z.free).tolist()
-    model.indispensable = Set(initialize=indispensable, doc="weights whose box excludes zero")
-    model.must_keep = Constraint(
-        model.indispensable, rule=lambda m, i: m.z[i] >= 1, doc="pruning it alone costs more than the incumbent"
-    )
+    model, box = joint_model(problem, "joint-bigm", chosen_incumbent(problem, incumbent, block), block)
+    set_loss(model, c - inner(b, model.w) + half_square(H, model.w), block)
+    zero_where_pruned(model, box)
+    keep_indispensable(model, problem, box)
     return model
 
 

@@ -19,31 +19,30 @@ disjunct; for these disjuncts its relaxation is the same, because each is an int
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
-from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.algebra import expanded, half_square, inner, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.joint import chosen_incumbent, joint_model
 from cbs_opt.models.mask import read_mask
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 TRANSFORMATIONS = ("gdp.bigm", "gdp.hull")
 
 
 def build(
-    problem: PruningProblem, *, incumbent: float | None = None, transformation: str | None = None
-) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set.
+    problem: PruningProblem, *, block: Any = None, incumbent: float | None = None, transformation: str | None = None
+) -> Any:
+    """The model of ``problem``; its pattern must be set, but on a block.
 
     Parameters
     ----------
+    block : Block, optional
+        Of a larger model, see ``Formulation.build``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, that of the magnitude mask after the OBS update.
+        U, the objective of a feasible w; left out, ``chosen_incumbent``.
     transformation : {'gdp.bigm', 'gdp.hull'}, optional
         Turn the disjunctions into linear constraints; left out, they stay, and the model is to be
         looked at, transformed or given to a GDP solver, not written.
@@ -53,7 +52,7 @@ def build(
     UnsupportedError
         Another transformation is named.
     """
-    from pyomo.environ import Constraint, Objective, Reals, TransformationFactory, Var, minimize
+    from pyomo.environ import Constraint, TransformationFactory
     from pyomo.gdp import Disjunct, Disjunction
 
     if transformation is not None and transformation not in TRANSFORMATIONS:
@@ -61,12 +60,9 @@ def build(
             f"transformation {transformation!r}: not for this formulation; it has {', '.join(TRANSFORMATIONS)}"
         )
     H, b, c = expanded(problem)
-    box = incumbent_box(problem, incumbent)
+    model, box = joint_model(problem, "joint-indicator", chosen_incumbent(problem, incumbent, block), block)
     lower, upper = box.lower.tolist(), box.upper.tolist()
-    low, high = (bound.tolist() for bound in box.with_zero)
-    model = masked_model(problem, "joint-indicator")
-    model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
-    model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
+    set_loss(model, c - inner(b, model.w) + half_square(H, model.w), block)
 
     def keep(disjunct: Any, i: int) -> None:
         disjunct.in_box = Constraint(expr=(lower[i], model.w[i], upper[i]), doc="a kept weight lies in its box")

@@ -20,93 +20,80 @@ Constraints
 
 (perspective) is a rotated second-order cone. It implies that pruned weights are zero; (upper) and (lower) say
 so once more because a solver that tolerates an error of 1e-6 in w_i² would accept w_i = 1e-3. The relaxation with
-0 ≤ z ≤ 1 is the bound that ``cbs_opt`` maximizes over D; it is at least as strong as that of the big-M model.
+0 ≤ z ≤ 1 is the bound that ``cbs_opt`` maximizes over D, which is what D is where none is given; it is at least as
+strong as that of the big-M model.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, eigvalsh
+from scipy.linalg import LinAlgError, cholesky
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import expanded, half_square, inner, masked_model
-from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.algebra import expanded, half_square, inner, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
+from cbs_opt.models.joint import chosen_incumbent, joint_model, zero_where_pruned
 from cbs_opt.models.mask import read_mask
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
-SHARE = 0.99
-"""Part of the smallest eigenvalue (of H scaled to unit diagonal) that goes into D."""
-
-
-def default_split(H: Matrix) -> Vector:
-    """D = 0.99·λ_min·diag(H), shape (n,), λ_min the smallest eigenvalue of H scaled to unit diagonal."""
-    diagonal = H.diagonal()
-    scale = np.sqrt(diagonal)
-    smallest = float(eigvalsh(H / np.outer(scale, scale), subset_by_index=[0, 0])[0])
-    # The eigenvalue itself is only known up to round-off.
-    share = SHARE * max(smallest - 2 * len(H) * EPS, 0.0)
-    return share * diagonal
-
-
-def build(problem: PruningProblem, *, incumbent: float | None = None, D: Any = None) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set.
+def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None, D: Any = None) -> Any:
+    """The model of ``problem``; its pattern must be set, but on a block.
 
     Parameters
     ----------
+    block : Block, optional
+        Of a larger model, see ``Formulation.build``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, that of the magnitude mask after the OBS update.
+        U, the objective of a feasible w; left out, ``chosen_incumbent``.
     D : array, shape (n,), optional
-        The split, in the units of H; left out, ``default_split``. A larger D is a stronger relaxation.
+        The split, in the units of H; left out, the one whose relaxation is strongest, as ``lower_bound`` finds it.
 
     Raises
     ------
     InputError
         D is not positive, or H − diag(D) has no Cholesky factor.
     """
-    from pyomo.environ import Constraint, NonNegativeReals, Objective, Reals, Var, minimize
+    # Here, because the table of solvers needs this room.
+    from cbs_opt.solvers.bounds.splittings import best_diagonal
 
     H, b, c = expanded(problem)
-    split = default_split(H) if D is None else as_array(D, "D", 1)
-    R = _remainder(H, split)
-    low, high = (bound.tolist() for bound in incumbent_box(problem, incumbent).with_zero)
-    model = masked_model(problem, "joint-perspective")
-    model.w = Var(model.I, domain=Reals, bounds=lambda _, i: (low[i], high[i]), doc="weights after pruning")
+    split = best_diagonal(problem) if D is None else as_array(D, "D", 1)
+    R = remainder(H, split)
+    model, box = joint_model(problem, "joint-perspective", chosen_incumbent(problem, incumbent, block), block)
+    add_perspective(model)
+    set_loss(model, c - inner(b, model.w) + half_square(R, model.w) + inner(split / 2, model.t), block)
+    zero_where_pruned(model, box)
+    return model
+
+
+def add_perspective(model: Any) -> None:
+    """The squares t and (perspective)."""
+    from pyomo.environ import Constraint, NonNegativeReals, Var
+
     model.t = Var(model.I, domain=NonNegativeReals, doc="squares of the weights")
-    model.loss = Objective(
-        expr=c - inner(b, model.w) + half_square(R, model.w) + inner(split / 2, model.t), sense=minimize
-    )
     model.perspective = Constraint(
         model.I,
         rule=lambda m, i: m.w[i] ** 2 - m.t[i] * m.z[i] <= 0,
         doc="the square of a kept weight; a pruned weight is zero",
     )
-    model.upper = Constraint(
-        model.I, rule=lambda m, i: m.w[i] - high[i] * m.z[i] <= 0, doc="a pruned weight is zero, exactly"
-    )
-    model.lower = Constraint(
-        model.I, rule=lambda m, i: m.w[i] - low[i] * m.z[i] >= 0, doc="a pruned weight is zero, exactly"
-    )
-    return model
 
 
-def _remainder(H: Matrix, D: Vector) -> Matrix:
-    """R = H − diag(D), shape (n, n), positive semidefinite up to the round-off of a Cholesky factorization."""
+def remainder(H: Matrix, D: Vector, squares: Matrix | None = None) -> Matrix:
+    """R = H − diag(D) − ``squares``, shape (n, n), positive semidefinite up to the round-off of a Cholesky
+    factorization."""
     n = len(H)
     if D.shape != (n,):
         raise InputError(f"D: has shape {D.shape}; shape ({n},) is needed")
     if not (D > 0).all():
         i = int(np.argmin(D))
         raise InputError(f"D: entry {i} is {D[i]:.6g}; every entry must be positive (add damping if H allows none)")
-    R = H - np.diag(D)
+    R = H - np.diag(D) - (0.0 if squares is None else squares)
     scale = np.sqrt(H.diagonal())
     try:
         cholesky(R / np.outer(scale, scale) + 2 * (n + 1) * EPS * np.eye(n), lower=True, check_finite=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +11,12 @@ from cbs_opt.errors import SolverError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.problem import PruningProblem
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
-
 INTEGRALITY_TOLERANCE = 1e-4
 """How far a solver may leave z_i from 0 or 1."""
 
 
-def read_mask(model: ConcreteModel, problem: PruningProblem) -> Mask:
-    """z of a solved model, rounded, shape (n,), 1 keeps.
+def read_mask(model: Any, problem: PruningProblem) -> Mask:
+    """z of a solved model, or of a block of one, rounded, shape (n,), 1 keeps.
 
     Raises
     ------

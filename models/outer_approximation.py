@@ -45,6 +45,8 @@ from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import masked_model
 from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.joint import keep_indispensable
+from cbs_opt.models.ranges import pattern_ranges
 
 NEGLIGIBLE = 1e-9
 """Part of V that the eigenvectors which are left out may cost together."""
@@ -83,6 +85,10 @@ class Master:
         Objective coefficients of s, 1 − z and t, without ``scale``.
     left_out : float
         What the coefficients that were left out may have added to the optimum, in units of V.
+    ranges : float
+        Of the pattern's own variables and rows together (``cbs_opt.models.ranges``).
+    discrete : list
+        Every variable of z and of the pattern that is not continuous, with its domain: relaxed for now.
     """
 
     model: Any
@@ -93,6 +99,8 @@ class Master:
     pruned: Vector
     coupled: Vector
     left_out: float
+    ranges: float
+    discrete: list[tuple[Any, Any]]
 
     def point_of(self, w: Vector, mask: Mask) -> Point:
         """The variables at weights ``w`` on the support ``mask``, with exact squares."""
@@ -128,7 +136,7 @@ class Master:
 
 
 def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float = 1.0) -> Master:
-    """The master problem of ``problem``, whose pattern must be set, without tangents and with 0 ≤ z ≤ 1 for now.
+    """The master problem of ``problem``, whose pattern must be set, without tangents and continuous for now.
 
     Parameters
     ----------
@@ -144,6 +152,8 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     ------
     InputError
         U does not exceed the unconstrained minimum.
+    UnsupportedError
+        A variable of the pattern's own has no bounds.
     """
     from pyomo.environ import (
         Constraint,
@@ -152,8 +162,6 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
         Objective,
         RangeSet,
         Reals,
-        Set,
-        UnitInterval,
         Var,
         minimize,
         quicksum,
@@ -174,8 +182,13 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     separable, pruned = D * reach**2 / (2 * V), D * c**2 / (2 * V)
 
     model = masked_model(problem, "outer_approximation")
-    for z in model.z.values():
-        z.domain = UnitInterval
+    ranges = pattern_ranges(problem.Z)
+    discrete = [(x, x.domain) for x in model.component_data_objects(Var) if not x.is_continuous()]
+    for x, _ in discrete:
+        least, most = x.bounds
+        x.domain = Reals
+        x.setlb(least)
+        x.setub(most)
     model.J = RangeSet(0, len(coupled) - 1, doc="eigenvectors that matter")
     model.u = Var(model.I, domain=Reals, bounds=(-1, 1), doc="step of a kept weight from the minimizer")
     model.s = Var(model.I, domain=NonNegativeReals, doc="perspective of its square, or less")
@@ -188,11 +201,7 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
     )
     model.most = Constraint(model.I, rule=lambda m, i: m.u[i] - m.z[i] <= 0, doc="a pruned weight takes no step")
     model.least = Constraint(model.I, rule=lambda m, i: m.u[i] + m.z[i] >= 0, doc="a pruned weight takes no step")
-    indispensable = np.flatnonzero(box.excludes_zero & problem.Z.free).tolist()
-    model.indispensable = Set(initialize=indispensable, doc="weights whose box excludes zero")
-    model.must_keep = Constraint(
-        model.indispensable, rule=lambda m, i: m.z[i] >= 1, doc="pruning it alone costs more than the incumbent"
-    )
+    keep_indispensable(model, problem, box)
     steps, shifts = axes * reach[:, None], axes * c[:, None]
     lost = sum(np.where(np.abs(part) < SMALL, np.abs(part), 0.0).sum(axis=0) for part in (steps, shifts))
     steps, shifts = (np.where(np.abs(part) < SMALL, 0.0, part) for part in (steps, shifts))
@@ -203,4 +212,4 @@ def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float 
 
     model.direction = Constraint(model.J, rule=direction, doc="what the steps and the pruned weights add up to")
     model.tangents = ConstraintList(doc="of the squares and their perspectives")
-    return Master(model, c, reach, axes, separable, pruned, coupled, 3.0 * float(coupled @ lost))
+    return Master(model, c, reach, axes, separable, pruned, coupled, 3.0 * float(coupled @ lost), ranges, discrete)

@@ -18,17 +18,14 @@ Pruning more than Z asks for can pay: A has negative entries, and a any sign.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import half_square, inner, masked_model
+from cbs_opt.models.algebra import half_square, inner, masked_model, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
-
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
 
 def selection_costs(problem: PruningProblem) -> tuple[Matrix, Vector]:
@@ -37,14 +34,14 @@ def selection_costs(problem: PruningProblem) -> tuple[Matrix, Vector]:
     return problem.curvature.dense() * w_bar * w_bar[:, None], w_bar * problem.linear_term()
 
 
-def build(problem: PruningProblem) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set."""
-    from pyomo.environ import Expression, Objective, minimize
+def build(problem: PruningProblem, *, block: Any = None) -> Any:
+    """The model of ``problem``, whose pattern must be set, but on a ``block`` (see ``Formulation.build``)."""
+    from pyomo.environ import Expression
 
     A, a = selection_costs(problem)
-    model = masked_model(problem, "selection-binary")
+    model = masked_model(problem, "selection-binary", block)
     model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
-    model.loss = Objective(expr=problem.offset - inner(a, model.p) + half_square(A, model.p), sense=minimize)
+    set_loss(model, problem.offset - inner(a, model.p) + half_square(A, model.p), block)
     return model
 
 

@@ -16,49 +16,53 @@ Constraints
     (first)        y_ij ≤ p_i                     (i,j) ∈ E  both pruned only where the first is
     (second)       y_ij ≤ p_j                     (i,j) ∈ E  … and the second
     (both)         y_ij ≥ p_i + p_j − 1           (i,j) ∈ E  both pruned where each is
-    (pruned_with)    Σ_{j≠i} y_ij ≥ (k − 1) p_i                i ∈ I    if i is pruned, k − 1 others are
-    (pruned_without) Σ_{j≠i} (p_j − y_ij) ≥ k (1 − p_i)        i ∈ I    if i is kept, k others are pruned
+    (pruned_with)    Σ_{j ∈ L, j≠i} y_ij ≥ (k_L − 1) p_i           i ∈ L     if i is pruned, k_L − 1 others of L are
+                     Σ_{j ∈ L} y_ij ≥ k_L p_i                      i ∉ L     … and k_L where i is none of them
+    (pruned_without) Σ_{j ∈ L, j≠i} (p_j − y_ij) ≥ k_L (1 − p_i)   i ∈ I     if i is kept, k_L others are pruned
 
+for every label L with its own number k_L of weights to be pruned: all weights for a cardinality, a row, a group of N:M.
 (first), (second) and (both) are McCormick's; at binary p they fix y. (pruned_with) and (pruned_without) are
-the cardinality Σ_j p_j ≥ k multiplied by p_i and by 1 − p_i: implied for binaries, and what makes the LP
-relaxation worth anything. Cardinality stays an inequality: with A_ij < 0 or a ≠ 0, pruning more than k can be
-cheaper. For a pattern that is not one such count (pruned_with) and (pruned_without) are left out.
+Σ_{j ∈ L} p_j ≥ k_L multiplied by p_i and by 1 − p_i: implied for binaries, and what makes the LP relaxation worth
+anything. The count stays an inequality: with A_ij < 0 or a ≠ 0, pruning more than k_L can be cheaper. For a pattern
+that is not one of labels (pruned_with) and (pruned_without) are left out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.kernel.method import Objective
+from cbs_opt.kernel.patterns import Labelled
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import inner, masked_model
+from cbs_opt.models.algebra import inner, masked_model, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
 from cbs_opt.models.selection_binary import selection_costs
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
+def build(problem: PruningProblem, *, block: Any = None) -> Any:
+    """The model of ``problem``; n(n − 1)/2 products, three constraints each.
 
-def build(problem: PruningProblem) -> ConcreteModel:
-    """The model of ``problem``, whose pattern must be set; n(n − 1)/2 products, three constraints each."""
-    from pyomo.environ import Constraint, Expression, Objective, Set, Var, minimize, quicksum
+    Its pattern must be set, but on a ``block`` (see ``Formulation.build``).
+    """
+    from pyomo.environ import Constraint, Expression, Set, Var, quicksum
 
     n = problem.n
     A, a = selection_costs(problem)
-    model = masked_model(problem, "selection-linearized")
+    model = masked_model(problem, "selection-linearized", block)
     model.p = Expression(model.I, rule=lambda m, i: 1 - m.z[i], doc="1 prunes the weight")
     rows, columns = (index.tolist() for index in np.triu_indices(n, 1))
     model.E = Set(dimen=2, initialize=list(zip(rows, columns, strict=True)), doc="pairs of weights")
     model.y = Var(model.E, bounds=(0, 1), doc="both weights of the pair are pruned")
     cost = A[rows, columns].tolist()
-    model.loss = Objective(
-        expr=problem.offset
+    set_loss(
+        model,
+        problem.offset
         + inner(A.diagonal() / 2 - a, model.p)
         + quicksum(A_ij * model.y[pair] for A_ij, pair in zip(cost, model.E, strict=True) if A_ij != 0),
-        sense=minimize,
+        block,
     )
     model.first = Constraint(
         model.E, rule=lambda m, i, j: m.y[i, j] <= m.p[i], doc="both are pruned only where the first is"
@@ -69,36 +73,44 @@ def build(problem: PruningProblem) -> ConcreteModel:
     model.both = Constraint(
         model.E, rule=lambda m, i, j: m.y[i, j] >= m.p[i] + m.p[j] - 1, doc="both are pruned where each is"
     )
-    pattern = problem.Z.labelled
-    if pattern is not None and pattern.single:
-        _multiply_cardinality(model, n - int(pattern.room[0]))
+    pattern = problem.pattern.labelled if problem.pattern is not None else None
+    if pattern is not None:
+        _multiply_counts(model, pattern)
     return model
 
 
-def _multiply_cardinality(model: Any, k: int) -> None:
-    """Σ_j p_j ≥ k times p_i, and times 1 − p_i."""
-    from pyomo.environ import Constraint, quicksum
+def _multiply_counts(model: Any, pattern: Labelled) -> None:
+    """Σ_{j ∈ L} p_j ≥ k_L times p_i, and times 1 − p_i, for every label L that has to prune."""
+    from pyomo.environ import Constraint, Set, quicksum
 
-    def partners(m: Any, i: int) -> Any:
-        return quicksum(m.y[min(i, j), max(i, j)] for j in m.I if j != i)
+    quota = (pattern.count(np.ones(pattern.n, dtype=np.bool_)) - pattern.room).tolist()
+    members = [np.flatnonzero(pattern.labels == label).tolist() for label in range(len(quota))]
+    model.L = Set(initialize=[label for label, k in enumerate(quota) if k > 0], doc="labels that have to prune")
 
-    def pruned_with(m: Any, i: int) -> Any:
-        return partners(m, i) - (k - 1) * m.p[i] >= 0
+    def partners(m: Any, i: int, label: int) -> Any:
+        return quicksum(m.y[min(i, j), max(i, j)] for j in members[label] if j != i)
 
-    def pruned_without(m: Any, i: int) -> Any:
-        return quicksum(m.p[j] for j in m.I if j != i) - partners(m, i) - k * (1 - m.p[i]) >= 0
+    def pruned_with(m: Any, i: int, label: int) -> Any:
+        others = quota[label] - (i in members[label])
+        return partners(m, i, label) - others * m.p[i] >= 0 if others else Constraint.Skip
 
-    if k > 1:
-        model.pruned_with = Constraint(model.I, rule=pruned_with, doc="if the weight is pruned, k − 1 others are")
-    if k > 0:
-        model.pruned_without = Constraint(model.I, rule=pruned_without, doc="if the weight is kept, k others are not")
+    def pruned_without(m: Any, i: int, label: int) -> Any:
+        pruned = quicksum(m.p[j] for j in members[label] if j != i)
+        if members[label] == [i]:
+            return Constraint.Skip  # it has to be pruned, says the pattern
+        return pruned - partners(m, i, label) - quota[label] * (1 - m.p[i]) >= 0
+
+    model.pruned_with = Constraint(model.I, model.L, rule=pruned_with, doc="if the weight is pruned, others are")
+    model.pruned_without = Constraint(
+        model.I, model.L, rule=pruned_without, doc="if the weight is kept, others are not"
+    )
 
 
 FORMULATION = Formulation(
     name="selection-linearized",
     build=build,
     extract=read_mask,
-    summary="which weights to prune, kept ones as trained: products linearized, cardinality multiplied in",
+    summary="which weights to prune, kept ones as trained: products linearized, counts multiplied in",
     problem_class=ProblemClass.MILP,
     bounds=Objective.SELECTION,
     reference="McCormick, Math. Program. 10, 1976; Sherali & Adams, SIAM J. Discrete Math. 3, 1990",

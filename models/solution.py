@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cbs_opt.errors import UnsupportedError
 from cbs_opt.kernel.judge import judge
@@ -12,13 +12,10 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome, Solution, TerminationCondition
 from cbs_opt.models.formulation import Formulation
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
-
 
 def solution_of(
     formulation: Formulation,
-    model: ConcreteModel,
+    model: Any,
     problem: PruningProblem,
     *,
     bound: float = -math.inf,
@@ -30,7 +27,7 @@ def solution_of(
     Parameters
     ----------
     formulation : Formulation
-        The one that built the model.
+        The one that built the model, or the block of a larger one.
     problem : PruningProblem
         The problem it was built from, in the same units.
     bound : float

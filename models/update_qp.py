@@ -18,33 +18,33 @@ cross-check, and a start for variants of the update with constraints of one's ow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.models.algebra import expanded, half_square, inner
+from cbs_opt.models.algebra import expanded, half_square, inner, set_loss
 from cbs_opt.models.formulation import Formulation, ProblemClass
 from cbs_opt.models.mask import read_mask
 
-if TYPE_CHECKING:
-    from pyomo.environ import ConcreteModel
 
+def build(problem: PruningProblem, *, block: Any = None, mask: Any) -> Any:
+    """The model of ``problem`` for the ``mask``, shape (n,), 1 keeps; its pattern need not be set.
 
-def build(problem: PruningProblem, *, mask: Any) -> ConcreteModel:
-    """The model of ``problem`` for the ``mask``, shape (n,), 1 keeps; its pattern need not be set."""
-    from pyomo.environ import Binary, ConcreteModel, Constraint, Objective, Param, RangeSet, Reals, Set, Var, minimize
+    On ``block``, where one is given, see ``Formulation.build``.
+    """
+    from pyomo.environ import Binary, ConcreteModel, Constraint, Param, RangeSet, Reals, Set, Var
 
     z = as_mask(mask, "mask", problem.n)
     H, b, c = expanded(problem)
-    model = ConcreteModel(name="update-qp", doc=problem.name or None)
+    model = ConcreteModel(name="update-qp", doc=problem.name or None) if block is None else block
     model.I = RangeSet(0, problem.n - 1, doc="weights")
     model.z = Param(model.I, domain=Binary, initialize=z.astype(int).tolist(), doc="1 keeps the weight")
     model.w = Var(model.I, domain=Reals, doc="weights after pruning")
     model.P = Set(initialize=np.flatnonzero(~z).tolist(), doc="pruned weights")
     model.pruned = Constraint(model.P, rule=lambda m, i: m.w[i] == 0, doc="a pruned weight is zero")
-    model.loss = Objective(expr=c - inner(b, model.w) + half_square(H, model.w), sense=minimize)
+    set_loss(model, c - inner(b, model.w) + half_square(H, model.w), block)
     return model
 
 

@@ -45,8 +45,17 @@ def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
             model.write(str(written), io_options={"symbolic_solver_labels": True})
         except ValueError as error:
             raise UnsupportedError(f"{model.name}: cannot be written as {suffix} ({error})") from None
+        if suffix == ".mps":
+            _one_section(written)
         for file in sorted(Path(folder).iterdir()):
             _copy_whole(file, target if file == written else target.with_suffix(file.suffix))
+
+
+def _one_section(file: Path) -> None:
+    """Pyomo begins the section of ordered sets anew for each of them, which readers refuse."""
+    head, *sets = file.read_text(encoding="utf-8").split("\nSOS\n")
+    if len(sets) > 1:
+        file.write_text("\nSOS\n".join([head, "\n".join(sets)]), encoding="utf-8")
 
 
 def _copy_whole(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ HiGHS trusts an LP whose multipliers are wrong by up to its tolerance δ. By wea
 the range of its column or row *at the solutions of interest*: there all variables lie in [−1, 1], and the slack of
 a tangent is a square, (y − a)² ≤ 4. In the units of the objective, of which V is ``SCALE``, the answer is lowered by
 
-    2δ (4·tangents + 4n + 4·columns),                                                        (margin)
+    2δ (4·tangents + 4n + 4·columns + what the pattern's own columns and rows range over),    (margin)
 
 twice what it comes to, for rows of HiGHS' own. This is the word of a careful floating-point solver, not a proof in
 exact arithmetic. It presupposes a well-scaled model: with rows of coefficients near 1e-9 in it, which HiGHS scales up
@@ -71,7 +71,7 @@ class HighsMaster:
     def margin(self) -> float:
         """(margin) in units of V."""
         ranges = 4 * self.tangents + 4 * len(self._columns[0]) + 4 * sum(len(part) for part in self._columns)
-        return 2 * TOLERANCE * ranges / SCALE + self.master.left_out
+        return 2 * TOLERANCE * (ranges + self.master.ranges) / SCALE + self.master.left_out
 
     def add_tangents(self, point: Point, least: float) -> int:
         """Cut ``point`` off, see ``Master.add_tangents``; how many tangents that took."""
@@ -87,13 +87,12 @@ class HighsMaster:
         z.setub(most)
         self._solver.update_variables([z])
 
-    def make_binary(self) -> None:
-        """From now on z is binary."""
-        from pyomo.environ import Binary
-
-        for z in self._columns[0]:
-            z.domain = Binary
-        self._solver.update_variables(self._columns[0])
+    def make_discrete(self) -> None:
+        """From now on z is binary, and the pattern's own variables are what they were declared."""
+        variables = [variable for variable, _ in self.master.discrete]
+        for variable, domain in self.master.discrete:
+            variable.domain = domain
+        self._solver.update_variables(variables)
 
     def solve(self, seconds: float, gap: float) -> Answer:
         """Run HiGHS for at most ``seconds``, to the relative ``gap``.

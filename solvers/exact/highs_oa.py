@@ -32,17 +32,21 @@ from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.curvature import DenseCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.models.outer_approximation import Point, build
-from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
+from cbs_opt.models.ranges import pattern_ranges
+from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact.decided import fixed
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
-from cbs_opt.solvers.exact.highs_root import KEPT, Reduced, probe_root
-from cbs_opt.solvers.heuristic import greedy_obs, swap
+from cbs_opt.solvers.exact.highs_rest import Rest
+from cbs_opt.solvers.exact.highs_root import Reduced, first_splitting, probe_root
+from cbs_opt.solvers.heuristic import swap
+from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 
 LP_ROUNDS = 60
 LP_RISE = 1e-4
@@ -92,6 +96,8 @@ class _Search:
     mask: Mask
 
     def __init__(self, problem: PruningProblem, gap: float, deadline: float) -> None:
+        # A pattern that no bound could count on is refused before any work.
+        pattern_ranges(problem.Z)
         self._problem, self._gap, self._deadline = problem, gap, deadline
         self._block = CenteredBlock.of(problem)
         self.value = self._rank = math.inf
@@ -100,7 +106,7 @@ class _Search:
         self.termination = TerminationCondition.CONVERGED
         self.notes: tuple[str, ...] = ()
         self.nodes = 0
-        self.offer(greedy_obs.run(problem).mask)
+        self.offer(prune_in_sequence(self._block.H, self._block.c, problem.Z))
         self._kick()
 
     def lower_bound(self) -> float:
@@ -110,18 +116,16 @@ class _Search:
     def again(self) -> bool:
         """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
         cutoff = self.value - 0.99 * self.allowed
-        state, D, room = root_state(self._problem, self._block)
-        assert len(room.room) == 1, "checked by the method's spec"
         try:
-            reduced = probe_root(self._block, state, D, int(room.room[0]), cutoff, self._deadline)
+            reduced = probe_root(self._block, self._problem.Z, first_splitting(self._block), cutoff, self._deadline)
             self.raise_bound(reduced.bound, cutoff)
             if not reduced.free.size:
-                self.offer(state == KEPT)
+                self.offer(reduced.kept)
             if self.closed:
                 return False
             if not (reduced.free.size and self.value > reduced.base):
                 return self.give_up()
-            return _Stage(self, reduced, state == KEPT, cutoff).prove()
+            return _Stage(self, reduced, cutoff).prove()
         except (LinAlgError, NotPositiveDefiniteError):
             return self.give_up()
 
@@ -145,8 +149,11 @@ class _Search:
         H, c = self._block.H, self._block.c
         if mask.tobytes() in self._seen:
             return
-        for candidate in (mask, swap.improve(H, c, mask, self._problem.Z.free)):
-            self._seen.add(candidate.tobytes())
+        Z = self._problem.Z
+        for found in (mask, swap.improve(H, c, mask, Z)):
+            # The same with all that Z lets it keep beside.
+            candidate = Z.argmax(found.astype(np.float64))
+            self._seen |= {found.tobytes(), candidate.tobytes()}
             value = swap.State.at(H, c, candidate).value
             # Around a far minimizer values that differ little look alike; there f itself decides.
             far = self._block.base_error > 0
@@ -164,10 +171,11 @@ class _Search:
             size = min(KICK, len(kept), len(pruned))
             if size == 0 or self.remaining < 0:
                 return
-            mask = self.mask.copy()
-            mask[rng.choice(kept, size, replace=False)] = False
-            mask[rng.choice(pruned, size, replace=False)] = True
-            self.offer(mask)
+            # The oracle makes room for what comes in, and fills what is left at random.
+            wanted = np.where(self.mask, 2.0, rng.random(len(free)))
+            wanted[rng.choice(kept, size, replace=False)] = 0.0
+            wanted[rng.choice(pruned, size, replace=False)] = 3.0
+            self.offer(self._problem.Z.argmax(wanted))
 
     def raise_bound(self, bound: float, cutoff: float) -> None:
         """What was excluded on the way here has a value of ``cutoff`` or more."""
@@ -189,10 +197,10 @@ class _Search:
 class _Stage:
     """One master: what is left of the problem, at the incumbent it was built for."""
 
-    def __init__(self, search: _Search, reduced: Reduced, kept: Mask, cutoff: float) -> None:
-        self._search, self._reduced, self._kept, self._cutoff = search, reduced, kept, cutoff
-        m = len(reduced.free)
-        self._problem = PruningProblem(reduced.c, reduced.H, Cardinality(m, m - reduced.room))
+    def __init__(self, search: _Search, reduced: Reduced, cutoff: float) -> None:
+        self._search, self._reduced, self._cutoff = search, reduced, cutoff
+        self._kept = reduced.kept
+        self._problem = PruningProblem(reduced.c, reduced.H, Rest(reduced.pattern, reduced.free))
         self._start = search.value
         self._V = (search.value - reduced.base) * (1.0 + 1e-9)
         self._master = build(self._problem, incumbent=self._V, D=reduced.D, scale=SCALE)
@@ -202,7 +210,8 @@ class _Stage:
 
     def prove(self) -> bool:
         """LPs, dives, MILPs. Returns whether the incumbent became so much better that a new master pays."""
-        if len(self._master.model.indispensable) > self._reduced.room:
+        indispensable = np.isin(np.arange(self._problem.n), list(self._master.model.indispensable))
+        if fixed(self._problem.Z, indispensable, np.zeros_like(indispensable)) is None:
             self._search.raise_bound(self._cutoff, self._cutoff)
             return False
         self._tangents_at(self._problem.Z.argmax(self._search.mask[self._reduced.free].astype(np.float64)))
@@ -213,7 +222,7 @@ class _Stage:
             self._dive(int(first))
         if self._much_better:
             return True
-        self._highs.make_binary()
+        self._highs.make_discrete()
         allowed = self._search.allowed / self._V
         least = max(0.05 * allowed / len(self._reduced.free), 1e-9)
         while True:
@@ -255,7 +264,7 @@ class _Stage:
                 break
             self._highs.add_tangents(answer.point, DIVE_VIOLATION)
             undecided = np.where(answer.point.z < 1.0 - 1e-6, answer.point.z, 0.0)
-            if len(kept) == self._reduced.room or undecided.max() <= 1e-6:
+            if undecided.max() <= 1e-6:
                 self._round(answer.point)
                 break
             kept.append(int(np.argmax(undecided)))
@@ -300,6 +309,7 @@ SPEC = MethodSpec(
     exact=True,
     objective=Objective.JOINT,
     reference="Duran & Grossmann 1986; Frangioni & Gentile 2006; Vielma, Dunning, Huchette & Lubin 2017",
+    patterns=(Pattern,),
     requires=("pyomo", "highspy", "numba"),
     max_n=100,
     left_out_because="proves what bnb proves, and takes longer",

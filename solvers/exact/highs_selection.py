@@ -28,10 +28,12 @@ from cbs_opt.errors import InputError, SolverError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
 from cbs_opt.models.box import incumbent_box
+from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
@@ -78,6 +80,8 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    # A pattern that no bound could count on is refused before any work.
+    pattern_ranges(problem.Z)
     unit, s, _ = problem.normalized()
     best = unit.Z.argmax(unit.w_bar**2 * unit.curvature.diagonal())
     # Without a first-order term no w lies below f(w̄).
@@ -153,21 +157,21 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
 
 
 def _margin(problem: PruningProblem) -> float:
-    """(margin) for the columns and rows of the linearized model of ``problem``, in its units."""
+    """(margin) for the columns and rows of the linearized model of ``problem`` and of its pattern, in its units."""
     n = problem.n
     pairs = n * (n - 1) // 2
     columns = n + pairs
-    rows = 3 * 2 * pairs + (2 * n + 1) * n
+    rows = 3 * 2 * pairs + 2 * n * n
     A, a = selection_costs(problem)
     arithmetic = n * np.finfo(np.float64).eps * float(np.abs(A).sum() + np.abs(a).sum() + abs(problem.offset))
-    return TOLERANCE * (1 + columns + 2 * rows) + arithmetic
+    pattern = pattern_ranges(problem.Z)
+    return TOLERANCE * (1 + columns + 2 * (rows + pattern)) + arithmetic
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
     """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
     A, a = selection_costs(problem)
-    assert problem.Z.labelled is not None, "checked by the method's spec"
-    keep = problem.Z.labelled.keep
+    keep = problem.Z.keep
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
     allowed = LARGEST_COST / largest if largest > 0 else 1.0
     wanted = TARGET / abs(value) if value != 0 else allowed
@@ -191,6 +195,7 @@ SPEC = MethodSpec(
     exact=True,
     objective=Objective.SELECTION,
     reference="Yu, Serra, Ramalingam & Zhe, ICML 2022 (CBS-S); Sherali & Adams, SIAM J. Discrete Math. 3, 1990",
+    patterns=(Pattern,),
     requires=("pyomo", "highspy"),
     max_n=60,
     left_out_because="proves the selection problem only",

@@ -1,8 +1,8 @@
 """The joint problem by a general MIQP solver through Pyomo: SCIP, Gurobi, or any other that Pyomo knows by name.
 
-The model is one of ``cbs_opt.models`` on normalized units, its box from the mask of ``swap``, which is also the warm
-start. The objective is scaled by a power of two σ, so that the incumbent's lies near ``TARGET``: tolerances
-of solvers are absolute.
+The model is one of ``cbs_opt.models`` on normalized units, with the constraints of the pattern, its box from a mask of
+greedy OBS and exchanges, which is also the warm start. The objective is scaled by a power of two σ, so that the
+incumbent's lies near ``TARGET``: tolerances of solvers are absolute.
 
 The solver's bound β is lowered before it is believed. Tolerances on constraints and on integrality (z_i = 1e-9
 lets w_i slip to 1e-9·M) only relax the model: they cost quality of the answer, not validity of the bound, and the
@@ -34,7 +34,7 @@ from cbs_opt.errors import InputError, SolverError, UnsupportedError
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import scaled_below, sum_below
@@ -43,11 +43,14 @@ from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.formulation import ProblemClass
-from cbs_opt.models.joint_perspective import default_split
+from cbs_opt.models.ranges import pattern_ranges
+from cbs_opt.solvers.bounds.splittings import best_diagonal
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
 from cbs_opt.solvers.heuristic import swap
+from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 
 TARGET = 1024.0
 """Where the objective of the incumbent is scaled to."""
@@ -125,28 +128,35 @@ def solve_by(
     conic = spec.problem_class is ProblemClass.MISOCP
     solver = find_solver(solver_name, method, conic)
     unit, s, _ = problem.normalized()
-    best = swap.run(unit).mask
+    # A pattern that no bound could count on is refused before any work.
+    ranges = pattern_ranges(unit.Z)
+    H, minimizer = unit.curvature.dense(), unit.minimizer()
+    exchanged = swap.improve(H, minimizer, prune_in_sequence(H, minimizer, unit.Z), unit.Z)
+    best = unit.Z.argmax(exchanged.astype(np.float64))
     U = _value(unit, best)
     # Without a first-order term no w lies below f(w̄).
     trivial = unit.offset if unit.g is None else -math.inf
     if trivial >= U:
         return Outcome(best, scaled_below(trivial, s), notes=("pruning costs nothing: the solver was not run",))
-    if not (unit.Z.free & ~best).any() or not (unit.Z.free & best).any():
+    left = settled(unit.Z)
+    if not left.free.any():
+        best = left.keep
         (proven,) = support_bounds(unit, obs_update(unit, best)[None], best[None])
         bound = scaled_below(max(float(proven), trivial), s)
         return Outcome(best, bound, notes=("there is one largest mask: the solver was not run",))
     scale = _scale(unit, U)
     scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
-    if conic and not (default_split(scaled.curvature.dense()) > 0).all():
+    D = best_diagonal(scaled) if conic else None
+    if D is not None and not (D > 0).all():
         raise UnsupportedError(
             f"method {method}: {formulation} cannot split a curvature whose smallest eigenvalue is round-off; "
             "use formulation='joint-bigm', or add damping"
         )
-    model = spec.build(scaled, incumbent=incumbent)
+    model = spec.build(scaled, incumbent=incumbent, **({} if D is None else {"D": D}))
     _start_at(model, scaled, best)
     if known.separable:
-        separate_squares(model, scaled)
+        separate_squares(model, scaled, D)
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         return Outcome(best, scaled_below(trivial, s), TerminationCondition.TIME_LIMIT)
@@ -155,7 +165,7 @@ def solve_by(
     own = _mask_of(spec.extract, model, scaled) if math.isfinite(answer.objective) else None
     if own is not None and _value(unit, own) < U:
         best, U = own, _value(unit, own)
-    lowered = _lowered(known, conic, answer, scaled, own, best, incumbent)
+    lowered = _lowered(known, conic, answer, scaled, own, best, incumbent, ranges)
     bound = scaled_below(lowered, 1.0 / scale)
     notes: tuple[str, ...] = ()
     if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered:
@@ -166,14 +176,21 @@ def solve_by(
 
 
 def _lowered(
-    known: Profile, conic: bool, answer: Answer, problem: PruningProblem, own: Mask | None, best: Mask, incumbent: float
+    known: Profile,
+    conic: bool,
+    answer: Answer,
+    problem: PruningProblem,
+    own: Mask | None,
+    best: Mask,
+    incumbent: float,
+    ranges: float,
 ) -> float:
     """The solver's bound less (margin), in the units of the model."""
     if answer.bound == -math.inf:
         return -math.inf
     low, high = incumbent_box(problem, incumbent).with_zero
     width = high - low
-    # Columns w, z and, in the conic model, t; rows upper, lower, must_keep and the cardinality.
+    # Columns w, z and, in the conic model, t; rows upper, lower and must_keep; columns and rows of the pattern.
     columns = float(np.sum(width + 1 + np.maximum(low**2, high**2)))
     rows = float(np.sum(2 * width + np.abs(low) + np.abs(high) + 1)) + problem.n
     accuracy = known.conic_accuracy if conic else LEAF_ACCURACY
@@ -182,7 +199,7 @@ def _lowered(
     arithmetic = 2 * EPS * (abs(c) + float(np.abs(b) @ w) + 0.5 * float(w @ np.abs(H) @ w))
     excess = 0.0 if own is None else max(answer.objective - _value(problem, own), 0.0)
     dual = known.conic_dual_tolerance if conic else known.dual_tolerance
-    tolerances = dual * (1 + 2 * columns + 2 * rows) + accuracy * abs(answer.bound)
+    tolerances = dual * (1 + 2 * columns + 2 * rows + 2 * ranges) + accuracy * abs(answer.bound)
     return sum_below(answer.bound, -tolerances, -arithmetic, -4 * excess)
 
 
@@ -243,7 +260,7 @@ def pyomo_method(name: str) -> MethodSpec:
         exact=True,
         objective=Objective.JOINT,
         reference="Bynum et al., Pyomo: Optimization Modeling in Python, 2021",
-        patterns=(Cardinality,),
+        patterns=(Pattern,),
         requires=("pyomo",),
         left_out_because="proves what bnb proves, and takes longer",
         prepare=prepare,
@@ -257,6 +274,7 @@ SCIP = MethodSpec(
     exact=True,
     objective=Objective.JOINT,
     reference="Bolusani et al., The SCIP Optimization Suite 9.0, 2024",
+    patterns=(Pattern,),
     requires=("pyomo", "pyscipopt"),
     left_out_because="proves what bnb proves, and takes longer",
     prepare=prepare,
@@ -269,6 +287,7 @@ GUROBI = MethodSpec(
     exact=True,
     objective=Objective.JOINT,
     reference="Gurobi Optimizer Reference Manual",
+    patterns=(Pattern,),
     requires=("pyomo", "gurobipy"),
     left_out_because="proves what bnb proves, and takes longer",
     prepare=prepare,

@@ -226,7 +226,7 @@ def _run_new(
         "time_limit": seconds if math.isfinite(seconds) else None,
         "rel_gap": gap,
         "abs_gap": 0.0,
-        "warmstart_discrete_vars": True,
+        "warmstart_discrete_vars": _can_start(model),
     }
     accepted = {word: value for word, value in words.items() if word in solver.config}
     results = super(LegacySolverWrapper, solver).solve(
@@ -246,6 +246,12 @@ def _run_new(
     said = results.extra_info.value()
     nodes = int(said.get("NodeCount", said.get("NNodes", 0)))
     return Answer(ended, _finite(results.objective_bound), objective, nodes)
+
+
+def _can_start(model: ConcreteModel) -> bool:
+    """Whether all discrete variables have values: those of a pattern's own have none, and SCIP takes all or nothing."""
+    variables = model.component_data_objects(_variables(), active=True)
+    return all(x.fixed or x.is_continuous() or x.value is not None for x in variables)
 
 
 def _run_classic(

@@ -16,23 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.models.algebra import expanded, inner
-from cbs_opt.models.joint_perspective import default_split
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
 
-def separate_squares(model: ConcreteModel, problem: PruningProblem) -> None:
-    """Replace the objective of a joint model of ``problem``, big-M or perspective with the default split."""
+def separate_squares(model: ConcreteModel, problem: PruningProblem, D: Vector | None) -> None:
+    """Replace the objective of a joint model: perspective with the split ``D``, shape (n,), or without one big-M."""
     from pyomo.environ import Constraint, NonNegativeReals, Objective, Reals, Var, quicksum, value
 
     H, b, constant = expanded(problem)
-    conic = hasattr(model, "t")
-    D = default_split(H) if conic else np.zeros(problem.n)
-    L: Matrix = np.asarray(np.linalg.cholesky(H - np.diag(D)), dtype=np.float64)
+    conic, split = D is not None, np.zeros(problem.n) if D is None else D
+    L: Matrix = np.asarray(np.linalg.cholesky(H - np.diag(split)), dtype=np.float64)
     # Without t the square is completed around the unconstrained minimizer m: smaller numbers.
     m = np.zeros(problem.n) if conic else problem.minimizer()
     w = np.array([value(model.w[i]) for i in model.I])
@@ -46,6 +44,6 @@ def separate_squares(model: ConcreteModel, problem: PruningProblem) -> None:
     )
     model.square = Constraint(model.I, rule=lambda _, k: model.y[k] ** 2 - model.s[k] <= 0, doc="s_k is y_k² or more")
     squares = 0.5 * quicksum(model.s[k] for k in model.I)
-    rest = constant - inner(b, model.w) + inner(D / 2, model.t) if conic else problem.objective(m)
-    model.loss.deactivate()
+    rest = constant - inner(b, model.w) + inner(split / 2, model.t) if conic else problem.objective(m)
+    model.objective.deactivate()
     model.separated = Objective(expr=rest + squares)

@@ -12,8 +12,9 @@ exchange of i for j changes the optimal value by exactly
 
 O(1) for each of the |S|·|P| pairs. The best pair is exchanged and everything computed afresh, until no exchange
 helps. An exchange counts only if the value evaluated at the new mask is smaller: that value depends on the mask
-alone and falls with every step, so round-off cannot make the search go round in circles. Layers of rows, and patterns
-of quotas, are searched by ``row_swap``.
+alone and falls with every step, so round-off cannot make the search go round in circles. The pattern is only asked
+whether it contains a mask, for one pair after the other, the best first. Layers of rows, and patterns of quotas, are
+searched by ``row_swap``.
 
 The classical exchange step of best-subset selection (Miller, Subset Selection in Regression, 2002, §3.9); on pruning,
 Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.
@@ -31,7 +32,7 @@ from scipy.linalg import cho_solve, cholesky
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature, RowsCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Labelled
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
@@ -67,21 +68,24 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 def improved_mask(curvature: Curvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
     """The mask of ``problem``, whose curvature is the first argument, that no exchange improves, from ``start``."""
     pattern = problem.Z.labelled
-    assert pattern is not None, "checked by the method's spec"
-    if not pattern.single:
+    if pattern is not None and not pattern.single:
         return improve_rows(problem, start, device)
-    H, center = curvature.dense(), problem.minimizer()
-    mask = prune_in_sequence(H, center, problem.Z) if start is None else start
-    return improve(H, center, mask, problem.Z.free)
+    return _whole(problem, start)
 
 
 @improved_mask.register
 def _row_by_row(curvature: RowsCurvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
-    return improve_rows(problem, start, device)
+    return _whole(problem, start) if problem.Z.labelled is None else improve_rows(problem, start, device)
 
 
-def improve(H: Matrix, center: Vector, mask: Mask, free: Mask) -> Mask:
-    """A mask with as many weights kept as ``mask`` that no exchange of two free weights improves.
+def _whole(problem: PruningProblem, start: Mask | None) -> Mask:
+    H, center = problem.curvature.dense(), problem.minimizer()
+    mask = prune_in_sequence(H, center, problem.Z) if start is None else start
+    return improve(H, center, mask, problem.Z)
+
+
+def improve(H: Matrix, center: Vector, mask: Mask, pattern: Pattern) -> Mask:
+    """A mask with as many weights kept as ``mask`` that no exchange of two free weights inside the pattern improves.
 
     Parameters
     ----------
@@ -89,26 +93,36 @@ def improve(H: Matrix, center: Vector, mask: Mask, free: Mask) -> Mask:
         Positive definite.
     center : array, shape (n,)
         The unconstrained minimizer H⁻¹b.
-    mask, free : boolean array, shape (n,)
-        The start (1 keeps), and the weights that may be exchanged.
+    mask : boolean array, shape (n,)
+        The start (1 keeps), in the pattern.
     """
     U, scale = unit_diagonal(H)
     target = center * scale
     state = State.at(U, target, mask)
     while True:
-        leaving, entering = np.flatnonzero(state.mask & free), np.flatnonzero(~state.mask & free)
-        if not leaving.size or not entering.size:
+        exchanged = _best_exchange(U, state, pattern)
+        if exchanged is None:
             return state.mask
-        change = exchange_changes(U, state, leaving, entering)
-        i, j = np.unravel_index(int(np.argmin(change)), change.shape)
-        if not change[i, j] < -LEAST_DECREASE * state.value:
-            return state.mask
-        exchanged = state.mask.copy()
-        exchanged[leaving[i]], exchanged[entering[j]] = False, True
         following = State.at(U, target, exchanged)
         if not following.value < (1.0 - LEAST_DECREASE) * state.value:
             return state.mask
         state = following
+
+
+def _best_exchange(U: Matrix, state: State, pattern: Pattern) -> Mask | None:
+    """The mask after the exchange that lowers the value most, of those the pattern contains; None: none lowers it."""
+    leaving, entering = np.flatnonzero(state.mask & pattern.free), np.flatnonzero(~state.mask & pattern.free)
+    if not leaving.size or not entering.size:
+        return None
+    changes = exchange_changes(U, state, leaving, entering)
+    promising = np.flatnonzero(changes < -LEAST_DECREASE * state.value)
+    for pair in promising[np.argsort(changes.ravel()[promising], kind="stable")]:
+        i, j = divmod(int(pair), len(entering))
+        exchanged = state.mask.copy()
+        exchanged[leaving[i]], exchanged[entering[j]] = False, True
+        if pattern.contains(exchanged):
+            return exchanged
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +169,6 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Miller, Subset Selection in Regression, 2002",
-    patterns=(Labelled,),
+    patterns=(Pattern,),
     operations=operations_of_search,
 )

@@ -16,6 +16,7 @@ from commandline import Cli, make_block
 import cbs_opt.evaluation.catalogue as catalogue
 from cbs_opt import PruningProblem, obs_update, solve
 from cbs_opt.kernel.result import Outcome, TerminationCondition
+from cbs_opt.models import FORMULATIONS
 from cbs_opt.version import __version__
 
 COMMANDS = ("study", "solve", "compare", "certify", "export", "methods")
@@ -218,6 +219,18 @@ def test_export_of_formulations_with_options(cli: Cli, block: Path, tmp_path: Pa
     assert cli("export", block, out, "--formulation", "update-qp", "--mask", tmp_path / "mask.npz").code == 0
     words = ("export", block, out, "--formulation", "joint-bigm", "--prune", 4)
     cli(*words, "--mask", tmp_path / "mask.npz").refused("joint-bigm: has no option --mask")
+
+
+@pytest.mark.parametrize("name", [name for name in FORMULATIONS if name != "update-qp"])
+def test_every_formulation_is_exported_under_every_kind_of_pattern(
+    cli: Cli, block: Path, tmp_path: Path, name: str
+) -> None:
+    for words in (("--prune", 4), ("--pattern", "2:4")):
+        out = tmp_path / f"{words[1]}.lp".replace(":", "of")
+        assert cli("export", block, out, "--formulation", name, *words).code == 0
+        text = out.read_text(encoding="utf-8")
+        assert ("cardinality" in text) == (words[1] == 4)
+        assert ("quotas(1)" in text) == (words[1] == "2:4")
 
 
 def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,14 @@ from cbs_opt.errors import BoundViolationError, InputError, SolverError, Unsuppo
 from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.models import FORMULATIONS, solution_of
 from cbs_opt.models.box import incumbent_box
-from cbs_opt.models.joint_perspective import default_split
 
 JOINT = [
     pytest.param("joint-bigm", {}, id="bigm"),
     pytest.param("joint-indicator", {"transformation": "gdp.bigm"}, id="indicator-bigm"),
     pytest.param("joint-indicator", {"transformation": "gdp.hull"}, id="indicator-hull"),
+    pytest.param("joint-sos1", {}, id="sos1"),
     pytest.param("joint-perspective", {}, id="perspective"),
+    pytest.param("joint-rank-one", {}, id="rank-one"),
 ]
 
 
@@ -125,19 +126,10 @@ def test_weights_whose_box_excludes_zero_are_kept() -> None:
     assert list(model.must_keep) == [0, 2]
 
 
-@pytest.mark.parametrize("name", ["joint-bigm", "joint-indicator", "joint-perspective"])
+@pytest.mark.parametrize("name", [name for name in FORMULATIONS if name.startswith("joint")])
 def test_an_incumbent_nothing_attains_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="below the unconstrained minimum"):
         FORMULATIONS[name].build(instance(1, 4, 2), incumbent=-1.0)
-
-
-def test_perspective_split_leaves_a_semidefinite_rest() -> None:
-    H = instance(6, 6, 3).curvature.dense()
-    D = default_split(H)
-    assert (D > 0).all()
-    assert np.linalg.eigvalsh(H - np.diag(D))[0] > 0
-    # 0.99 of what is possible in this direction: a little more is too much.
-    assert np.linalg.eigvalsh(H - np.diag(D) * 1.02)[0] < 0
 
 
 @pytest.mark.parametrize(("D", "message"), [([1.0, 0.0, 1.0], "positive"), ([9.0] * 3, "smaller"), ([1.0], "shape")])

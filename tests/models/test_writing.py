@@ -32,7 +32,9 @@ MASK = [True, True, False, False, False]
 WRITTEN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "joint-bigm": ({}, ("cardinality", "upper", "lower")),
     "joint-indicator": ({"transformation": "gdp.bigm"}, ("cardinality", "choice", "agree")),
+    "joint-sos1": ({}, ("cardinality", "pruned")),
     "joint-perspective": ({}, ("cardinality", "perspective", "upper", "lower")),
+    "joint-rank-one": ({}, ("cardinality", "perspective", "piece", "upper", "lower")),
     "selection-binary": ({}, ("cardinality",)),
     "selection-linearized": (
         {},

@@ -13,7 +13,9 @@ from cbs_opt import Cardinality, PruningProblem, obs_update
 from cbs_opt.errors import InputError, TooLargeError
 from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.models.outer_approximation import build
-from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.exact import decided
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
@@ -28,12 +30,13 @@ HARD = gram(24, 60, 1e-2, 1).pruning(19)
 def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave small blocks to HiGHS, which the root would close: only what is left of the pattern is reduced."""
 
-    def bare(block, state, D, budget, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
+    def bare(block, pattern, D, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
+        left = decided.settled(pattern)
+        state = np.where(left.free, FREE, np.where(left.keep, KEPT, PRUNED)).astype(np.int8)
         free, H, c, base, margin = highs_root.eliminated(block, state)
-        room = budget - int((state == highs_root.KEPT).sum())
-        if room <= 0 or room >= free.size:
-            return highs_root.screen_root(block, state, D, budget, cutoff)
-        return highs_root.Reduced(free, H, c, base, room, highs_root.certified(H, 0.9 * D[free]), base - margin)
+        if not free.size:
+            return highs_root.screen_root(block, pattern, D, cutoff)
+        return highs_root.Reduced(left, free, H, c, base, highs_root.certified(H, 0.9 * D[free]), base - margin)
 
     monkeypatch.setattr(highs_oa, "probe_root", bare)
 
@@ -192,11 +195,10 @@ def test_what_the_root_fixes_is_so_in_the_optimum() -> None:
         optimum, _ = best_by_enumeration(problem)
         best = cbs_opt.solve(problem, "bnb").mask
         block = CenteredBlock.of(problem)
-        state, D, _ = root_state(problem, block)
         cutoff = 1.001 * optimum / block.scale
-        reduced = highs_root.probe_root(block, state, D, 12 - 8, cutoff)
+        reduced = highs_root.probe_root(block, problem.Z, highs_root.first_splitting(block), cutoff)
         assert block.bound(min(reduced.bound, cutoff)) <= optimum * 1.001
         if reduced.bound < cutoff:
-            assert best[state == highs_root.KEPT].all()
-            assert not best[state == highs_root.PRUNED].any()
+            assert best[reduced.kept].all()
+            assert not best[~reduced.kept & ~reduced.pattern.free].any()
             assert block.bound(reduced.bound) <= optimum

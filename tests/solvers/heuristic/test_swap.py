@@ -57,7 +57,9 @@ def test_ends_where_no_exchange_helps(n: int, seed: int, first_order: bool) -> N
     H, center = problem.curvature.dense(), problem.minimizer()
     free = np.ones(n, dtype=bool)
     free[seed % n] = False
-    mask = improve(H, center, start, free)
+    held = np.flatnonzero(~free)
+    roles = {"keep": held} if start[held].all() else {"forbid": held}
+    mask = improve(H, center, start, Cardinality(n, int(n - start.sum()), **roles))
     reached = value(H, center, mask)
     assert reached <= value(H, center, start) * (1 + 1e-9)
     assert mask.sum() == start.sum()

@@ -1,0 +1,119 @@
+"""The splittings H = R + diag(D) + Σ q_e u_e u_eᵀ that a model of the joint problem is best written with.
+
+What the bounds of this package find, in the units of H, and shrunk until R is positive semidefinite with a margin that
+survives its being written down, rounded and read by a solver.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky
+
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.kernel.patterns import Cardinality, Pattern
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.solvers.bounds.centered import CenteredBlock
+from cbs_opt.solvers.bounds.perspective import ROUNDS
+from cbs_opt.solvers.bounds.pieces import Pieces, Splitting, choose
+from cbs_opt.solvers.bounds.relaxed_value import relaxed_value
+from cbs_opt.solvers.bounds.shrinking import shrinking
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
+
+PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the splitting with pieces, in a mixture."""
+
+SHARE = 0.999
+"""Part of a splitting that is used: what is left of it makes R positive definite."""
+
+
+def best_diagonal(problem: PruningProblem) -> Vector:
+    """D of (nearly) the strongest perspective relaxation, shape (n,); zeros where H is singular up to round-off.
+
+    Notes
+    -----
+    It climbs for labels with room. Of another pattern only how many weights a mask keeps at the most counts, and half
+    of all are taken to stay where there is no pattern.
+    """
+    from cbs_opt.solvers.compiled.node import process
+
+    pattern, n = _assumed(problem), problem.n
+    block = CenteredBlock.of(problem)
+    state = np.where(pattern.free, FREE, np.where(pattern.keep, KEPT, PRUNED)).astype(np.int8)
+    room = Room.one(n, _most_kept(pattern)) if pattern.labelled is None else Room.of(pattern.labelled)
+    D = np.full(n, max(0.9 * float(np.linalg.eigvalsh(block.H)[0]), 1e-15))
+    w = block.c.copy()
+    process(block.H, block.c, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0)
+    H = problem.curvature.dense()
+    # The units of the block are powers of two.
+    share = _shown(H, np.diag(D * H.diagonal() / block.H.diagonal()))
+    return share * D * H.diagonal() / block.H.diagonal()
+
+
+def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | None:
+    """D, pieces and q of (nearly) the strongest relaxation with pieces.
+
+    They are chosen for a count of kept weights. Under quotas and N:M they are mixed with the best diagonal, by the
+    value of the relaxation, which is concave along the way: it is no weaker than the perspective's.
+
+    Parameters
+    ----------
+    incumbent : float
+        The objective of a feasible w.
+
+    Returns
+    -------
+    Splitting or None
+        None where nothing or everything can be kept, or its arithmetic fails.
+    """
+    pattern = _assumed(problem)
+    H, center, K = problem.curvature.dense(), problem.minimizer(), _most_kept(pattern)
+    if not 1 <= K < problem.n:
+        return None
+    found = choose(H, H @ center, K, incumbent - problem.objective(center))
+    if found is None:
+        return None
+    U = directions(found.pieces, problem.n)
+    share = _shown(H, np.diag(found.D) + (U * found.q) @ U.T)
+    if share == 0.0:
+        return None
+    D, q = share * found.D, share * found.q
+    if pattern.labelled is None or pattern.labelled.single:
+        return found._replace(D=D, q=q)
+    diagonal, b = best_diagonal(problem), H @ center
+
+    def value(part: float) -> float:
+        return relaxed_value(H, b, (1.0 - part) * diagonal + part * D, U, part * q, pattern)
+
+    part = max(PARTS, key=value)
+    return found._replace(D=(1.0 - part) * diagonal + part * D, q=part * q)
+
+
+def directions(pieces: Pieces, n: int) -> Matrix:
+    """The u_e, zero outside their sets, one a column; shape (n, E)."""
+    U = np.zeros((n, len(pieces.u)))
+    e, p = np.nonzero(pieces.members >= 0)
+    U[pieces.members[e, p], e] = pieces.u[e, p]
+    return U
+
+
+def _shown(H: Matrix, part: Matrix) -> float:
+    """The share of ``part`` that leaves H positive semidefinite beyond round-off; 0 where none does."""
+    scale = np.sqrt(H.diagonal())
+    unit, split = H / np.outer(scale, scale), part / np.outer(scale, scale)
+    margin = 4.0 * (len(H) + 1) * EPS * np.eye(len(H))
+    for tried in shrinking(np.array([1.0])):
+        share = float(tried[0])
+        try:
+            cholesky(unit - share * split - margin, lower=True, check_finite=False)
+        except LinAlgError:
+            continue
+        return SHARE * share
+    return 0.0
+
+
+def _assumed(problem: PruningProblem) -> Pattern:
+    return Cardinality(problem.n, problem.n // 2) if problem.pattern is None else problem.pattern
+
+
+def _most_kept(pattern: Pattern) -> int:
+    return int(pattern.argmax(np.ones(pattern.n)).sum())
