@@ -123,3 +123,25 @@ def test_a_folder_of_blocks_is_compared_under_one_pattern(cli: Cli, tmp_path: Pa
     run = cli("compare", tmp_path, "--pattern", "1:4", "--methods", "magnitude,swap")
     assert run.code == 0
     assert "Sum over 2 blocks" in run.out
+
+
+def test_patterns_of_rows_and_columns_are_those_of_the_block(cli: Cli, rows: Path) -> None:
+    run = cli("solve", rows, "--pattern", "columns 0.5 & 2:3", "--method", "magnitude", "--json", "-")
+    kept = np.isin(np.arange(12), json.loads(run.out)["kept"]).reshape(2, 6)
+    assert kept.any(axis=0).sum() <= 3
+    assert (kept.reshape(2, 2, 3).sum(axis=2) <= 2).all()
+
+
+def test_a_pattern_that_needs_rows_is_refused_for_a_block_of_one(cli: Cli, block: Path) -> None:
+    cli("solve", block, "--pattern", "rows 0.5").refused("rows 0.5: the block is one row")
+
+
+def test_a_batch_stores_patterns_by_their_text(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    import sqlite3
+
+    store = tmp_path / "s.sqlite"
+    words = ["--pattern", "2:3 & rows 0.5,columns .5", "--methods", "magnitude", "--store", store, "--jobs", 1]
+    assert cli("batch", rows, *words).code == 0
+    with sqlite3.connect(store) as file:
+        found = {asked for (asked,) in file.execute("SELECT asked FROM results")}
+    assert found == {"pattern 2:3 & rows 0.5", "pattern columns 0.5"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
+from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns import in_pyomo
 from cbs_opt.kernel.patterns.rows import Rows
@@ -68,16 +68,6 @@ class Pattern(ABC):
     @abstractmethod
     def free(self) -> Mask:
         """Weights neither forced nor forbidden, shape (n,)."""
-
-    @property
-    def keep(self) -> Mask:
-        """Weights forced to stay, shape (n,), read-only."""
-        return frozen(~self.free & self.argmax(np.zeros(self.n)))
-
-    @property
-    def forbid(self) -> Mask:
-        """Weights forced to zero, shape (n,), read-only."""
-        return frozen(~self.free & ~self.keep)
 
     @property
     def units(self) -> NDArray[np.int64]:

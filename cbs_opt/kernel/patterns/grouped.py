@@ -111,10 +111,12 @@ class Grouped(Pattern):
 
     @property
     def keep(self) -> Mask:
+        """Weights forced to stay, shape (n,), read-only."""
         return self._keep
 
     @property
     def forbid(self) -> Mask:
+        """Weights forced to zero, shape (n,), read-only."""
         return self._forbid
 
     @property

@@ -35,8 +35,9 @@ def intersect(*patterns: Pattern) -> Pattern:
     sizes = sorted({part.n for part in parts})
     if len(sizes) > 1:
         raise PatternError(f"intersect: the patterns are of {sizes[0]} and of {sizes[-1]} weights; they must agree")
-    keep = np.any([part.keep for part in parts], axis=0)
-    forbid = np.any([part.forbid for part in parts], axis=0)
+    some = [part.argmax(np.zeros(part.n)) for part in parts]
+    keep = np.any([~part.free & z for part, z in zip(parts, some, strict=True)], axis=0)
+    forbid = np.any([~part.free & ~z for part, z in zip(parts, some, strict=True)], axis=0)
     parts = tuple(part.fixed(keep, forbid) for part in parts)
     if len(parts) == 1:
         return parts[0]

@@ -64,31 +64,28 @@ class Knapsack:
         worth = np.where(self.able, worth, 0.0)
         relaxed = self.relaxed(worth)
         chosen = self._filled(np.zeros(len(worth), dtype=np.bool_), worth)
-        most = relaxed.value
-        # A few items next to the border first: what they gain makes the core of all small.
-        for few in (FEW, None):
-            value = float(worth[chosen].sum())
-            gap = relaxed.value - value + 4.0 * SUMMED * relaxed.value
-            if value >= relaxed.value * (1.0 - SUMMED):
-                break
-            core = np.abs(relaxed.d) <= gap
-            if few is not None:
-                if np.count_nonzero(core) <= few:
-                    continue
-                core = np.zeros_like(core)
-                core[np.argpartition(np.abs(relaxed.d), few)[:few]] = True
-            taken = (relaxed.d > 0) & ~core & self.able
-            inside, bound = self._best_of_core(
-                worth[core], self.costs[:, core], self.room - self.costs[:, taken].sum(axis=1)
-            )
-            found = taken.copy()
-            found[core] = inside
-            if worth[found].sum() > value and (self.costs[:, found].sum(axis=1) <= self.room).all():
-                chosen = self._filled(found, worth)
-            if few is None:
-                # What is outside the core was decided against nothing better than the selection in hand.
-                most = max(sum_above(np.append(worth[taken], bound)), sum_above(worth[chosen]))
-        return chosen, min(most, relaxed.value)
+        if len(worth) > FEW:
+            # A few items next to the border first: what they gain makes the core of all small.
+            near = np.zeros(len(worth), dtype=np.bool_)
+            near[np.argpartition(np.abs(relaxed.d), FEW)[:FEW]] = True
+            chosen, _ = self._improved(chosen, worth, relaxed, near)
+        value = float(worth[chosen].sum())
+        if value >= relaxed.value * (1.0 - SUMMED):
+            return chosen, relaxed.value
+        core = np.abs(relaxed.d) <= relaxed.value - value + 4.0 * SUMMED * relaxed.value
+        chosen, most = self._improved(chosen, worth, relaxed, core)
+        # What is outside the core was decided against nothing better than the selection in hand.
+        return chosen, min(max(most, sum_above(worth[chosen])), relaxed.value)
+
+    def _improved(self, chosen: Mask, worth: Vector, relaxed: Relaxed, core: Mask) -> tuple[Mask, float]:
+        """The better of ``chosen`` and the best items that are, outside ``core``, as in ``relaxed``; a bound on these."""
+        found = (relaxed.d > 0) & ~core & self.able
+        taken = worth[found]
+        left = self.room - self.costs[:, found].sum(axis=1)
+        found[core], bound = self._best_of_core(worth[core], self.costs[:, core], left)
+        most = sum_above(np.append(taken, bound))
+        better = worth[found].sum() > worth[chosen].sum() and (self.costs[:, found].sum(axis=1) <= self.room).all()
+        return (self._filled(found, worth) if better else chosen), most
 
     def relaxed(self, worth: Vector) -> Relaxed:
         """L and d of the docstring (or of ``program``), at multipliers that make L small, and the items in part."""

@@ -42,10 +42,12 @@ class Nested(Pattern):
 
     @property
     def keep(self) -> Mask:
+        """Weights forced to stay, shape (n,), read-only."""
         return self.levels[0].keep
 
     @property
     def forbid(self) -> Mask:
+        """Weights forced to zero, shape (n,), read-only."""
         return self.levels[0].forbid
 
     @property

@@ -33,7 +33,10 @@ class Stated(Pattern):
     def __init__(self, rows: Rows) -> None:
         self._state(rows)
         if not self.contains(self._keep):
-            raise PatternError(f"pattern: no mask satisfies {self.limits_in_words()}; {self.remedy()}")
+            raise PatternError(
+                f"pattern: no mask satisfies {self.limits_in_words()}; force fewer weights to stay, or relax the "
+                "constraints"
+            )
 
     def _state(self, rows: Rows) -> None:
         n = rows.n
@@ -45,10 +48,6 @@ class Stated(Pattern):
         """What the rows say, without what is forced or forbidden."""
         return f"{len(self._rows.b)} linear rows on {self.n} weights"
 
-    def remedy(self) -> str:
-        """What to do where no mask is left."""
-        return "force fewer weights to stay, or relax the constraints"
-
     @cached_property
     def _program(self) -> Program:
         return Program(self._rows)
@@ -59,10 +58,12 @@ class Stated(Pattern):
 
     @property
     def keep(self) -> Mask:
+        """Weights forced to stay, shape (n,), read-only."""
         return self._keep
 
     @property
     def forbid(self) -> Mask:
+        """Weights forced to zero, shape (n,), read-only."""
         return self._forbid
 
     @property
@@ -152,15 +153,11 @@ class Stated(Pattern):
         for name in ("_possible", "_program"):
             smaller.__dict__.pop(name, None)
         smaller._state(self._rows.with_weights(keep.astype(np.float64), (~prune).astype(np.float64)))
-        smaller._narrow(keep, prune)
         if not smaller.contains(smaller._keep):
             raise PatternError(
                 f"pattern: no mask of {self} keeps the {int(keep.sum())} weights that are forced to stay"
             )
         return smaller
-
-    def _narrow(self, keep: Mask, prune: Mask) -> None:
-        """Bring what is known beside the rows in line with more forced and forbidden weights."""
 
     def rows(self) -> Rows:
         return self._rows

@@ -42,10 +42,12 @@ class WithinGroups(Pattern):
 
     @property
     def keep(self) -> Mask:
+        """Weights forced to stay, shape (n,), read-only."""
         return self.outer.keep
 
     @property
     def forbid(self) -> Mask:
+        """Weights forced to zero, shape (n,), read-only."""
         return self.outer.forbid
 
     @property

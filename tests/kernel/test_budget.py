@@ -1,0 +1,102 @@
+"""Budgets: the laws of patterns at any scale of the costs, one budget and several, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cbs_opt import Budget
+from cbs_opt.errors import PatternError
+from cbs_opt.kernel.patterns.knapsack import FEW, Knapsack
+from cbs_opt.kernel.patterns.program import Program
+from cbs_opt.testing import check_pattern
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def budget_of(rng: np.random.Generator) -> Budget | None:
+    """Whole or real costs of weights or groups, under one budget or two; None where what is forced costs too much."""
+    n = int(rng.integers(1, 7))
+    groups = int(rng.integers(1, n + 1))
+    units = rng.permutation(np.concatenate([np.arange(groups), rng.integers(0, groups, n - groups)]))
+    shape = (int(rng.integers(1, 3)), groups)
+    costs = rng.integers(0, 5, shape) * 1.0 if rng.random() < 0.5 else rng.exponential(size=shape)
+    costs *= rng.choice([1e-9, 0.1, 1.0, 1e9])
+    roles = rng.integers(0, 6, n)
+    keep, forbid = np.flatnonzero(roles == 0), np.flatnonzero(roles == 1)
+    try:
+        return Budget(costs, costs.sum(axis=1) * rng.random(len(costs)), groups=units, keep=keep, forbid=forbid)
+    except PatternError:
+        return None
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_the_laws_of_patterns(seed: int) -> None:
+    pattern = budget_of(np.random.default_rng(seed))
+    assume(pattern is not None)
+    assert pattern is not None
+    check_pattern(pattern, seed, draws=2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS, st.booleans())
+def test_the_core_holds_the_optimum_of_all_items(seed: int, whole: bool) -> None:
+    """Against the mixed-integer program of all items at once, with more items than are solved first."""
+    rng = np.random.default_rng(seed)
+    items = 2 * FEW
+    costs = rng.integers(1, 40, (1, items)) * 1.0 if whole else rng.exponential(size=(1, items))
+    room = np.floor(costs.sum(axis=1) * rng.uniform(0.1, 0.9))
+    worth = rng.exponential(size=items)
+    chosen, most = Knapsack(costs, room).best(worth)
+    x, bound = Program(Knapsack.table(costs, room)).best(worth)
+    assert x is not None
+    assert costs[0, chosen].sum() <= room[0] * (1 + 1e-11)
+    assert worth[chosen].sum() == pytest.approx(worth @ x, rel=1e-9)
+    assert most >= worth @ x * (1 - 1e-12)
+    assert most <= bound * (1 + 1e-8)
+
+
+def test_whole_costs_of_any_size_are_met_exactly() -> None:
+    flops = np.array([3_000_000_001, 2_000_000_000, 1_000_000_000])
+    pattern = Budget(flops, 3_000_000_000)
+    assert not pattern.contains(np.array([True, False, False]))
+    assert pattern.argmax(np.array([9.0, 1.0, 1.0])).tolist() == [False, True, True]
+
+
+def test_round_off_in_costs_is_forgiven() -> None:
+    assert 0.1 + 0.1 + 0.1 > 0.3
+    assert Budget([0.1, 0.1, 0.1], 0.3).contains(np.ones(3, dtype=bool))
+
+
+def test_weights_that_score_nothing_are_kept_where_there_is_room() -> None:
+    assert Budget([1, 1, 1, 3], 3).argmax(np.zeros(4)).sum() == 3
+    assert Budget([[1, 1, 1], [0, 1, 2]], [3, 1]).argmax(np.array([0.0, 0.0, 1.0])).tolist() == [True, True, False]
+
+
+def test_words() -> None:
+    assert str(Budget([1, 2, 3], 3.5)) == "keep weights that cost at most 3.5 of 6"
+    assert str(Budget([[1, 2], [3, 4]], [2, 5], keep=[0])) == (
+        "keep weights that cost at most 2 of 3 and 5 of 7, 1 forced to stay"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Budget([1, 2], -1), "budget: holds -1.0; finite numbers, 0 or more"),
+        (lambda: Budget([1, -2], 1), "costs: holds -2.0"),
+        (lambda: Budget([1, np.inf], 1), "costs: holds inf"),
+        (lambda: Budget(["a"], 1), "costs: give numbers"),
+        (lambda: Budget([[1, 2], [1, 2]], [1]), "give one budget for each row of costs"),
+        (lambda: Budget([1, 2, 3], 1, groups=[0, 1, 1]), "costs: there are 3 for 2 groups"),
+        (lambda: Budget([1, 2, 3], 2, keep=[2]), "forced to stay costs 3, but the budget is 2; force fewer or raise"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(make: Any, said: str) -> None:
+    with pytest.raises(PatternError, match=said):
+        make()
