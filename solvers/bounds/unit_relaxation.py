@@ -122,7 +122,14 @@ def _place(problem: Reduced, B: Matrix, z: Vector) -> _Place | None:
 
 
 def relax(
-    problem: Reduced, split: Split, polytope: Polytope, start: Vector, oracle: Oracle, *, target: float, tolerance: float
+    problem: Reduced,
+    split: Split,
+    polytope: Polytope,
+    start: Vector,
+    oracle: Oracle,
+    *,
+    target: float,
+    tolerance: float,
 ) -> Relaxed | None:
     """Minimize φ from ``start`` (units + own,), and evaluate (B) on the way; None where the arithmetic fails.
 

@@ -127,6 +127,9 @@ class Groups(Grouped):
         values = np.where(chosen, value - sums + runner_up, value + sums - worst)
         return np.where(self.forced, -np.inf, values)
 
+    def relief_of(self, groups: Mask) -> Vector:
+        return np.zeros(self.groups) if self.fits(groups) else groups.astype(np.float64)
+
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
         return np.ones((1, self.groups)), [self._room], [Named("groups", 1, "at least k groups are pruned")]
 

@@ -167,13 +167,13 @@ class Labelled(Pattern):
         choose.at(chosen, self.labels, values)
         return np.asarray(chosen[self.labels])
 
-    def prunable(self, z: Mask) -> Mask:
-        # Of a label all or none: which ones go does not change how many may stay.
+    def relief(self, z: Mask) -> Vector:
+        # Of a label with more than its room all or none: which ones go does not change how many may stay.
         kept = z & self._free
         crowded = self.count(kept) > self._room_of_free
         if self.single:
-            return kept if crowded[0] else np.zeros_like(kept)
-        return kept & crowded[self.labels]
+            return (kept & crowded[0]).astype(np.float64)
+        return (kept & crowded[self.labels]).astype(np.float64)
 
     def fixed(self, keep: Mask, prune: Mask) -> Self:
         smaller = copy.copy(self)
