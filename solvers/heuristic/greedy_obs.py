@@ -6,11 +6,12 @@ a single weight w_p²/(2B_pp), and w and B are brought up to date by blocks (``u
 Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022 (their ExactOBS); by groups Kurtić,
 Frantar & Alistarh, ZipLM, NeurIPS 2023.
 
-What counts is the cost for how much nearer a unit brings the mask to the pattern (``Pattern.relief``). Where labels or
-groups are counted that is the same for all that may go, and the cheapest goes. Under a budget it is the unit's part of what
-is too much: a loss for each unit of cost, as Dantzig's rule has it, which would be best if losses only added and units
-could go in part. What several patterns allow together is met one after the other, that of the smallest units first: 2:4
-inside kept filters prunes to 2:4 everywhere, then whole filters. At last whatever has room after all is kept again.
+What counts is the cost for the part that a unit takes away of what is too much (``Pattern.relief``). Where labels or groups
+are counted that part is the same for all that may go, and the cheapest goes. Under a budget it is in proportion to what the
+unit costs there: a loss for each unit of cost, as Dantzig's rule has it, which would be best if losses only added and units
+could go in part. Several patterns at once are met together where they have the same units, else one after the other, that
+of the smallest units first: 2:4 inside kept filters prunes to 2:4 everywhere, then whole filters. At last whatever has room
+after all is kept again.
 
 The rows of a layer whose weights carry labels are pruned side by side, see ``greedy_rows``.
 """
@@ -74,18 +75,33 @@ def prune_in_sequence(pieces: Sequence[tuple[int, Matrix]], center: Vector, patt
     """
     z = pattern.free | forced(pattern)
     sequence: list[Places] = []
-    for part in sorted(pattern.parts, key=lambda part: -len(np.unique(part.units))):
-        z = _within(pieces, center, part, z, sequence)
+    for limits in _with_the_same_units(pattern.parts):
+        z = _within(pieces, center, limits, z, sequence)
     return grown(pattern, z, reversed(sequence))
 
 
+def _with_the_same_units(patterns: Sequence[Pattern]) -> list[list[Pattern]]:
+    """Patterns that have the same units together, those of the most units first."""
+    alike: dict[bytes, list[Pattern]] = {}
+    for pattern in patterns:
+        # Numbered in the order of their first weights, units that are the same look the same.
+        _, first, number = np.unique(pattern.units, return_index=True, return_inverse=True)
+        alike.setdefault(first[number.ravel()].tobytes(), []).append(pattern)
+    return sorted(alike.values(), key=lambda limits: -len(np.unique(limits[0].units)))
+
+
 def _within(
-    pieces: Sequence[tuple[int, Matrix]], center: Vector, pattern: Pattern, z: Mask, sequence: list[Places]
+    pieces: Sequence[tuple[int, Matrix]], center: Vector, limits: Sequence[Pattern], z: Mask, sequence: list[Places]
 ) -> Mask:
-    """``z`` with more units pruned until it is in ``pattern``; what is pruned is noted in ``sequence``."""
-    relief = pattern.relief(z)
+    """``z`` with more units pruned until it is in all ``limits``; what is pruned is noted in ``sequence``."""
+
+    def relief_at(z: Mask) -> Vector:
+        return np.asarray(sum((limit.relief(z) for limit in limits), np.zeros(len(z))))
+
+    relief = relief_at(z)
     if not relief.any():
         return z
+    pattern = limits[0]
     z, units = z.copy(), np.asarray(pattern.units, dtype=np.int64)
     states = tuned(parts_of(pieces, center, undecided(pattern, z)))
     loss, nearer = np.zeros(int(units.max()) + 1), np.zeros(int(units.max()) + 1)
@@ -106,7 +122,7 @@ def _within(
         gone = np.flatnonzero(z & (units == unit) & pattern.free)
         z[gone] = False
         sequence.append(gone)
-        relief = pattern.relief(z)
+        relief = relief_at(z)
     return z
 
 

@@ -120,10 +120,10 @@ class Pattern(ABC):
         """For each i, the largest Σ z'_j s_j over z' in Z with z'_i ≠ z_i, where ``z = argmax(scores)``."""
 
     def relief(self, z: Mask) -> Vector:
-        """How much nearer to Z the mask ``z`` comes where a weight is pruned, shape (n,).
+        """The part of what ``z`` keeps too much that goes where a weight is pruned, shape (n,): summed over the limits.
 
         Zero for weights that are pruned or forced to stay, and for all once z is in Z; of a z outside Z that keeps what
-        is forced to stay and nothing forbidden, some weight is worth more than zero. Only how weights compare counts.
+        is forced to stay and nothing forbidden, some weight is worth more than zero.
         """
         return relief_by_rows(self, z)
 

@@ -113,7 +113,6 @@ class Budget(Grouped):
         return RelaxedMask(z, most, kept, pruned)
 
     def relief_of(self, groups: Mask) -> Vector:
-        # The part of what exceeds a budget that goes with a group, added up over the budgets that are exceeded.
         over = self._costs[:, groups].sum(axis=1) - self._limit
         exceeded = over > 0
         parts = np.minimum(self._costs[exceeded] / over[exceeded, None], 1.0)

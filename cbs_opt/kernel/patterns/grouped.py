@@ -77,7 +77,7 @@ class Grouped(Pattern):
 
     @abstractmethod
     def relief_of(self, groups: Mask) -> Vector:
-        """How much nearer to what may stay ``groups``, shape (groups,), come without each of them; zero where none."""
+        """The part of what ``groups``, shape (groups,), are too many or cost too much that goes with each of them."""
 
     @abstractmethod
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:

@@ -1,11 +1,11 @@
 """How near a mask is to what linear rows allow: which kept weights to prune on the way to a pattern.
 
-With no variables of its own a row r that z exceeds by over_r comes nearer by min(A_ri/over_r, 1) where weight i goes. With
+With no variables of its own, of what row r is exceeded by, over_r, the part min(A_ri/over_r, 1) goes with weight i. With
 variables y of its own,
 
     violation(z) = min Σ_r t_r     over  A (z, y) − t ≤ b,  t ≥ 0,  y within its bounds, whole values not asked for,
 
-is convex in z, and its slope in z_i says the same. A z that only whole values of y refuse has no slope at all: then every
+is convex in z, and its slope in z_i over the violation says the same. A z that only whole values of y refuse has no slope at all: then every
 kept weight counts alike.
 """
 
@@ -46,7 +46,7 @@ def _parts(rows: Rows, z: Mask) -> Vector:
 
 
 def _slopes(rows: Rows, z: Mask) -> Vector:
-    """The slopes of the violation at z, shape (n,), none below zero."""
+    """The slopes of the violation at z over it, shape (n,), none below zero."""
     m, fixed = len(rows.b), z.astype(np.float64)
     unit = np.where(largest_entries(rows.A) > 0, largest_entries(rows.A), 1.0)
     A = csr_array(hstack([csr_array(rows.A.multiply(1.0 / unit[:, None])), -eye_array(m)]))
@@ -61,6 +61,8 @@ def _slopes(rows: Rows, z: Mask) -> Vector:
         rows.constraints,
         (*rows.variables, Named("exceeded_by", m, "what a row is exceeded by")),
     )
-    d = Program(stretched).relaxed(np.concatenate([np.zeros(len(rows.low)), -np.ones(m)])).d[: rows.n]
-    slopes = np.maximum(-d, 0.0)
-    return np.where(slopes > SLOPE * slopes.max(initial=0.0), slopes, 0.0)
+    found = Program(stretched).relaxed(np.concatenate([np.zeros(len(rows.low)), -np.ones(m)]))
+    slopes = np.maximum(-found.d[: rows.n], 0.0)
+    slopes = np.where(slopes > SLOPE * slopes.max(initial=0.0), slopes, 0.0)
+    violation = float(found.x[-m:].sum())
+    return np.minimum(slopes / violation, 1.0) if violation > 0 else slopes
