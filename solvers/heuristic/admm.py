@@ -31,7 +31,7 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome, TerminationCondition
 from cbs_opt.solvers.forms.layer_tensors import Layer, Shared, in_loops, to_mask
-from cbs_opt.solvers.heuristic.unit_scores import Retuned
+from cbs_opt.solvers.heuristic.unit_scores import Retuned, has_larger_units
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def run(problem: PruningProblem, *, rho: float = RHO, iterations: int = ITERATIO
 def _oracle(problem: PruningProblem, shared: Shared) -> Nearest:
     """The part of v in any pattern, by its own oracle."""
     Z, shape = problem.Z, (shared.rows, shared.d)
-    worth = Retuned(problem.curvature, Z) if len(np.unique(Z.units)) < problem.n else None
+    worth = Retuned(problem.curvature, Z) if has_larger_units(Z) else None
 
     def nearest(v: torch.Tensor) -> torch.Tensor:
         array = v.double().cpu().numpy()

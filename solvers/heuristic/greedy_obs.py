@@ -77,7 +77,7 @@ def prune_in_sequence(pieces: Sequence[tuple[int, Matrix]], center: Vector, patt
     sequence: list[Places] = []
     for limits in _with_the_same_units(pattern.parts):
         z = _within(pieces, center, limits, z, sequence)
-    return grown(pattern, z, reversed(sequence))
+    return grown(pattern.contains, z, reversed(sequence))
 
 
 def _with_the_same_units(patterns: Sequence[Pattern]) -> list[list[Pattern]]:

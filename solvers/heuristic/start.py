@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
-from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.forms.unit_parts import Places
 
@@ -33,15 +32,15 @@ def filled(problem: PruningProblem, start: Any) -> Mask:
     # Under a budget what is kept may have to go for more that is not: then one after the other.
     units, pruned = problem.Z.units, np.flatnonzero(~mask & problem.Z.free)
     largest = dict.fromkeys(units[pruned[np.argsort(-size[pruned], kind="stable")]].tolist())
-    return grown(problem.Z, mask, (np.flatnonzero((units == unit) & problem.Z.free) for unit in largest))
+    return grown(problem.Z.contains, mask, (np.flatnonzero((units == unit) & problem.Z.free) for unit in largest))
 
 
-def grown(pattern: Pattern, z: Mask, more: Iterable[Places]) -> Mask:
-    """``z``, in ``pattern``, with every one of the sets of weights ``more`` that it has room for, in their order."""
+def grown(contains: Callable[[Mask], bool], z: Mask, more: Iterable[Places]) -> Mask:
+    """``z`` with every one of the sets of weights ``more`` that it has room for, in their order."""
     z = z.copy()
     for weights in more:
         before = z[weights]
         z[weights] = True
-        if not pattern.contains(z):
+        if not contains(z):
             z[weights] = before
     return z

@@ -13,7 +13,7 @@ Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -25,7 +25,7 @@ from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.forms.unit_parts import parts_of, pieces_of, undecided
+from cbs_opt.solvers.forms.unit_parts import Places, parts_of, pieces_of, undecided
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.row_swap import improve_rows, operations_of_search
 from cbs_opt.solvers.heuristic.start import filled, grown
@@ -87,18 +87,28 @@ def improve(pieces: Sequence[tuple[int, Matrix]], center: Vector, mask: Mask, pa
     mask : boolean array, shape (n,)
         The start (1 keeps), in the pattern. Where it keeps a weight of a unit it is given the whole unit.
     """
-    units = np.asarray(pattern.units, dtype=np.int64)
-    parts = parts_of(pieces, center, undecided(pattern, np.ones(len(mask), dtype=np.bool_)))
-    mask = mask | (pattern.free & np.isin(units, units[mask & pattern.free]))
+    return exchanged(pieces, center, mask, undecided(pattern, np.ones(len(mask), dtype=np.bool_)), pattern.contains)
+
+
+def exchanged(
+    pieces: Sequence[tuple[int, Matrix]],
+    center: Vector,
+    mask: Mask,
+    units: Places,
+    contains: Callable[[Mask], bool],
+) -> Mask:
+    """The same for ``units`` as ``unit_parts.undecided`` has them, of which ``contains`` says which may stay."""
+    mask = mask | ((units >= 0) & np.isin(units, units[mask]))
+    parts = parts_of(pieces, center, units)
     states = [State.at(part, mask[part.weights[0]]) for part in parts]
     while True:
         found = exchanges_of(states)
-        trial = _with_more(mask, units, found, pattern)
+        trial = _with_more(mask, units, found, contains)
         if (trial == mask).all():
-            exchanged = _best_exchange(mask, units, found, pattern, _value(states))
-            if exchanged is None:
+            following_mask = _best_exchange(mask, units, found, contains, _value(states))
+            if following_mask is None:
                 return mask
-            trial = exchanged
+            trial = following_mask
         following = [
             state
             if (trial[state.part.weights[0]] == state.z).all()
@@ -114,20 +124,22 @@ def _value(states: Sequence[State]) -> float:
     return sum(state.value for state in states)
 
 
-def _with_more(mask: Mask, units: np.ndarray, found: Exchanges, pattern: Pattern) -> Mask:
-    """``mask`` and whatever the pattern has room for beside, what gains most first."""
+def _with_more(mask: Mask, units: Places, found: Exchanges, contains: Callable[[Mask], bool]) -> Mask:
+    """``mask`` and whatever there is room for beside, what gains most first."""
     order = found.entering[np.argsort(-found.gain, kind="stable")]
-    return grown(pattern, mask, (np.flatnonzero((units == unit) & pattern.free) for unit in order))
+    return grown(contains, mask, (np.flatnonzero(units == unit) for unit in order))
 
 
-def _best_exchange(mask: Mask, units: np.ndarray, found: Exchanges, pattern: Pattern, value: float) -> Mask | None:
-    """The mask after the exchange that lowers ``value`` most, of those the pattern contains; None: none lowers it."""
+def _best_exchange(
+    mask: Mask, units: Places, found: Exchanges, contains: Callable[[Mask], bool], value: float
+) -> Mask | None:
+    """The mask after the exchange that lowers ``value`` most, of those that may be; None where none lowers it."""
     promising = np.flatnonzero(found.change < -LEAST_DECREASE * value)
     for pair in promising[np.argsort(found.change.ravel()[promising], kind="stable")]:
         i, j = divmod(int(pair), len(found.entering))
-        exchanged = mask & ~((units == found.leaving[i]) & pattern.free) | ((units == found.entering[j]) & pattern.free)
-        if pattern.contains(exchanged):
-            return exchanged
+        trial = mask & (units != found.leaving[i]) | (units == found.entering[j])
+        if contains(trial):
+            return trial
     return None
 
 

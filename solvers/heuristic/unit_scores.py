@@ -16,7 +16,7 @@ from functools import singledispatch
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.curvature import (
     BlockDiagonalCurvature,
     Curvature,
@@ -93,7 +93,7 @@ def on_first(pattern: Pattern, values: Vector) -> Vector:
 def _forms(curvature: Curvature, pattern: Pattern, inverse: bool) -> Iterator[tuple[Places, Matrix]]:
     """Of all units with two or more free weights in one piece of the curvature: these, (c, a), and the blocks
     (c, a, a) of H, or of its inverse; many of the same size at a time."""
-    sizes = places_by_size(np.asarray(pattern.units), _piece(curvature), pattern.free)
+    sizes = [places for places in places_by_size(curvature, pattern) if places.shape[1] > 1]
     if not sizes:
         return
     gathered = _blocks(curvature, inverse)
@@ -103,14 +103,19 @@ def _forms(curvature: Curvature, pattern: Pattern, inverse: bool) -> Iterator[tu
             yield places[start : start + step], gathered(places[start : start + step])
 
 
-def places_by_size(units: Places, piece: Places, free: Mask) -> list[Places]:
-    """The free weights of each unit within each piece where they are two or more, (c, a) for every number a of them."""
-    index = np.flatnonzero(free)
+def places_by_size(curvature: Curvature, pattern: Pattern) -> list[Places]:
+    """The free weights of each unit within each piece of the curvature, (c, a) for every number a of them."""
+    units, piece, index = np.asarray(pattern.units), _piece(curvature), np.flatnonzero(pattern.free)
     order = index[np.lexsort((piece[index], units[index]))]
     border = (np.diff(units[order]) != 0) | (np.diff(piece[order]) != 0)
     starts = np.flatnonzero(np.concatenate([[True], border]))[: len(order)]
     sizes = np.diff(np.append(starts, len(order)))
-    return [order[starts[sizes == a][:, None] + np.arange(a)] for a in np.unique(sizes[sizes > 1]).tolist()]
+    return [order[starts[sizes == a][:, None] + np.arange(a)] for a in np.unique(sizes).tolist()]
+
+
+def has_larger_units(pattern: Pattern) -> bool:
+    """Whether some weights are kept or pruned together."""
+    return len(np.unique(pattern.units)) < pattern.n
 
 
 @singledispatch
