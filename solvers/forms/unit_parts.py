@@ -1,8 +1,9 @@
 """A problem in parts that do not interact, its weights in units that are kept or pruned together.
 
-Blocks of a curvature do not interact, nor do the rows of a layer. Rows that share their curvature and whose weights are,
-place by place, of the same units always keep the same places: they are one part with several vectors of weights, as all
-rows of a layer are whose columns are pruned, and have one inverse for all. Weights are measured in units of 1/√H_ii.
+Blocks of a curvature do not interact, nor do the rows of a layer. Rows that share their curvature and whose weights
+are, place by place, of the same units always keep the same places: they are one part with several vectors of weights,
+as all rows of a layer are whose columns are pruned, and have one inverse for all. Weights are measured in units of
+1/√H_ii.
 """
 
 from __future__ import annotations

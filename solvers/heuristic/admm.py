@@ -8,9 +8,10 @@ product, and one more for each new ρ. ρ grows the faster the more the mask sti
 no longer does; the weights then get the exact update on the mask. On large layers the steps are in float32, since only
 the mask is taken from them.
 
-Which weights are nearest to the pattern, the squares of w + u say. Where the pattern keeps weights together, what a unit is
-worth is what pruning it would cost with all others re-tuned, ½ v_uᵀ[(H⁻¹)_uu]⁻¹v_u for v = w + u, not the sum of its
-squares: masks that lose less, since weights of a unit that make up for one another are worth more than their squares say.
+Which weights are nearest to the pattern, the squares of w + u say. Where the pattern keeps weights together, what a
+unit is worth is what pruning it would cost with all others re-tuned, ½ v_uᵀ[(H⁻¹)_uu]⁻¹v_u for v = w + u, not the sum
+of its squares: masks that lose less, since weights of a unit that make up for one another are worth more than their
+squares say.
 
 Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024 (whose schedule of ρ this is, slowed; theirs ends in conjugate
 gradients).
@@ -20,8 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.device import tensor

@@ -9,9 +9,9 @@ A round, from a re-tuned support S (``block_swap_support``), with a_i = A_iᵀK�
 3. On that small dense problem pairs are exchanged, the best first, each exactly (``block_swap_table``).
 
 The exchanged block is made at once and everything computed afresh, as long as the value falls. Where weights carry no
-labels with room, the candidates are whole units and the pattern is asked about each exchange (``block_swap_units``). Exchanges of pairs on
-the joint objective: Miller, Subset Selection in Regression, 2002, §3.9; blocks of them on a network's factored Fisher:
-Benbaki et al., CHITA, ICML 2023 (chosen by a linear model there, by exact gains here).
+labels with room, the candidates are whole units and the pattern is asked about each exchange (``block_swap_units``).
+Exchanges of pairs on the joint objective: Miller, Subset Selection in Regression, 2002, §3.9; blocks of them on a
+network's factored Fisher: Benbaki et al., CHITA, ICML 2023 (chosen by a linear model there, by exact gains here).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One round of ``block_swap`` under any pattern: units change sides, and the pattern says which masks are allowed.
 
 What the removal of a kept unit costs by itself and what the entry of a pruned one gains is known exactly
-(``Supports.joint_scores``); the cheapest and the most gainful are the candidates. With all other kept weights eliminated,
-units of that small dense problem are exchanged as ``swap`` does.
+(``Supports.joint_scores``); the cheapest and the most gainful are the candidates. With all other kept weights
+eliminated, units of that small dense problem are exchanged as ``swap`` does.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Greedy OBS: prune one unit at a time, the cheapest first, and re-tune all others after each.
 
-A unit is what the pattern keeps or prunes together (``Pattern.units``): a single weight, unless weights stand in groups.
-With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning the unit P costs ½w_Pᵀ(B_PP)⁻¹w_P, for
-a single weight w_p²/(2B_pp), and w and B are brought up to date by blocks (``unit_state``): O(n²) a weight, O(kn²) in all.
-Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022 (their ExactOBS); by groups Kurtić,
-Frantar & Alistarh, ZipLM, NeurIPS 2023.
+A unit is what the pattern keeps or prunes together (``Pattern.units``): a single weight, unless weights stand in
+groups. With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning the unit P costs
+½w_Pᵀ(B_PP)⁻¹w_P, for a single weight w_p²/(2B_pp), and w and B are brought up to date by blocks (``unit_state``):
+O(n²) a weight, O(kn²) in all. Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022
+(their ExactOBS); by groups Kurtić, Frantar & Alistarh, ZipLM, NeurIPS 2023.
 
-What counts is the cost for the part that a unit takes away of what is too much (``Pattern.relief``). Where labels or groups
-are counted that part is the same for all that may go, and the cheapest goes. Under a budget it is in proportion to what the
-unit costs there: a loss for each unit of cost, as Dantzig's rule has it, which would be best if losses only added and units
-could go in part. Several patterns at once are met together where they have the same units, else one after the other, that
-of the smallest units first: 2:4 inside kept filters prunes to 2:4 everywhere, then whole filters. At last whatever has room
-after all is kept again.
+What counts is the cost for the part that a unit takes away of what is too much (``Pattern.relief``). Where labels or
+groups are counted that part is the same for all that may go, and the cheapest goes. Under a budget it is in
+proportion to what the unit costs there: a loss for each unit of cost, as Dantzig's rule has it, which would be best
+if losses only added and units could go in part. Several patterns at once are met together where they have the same
+units, else one after the other, that of the smallest units first: 2:4 inside kept filters prunes to 2:4 everywhere,
+then whole filters. At last whatever has room after all is kept again.
 
 The rows of a layer whose weights carry labels are pruned side by side, see ``greedy_rows``.
 """

@@ -5,9 +5,9 @@ From a re-tuned support, whose gradient r vanishes on S, a gradient step and the
     z⁺ = argmax_{z∈Z} Σ z_i v_i²,    v = w − η r = w_S + ηλ ω_P,    η ≤ 1/λ,
 
 choose the next support (ω as in ``block_swap_support``), which is re-tuned exactly. Where the pattern keeps weights
-together, what counts is not the sum of squares of a unit but what pruning it costs once the others are re-tuned, or what
-keeping it gains, the latter times (ηλ)² (``Supports.joint_scores``). η is halved until the value falls
-and doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
+together, what counts is not the sum of squares of a unit but what pruning it costs once the others are re-tuned, or
+what keeping it gains, the latter times (ηλ)² (``Supports.joint_scores``). η is halved until the value falls and
+doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
 Iterative hard thresholding for compressed sensing, 2009; with the solve on the support: Foucart, Hard thresholding
 pursuit, SIAM Journal on Numerical Analysis 49, 2011; on pruning: Benbaki et al., CHITA, ICML 2023.
 """

@@ -1,11 +1,12 @@
 """1-swap local search on the joint objective, the best swap first.
 
-What the exchange of a kept unit for a pruned one changes is computed for all pairs (``swap_state``); a unit is what the
-pattern keeps or prunes together, a single weight unless weights stand in groups. The best pair is exchanged and
-everything computed afresh, until no exchange helps; before each exchange, whatever has room beside is kept as well. An
-exchange counts only if the value evaluated at the new mask is smaller: that value depends on the mask alone and falls with
-every step, so round-off cannot make the search go round in circles. The pattern is only asked whether it contains a mask,
-for one pair after the other, the best first. Layers of rows, and patterns of quotas, are searched by ``row_swap``.
+What the exchange of a kept unit for a pruned one changes is computed for all pairs (``swap_state``); a unit is what
+the pattern keeps or prunes together, a single weight unless weights stand in groups. The best pair is exchanged and
+everything computed afresh, until no exchange helps; before each exchange, whatever has room beside is kept as well.
+An exchange counts only if the value evaluated at the new mask is smaller: that value depends on the mask alone and
+falls with every step, so round-off cannot make the search go round in circles. The pattern is only asked whether it
+contains a mask, for one pair after the other, the best first. Layers of rows, and patterns of quotas, are searched by
+``row_swap``.
 
 The classical exchange step of best-subset selection (Miller, Subset Selection in Regression, 2002, §3.9); on pruning,
 Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.

@@ -4,10 +4,10 @@ S are the kept and P the pruned weights, w the re-tuned weights on S, r = H(c �
 
     B = (H_SS)⁻¹,    T = B H_SP,    Σ = H_PP − H_PS T      (the Schur complement on S).
 
-Pruning the unit I ⊆ S raises the optimal value by ½w_Iᵀ(B_II)⁻¹w_I, turns the residual of the unit J ⊆ P into
-r_J + T_IJᵀ(B_II)⁻¹w_I and its Schur complement into Σ_JJ + T_IJᵀ(B_II)⁻¹T_IJ; keeping J then lowers the value by
-½ residualᵀ(Schur complement)⁻¹ residual. So the exchange of I for J changes the optimal value by exactly the difference,
-for single weights
+Pruning the unit I ⊆ S raises the optimal value by ½w_Iᵀ(B_II)⁻¹w_I, turns the residual of the unit J ⊆ P into r_J +
+T_IJᵀ(B_II)⁻¹w_I and its Schur complement into Σ_JJ + T_IJᵀ(B_II)⁻¹T_IJ; keeping J then lowers the value by ½
+residualᵀ(Schur complement)⁻¹ residual. So the exchange of I for J changes the optimal value by exactly the
+difference, for single weights
 
     Δ_ij = w_i²/(2B_ii) − (r_j + T_ij w_i/B_ii)² / (2(σ_j + T_ij²/B_ii)),
 
@@ -136,7 +136,7 @@ def _sorted(part: Part, z: Mask, place: Places) -> tuple[list[SameSize], list[Sa
         kept = z[places[:, 0]]
         inside.append(SameSize(number[kept], place[places[kept]]))
         outside.append(SameSize(number[~kept], place[places[~kept]]))
-    return inside, outside
+    return [units for units in inside if len(units.number)], [units for units in outside if len(units.number)]
 
 
 def _numbers(by_size: Sequence[SameSize]) -> Places:
@@ -161,10 +161,11 @@ def _decrease(block: Matrix, w: Matrix, across: Matrix, schur: Matrix, residual:
     """
     a, b = across.shape[2:]
     if a == 1:
-        share = across / block[:, :, :, None]
+        share: Matrix = across / block[:, :, :, None]
     else:
-        share = np.linalg.solve(block + EPS * block * np.eye(a), across.swapaxes(1, 2).reshape(len(block), a, -1))
-        share = share.reshape(len(block), a, len(schur), b).swapaxes(1, 2)
+        right = across.swapaxes(1, 2).reshape(len(block), a, -1)
+        solved = np.asarray(np.linalg.solve(block + EPS * block * np.eye(a), right), dtype=np.float64)
+        share = solved.reshape(len(block), a, len(schur), b).swapaxes(1, 2)
     after = residual + np.einsum("leab,lar->lebr", share, w)
     if b == 1 and a == 1:
         return np.asarray(0.5 * (after[:, :, 0] ** 2).sum(-1) / (schur[:, 0, 0] + (share * across)[:, :, 0, 0]))

@@ -65,7 +65,9 @@ class Retuned:
     def __init__(self, curvature: Curvature, pattern: Pattern) -> None:
         self._pattern, self._alone = pattern, 0.5 / curvature.inverse_diagonal()
         blocks = _forms(curvature, pattern, inverse=True)
-        self._forms = [(places, np.linalg.pinv(block, hermitian=True)) for places, block in blocks]
+        self._forms: list[tuple[Places, Matrix]] = [
+            (places, np.asarray(np.linalg.pinv(block, hermitian=True), dtype=np.float64)) for places, block in blocks
+        ]
 
     def __call__(self, v: Vector) -> Vector:
         values = self._alone * v * v

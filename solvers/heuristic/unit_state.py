@@ -4,12 +4,12 @@ With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, 
 
     ½ w_Pᵀ (B_PP)⁻¹ w_P,     and then     w ← w − B_:P (B_PP)⁻¹ w_P,     B ← B − B_:P (B_PP)⁻¹ B_P:
 
-is the exact re-tuning and the exact inverse for S∖P. Weights of a unit that make up for one another cost little each and
-much together, which a sum of what each costs by itself does not see.
+is the exact re-tuning and the exact inverse for S∖P. Weights of a unit that make up for one another cost little each
+and much together, which a sum of what each costs by itself does not see.
 
-The downdates lose digits as B shrinks. B is therefore computed afresh, from a Cholesky factor in units of unit diagonal,
-when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the weights it was
-computed for are gone (which also halves the matrix).
+The downdates lose digits as B shrinks. B is therefore computed afresh, from a Cholesky factor in units of unit
+diagonal, when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the weights
+it was computed for are gone (which also halves the matrix).
 """
 
 from __future__ import annotations

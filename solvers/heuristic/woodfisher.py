@@ -5,9 +5,9 @@ re-tuning all others costs
 
     s_i = c_i² / (2 [H⁻¹]_ii),            z = argmax_{z∈Z} Σ z_i s_i.
 
-Where the pattern keeps weights together, what is pruned alone is a unit u of them: ½ c_uᵀ[(H⁻¹)_uu]⁻¹c_u, which a sum of
-s_i is not. What pruned weights do to one another is ignored: greedy-obs and swap take it in. Hassibi & Stork, NIPS 1992;
-Singh & Alistarh, WoodFisher, NeurIPS 2020.
+Where the pattern keeps weights together, what is pruned alone is a unit u of them: ½ c_uᵀ[(H⁻¹)_uu]⁻¹c_u, which a sum
+of s_i is not. What pruned weights do to one another is ignored: greedy-obs and swap take it in. Hassibi & Stork, NIPS
+1992; Singh & Alistarh, WoodFisher, NeurIPS 2020.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """How near a mask is to what linear rows allow: which kept weights to prune on the way to a pattern.
 
-With no variables of its own, of what row r is exceeded by, over_r, the part min(A_ri/over_r, 1) goes with weight i. With
-variables y of its own,
+With no variables of its own, of what row r is exceeded by, over_r, the part min(A_ri/over_r, 1) goes with weight i.
+With variables y of its own,
 
     violation(z) = min Σ_r t_r     over  A (z, y) − t ≤ b,  t ≥ 0,  y within its bounds, whole values not asked for,
 
-is convex in z, and its slope in z_i over the violation says the same. A z that only whole values of y refuse has no slope at all: then every
-kept weight counts alike.
+is convex in z, and its slope in z_i over the violation says the same. A z that only whole values of y refuse has no
+slope at all: then every kept weight counts alike.
 """
 
 from __future__ import annotations
