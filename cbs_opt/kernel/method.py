@@ -93,15 +93,21 @@ class MethodSpec:
         """Whether the method handles patterns of this kind."""
         return issubclass(pattern, self.patterns)
 
+    def patterns_in_words(self) -> str:
+        """The patterns the method handles, as users call them."""
+        if Pattern in self.patterns:
+            return "every"
+        return ", ".join(name for pattern in self.patterns for name in _names(pattern))
+
     def check(self, problem: PruningProblem) -> None:
         """Raise a clear error unless the method can take ``problem``, here and now."""
         reason = self.unavailable_because()
         if reason:
             raise UnavailableMethodError(f"method {self.name}: {reason}; install it, or see `cbs-opt methods`")
         if not self.takes(type(problem.Z)):
-            handled = ", ".join(name for pattern in self.patterns for name in _names(pattern))
             raise UnsupportedError(
-                f"method {self.name}: cannot take the pattern {type(problem.Z).__name__}; it takes {handled}"
+                f"method {self.name}: cannot take the pattern {type(problem.Z).__name__}; it takes "
+                f"{self.patterns_in_words()}"
             )
         if self.max_n is not None and problem.n > self.max_n:
             raise TooLargeError(

@@ -164,10 +164,14 @@ class DualTensors:
                     gram = times_own_transpose(A[:, index[some]].to(self.dtype) * root[some]).double()
                     K_b += gram if positive else -gram
 
-    def columns(self, chosen: torch.Tensor) -> torch.Tensor:
-        """The columns of A with these indices, shape (m, len(chosen)), in float64; one block only."""
-        ((A, _, _),) = self._blocks
-        return A[:, chosen].double() / self._root
+    def columns(self, chosen: torch.Tensor, block: int = 0) -> torch.Tensor:
+        """The columns of A with these indices, all of one block, shape (m of it, len(chosen)), in float64."""
+        A, part, _ = self._blocks[block]
+        return A[:, chosen - part.start].double() / self._root
+
+    def weights_of_blocks(self) -> list[slice]:
+        """The weights of each block."""
+        return [part for _, part, _ in self._blocks]
 
     def segment_sums(self, v: torch.Tensor, chosen: torch.Tensor, group: torch.Tensor, groups: int) -> torch.Tensor:
         """Σ_{i in group} v_i A_i for each group, shape (m, groups); ``chosen`` are indices, ``group`` theirs."""

@@ -47,6 +47,7 @@ from cbs_opt.solvers.exact.highs_rest import Rest
 from cbs_opt.solvers.exact.highs_root import Reduced, first_splitting, probe_root
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
+from cbs_opt.solvers.heuristic.swap_state import value_at
 
 LP_ROUNDS = 60
 LP_RISE = 1e-4
@@ -106,7 +107,7 @@ class _Search:
         self.termination = TerminationCondition.CONVERGED
         self.notes: tuple[str, ...] = ()
         self.nodes = 0
-        self.offer(prune_in_sequence(self._block.H, self._block.c, problem.Z))
+        self.offer(prune_in_sequence([(1, self._block.H)], self._block.c, problem.Z))
         self._kick()
 
     def lower_bound(self) -> float:
@@ -150,11 +151,11 @@ class _Search:
         if mask.tobytes() in self._seen:
             return
         Z = self._problem.Z
-        for found in (mask, swap.improve(H, c, mask, Z)):
+        for found in (mask, swap.improve([(1, H)], c, mask, Z)):
             # The same with all that Z lets it keep beside.
             candidate = Z.argmax(found.astype(np.float64))
             self._seen |= {found.tobytes(), candidate.tobytes()}
-            value = swap.State.at(H, c, candidate).value
+            value = value_at(H, c, candidate)
             # Around a far minimizer values that differ little look alike; there f itself decides.
             far = self._block.base_error > 0
             rank = self._problem.objective(obs_update(self._problem, candidate)) if far else value

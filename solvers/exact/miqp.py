@@ -132,7 +132,7 @@ def solve_by(
     # A pattern that no bound could count on is refused before any work.
     ranges = pattern_ranges(unit.Z)
     H, minimizer = unit.curvature.dense(), unit.minimizer()
-    exchanged = swap.improve(H, minimizer, prune_in_sequence(H, minimizer, unit.Z), unit.Z)
+    exchanged = swap.improve([(1, H)], minimizer, prune_in_sequence([(1, H)], minimizer, unit.Z), unit.Z)
     best = unit.Z.argmax(exchanged.astype(np.float64))
     U = _value(unit, best)
     # Without a first-order term no w lies below f(w̄).

@@ -37,8 +37,8 @@ SINGLE_MARGIN = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """The tensors of a problem; weights are measured in units of 1/√H_ii.
+class Shared:
+    """The curvature that rows share, and their weights in units of 1/√H_ii, whatever the pattern.
 
     Parameters
     ----------
@@ -48,6 +48,53 @@ class Layer:
         √H_ii: what weights are multiplied by to be in the layer's units.
     target : tensor, shape (rows, d)
         The unconstrained minimizer H⁻¹b.
+    """
+
+    U: torch.Tensor
+    scale: Vector
+    target: torch.Tensor
+
+    @classmethod
+    def of_any(cls, problem: PruningProblem, device: str = "cpu") -> Shared:
+        """Of a problem with any pattern."""
+        rows, H = shared_curvature(problem)
+        U, scale = unit_diagonal(H)
+        target = problem.minimizer().reshape(rows, len(H)) * scale
+        place = device_named(device)
+        return Shared(tensor(np.ascontiguousarray(U), place), scale, tensor(np.ascontiguousarray(target), place))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.target.shape[0]
+
+    @property
+    def d(self) -> int:
+        """Weights of one row."""
+        return self.target.shape[1]
+
+    @cached_property
+    def in_single(self) -> bool:
+        """Whether long loops work in float32: it pays from ``SINGLE_FROM`` on, and U must have a factor there."""
+        import torch
+
+        if self.rows * self.d**2 < SINGLE_FROM:
+            return False
+        U = self.U.float()
+        U.diagonal().sub_(SINGLE_MARGIN)
+        return int(torch.linalg.cholesky_ex(U)[1]) == 0
+
+    def together(self, matrices: int = 1) -> int:
+        """How many rows can be worked on at a time when each needs that many (d, d) matrices."""
+        return max(1, int(memory_of(self.U) // (8 * matrices * self.d**2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer(Shared):
+    """The tensors of a problem whose weights carry labels with room.
+
+    Parameters
+    ----------
     keep, forbid : boolean tensor, shape (rows, d)
         Weights forced to stay, and forced to zero.
     labels : integer tensor, shape (rows, d)
@@ -58,9 +105,6 @@ class Layer:
         No segment reaches beyond a row, and each row's labels are larger than those of the row before.
     """
 
-    U: torch.Tensor
-    scale: Vector
-    target: torch.Tensor
     keep: torch.Tensor
     forbid: torch.Tensor
     labels: torch.Tensor
@@ -79,36 +123,24 @@ class Layer:
         pattern = problem.Z.labelled
         if pattern is None:
             name = type(problem.Z).__name__
-            raise UnsupportedError(f"layer: cannot take the pattern {name}; it takes Cardinality and Quotas")
-        rows, H = shared_curvature(problem)
-        U, scale = unit_diagonal(H)
-        place = device_named(device)
-        shape = (rows, len(H))
+            raise UnsupportedError(f"layer: cannot take the pattern {name}; it takes those whose weights carry labels")
+        shared = Shared.of_any(problem, device)
+        shape, place = tuple(shared.target.shape), shared.target.device
 
         def put(array: NDArray[Any]) -> torch.Tensor:
             return tensor(np.ascontiguousarray(array), place)
 
         labels = pattern.labels.reshape(shape)
         return cls(
-            U=put(U),
-            scale=scale,
-            target=put(problem.minimizer().reshape(shape) * scale),
+            U=shared.U,
+            scale=shared.scale,
+            target=shared.target,
             keep=put(pattern.keep.reshape(shape)),
             forbid=put(pattern.forbid.reshape(shape)),
             labels=put(labels),
             room=put(pattern.room),
             within_rows=bool((labels[1:].min(axis=1) > labels[:-1].max(axis=1)).all()),
         )
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.target.shape[0]
-
-    @property
-    def d(self) -> int:
-        """Weights of one row."""
-        return self.target.shape[1]
 
     @property
     def single(self) -> bool:
@@ -128,21 +160,6 @@ class Layer:
     def segments(self) -> Segments:
         """The pattern's oracle."""
         return Segments.of(self.keep, self.forbid, self.labels, self.room)
-
-    @cached_property
-    def in_single(self) -> bool:
-        """Whether long loops work in float32: it pays from ``SINGLE_FROM`` on, and U must have a factor there."""
-        import torch
-
-        if self.rows * self.d**2 < SINGLE_FROM:
-            return False
-        U = self.U.float()
-        U.diagonal().sub_(SINGLE_MARGIN)
-        return int(torch.linalg.cholesky_ex(U)[1]) == 0
-
-    def together(self, matrices: int = 1) -> int:
-        """How many rows can be worked on at a time when each needs that many (d, d) matrices."""
-        return max(1, int(memory_of(self.U) // (8 * matrices * self.d**2)))
 
 
 def in_loops(size: LayerSize, operations: float) -> Operations:

@@ -8,24 +8,34 @@ product, and one more for each new ρ. ρ grows the faster the more the mask sti
 no longer does; the weights then get the exact update on the mask. On large layers the steps are in float32, since only
 the mask is taken from them.
 
+Which weights are nearest to the pattern, the squares of w + u say. Where the pattern keeps weights together, what a
+unit is worth is what pruning it would cost with all others re-tuned, ½ v_uᵀ[(H⁻¹)_uu]⁻¹v_u for v = w + u, not the sum
+of its squares: masks that lose less, since weights of a unit that make up for one another are worth more than their
+squares say.
+
 Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024 (whose schedule of ρ this is, slowed; theirs ends in conjugate
 gradients).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.device import tensor
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.operations import LayerSize, Operations
-from cbs_opt.kernel.patterns import Labelled
+from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome, TerminationCondition
-from cbs_opt.solvers.forms.layer_tensors import Layer, in_loops, to_mask
+from cbs_opt.solvers.forms.layer_tensors import Layer, Shared, in_loops, to_mask
+from cbs_opt.solvers.heuristic.unit_scores import Retuned, has_larger_units
 
 if TYPE_CHECKING:
     import torch
+
+    Nearest = Callable[[torch.Tensor], torch.Tensor]
 
 RHO = 0.03
 """ρ to begin with, in units of the diagonal of H."""
@@ -58,22 +68,46 @@ def run(problem: PruningProblem, *, rho: float = RHO, iterations: int = ITERATIO
     """
     if not rho > 0 or iterations < 1:
         raise InputError(f"rho, iterations: are {rho} and {iterations}; numbers > 0 are needed")
-    z, settled = settle(Layer.of(problem, device), rho, iterations)
+    if problem.Z.labelled is None:
+        shared = Shared.of_any(problem, device)
+        z, settled = settle(shared, _oracle(problem, shared), rho, iterations)
+    else:
+        layer = Layer.of(problem, device)
+        z, settled = settle(layer, lambda v: layer.top(v * v), rho, iterations)
     if settled:
         return Outcome(to_mask(z))
     note = f"the mask still changed after {iterations} iterations"
     return Outcome(to_mask(z), termination=TerminationCondition.ITERATION_LIMIT, notes=(note,))
 
 
-def settle(layer: Layer, rho: float, iterations: int) -> tuple[torch.Tensor, bool]:
-    """The mask (rows, d), and whether it had settled."""
+def _oracle(problem: PruningProblem, shared: Shared) -> Nearest:
+    """The part of v in any pattern, by its own oracle."""
+    Z, shape = problem.Z, (shared.rows, shared.d)
+    worth = Retuned(problem.curvature, Z) if has_larger_units(Z) else None
+
+    def nearest(v: torch.Tensor) -> torch.Tensor:
+        array = v.double().cpu().numpy()
+        scores = (array * array).ravel() if worth is None else worth((array / shared.scale).ravel())
+        return tensor(Z.argmax(scores).reshape(shape), v.device)
+
+    return nearest
+
+
+def settle(layer: Shared, nearest: Nearest, rho: float, iterations: int) -> tuple[torch.Tensor, bool]:
+    """The mask (rows, d), and whether it had settled.
+
+    Parameters
+    ----------
+    nearest : callable
+        Of a tensor (rows, d) of weights the mask of the pattern that it is nearest to.
+    """
     import torch
 
     values, vectors = torch.linalg.eigh(layer.U)
     numbers = torch.float32 if layer.in_single else torch.float64
     b, target = (layer.target @ layer.U).to(numbers), layer.target.to(numbers)
     values, vectors = values.to(numbers), vectors.to(numbers)
-    z = layer.top(target * target)
+    z = nearest(target)
     x, u = target * z, torch.zeros_like(target)
     resolvent = _resolvent(values, vectors, rho, layer.rows)
     before, kept = z, max(1, int(z.sum()))
@@ -82,7 +116,7 @@ def settle(layer: Layer, rho: float, iterations: int) -> tuple[torch.Tensor, boo
         for matrix in resolvent:
             v = v @ matrix
         v += u
-        z = layer.top(v * v)
+        z = nearest(v)
         x = v * z
         u = v - x
         if number % PERIOD:
@@ -118,7 +152,7 @@ SPEC = MethodSpec(
     exact=False,
     objective=Objective.JOINT,
     reference="Meng, Behdin, Wang & Mazumder, NeurIPS 2024",
-    patterns=(Labelled,),
+    patterns=(Pattern,),
     left_out_because="made for layers and whole networks",
     operations=operations,
 )

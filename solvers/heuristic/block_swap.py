@@ -8,9 +8,10 @@ A round, from a re-tuned support S (``block_swap_support``), with a_i = A_iᵀK�
 2. All other kept weights R are eliminated: with K_R = I + A_R A_Rᵀ/λ the reduced curvature is λI + A_CᵀK_R⁻¹A_C.
 3. On that small dense problem pairs are exchanged, the best first, each exactly (``block_swap_table``).
 
-The exchanged block is made at once and everything computed afresh, as long as the value falls. Exchanges of pairs on
-the joint objective: Miller, Subset Selection in Regression, 2002, §3.9; blocks of them on a network's factored Fisher:
-Benbaki et al., CHITA, ICML 2023 (chosen by a linear model there, by exact gains here).
+The exchanged block is made at once and everything computed afresh, as long as the value falls. Where weights carry no
+labels with room, the candidates are whole units and the pattern is asked about each exchange (``block_swap_units``).
+Exchanges of pairs on the joint objective: Miller, Subset Selection in Regression, 2002, §3.9; blocks of them on a
+network's factored Fisher: Benbaki et al., CHITA, ICML 2023 (chosen by a linear model there, by exact gains here).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.device import tensor
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Labelled
+from cbs_opt.kernel.patterns import Labelled, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
 from cbs_opt.solvers.heuristic.block_swap_table import best_exchanges
+from cbs_opt.solvers.heuristic.block_swap_units import exchange_units
 from cbs_opt.solvers.heuristic.start import filled
 
 CANDIDATES = 256
@@ -63,9 +65,11 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 def improve(problem: PruningProblem, supports: Supports, support: Support) -> tuple[Support, str]:
     """A support with as many weights that no further block improves, and a note where the search was cut short."""
     pattern = problem.Z.labelled
-    assert pattern is not None, "the caller checks the pattern"
     for _ in range(MOST_ROUNDS):
-        block = _exchange(supports, support, pattern)
+        if pattern is None:
+            block = exchange_units(problem, supports, support, CANDIDATES)
+        else:
+            block = _exchange(supports, support, pattern)
         if block is None:
             return support, ""
         mask = support.mask.copy()
@@ -146,11 +150,11 @@ def _smallest(index: np.ndarray, key: Vector, most: int) -> np.ndarray:
 SPEC = MethodSpec(
     name="block-swap",
     run=run,
-    summary="magnitude, then exchange blocks of weights on the joint objective, H never formed",
+    summary="magnitude, then exchange blocks of weights (or units) on the joint objective, H never formed",
     exact=False,
     objective=Objective.JOINT,
     reference="Benbaki et al., CHITA, ICML 2023",
-    patterns=(Labelled,),
+    patterns=(Pattern,),
     curvatures=(FactorCurvature,),
     requires=("torch",),
     left_out_because="made for layers and whole networks",

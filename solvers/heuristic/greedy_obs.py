@@ -1,24 +1,27 @@
-"""Greedy OBS: prune one weight at a time, the cheapest first, and re-tune all others after each.
+"""Greedy OBS: prune one unit at a time, the cheapest first, and re-tune all others after each.
 
-With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning p costs w_p²/(2B_pp); then
+A unit is what the pattern keeps or prunes together (``Pattern.units``): a single weight, unless weights stand in
+groups. With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning the unit P costs
+½w_Pᵀ(B_PP)⁻¹w_P, for a single weight w_p²/(2B_pp), and w and B are brought up to date by blocks (``unit_state``):
+O(n²) a weight, O(kn²) in all. Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022
+(their ExactOBS); by groups Kurtić, Frantar & Alistarh, ZipLM, NeurIPS 2023.
 
-    w ← w − B_:p w_p/B_pp,            B ← B − B_:p B_p:/B_pp            (row and column p become zero)
+What counts is the cost for the part that a unit takes away of what is too much (``Pattern.relief``). Where labels or
+groups are counted that part is the same for all that may go, and the cheapest goes. Under a budget it is in
+proportion to what the unit costs there: a loss for each unit of cost, as Dantzig's rule has it, which would be best
+if losses only added and units could go in part. Several patterns at once are met together where they have the same
+units, else one after the other, that of the smallest units first: 2:4 inside kept filters prunes to 2:4 everywhere,
+then whole filters. At last whatever has room after all is kept again.
 
-is the exact re-tuning and the exact inverse for S∖{p}: O(n²) a weight, O(kn²) in all. Hassibi & Stork, NIPS 1992;
-Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022 (their ExactOBS).
-
-The downdates lose digits as B shrinks. B is therefore computed afresh, from a Cholesky factor in units of unit
-diagonal, when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the
-weights it was computed for are gone (which also halves the matrix). The rows of a layer are pruned side by side, see
-``greedy_rows``.
+The rows of a layer whose weights carry labels are pruned side by side, see ``greedy_rows``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 
 import numpy as np
-from scipy.linalg import blas, cho_solve, cholesky
 
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature, RowsCurvature
@@ -27,11 +30,10 @@ from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.forms.unit_diagonal import inverse_of, unit_diagonal
+from cbs_opt.solvers.forms.unit_parts import Places, forced, parts_of, pieces_of, undecided
 from cbs_opt.solvers.heuristic.greedy_rows import prune_rows
-
-SHRUNK = 1e-5
-"""Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""
+from cbs_opt.solvers.heuristic.start import grown
+from cbs_opt.solvers.heuristic.unit_state import Tuned, tuned
 
 DOWNDATES = 15
 """For the estimate: operations of a row's trace, over d³."""
@@ -51,57 +53,77 @@ def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:
 @singledispatch
 def greedy_mask(curvature: Curvature, problem: PruningProblem, device: str) -> Mask:
     """The greedy mask of ``problem``, whose curvature is the first argument: all weights in one sequence."""
-    return prune_in_sequence(curvature.dense(), problem.minimizer(), problem.Z)
+    return prune_in_sequence(pieces_of(curvature), problem.minimizer(), problem.Z)
 
 
 @greedy_mask.register
 def _side_by_side(curvature: RowsCurvature, problem: PruningProblem, device: str) -> Mask:
+    if problem.Z.labelled is None:
+        return prune_in_sequence(pieces_of(curvature), problem.minimizer(), problem.Z)
     return prune_rows(problem, device)
 
 
-def prune_in_sequence(H: Matrix, center: Vector, pattern: Pattern) -> Mask:
-    """The greedy mask, shape (n,); ties prune the lower index.
+def prune_in_sequence(pieces: Sequence[tuple[int, Matrix]], center: Vector, pattern: Pattern) -> Mask:
+    """The greedy mask, shape (n,): no weight that it prunes could be kept as well; ties prune the lower unit.
 
     Parameters
     ----------
-    H : array, shape (n, n)
-        Positive definite.
+    pieces : sequence of (rows, H)
+        As ``pieces_of`` has them; [(1, H)] for a dense H.
     center : array, shape (n,)
         The unconstrained minimizer H⁻¹b.
-    pattern : Pattern
-        Only weights are pruned whose loss leaves the largest mask of Z that can still be reached as large as
-        it was: exactly n − k weights stay for a cardinality, exactly N of a group for N:M.
     """
-    U, scale = unit_diagonal(H)
-    target = center * scale
-    z = pattern.free | pattern.argmax(np.zeros(len(H)))
-    while True:
-        kept = np.flatnonzero(z)
-        w, B = _retuned(U, target, z)
-        fresh = B.diagonal().copy()
-        for _ in range(max(1, len(kept) // 2)):
-            candidates = pattern.prunable(z)[kept]
-            if not candidates.any():
-                return z
-            p = int(np.argmin(np.where(candidates, w * w / B.diagonal(), np.inf)))
-            z[kept[p]] = False
-            column = B[:, p].copy()
-            w -= column * (w[p] / column[p])
-            B = blas.dger(-1.0 / column[p], column, column, a=B, overwrite_a=True)
-            w[p] = B[p, :] = B[:, p] = 0.0
-            B[p, p] = fresh[p]
-            if (B.diagonal() < SHRUNK * fresh).any():
-                break
+    z = pattern.free | forced(pattern)
+    sequence: list[Places] = []
+    for limits in _with_the_same_units(pattern.parts):
+        z = _within(pieces, center, limits, z, sequence)
+    return grown(pattern.contains, z, reversed(sequence))
 
 
-def _retuned(U: Matrix, target: Vector, z: Mask) -> tuple[Vector, Matrix]:
-    """The re-tuned weights on the kept set S, shape (S,), and (U_SS)⁻¹, shape (S, S), in column-major order."""
-    kept, pruned = np.flatnonzero(z), np.flatnonzero(~z)
-    if not kept.size:
-        return np.zeros(0), np.zeros((0, 0), order="F")
-    factor = cholesky(U[np.ix_(kept, kept)], lower=True, check_finite=False)
-    w = target[kept] + cho_solve((factor, True), U[np.ix_(kept, pruned)] @ target[pruned], check_finite=False)
-    return w, inverse_of(factor)
+def _with_the_same_units(patterns: Sequence[Pattern]) -> list[list[Pattern]]:
+    """Patterns that have the same units together, those of the most units first."""
+    alike: dict[bytes, list[Pattern]] = {}
+    for pattern in patterns:
+        # Numbered in the order of their first weights, units that are the same look the same.
+        _, first, number = np.unique(pattern.units, return_index=True, return_inverse=True)
+        alike.setdefault(first[number.ravel()].tobytes(), []).append(pattern)
+    return sorted(alike.values(), key=lambda limits: -len(np.unique(limits[0].units)))
+
+
+def _within(
+    pieces: Sequence[tuple[int, Matrix]], center: Vector, limits: Sequence[Pattern], z: Mask, sequence: list[Places]
+) -> Mask:
+    """``z`` with more units pruned until it is in all ``limits``; what is pruned is noted in ``sequence``."""
+
+    def relief_at(z: Mask) -> Vector:
+        return np.asarray(sum((limit.relief(z) for limit in limits), np.zeros(len(z))))
+
+    relief = relief_at(z)
+    if not relief.any():
+        return z
+    pattern = limits[0]
+    z, units = z.copy(), np.asarray(pattern.units, dtype=np.int64)
+    states = tuned(parts_of(pieces, center, undecided(pattern, z)))
+    loss, nearer = np.zeros(int(units.max()) + 1), np.zeros(int(units.max()) + 1)
+    holders: dict[int, list[Tuned]] = {}
+    for state in states:
+        loss[state.part.names] += state.loss
+        for unit in state.part.names.tolist():
+            holders.setdefault(unit, []).append(state)
+    while relief.any():
+        nearer[:] = 0.0
+        np.maximum.at(nearer, units, relief)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unit = int(np.argmin(np.where(nearer > 0.0, loss / nearer, np.inf)))
+        for state in holders[unit]:
+            loss[state.part.names] -= state.loss
+            state.prune(unit)
+            loss[state.part.names] += state.loss
+        gone = np.flatnonzero(z & (units == unit) & pattern.free)
+        z[gone] = False
+        sequence.append(gone)
+        relief = relief_at(z)
+    return z
 
 
 def operations(size: LayerSize) -> Operations:
@@ -112,7 +134,7 @@ def operations(size: LayerSize) -> Operations:
 SPEC = MethodSpec(
     name="greedy-obs",
     run=run,
-    summary="prune one weight at a time by w_i²/[H⁻¹]_ii, re-tuning after each",
+    summary="prune one weight (or unit) at a time by w_i²/[H⁻¹]_ii, re-tuning after each",
     exact=False,
     objective=Objective.JOINT,
     reference="Frantar & Alistarh, NeurIPS 2022",

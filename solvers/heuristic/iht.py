@@ -4,8 +4,10 @@ From a re-tuned support, whose gradient r vanishes on S, a gradient step and the
 
     z⁺ = argmax_{z∈Z} Σ z_i v_i²,    v = w − η r = w_S + ηλ ω_P,    η ≤ 1/λ,
 
-choose the next support (ω as in ``block_swap_support``), which is re-tuned exactly. η is halved until the value falls
-and doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
+choose the next support (ω as in ``block_swap_support``), which is re-tuned exactly. Where the pattern keeps weights
+together, what counts is not the sum of squares of a unit but what pruning it costs once the others are re-tuned, or
+what keeping it gains, the latter times (ηλ)² (``Supports.joint_scores``). η is halved until the value falls and
+doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
 Iterative hard thresholding for compressed sensing, 2009; with the solve on the support: Foucart, Hard thresholding
 pursuit, SIAM Journal on Numerical Analysis 49, 2011; on pruning: Benbaki et al., CHITA, ICML 2023.
 """
@@ -22,6 +24,7 @@ from cbs_opt.kernel.result import Outcome
 from cbs_opt.solvers.heuristic.block_swap import singular
 from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
 from cbs_opt.solvers.heuristic.start import filled
+from cbs_opt.solvers.heuristic.unit_scores import has_larger_units, on_first, places_by_size
 
 SHORTEST = 0.05
 """Least ηλ that is tried."""
@@ -53,8 +56,13 @@ def run(problem: PruningProblem, *, start: Any = None, iterations: int = 100, de
 def threshold(problem: PruningProblem, supports: Supports, support: Support, iterations: int) -> Support:
     """The support at which the iteration from ``support`` ends."""
     reach = 1.0
+    places = places_by_size(problem.curvature, problem.Z) if has_larger_units(problem.Z) else None
     for _ in range(iterations):
-        mask = problem.Z.argmax(supports.scores(support, reach))
+        if places is None:
+            scores = supports.scores(support, reach)
+        else:
+            scores = on_first(problem.Z, supports.joint_scores(support, places, reach))
+        mask = problem.Z.argmax(scores)
         if (mask == support.mask).all():
             break
         trial = supports.at(mask, support)

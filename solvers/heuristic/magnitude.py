@@ -2,8 +2,9 @@
 
     z = argmax_{z∈Z} Σ z_i w̄_i²
 
-Optimal for CBS-S and CBS when H is a multiple of the identity; it looks at nothing else. Janowsky, Pruning
-versus clipping in neural networks, Physical Review A 39, 1989; Han, Pool, Tran & Dally, NIPS 2015.
+Of weights that the pattern keeps or prunes together it is their norm. Optimal for CBS-S and CBS when H is a multiple
+of the identity; it looks at nothing else. Janowsky, Pruning versus clipping in neural networks, Physical Review A 39,
+1989; Han, Pool, Tran & Dally, NIPS 2015; of groups Li et al., Pruning filters for efficient convnets, ICLR 2017.
 """
 
 from __future__ import annotations

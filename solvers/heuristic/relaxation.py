@@ -3,8 +3,9 @@
 1. Maximize (D) (``bounds.dual``): a proven lower bound, scores s, and a relaxed mask z, fractional where scores tie.
 2. Round in three ways: the best mask for s; the best for z; the best for the scores ½λω² of the relaxed mask's weights,
    that is for z∘s. Re-tune each exactly, keep the best.
-3. Exchange blocks of weights on the joint objective until none helps (``block_swap``); patterns without labels, and
-   block-diagonal curvatures, take iterative thresholding instead (``iht``).
+   Where weights are kept together, iterative thresholding by the joint losses of units (``iht``) goes on from there.
+3. Exchange blocks of weights, or of units, on the joint objective until none helps (``block_swap``); block-diagonal
+   curvatures take iterative thresholding instead (``iht``).
 
 The perspective relaxation with H = AᵀA + λI is a k-support-norm problem (Argyriou, Foygel & Srebro, NIPS 2012); its
 dual has one variable per sample, so that whole networks come within reach.
@@ -26,6 +27,7 @@ from cbs_opt.solvers.bounds.dual import TOLERANCE, DualSolution, maximize_dual
 from cbs_opt.solvers.heuristic.block_swap import improve, singular
 from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
 from cbs_opt.solvers.heuristic.iht import threshold
+from cbs_opt.solvers.heuristic.unit_scores import has_larger_units
 
 ITERATIONS = 20
 """Of iterative thresholding, where blocks are not exchanged."""
@@ -60,8 +62,8 @@ def improved(
 def _exchanged(
     curvature: FactorCurvature, problem: PruningProblem, supports: Supports, support: Support
 ) -> tuple[Support, str]:
-    if problem.Z.labelled is None:
-        return threshold(problem, supports, support, ITERATIONS), ""
+    if has_larger_units(problem.Z):
+        support = threshold(problem, supports, support, ITERATIONS)
     return improve(problem, supports, support)
 
 

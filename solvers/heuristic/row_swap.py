@@ -59,7 +59,7 @@ def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str
     shape = (layer.rows, layer.d)
     if start is not None:
         return to_mask(search(layer, tensor(start.reshape(shape), layer.U.device))[0])
-    second, of_second = search(layer, settle(layer, RHO, ITERATIONS)[0])
+    second, of_second = search(layer, settle(layer, lambda v: layer.top(v * v), RHO, ITERATIONS)[0])
     if layer.in_single:
         return to_mask(second)
     first, of_first = search(layer, greedy_mask(layer))

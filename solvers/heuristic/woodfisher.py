@@ -5,13 +5,12 @@ re-tuning all others costs
 
     s_i = c_i² / (2 [H⁻¹]_ii),            z = argmax_{z∈Z} Σ z_i s_i.
 
-What pruned weights do to one another is ignored: greedy-obs and swap take it in. Hassibi & Stork, NIPS 1992;
-Singh & Alistarh, WoodFisher, NeurIPS 2020.
+Where the pattern keeps weights together, what is pruned alone is a unit u of them: ½ c_uᵀ[(H⁻¹)_uu]⁻¹c_u, which a sum
+of s_i is not. What pruned weights do to one another is ignored: greedy-obs and swap take it in. Hassibi & Stork, NIPS
+1992; Singh & Alistarh, WoodFisher, NeurIPS 2020.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.method import MethodSpec, Objective
@@ -19,6 +18,7 @@ from cbs_opt.kernel.operations import LayerSize, Operations, ranking
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
+from cbs_opt.solvers.heuristic.unit_scores import retuned
 
 
 def run(problem: PruningProblem) -> Outcome:
@@ -27,10 +27,8 @@ def run(problem: PruningProblem) -> Outcome:
 
 
 def obs_scores(problem: PruningProblem) -> Vector:
-    """s, shape (n,), in the units of f: the increase of the optimal value when weight i alone is pruned."""
-    # [H⁻¹]_ii ≥ 1/H_ii holds for every H ≻ 0; enforcing it keeps cancellation in [H⁻¹]_ii from blowing a score up.
-    inverse = np.maximum(problem.curvature.inverse_diagonal(), 1.0 / problem.curvature.diagonal())
-    return 0.5 * problem.minimizer() ** 2 / inverse
+    """s, shape (n,), in the units of f: by what the optimal value rises when a unit alone is pruned."""
+    return retuned(problem.curvature, problem.minimizer(), problem.Z)
 
 
 def operations(size: LayerSize) -> Operations:
@@ -41,7 +39,7 @@ def operations(size: LayerSize) -> Operations:
 SPEC = MethodSpec(
     name="woodfisher",
     run=run,
-    summary="keep the largest w̄_i²/[H⁻¹]_ii (every weight by itself)",
+    summary="keep the largest w̄_i²/[H⁻¹]_ii (every weight, or unit, by itself)",
     exact=False,
     objective=Objective.JOINT,
     reference="Singh & Alistarh, NeurIPS 2020",

@@ -109,7 +109,14 @@ def test_what_was_combined_can_be_combined_further() -> None:
     assert str(stepwise) == str(intersect(rows, inside, total))
     scores = np.random.default_rng(0).random(16)
     assert stepwise.argmax(scores).tolist() == intersect(total, inside, rows).argmax(scores).tolist()
-    assert stepwise.units.tolist() == list(range(16))  # inside a row that stays, some weights go
+    assert stepwise.units.tolist() == list(range(16))  # of a row that stays, some weights go
+
+
+def test_weights_of_the_same_units_are_a_unit() -> None:
+    rows, columns = Groups.of_rows(2, 4, 0.5), Groups.of_blocks(8, 2, 0.25)
+    both = intersect(rows, columns)
+    assert len(np.unique(both.units)) == 4
+    assert (both.units[::2] == both.units[1::2]).all()
 
 
 def test_words_say_once_what_is_forced() -> None:

@@ -59,7 +59,7 @@ def test_the_oracle_is_right_whatever_the_labels(drawn: tuple[Scattered, Vector]
 
 @settings(max_examples=50)
 @given(patterns())
-def test_what_is_prunable_leaves_the_largest_mask_inside_as_large(drawn: tuple[Scattered, Vector]) -> None:
+def test_relief_is_of_weights_that_leave_the_largest_mask_inside_as_large(drawn: tuple[Scattered, Vector]) -> None:
     pattern, scores = drawn
     inside = allowed(pattern)
     z = (scores > 0.5) & ~pattern.forbid | pattern.keep
@@ -70,7 +70,7 @@ def test_what_is_prunable_leaves_the_largest_mask_inside_as_large(drawn: tuple[S
     for i in np.flatnonzero(z & pattern.free):
         without = z.copy()
         without[i] = False
-        assert pattern.prunable(z)[i] == (largest(without) == largest(z))
+        assert bool(pattern.relief(z)[i]) == (largest(without) == largest(z))
 
 
 def test_a_kind_of_its_own_needs_no_entry_elsewhere() -> None:

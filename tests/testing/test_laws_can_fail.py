@@ -41,8 +41,8 @@ class Wrapped(Pattern):
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         return self.inner.flip_values(scores, z)
 
-    def prunable(self, z: Mask) -> Mask:
-        return self.inner.prunable(z)
+    def relief(self, z: Mask) -> Vector:
+        return self.inner.relief(z)
 
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:
         return self.inner.fixed(keep, prune)
@@ -100,9 +100,19 @@ class Empty(Wrapped):
         return False
 
 
-class NothingPrunable(Wrapped):
-    def prunable(self, z: Mask) -> Mask:
-        return np.zeros(self.n, dtype=np.bool_)
+class NoRelief(Wrapped):
+    def relief(self, z: Mask) -> Vector:
+        return np.zeros(self.n)
+
+
+class ReliefForEver(Wrapped):
+    def relief(self, z: Mask) -> Vector:
+        return (z & self.free).astype(np.float64)
+
+
+class ReliefByForce(Wrapped):
+    def relief(self, z: Mask) -> Vector:
+        return np.where(z, self.inner.relief(z).max(), 0.0)
 
 
 class NeverFixed(Wrapped):
@@ -132,7 +142,9 @@ class Unconstrained(Wrapped):
         (ExactlyK(), "pruning more never leaves Z"),
         (AllFree(), "only free weights differ"),
         (Empty(), "only free weights differ"),
-        (NothingPrunable(), "prunable weights can go"),
+        (NoRelief(), "relief leads into the pattern"),
+        (ReliefForEver(), "relief leads into the pattern"),
+        (ReliefByForce(), "relief leads into the pattern"),
         (NeverFixed(), "fixed is the subset"),
         (AlwaysRefused(), "fixed is the subset"),
         (Unconstrained(), "constraints are the pattern"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns import in_pyomo
+from cbs_opt.kernel.patterns.relief_by_rows import relief_by_rows
 from cbs_opt.kernel.patterns.rows import Rows
 
 if TYPE_CHECKING:
@@ -118,24 +119,13 @@ class Pattern(ABC):
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
         """For each i, the largest Σ z'_j s_j over z' in Z with z'_i ≠ z_i, where ``z = argmax(scores)``."""
 
-    def prunable(self, z: Mask) -> Mask:
-        """Which kept weights of ``z`` can go without shrinking the largest mask of Z inside z; none once z is in Z."""
-        scores = z.astype(np.float64)
-        best = self.argmax(scores)
-        reached = scores[best].sum()
-        doubtful = best & z & self.free & (self.flip_values(scores, best) > reached - 0.5)
-        if self.exact_flips:
-            return np.asarray(z & self.free & (~best | doubtful))
-        spared = ~best
-        for i in np.flatnonzero(doubtful):
-            if not spared[i]:
-                scores[i] = 0.0
-                other = self.argmax(scores)
-                if scores[other].sum() > reached - 0.5:
-                    spared |= ~other
-                    spared[i] = True
-                scores[i] = 1.0
-        return np.asarray(z & self.free & spared)
+    def relief(self, z: Mask) -> Vector:
+        """The part of what ``z`` keeps too much that goes where a weight is pruned, shape (n,): summed over the limits.
+
+        Zero for weights that are pruned or forced to stay, and for all once z is in Z; of a z outside Z that keeps what
+        is forced to stay and nothing forbidden, some weight is worth more than zero.
+        """
+        return relief_by_rows(self, z)
 
     @abstractmethod
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:

@@ -112,6 +112,12 @@ class Budget(Grouped):
         pruned[self._items] = most - np.maximum(found.d, 0.0) * (1.0 - 1e-12)
         return RelaxedMask(z, most, kept, pruned)
 
+    def relief_of(self, groups: Mask) -> Vector:
+        over = self._costs[:, groups].sum(axis=1) - self._limit
+        exceeded = over > 0
+        parts = np.minimum(self._costs[exceeded] / over[exceeded, None], 1.0)
+        return np.where(groups, parts.sum(axis=0), 0.0)
+
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
         named = [Named("budgets", len(self._budget), "what stays keeps within the budget")]
         return self._costs, self._budget, named

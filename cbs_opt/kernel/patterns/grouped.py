@@ -27,8 +27,8 @@ from cbs_opt.kernel.patterns.rows import Named, Rows
 class Grouped(Pattern):
     """Z = {z : the groups with a kept weight may stay together, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    A kind of it says which sets of groups may stay: ``fits``, its oracle ``choose``, ``most_of``, ``flips_of`` and
-    ``group_rows``. A set that may stay may lose any group that is not forced.
+    A kind of it says which sets of groups may stay: ``fits``, its oracle ``choose``, ``most_of``, ``flips_of``,
+    ``relief_of`` and ``group_rows``. A set that may stay may lose any group that is not forced.
 
     Parameters
     ----------
@@ -74,6 +74,10 @@ class Grouped(Pattern):
     @abstractmethod
     def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
         """The best sum with each group decided otherwise than in ``chosen = choose(sums)``, or more; −∞ where none."""
+
+    @abstractmethod
+    def relief_of(self, groups: Mask) -> Vector:
+        """The part of what ``groups``, shape (groups,), are too many or cost too much that goes with each of them."""
 
     @abstractmethod
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
@@ -173,6 +177,11 @@ class Grouped(Pattern):
         others = self.flips_of(sums, self.choose(sums))[self._units]
         values = np.where(z, np.maximum(float(scores[z].sum()) - scores, others), others)
         return np.where(self._free, values, -np.inf)
+
+    def relief(self, z: Mask) -> Vector:
+        groups = self.touched(z)
+        nearer = np.where(self.forced, 0.0, self.relief_of(groups))
+        return np.where(z & self._free, nearer[self._units], 0.0)
 
     def fixed(self, keep: Mask, prune: Mask) -> Self:
         smaller = copy.copy(self)

@@ -127,6 +127,10 @@ class Groups(Grouped):
         values = np.where(chosen, value - sums + runner_up, value + sums - worst)
         return np.where(self.forced, -np.inf, values)
 
+    def relief_of(self, groups: Mask) -> Vector:
+        over = int(np.count_nonzero(groups)) - self._room
+        return groups / over if over > 0 else np.zeros(self.groups)
+
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
         return np.ones((1, self.groups)), [self._room], [Named("groups", 1, "at least k groups are pruned")]
 

@@ -99,6 +99,11 @@ class Intersection(Stated):
     def parts(self) -> tuple[Pattern, ...]:
         return self._parts
 
+    @property
+    def units(self) -> Counts:
+        """Weights that share a unit of every part."""
+        return np.unique([part.units for part in self._parts], axis=1, return_inverse=True)[1].ravel()
+
     def satisfies(self, z: Mask) -> bool:
         return all(part.contains(z) for part in self._parts)
 

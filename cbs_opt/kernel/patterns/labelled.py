@@ -167,13 +167,13 @@ class Labelled(Pattern):
         choose.at(chosen, self.labels, values)
         return np.asarray(chosen[self.labels])
 
-    def prunable(self, z: Mask) -> Mask:
-        # Of a label all or none: which ones go does not change how many may stay.
+    def relief(self, z: Mask) -> Vector:
+        # Of a label with more than its room all or none: which ones go does not change how many may stay.
         kept = z & self._free
-        crowded = self.count(kept) > self._room_of_free
-        if self.single:
-            return kept if crowded[0] else np.zeros_like(kept)
-        return kept & crowded[self.labels]
+        over = np.maximum(self.count(kept) - self._room_of_free, 0)
+        crowded = over > 0
+        part = 1.0 / max(int(over.sum()), 1)
+        return np.where(kept & (crowded[0] if self.single else crowded[self.labels]), part, 0.0)
 
     def fixed(self, keep: Mask, prune: Mask) -> Self:
         smaller = copy.copy(self)

@@ -138,10 +138,11 @@ class Stated(Pattern):
     def relaxed(self, scores: Vector) -> RelaxedMask:
         found = self._program.relaxed(self._objective(scores))
         most = sum_above(np.append(scores[self._keep], max(found.value, 0.0)))
-        d = found.d[: self.n]
-        can, free = self._keep | self._possible, self.free
-        kept = np.where(can, most - np.where(free, np.maximum(-d, 0.0), 0.0) * (1.0 - 1e-12), -np.inf)
-        pruned = np.where(self._keep, -np.inf, most - np.where(free, np.maximum(d, 0.0), 0.0) * (1.0 - 1e-12))
+        # What is decided by force cannot move against its multipliers.
+        d = np.where(self.free, found.d[: self.n], 0.0)
+        can = self._keep | self._possible
+        kept = np.where(can, most - np.maximum(-d, 0.0) * (1.0 - 1e-12), -np.inf)
+        pruned = np.where(self._keep, -np.inf, most - np.maximum(d, 0.0) * (1.0 - 1e-12))
         return RelaxedMask(np.where(can, found.x[: self.n], 0.0), most, kept, pruned)
 
     def flip_values(self, scores: Vector, z: Mask) -> Vector:

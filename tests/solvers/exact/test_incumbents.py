@@ -42,7 +42,7 @@ def test_exchange_ends_where_swap_ends(seed: int, n: int) -> None:
     mask = np.zeros(n, dtype=bool)
     mask[0] = True
     mask[1 + np.random.default_rng(seed).permutation(n - 2)[: room.room[0] - 1]] = True
-    expected = swap.improve(around.H, around.c, mask, problem.Z)
+    expected = swap.improve([(1, around.H)], around.c, mask, problem.Z)
     value, _ = exchange(around.H, around.c, mask, state, room.labels)
     assert np.array_equal(mask, expected)
     assert value == support_value(around.H, around.c, mask)[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, Pattern, PruningProblem
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.patterns.rows import Rows
+from cbs_opt.kernel.patterns import Named, Rows
 from cbs_opt.solvers.heuristic import greedy_obs
 
 
@@ -49,7 +49,10 @@ class TwoOfFour(Pattern):
         raise NotImplementedError
 
     def rows(self) -> Rows:
-        raise NotImplementedError
+        nothing = np.zeros(self._n, dtype=bool)
+        A = np.kron(np.eye(self._n // 4), np.ones(4))
+        named = [Named("two", self._n // 4, "two of four stay")]
+        return Rows.of(A, np.full(self._n // 4, 2.0), keep=nothing, forbid=nothing, constraints=named)
 
     def __str__(self) -> str:
         return "2:4"

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem, solve
 from cbs_opt.errors import PatternError
-from cbs_opt.solvers.heuristic.swap import State, exchange_changes, improve
+from cbs_opt.solvers.forms.unit_parts import parts_of
+from cbs_opt.solvers.heuristic.swap import improve
+from cbs_opt.solvers.heuristic.swap_state import State
 
 
 def make_problem(n: int, seed: int, first_order: bool = False) -> PruningProblem:
@@ -38,10 +40,14 @@ def test_change_of_every_pair_equals_solving_again(n: int, seed: int) -> None:
     problem, mask = make_problem(n, seed), random_mask(n, seed)
     H, center = problem.curvature.dense(), problem.w_bar
     kept, pruned = np.flatnonzero(mask), np.flatnonzero(~mask)
-    state = State.at(H, center, mask)
+    (part,) = parts_of([(1, H)], center, np.arange(n))
+    state = State.at(part, mask)
     before = value(H, center, mask)
     assert state.value == pytest.approx(before, rel=1e-9)
-    changes = exchange_changes(H, state, kept, pruned)
+    found = state.exchanges
+    assert found.leaving.tolist() == kept.tolist()
+    assert found.entering.tolist() == pruned.tolist()
+    changes = found.change
     for row, i in enumerate(kept):
         for column, j in enumerate(pruned):
             exchanged = mask.copy()
@@ -59,7 +65,7 @@ def test_ends_where_no_exchange_helps(n: int, seed: int, first_order: bool) -> N
     free[seed % n] = False
     held = np.flatnonzero(~free)
     roles = {"keep": held} if start[held].all() else {"forbid": held}
-    mask = improve(H, center, start, Cardinality(n, int(n - start.sum()), **roles))
+    mask = improve([(1, H)], center, start, Cardinality(n, int(n - start.sum()), **roles))
     reached = value(H, center, mask)
     assert reached <= value(H, center, start) * (1 + 1e-9)
     assert mask.sum() == start.sum()

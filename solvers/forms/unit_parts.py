@@ -1,0 +1,127 @@
+"""A problem in parts that do not interact, its weights in units that are kept or pruned together.
+
+Blocks of a curvature do not interact, nor do the rows of a layer. Rows that share their curvature and whose weights
+are, place by place, of the same units always keep the same places: they are one part with several vectors of weights,
+as all rows of a layer are whose columns are pruned, and have one inverse for all. Weights are measured in units of
+1/√H_ii.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.curvature import Curvature
+from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
+
+Places = NDArray[np.int64]
+
+STAYS, GONE = -1, -2
+"""In the place of a unit: the weight is kept whatever happens, and it is pruned."""
+
+
+class SameSize(NamedTuple):
+    """Units of a part that have equally many weights in it.
+
+    Parameters
+    ----------
+    number : integer array, shape (c,)
+        Which of the part's ``names``.
+    places : integer array, shape (c, a)
+        Their weights.
+    """
+
+    number: Places
+    places: Places
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """R rows of d weights under one curvature.
+
+    Parameters
+    ----------
+    U : array, shape (d, d)
+        H with unit diagonal.
+    target : array, shape (d, R)
+        The unconstrained minimizer of every row.
+    weights : integer array, shape (R, d)
+        The weights of the problem.
+    units : integer array, shape (d,)
+        The unit of each place, or ``STAYS``, or ``GONE``.
+    """
+
+    U: Matrix
+    target: Matrix
+    weights: Places
+    units: Places
+
+    @cached_property
+    def names(self) -> Places:
+        """The units that have weights here, ascending."""
+        return np.unique(self.units[self.units >= 0])
+
+    @cached_property
+    def sizes(self) -> list[SameSize]:
+        """``names`` by how many weights they have here."""
+        open_places = np.flatnonzero(self.units >= 0)
+        open_places = open_places[np.argsort(self.units[open_places], kind="stable")]
+        number = np.searchsorted(self.names, self.units[open_places])
+        counts = np.bincount(number, minlength=len(self.names))
+        starts = np.cumsum(counts) - counts
+        found = []
+        for a in np.unique(counts):
+            of_size = np.flatnonzero(counts == a)
+            found.append(SameSize(of_size, open_places[starts[of_size][:, None] + np.arange(a)]))
+        return found
+
+    def places_of(self, unit: int) -> Places:
+        """The places of one unit; none where it has no weight here."""
+        return np.flatnonzero(self.units == unit)
+
+
+def pieces_of(curvature: Curvature) -> list[tuple[int, Matrix]]:
+    """How many rows share each H, in the order of the weights; no weight interacts with another row's."""
+    return [(block.rows, block.row.dense()) for block in curvature.blocks]
+
+
+def parts_of(pieces: Sequence[tuple[int, Matrix]], center: Vector, units: Places) -> list[Part]:
+    """The parts of a problem.
+
+    Parameters
+    ----------
+    pieces : sequence of (rows, H)
+        As ``pieces_of`` has them.
+    center : array, shape (n,)
+        The unconstrained minimizer H⁻¹b.
+    units : integer array, shape (n,)
+        The unit of each weight, or ``STAYS``, or ``GONE``.
+    """
+    scaled = {id(H): unit_diagonal(H) for _, H in pieces}
+    parts, start = [], 0
+    for rows, H in pieces:
+        U, scale = scaled[id(H)]
+        weights = np.arange(start, start + rows * len(H)).reshape(rows, len(H))
+        start += weights.size
+        kinds, kind = np.unique(units[weights], axis=0, return_inverse=True)
+        for number, of_places in enumerate(kinds):
+            alike = weights[kind.ravel() == number]
+            parts.append(Part(U, np.ascontiguousarray((center[alike] * scale).T), alike, of_places))
+    return parts
+
+
+def undecided(pattern: Pattern, kept: Mask) -> Places:
+    """The pattern's units where a weight is free and ``kept``, ``STAYS`` where it is forced to stay, else ``GONE``."""
+    return np.where(pattern.free & kept, pattern.units, np.where(forced(pattern), STAYS, GONE))
+
+
+def forced(pattern: Pattern) -> Mask:
+    """Weights that every mask keeps, shape (n,)."""
+    return np.asarray(~pattern.free & pattern.argmax(np.zeros(pattern.n)))
