@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commandline import Cli
 
-from cbs_opt import PruningProblem, RowsCurvature
+from cbs_opt import Cardinality, PruningProblem, RowsCurvature
 from cbs_opt.cli.compare_patterns import proven_percent
+from cbs_opt.evaluation import catalogue
 
 PATTERNS = "sparsity 0.5, 2:4,1:4"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method for cardinalities only."""
+    spec = replace(catalogue.method("magnitude"), name="narrow", patterns=(Cardinality,))
+    monkeypatch.setitem(catalogue._EXTRA, "narrow", spec)
 
 
 def test_the_table_and_the_sentences(cli: Cli, block: Path) -> None:
@@ -63,20 +72,22 @@ def test_a_layer_with_rows(cli: Cli, tmp_path: Path) -> None:
     assert 0 < prices["2:4"]["bound"] <= prices["2:4"]["objective"]
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_method_that_ran_under_some_patterns_only_is_said(cli: Cli, block: Path) -> None:
     run = cli("compare", block, "--patterns", PATTERNS)
     assert run.code == 0
-    assert "left out under 2:4, 1:4: method cbs: cannot take the pattern Quotas" in run.out
+    assert "left out under 2:4, 1:4: method narrow: cannot take the pattern Quotas" in run.out
     assert "name it to run it" not in run.out
 
 
+@pytest.mark.usefixtures("narrow")
 def test_what_cannot_be_is_refused(cli: Cli, block: Path, tmp_path: Path) -> None:
     words = ("compare", block, "--patterns")
     cli(*words, "2:4", "--sparsity", 0.5).refused("--patterns: takes the place of --sparsity, --prune and --pattern")
     cli(*words, ",").refused("--patterns: names nothing")
     cli(*words, "2:4,half").refused("pattern: is 'half'; give N:M")
     cli(*words, "2:4,2:5").refused(f"{block}: pattern 2:5: 5 does not divide the 8 weights")
-    cli(*words, "2:4,sparsity 0.5", "--methods", "cbs").refused("method cbs: cannot take the pattern Quotas")
+    cli(*words, "2:4,sparsity 0.5", "--methods", "narrow").refused("method narrow: cannot take the pattern Quotas")
     cli(*words, "2:4", "--json", block).refused("is the input ")
 
 

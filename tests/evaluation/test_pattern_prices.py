@@ -32,8 +32,8 @@ def least(problem: PruningProblem, pattern: Pattern) -> float:
     return min(problem.objective(obs_update(problem, z)) for z in masks if pattern.contains(z))
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, name: str, run: Any) -> None:
-    spec = MethodSpec(name, run, "", exact=False, objective=Objective.JOINT, reference="", patterns=(Pattern,))
+def stub(monkeypatch: pytest.MonkeyPatch, name: str, run: Any, kind: type[Pattern] = Pattern) -> None:
+    spec = MethodSpec(name, run, "", exact=False, objective=Objective.JOINT, reference="", patterns=(kind,))
     monkeypatch.setitem(catalogue._EXTRA, name, spec)
 
 
@@ -193,11 +193,12 @@ def test_a_layer_is_priced_by_heuristics_and_the_bound_of_its_rows() -> None:
 def test_what_cannot_be_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Mask] = []
     stub(monkeypatch, "watched", lambda problem: ran.append(problem.Z.free))
+    stub(monkeypatch, "narrow", lambda problem: ran.append(problem.Z.free), Cardinality)
     problem = block(0)
     with pytest.raises(InputError, match="patterns: none is given"):
         compare_patterns(problem, [], ["watched"])
     with pytest.raises(PatternError, match="5 does not divide the 8 weights"):
         compare_patterns(problem, ["2:4", "2:5"], ["watched"])
-    with pytest.raises(UnsupportedError, match="method cbs: cannot take the pattern Quotas"):
-        compare_patterns(problem, ["sparsity 0.5", "2:4"], ["watched", "cbs"])
+    with pytest.raises(UnsupportedError, match="method narrow: cannot take the pattern Quotas"):
+        compare_patterns(problem, ["sparsity 0.5", "2:4"], ["watched", "narrow"])
     assert ran == []
