@@ -61,6 +61,13 @@ def _options(spec: MethodSpec) -> dict[str, Any]:
     }
 
 
+def _here(row: dict[str, Any]) -> str:
+    """Whether the method can run here, and for which patterns unless it takes all."""
+    if not row["available"]:
+        return f"no: {row['reason']}"
+    return "yes" if row["patterns"] == "every" else f"for {row['patterns']}"
+
+
 def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
     say(
         table(
@@ -70,7 +77,6 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
                 ("problem", "left"),
                 ("answer", "left"),
                 ("max n", "right"),
-                ("patterns", "left"),
                 ("here", "left"),
                 ("options", "left"),
                 ("what it does", "left"),
@@ -82,8 +88,7 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
                     row["objective"],
                     "exact" if row["exact"] else "heuristic",
                     "any" if row["max_n"] is None else str(row["max_n"]),
-                    row["patterns"],
-                    "yes" if row["available"] else f"no: {row['reason']}",
+                    _here(row),
                     ", ".join(f"{option}={default}" for option, default in row["options"].items()) or "–",
                     row["summary"],
                     row["reference"],

@@ -241,6 +241,8 @@ def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.Mo
     assert by_name["enumeration"]["exact"]
     assert by_name["enumeration"]["max_n"] == 20
     assert by_name["magnitude"]["available"]
+    assert by_name["greedy-obs"]["patterns"] == "every"
+    assert by_name["cbs"]["patterns"] == "Cardinality"
     assert by_name["needy"]["reason"] == "needs the package no_such_package_at_all"
     assert by_name["cbs"]["options"]["seed"] == 0
     assert not {"progress", "record", "start"} & {option for entry in data["methods"] for option in entry["options"]}
