@@ -66,16 +66,16 @@ def _accuracies(rows: Sequence[Row]) -> list[str]:
 
 
 def _margins(rows: Sequence[Row]) -> list[str]:
-    """By how many points ours is above the baseline at the same refinement, each with its better statistics."""
+    """By how many points ours is above the baseline on the same draws, each with its better statistics."""
     lines = []
-    runs = dict(_grouped(rows, RUN))
-    for (selection, allocation, refine), same in runs.items():
-        base = runs.get(("magnitude", "uniform", refine))
-        if (selection, allocation) == ("joint", "curves") and base:
-            ours, theirs = (statistics.mean(_best(row) for row in part) for part in (same, base))
+    runs = {run: {row["seed"]: _best(row) for row in same} for run, same in _grouped(rows, RUN)}
+    for (selection, allocation, refine), ours in runs.items():
+        theirs = runs.get(("magnitude", "uniform", refine), {})
+        points = [100 * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
+        if (selection, allocation) == ("joint", "curves") and points:
             lines.append(
-                f"With {refine} passes `joint`/`curves` is {100 * (ours - theirs):.2f} points above "
-                "`magnitude`/`uniform`, each with the better of its two statistics."
+                f"With {refine} passes `joint`/`curves` is {statistics.mean(points):.2f} points above "
+                f"`magnitude`/`uniform` on the same draws ({len(points)}), each with the better of its two statistics."
             )
     return lines
 
