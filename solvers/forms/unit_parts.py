@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
 
 Places = NDArray[np.int64]
@@ -110,18 +111,16 @@ def parts_of(pieces: Sequence[tuple[int, Matrix]], center: Vector, units: Places
         U, scale = scaled[id(H)]
         weights = np.arange(start, start + rows * len(H)).reshape(rows, len(H))
         start += weights.size
-        kinds, kind = np.unique(units[weights], axis=0, return_inverse=True)
-        for number, of_places in enumerate(kinds):
-            alike = weights[kind.ravel() == number]
-            parts.append(Part(U, np.ascontiguousarray((center[alike] * scale).T), alike, of_places))
+        of_rows = units[weights]
+        same: dict[bytes, list[int]] = {}  # rows with the same units, in the order of the first of them
+        for row, of_row in enumerate(of_rows):
+            same.setdefault(of_row.tobytes(), []).append(row)
+        for members in same.values():
+            alike = weights[members]
+            parts.append(Part(U, np.ascontiguousarray((center[alike] * scale).T), alike, of_rows[members[0]]))
     return parts
 
 
 def undecided(pattern: Pattern, kept: Mask) -> Places:
     """The pattern's units where a weight is free and ``kept``, ``STAYS`` where it is forced to stay, else ``GONE``."""
     return np.where(pattern.free & kept, pattern.units, np.where(forced(pattern), STAYS, GONE))
-
-
-def forced(pattern: Pattern) -> Mask:
-    """Weights that every mask keeps, shape (n,)."""
-    return np.asarray(~pattern.free & pattern.argmax(np.zeros(pattern.n)))

@@ -28,9 +28,10 @@ from cbs_opt.kernel.curvature import Curvature, RowsCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.forms.unit_parts import Places, forced, parts_of, pieces_of, undecided
+from cbs_opt.solvers.forms.unit_parts import Places, parts_of, pieces_of, undecided
 from cbs_opt.solvers.heuristic.greedy_rows import prune_rows
 from cbs_opt.solvers.heuristic.start import grown
 from cbs_opt.solvers.heuristic.unit_state import Tuned, tuned

@@ -12,6 +12,7 @@ import pytest
 from cbs_opt import Budget, DenseCurvature, PruningProblem
 from cbs_opt.solvers.bounds.elimination import Elimination
 from cbs_opt.solvers.exact.bnb_units import UnitSearch
+from cbs_opt.solvers.forms.node_state import state_of
 
 KEPT = 2
 
@@ -45,7 +46,7 @@ def test_a_bound_holds_where_kept_weights_are_nearly_the_same(seed: int) -> None
     pattern = Budget(np.ones(n), KEPT + room, keep=range(KEPT))
     search = UnitSearch(PruningProblem(w, DenseCurvature((H + H.T) / 2), pattern), 0.0)
     search._cutoff = math.inf  # the bound itself is wanted, not that the incumbent is as good
-    _, bound, _, _ = search._bounded(search._heap[0], 0.0)
+    _, bound, _, _ = search._bounded(search._heap[0], state_of(pattern), 0.0)
     block = search._block
     A, c = [[Fraction(x) for x in row] for row in block.H.tolist()], [Fraction(x) for x in block.c.tolist()]
     masks = itertools.combinations(range(KEPT, n), room)
