@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,16 @@ class CenteredBlock:
     base_error: float
     scale: float
     drift: float
+
+    @cached_property
+    def eigenvalues(self) -> Vector:
+        """Those of H, ascending, as they are computed, shape (n,)."""
+        return np.asarray(np.linalg.eigvalsh(self.H))
+
+    @property
+    def smallest(self) -> float:
+        """Below the smallest eigenvalue of H; 0 where round-off leaves none."""
+        return max(0.0, float(self.eigenvalues[0]) - len(self.H) * EPS * float(self.eigenvalues[-1]))
 
     @classmethod
     def of(cls, problem: PruningProblem) -> CenteredBlock:
@@ -108,5 +119,5 @@ def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[n
     state = np.zeros(problem.n, dtype=np.int8)
     state[pattern.keep] = KEPT
     state[pattern.forbid] = PRUNED
-    smallest = float(np.linalg.eigvalsh(block.H)[0])
+    smallest = float(block.eigenvalues[0])
     return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), Room.of(pattern)

@@ -19,12 +19,6 @@ import numpy as np
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 
 
-def least_eigenvalue(H: Matrix) -> float:
-    """Below the smallest eigenvalue of H; 0 where round-off leaves none."""
-    eigenvalues = np.linalg.eigvalsh(H)
-    return max(0.0, float(eigenvalues[0]) - len(H) * EPS * float(eigenvalues[-1]))
-
-
 class Elimination(NamedTuple):
     """A node after its elimination, in the units of the block."""
 

@@ -12,7 +12,6 @@ import numpy as np
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.solvers.bounds.elimination import least_eigenvalue
 
 ROUNDS = 60
 """Rounds of splitting improvement: enough for the kernel not to stop early."""
@@ -30,7 +29,7 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     outcome, value, *_ = process(
         block.H,
         block.c,
-        least_eigenvalue(block.H),
+        block.smallest,
         state,
         D,
         w,

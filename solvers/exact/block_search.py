@@ -11,7 +11,6 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.solvers.bounds.elimination import least_eigenvalue
 from cbs_opt.solvers.exact import tree
 
 Open = TypeVar("Open", bound=tree.OpenNode)
@@ -25,7 +24,6 @@ class BlockSearch(tree.TreeSearch[Open]):
         self._problem = problem
         self._gap = gap
         self._block = CenteredBlock.of(problem)
-        self._smallest = least_eigenvalue(self._block.H)
         self._rank = math.inf
 
     def in_units_of_f(self, value: float) -> float:

@@ -88,8 +88,8 @@ class Search(BlockSearch[Node | PieceNode]):
 
     def _doubt_of_leaves(self) -> float:
         """Above the round-off of every value that ``compiled/leaves`` computes; infinite where nothing can be said."""
-        n, H = len(self._weight), self._block.H
-        smallest = float(np.linalg.eigvalsh(H)[0]) - n * EPS * float(self._weight.sum())
+        n = len(self._weight)
+        smallest = float(self._block.eigenvalues[0]) - n * EPS * float(self._weight.sum())
         if not smallest > 0:
             return math.inf
         gamma = 4.0 * (n + 10) * EPS
@@ -115,7 +115,7 @@ class Search(BlockSearch[Node | PieceNode]):
         outcome, bound, share, branch, baseline = process(
             self._block.H,
             self._block.c,
-            self._smallest,
+            self._block.smallest,
             state,
             D,
             w,
@@ -154,7 +154,7 @@ class Search(BlockSearch[Node | PieceNode]):
         outcome, bound, branch, baseline = process_pieces(
             self._block.H,
             self._block.c,
-            self._smallest,
+            self._block.smallest,
             *root.pieces,
             LEAST_D * root.D,
             state,

@@ -125,7 +125,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         ok, value, margin = eliminate(H, c, state, order, W, L, d)
         if not ok:
             return node, best, nothing, first_unit
-        eliminated = Elimination.of(H, c, d, kept, value - margin, self._smallest)
+        eliminated = Elimination.of(H, c, d, kept, value - margin, self._block.smallest)
         best = max(best, float(eliminated.proves(np.zeros(()))))
         if best >= self._cutoff:
             return node, best, nothing, first_unit
@@ -168,8 +168,6 @@ class UnitSearch(BlockSearch[UnitNode]):
             rounds=max(NODE_ROUNDS, int(ROOT_ROUNDS * min(1.0, (SMALL / m) ** 3))) if root else NODE_ROUNDS,
             share=max(node.share, LEAST_SHARE),
         )
-        w = np.zeros(n)
-        w[free] = relaxed.w
         heaviest = pattern.relaxed(on_weights(reduced.sums(relaxed.w**2 * HF.diagonal())))
         self._offer_inside(pattern, always, heaviest.z)
         self._offer_inside(pattern, always, pattern.relaxed(on_weights(relaxed.scores)).z)

@@ -134,7 +134,7 @@ def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float
 
 def first_splitting(block: CenteredBlock) -> Vector:
     """A multiple of the identity, shape (n,)."""
-    return np.full(len(block.c), max(0.9 * float(np.linalg.eigvalsh(block.H)[0]), 1e-15))
+    return np.full(len(block.c), max(0.9 * float(block.eigenvalues[0]), 1e-15))
 
 
 def advised(

@@ -9,22 +9,22 @@ mask that decides weight i of group g otherwise scores at most
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector, frozen
-from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
-from cbs_opt.kernel.patterns.labelled import Counts, forced_in_words, index_mask
+from cbs_opt.kernel.patterns.base import RelaxedMask
+from cbs_opt.kernel.patterns.forcing import Forcing
+from cbs_opt.kernel.patterns.labelled import Counts, index_mask
 from cbs_opt.kernel.patterns.rows import Named, Rows
 
 
-class Grouped(Pattern):
+class Grouped(Forcing):
     """Z = {z : the groups with a kept weight may stay together, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
     A kind of it says which sets of groups may stay: ``fits``, its oracle ``choose``, ``most_of``, ``flips_of``,
@@ -50,11 +50,7 @@ class Grouped(Pattern):
         self._force(index_mask(keep, len(units), "keep"), index_mask(forbid, len(units), "forbid"))
 
     def _force(self, keep: Mask, forbid: Mask) -> None:
-        both = np.flatnonzero(keep & forbid)
-        if both.size:
-            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
-        self._keep, self._forbid = frozen(keep), frozen(forbid)
-        self._free = frozen(~(keep | forbid))
+        super()._force(keep, forbid)
         self._forced = frozen(self.touched(keep))
         if not self.fits(self._forced):
             raise PatternError(self.too_many_forced())
@@ -113,20 +109,6 @@ class Grouped(Pattern):
         """Groups with a weight that is forced to stay, shape (groups,), read-only."""
         return self._forced
 
-    @property
-    def keep(self) -> Mask:
-        """Weights forced to stay, shape (n,), read-only."""
-        return self._keep
-
-    @property
-    def forbid(self) -> Mask:
-        """Weights forced to zero, shape (n,), read-only."""
-        return self._forbid
-
-    @property
-    def free(self) -> Mask:
-        return self._free
-
     def touched(self, z: Mask) -> Mask:
         """Groups of which ``z``, shape (n,), keeps a weight; shape (groups,)."""
         return np.asarray(np.bincount(self._units[z], minlength=self.groups) > 0)
@@ -141,9 +123,8 @@ class Grouped(Pattern):
         sums = self.sums(scores, among)
         return sums if self._single else np.asarray(sums * (1.0 + 2.0 * EPS * self._sizes))
 
-    def contains(self, z: Mask) -> bool:
-        meets = z.shape == (self.n,) and z[self._keep].all() and not z[self._forbid].any()
-        return bool(meets) and self.fits(self.touched(z))
+    def satisfies(self, z: Mask) -> bool:
+        return self.fits(self.touched(z))
 
     def argmax(self, scores: Vector) -> Mask:
         z: Mask = self.choose(self.sums(scores, ~self._forbid))[self._units] & ~self._forbid
@@ -183,11 +164,6 @@ class Grouped(Pattern):
         nearer = np.where(self.forced, 0.0, self.relief_of(groups))
         return np.where(z & self._free, nearer[self._units], 0.0)
 
-    def fixed(self, keep: Mask, prune: Mask) -> Self:
-        smaller = copy.copy(self)
-        smaller._force(self._keep | keep, self._forbid | prune)
-        return smaller
-
     def rows(self) -> Rows:
         A, b, named = self.group_rows()
         if self._single:
@@ -202,9 +178,6 @@ class Grouped(Pattern):
             b = np.concatenate([np.zeros(n), b])
             named = [Named("in_group", n, "a kept weight takes its group"), *named]
         return Rows.of(A, b, keep=self._keep, forbid=self._forbid, constraints=named, variables=own)
-
-    def __str__(self) -> str:
-        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)
 
 
 def numbered(groups: Any, field: str = "groups") -> Counts:

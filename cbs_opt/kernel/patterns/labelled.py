@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,13 @@ from scipy.sparse import csr_array
 
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
-from cbs_opt.kernel.patterns.base import Pattern
+from cbs_opt.kernel.patterns.forcing import Forcing
 from cbs_opt.kernel.patterns.rows import Named, Rows
 
 Counts = NDArray[np.int64]
 
 
-class Labelled(Pattern):
+class Labelled(Forcing):
     """Z = {z : Σ_{i of label l} z_i ≤ room_l for every label l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
     In matroid words, the independent sets of a partition matroid. A kind of it says which labels there are (``labels``)
@@ -49,9 +48,7 @@ class Labelled(Pattern):
         self._force(index_mask(keep, n, "keep"), index_mask(forbid, n, "forbid"))
 
     def _force(self, keep: Mask, forbid: Mask) -> None:
-        both = np.flatnonzero(keep & forbid)
-        if both.size:
-            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
+        super()._force(keep, forbid)
         forced = self.count(keep)
         if (forced > self._room).any():
             label = int(np.argmax(forced > self._room))
@@ -60,8 +57,6 @@ class Labelled(Pattern):
                 f"keep: {forced[label]} weights{self.label_in_words(label)} are forced to stay, but pruning "
                 f"{size - room} of {size} leaves {room}; force fewer or prune fewer"
             )
-        self._keep, self._forbid = frozen(keep), frozen(forbid)
-        self._free = frozen(~(keep | forbid))
         self._room_of_free = frozen(np.minimum(self._room - forced, self.count(self._free)))
 
     @property
@@ -100,33 +95,14 @@ class Labelled(Pattern):
         """Whether all weights carry the same label: a plain cardinality, whatever the pattern is called."""
         return len(self._room) == 1
 
-    @property
-    def keep(self) -> Mask:
-        """Weights forced to stay, shape (n,), read-only."""
-        return self._keep
-
-    @property
-    def forbid(self) -> Mask:
-        """Weights forced to zero, shape (n,), read-only."""
-        return self._forbid
-
-    @property
-    def free(self) -> Mask:
-        return self._free
-
     def count(self, z: Mask) -> Counts:
         """How many weights of each label ``z``, shape (n,), holds; shape (labels,)."""
         if self.single:
             return np.array([np.count_nonzero(z)], dtype=np.int64)
         return np.bincount(self.labels[z], minlength=len(self._room)).astype(np.int64, copy=False)
 
-    def contains(self, z: Mask) -> bool:
-        return bool(
-            z.shape == (self._n,)
-            and (self.count(z) <= self._room).all()
-            and z[self._keep].all()
-            and not z[self._forbid].any()
-        )
+    def satisfies(self, z: Mask) -> bool:
+        return bool((self.count(z) <= self._room).all())
 
     def argmax(self, scores: Vector) -> Mask:
         return self.largest(scores, self._free)
@@ -175,25 +151,11 @@ class Labelled(Pattern):
         part = 1.0 / max(int(over.sum()), 1)
         return np.where(kept & (crowded[0] if self.single else crowded[self.labels]), part, 0.0)
 
-    def fixed(self, keep: Mask, prune: Mask) -> Self:
-        smaller = copy.copy(self)
-        smaller._force(self._keep | keep, self._forbid | prune)
-        return smaller
-
     def rows(self) -> Rows:
         labels = self.labels
         A = csr_array((np.ones(self._n), (labels, np.arange(self._n))), shape=(len(self._room), self._n))
         named = [Named(self.limits[0], len(self._room), self.limits[1])]
         return Rows.of(A, self._room, keep=self._keep, forbid=self._forbid, constraints=named)
-
-    def __str__(self) -> str:
-        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)
-
-
-def forced_in_words(keep: Mask, forbid: Mask) -> str:
-    """How many weights are forced to stay and forbidden, as it follows a pattern in words."""
-    words = f", {int(keep.sum())} forced to stay" if keep.any() else ""
-    return words + (f", {int(forbid.sum())} forbidden" if forbid.any() else "")
 
 
 def index_mask(indices: Any, n: int, field: str) -> Mask:

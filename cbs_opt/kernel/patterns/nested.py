@@ -14,7 +14,8 @@ import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.patterns.base import Pattern
-from cbs_opt.kernel.patterns.labelled import Labelled, forced_in_words
+from cbs_opt.kernel.patterns.forcing import forced_in_words
+from cbs_opt.kernel.patterns.labelled import Labelled
 from cbs_opt.kernel.patterns.rows import Rows, together
 
 

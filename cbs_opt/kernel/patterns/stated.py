@@ -9,15 +9,15 @@ from typing import Self
 import numpy as np
 
 from cbs_opt.errors import PatternError
-from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
+from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.upper_sum import sum_above
-from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
-from cbs_opt.kernel.patterns.labelled import forced_in_words
+from cbs_opt.kernel.patterns.base import RelaxedMask
+from cbs_opt.kernel.patterns.forcing import Forcing, check_apart
 from cbs_opt.kernel.patterns.program import Program
 from cbs_opt.kernel.patterns.rows import Rows
 
 
-class Stated(Pattern):
+class Stated(Forcing):
     """Z = the masks that ``rows`` allow, which must be monotone in the free weights.
 
     Parameters
@@ -41,7 +41,7 @@ class Stated(Pattern):
     def _state(self, rows: Rows) -> None:
         n = rows.n
         self._rows = rows
-        self._keep, self._forbid = frozen(rows.low[:n] == 1.0), frozen(rows.high[:n] == 0.0)
+        self._force(rows.low[:n] == 1.0, rows.high[:n] == 0.0)
         self._last: tuple[bytes, tuple[Mask, float]] | None = None
 
     def limits_in_words(self) -> str:
@@ -55,24 +55,6 @@ class Stated(Pattern):
     @property
     def n(self) -> int:
         return self._rows.n
-
-    @property
-    def keep(self) -> Mask:
-        """Weights forced to stay, shape (n,), read-only."""
-        return self._keep
-
-    @property
-    def forbid(self) -> Mask:
-        """Weights forced to zero, shape (n,), read-only."""
-        return self._forbid
-
-    @property
-    def free(self) -> Mask:
-        return frozen(~(self._keep | self._forbid))
-
-    def contains(self, z: Mask) -> bool:
-        meets = z.shape == (self.n,) and z[self._keep].all() and not z[self._forbid].any()
-        return bool(meets) and self.satisfies(z)
 
     def satisfies(self, z: Mask) -> bool:
         """Whether the rows allow a mask that keeps what is forced to stay and prunes what is forbidden."""
@@ -155,9 +137,7 @@ class Stated(Pattern):
 
     def fixed(self, keep: Mask, prune: Mask) -> Self:
         keep, prune = self._keep | keep, self._forbid | prune
-        both = np.flatnonzero(keep & prune)
-        if both.size:
-            raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
+        check_apart(keep, prune)
         smaller = copy.copy(self)
         for name in ("_possible", "_program"):
             smaller.__dict__.pop(name, None)
@@ -170,6 +150,3 @@ class Stated(Pattern):
 
     def rows(self) -> Rows:
         return self._rows
-
-    def __str__(self) -> str:
-        return self.limits_in_words() + forced_in_words(self._keep, self._forbid)

@@ -12,8 +12,8 @@ import numpy as np
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.patterns.base import Pattern, RelaxedMask
+from cbs_opt.kernel.patterns.forcing import forced_in_words
 from cbs_opt.kernel.patterns.grouped import Grouped
-from cbs_opt.kernel.patterns.labelled import forced_in_words
 from cbs_opt.kernel.patterns.rows import Rows, together
 
 

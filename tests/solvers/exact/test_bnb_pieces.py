@@ -89,7 +89,7 @@ def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
     assume(0 < cutoff < np.inf)
     before = state.copy()
     outcome, bound, _, baseline = process_pieces(
-        H, c, search._smallest, members, u, 0.1 * D, state, D, q, w, z, scores, 0.0, search._room, cutoff, 1
+        H, c, search._block.smallest, members, u, 0.1 * D, state, D, q, w, z, scores, 0.0, search._room, cutoff, 1
     )
     for mask, value in values:
         left = np.all(mask[state == kernels.KEPT]) and not np.any(mask[state == kernels.PRUNED])
