@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.solvers.bounds.interior import factor, inverse_of
 from cbs_opt.solvers.bounds.pieces_newton import (
     WIDTH,
     Point,
@@ -40,8 +41,6 @@ from cbs_opt.solvers.bounds.pieces_newton import (
     Sets,
     ascend,
     bound_at,
-    factor,
-    inverse_of,
     point_at,
     problem_of,
     start,

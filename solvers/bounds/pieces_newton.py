@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
+from cbs_opt.solvers.bounds.interior import back, factor, forward, room
 from cbs_opt.solvers.forms.node_state import ROUNDING
 
 WIDTH = 8
@@ -95,26 +96,6 @@ class Point(NamedTuple):
     height: float  # of the outer objective
 
 
-def factor(A: Matrix) -> Matrix | None:
-    L, info = lapack.dpotrf(A.T, lower=1, clean=1)
-    return L if info == 0 and np.isfinite(L[-1, -1]) else None
-
-
-def inverse_of(A: Matrix) -> Matrix | None:
-    L = factor(A)
-    return None if L is None else back(L, np.eye(len(A)))
-
-
-def forward(L: Matrix, B: Matrix) -> Matrix:
-    """L⁻¹B."""
-    return blas.dtrsm(1.0, L, B, lower=1)
-
-
-def back(L: Matrix, x: Vector) -> Vector:
-    """(LLᵀ)⁻¹x."""
-    return lapack.dpotrs(L, x, lower=1)[0]
-
-
 def _gram(A: Matrix) -> Matrix:
     """AᵀA; only its lower triangle is filled."""
     return blas.dsyrk(1.0, A, trans=1, lower=1)
@@ -124,12 +105,6 @@ def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
     """ζ ≤ min(1, s) with its two derivatives."""
     root = np.sqrt((1 - s) ** 2 + 4 * ROUNDING)
     return 0.5 * (1 + s - root), 0.5 * (1 + (1 - s) / root), -2 * ROUNDING / root**3
-
-
-def room(x: Vector, dx: Vector, most: float) -> float:
-    """The longest step ≤ 1 that takes no more than ``most`` of any x > 0."""
-    falling = dx < 0
-    return min(1.0, most * float((x[falling] / -dx[falling]).min())) if falling.any() else 1.0
 
 
 def problem_of(H: Matrix, b: Vector, K: int) -> Problem | None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
+from cbs_opt.solvers.bounds.interior import back, factor, inverse_of
 
 Oracle = Callable[[Vector], float]
 """``oracle(scores of the units)`` → a number that the sum over the units which a mask keeps never exceeds."""
@@ -61,17 +62,6 @@ class Reduced(NamedTuple):
     def together(self) -> Mask:
         """Which pairs of weights are of one unit, shape (m, m)."""
         return self.unit[:, None] == self.unit
-
-
-def factor(A: Matrix) -> Matrix | None:
-    """The Cholesky factor, None where there is none."""
-    L, info = lapack.dpotrf(A, lower=1, clean=1)
-    return L if info == 0 and np.isfinite(L[-1, -1]) else None
-
-
-def solved(L: Matrix, x: Matrix) -> Matrix:
-    """(LLᵀ)⁻¹x."""
-    return np.asarray(lapack.dpotrs(L, x, lower=1)[0])
 
 
 class Split(NamedTuple):
@@ -129,7 +119,7 @@ def bound_at(problem: Reduced, split: Split, w: Vector, oracle: Oracle) -> tuple
     q, standing = split.R @ d, split.B @ c
     size_q, size_standing = split.size_R @ np.abs(d), split.size_B @ np.abs(c)
     t = standing - q
-    y = solved(split.L, t)
+    y = back(split.L, t)
     image, size = split.B @ y, split.size_B @ np.abs(y)
     left = np.abs(t - image) + slip * (size_q + size_standing + size + np.abs(t))
     lengths = np.abs(y)
@@ -160,17 +150,16 @@ def ascended(problem: Reduced, split: Split, gain: Matrix, barrier: float) -> Ma
             problem.H, D, np.ascontiguousarray(gain.diagonal()), barrier, LEAST_PART * D, work, room, across
         )
         return np.diag(D) if risen else None
-    L = factor(split.R)
-    if L is None:
+    inverse = inverse_of(split.R)
+    if inverse is None:
         return None
-    inverse = solved(L, np.eye(m))
     B = split.B.copy()
     for at in problem.blocks():
         C = inverse[at, at]
-        lower = factor(C)
-        if lower is None:
+        alone = inverse_of(C)
+        if alone is None:
             return None
-        most = solved(lower, np.eye(len(C))) + B[at, at]
+        most = alone + B[at, at]
         root = factor((most + most.T) / 2)
         if root is None:
             return None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns.rows import Rows
+from cbs_opt.solvers.bounds.interior import back, factor, room
 from cbs_opt.solvers.bounds.unit_blocks import (
     LEAST_GAIN,
     Oracle,
@@ -28,8 +29,6 @@ from cbs_opt.solvers.bounds.unit_blocks import (
     ascended,
     bound_at,
     certified,
-    factor,
-    solved,
 )
 
 STEPS = 40
@@ -121,13 +120,13 @@ def _place(problem: Reduced, B: Matrix, z: Vector) -> _Place | None:
     L = factor(problem.H + B * (1.0 / share - 1.0))
     if L is None:
         return None
-    w = solved(L, problem.b)
+    w = back(L, problem.b)
     push = B @ w
     energy = problem.sums(w * push)
     m = len(w)
     across = np.zeros((m, len(z)))
     across[np.arange(m), problem.unit] = push / share**2
-    hessian = -across.T @ solved(L, across)
+    hessian = -across.T @ back(L, across)
     hessian[np.diag_indices(len(z))] += energy / z**3
     return _Place(w, -0.5 * float(problem.b @ w), -0.5 * energy / z**2, hessian)
 
@@ -187,12 +186,12 @@ def _relaxed(
         L = factor(K + np.diag(np.full(p, 1e-13 * float(K.diagonal().max()))))
         if L is None:
             break
-        step = solved(L, -push)
+        step = back(L, -push)
         by = A @ step
         ds = -missing - by
         dy, dl, du = (aim - y * ds) / s - y, (aim - lower * step) / x - lower, (aim + upper * step) / (1.0 - x) - upper
-        primal = min(_room(s, ds), _room(x, step), _room(1.0 - x, -step))
-        dual = min(_room(y, dy), _room(lower, dl), _room(upper, du))
+        primal = min(room(s, ds, LONGEST), room(x, step, LONGEST), room(1.0 - x, -step, LONGEST))
+        dual = min(room(y, dy, LONGEST), room(lower, dl, LONGEST), room(upper, du, LONGEST))
         moved = _place(problem, split.B, np.clip(x + primal * step, NEXT, 1.0 - NEXT)[:units])
         if moved is None:
             break
@@ -202,12 +201,6 @@ def _relaxed(
         bound, scores = bound_at(problem, split, place.w, oracle)
         best = Relaxed(bound, place.w, x, scores)
     return best
-
-
-def _room(x: Vector, dx: Vector) -> float:
-    """The longest step ≤ 1 that takes no more than ``LONGEST`` of any x > 0."""
-    falling = dx < 0.0
-    return min(1.0, LONGEST * float((x[falling] / -dx[falling]).min())) if falling.any() else 1.0
 
 
 def gain_of(problem: Reduced, relaxed: Relaxed) -> Matrix:

@@ -17,7 +17,8 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.elimination import Elimination
-from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, factor, first_blocks, solved
+from cbs_opt.solvers.bounds.interior import back, factor, inverse_of
+from cbs_opt.solvers.bounds.unit_blocks import Reduced, certified, first_blocks
 from cbs_opt.solvers.bounds.unit_relaxation import LEAST_SHARE, Polytope, Relaxed, improved, relax
 from cbs_opt.solvers.exact.block_search import BlockSearch
 from cbs_opt.solvers.exact.decided import fixed
@@ -221,13 +222,12 @@ def _heaviest(reduced: Reduced, relaxed: Relaxed) -> int:
     """The unit to branch on: the largest geometric mean of w_uᵀH_uuw_u, what it costs to prune the unit alone, and
     w_uᵀ((H⁻¹)_uu)⁻¹w_u, what is left of it when all other weights make up for it."""
     alone = reduced.sums(relaxed.w * (np.where(reduced.together, reduced.H, 0.0) @ relaxed.w))
-    L = factor(reduced.H)
-    if L is None:
+    inverse = inverse_of(reduced.H)
+    if inverse is None:
         return int(np.argmax(alone))
-    inverse = solved(L, np.eye(len(reduced.c)))
     made_up = np.zeros(len(alone))
     for u, at in enumerate(reduced.blocks()):
         block = factor(inverse[at, at])
         if block is not None:
-            made_up[u] = float(relaxed.w[at] @ solved(block, relaxed.w[at]))
+            made_up[u] = float(relaxed.w[at] @ back(block, relaxed.w[at]))
     return int(np.argmax(alone * made_up))

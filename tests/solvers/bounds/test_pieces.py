@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import cbs_opt
 from cbs_opt.solvers.bounds import pieces
+from cbs_opt.solvers.bounds.interior import inverse_of
 from cbs_opt.solvers.bounds.perspective import perspective_bound
-from cbs_opt.solvers.bounds.pieces_newton import inverse_of
 from cbs_opt.solvers.bounds.pieces_pricing import VIOLATION, priced
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, random_curvature
 
