@@ -80,7 +80,7 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
     if share == 0.0:
         return None
     D, q = share * found.D, share * found.q
-    if own is not None:
+    if own is not None or (pattern.labelled is not None and pattern.labelled.single):
         return found._replace(D=D, q=q)
     diagonal, b = best_diagonal(problem), H @ center
 
