@@ -1,0 +1,31 @@
+"""A hook of MkDocs: the sources of the package in one tree, as the wheel has them, for the reference to be read from.
+
+``solvers/`` and ``models/`` stand at the top of the repository and are ``cbs_opt.solvers`` and ``cbs_opt.models``
+(``package-dir`` in pyproject.toml). What reads the docstrings reads files and imports nothing, so it has to find all of
+them below one ``cbs_opt``: a temporary folder of links, gone when the site is built.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = ("models", "solvers")
+
+_tree = tempfile.TemporaryDirectory(prefix="cbs-opt-docs-")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Lay the links, and tell the reference to read there."""
+    package = Path(_tree.name, "cbs_opt")
+    package.mkdir(exist_ok=True)
+    inside = [path for path in (ROOT / "cbs_opt").iterdir() if path.name not in OUTSIDE]
+    for path in (*inside, *(ROOT / name for name in OUTSIDE)):
+        link = package / path.name
+        if not link.is_symlink():
+            link.symlink_to(path)
+    config.plugins["mkdocstrings"].config["handlers"]["python"]["paths"] = [_tree.name]
+    return config
