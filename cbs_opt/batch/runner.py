@@ -26,7 +26,17 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True)
 class Failure:
-    """A task without an answer."""
+    """A task without an answer.
+
+    Parameters
+    ----------
+    file : str
+        The block's.
+    method, asked : str
+        What was to be run, and what was asked of the block, as 'sparsity 0.8'.
+    reason, error : str
+        One of ``cbs_opt.store.REASONS``, and a sentence.
+    """
 
     file: str
     method: str
@@ -117,7 +127,15 @@ class Watcher(Protocol):
 
 
 def plan_batch(settings: Settings, *, retry_failed: bool = False) -> Plan:
-    """What a batch would do; nothing is written."""
+    """What a batch would do; nothing is written.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the batch.
+    retry_failed : bool
+        Whether what has failed before is to be tried again.
+    """
     lookup = StoreLookup(settings.store)
     try:
         return Plan(settings, lookup.known, retry_failed=retry_failed)

@@ -103,6 +103,13 @@ class Settings:
 def read_study(path: str | os.PathLike[str], settings: Settings | None = None) -> Settings:
     """The settings of a study file (TOML); paths in it are meant from its folder.
 
+    Parameters
+    ----------
+    path : path
+        The file.
+    settings : Settings, optional
+        What holds where the file says nothing.
+
     Raises
     ------
     InputError

@@ -58,6 +58,8 @@ def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float 
 
     Parameters
     ----------
+    problem : PruningProblem
+        With its pattern set.
     device : str
         'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU (the
         Cholesky factorizations that prove the splittings of 'rows', in float64 as well, on the device).

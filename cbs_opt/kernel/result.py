@@ -72,6 +72,7 @@ class Solution:
     Parameters
     ----------
     name, method : str
+        Of the problem, and of what solved it.
     mask : boolean array, shape (n,)
         1 keeps.
     weights : array, shape (n,)
@@ -91,6 +92,7 @@ class Solution:
     seconds : float
         Wall time of the solve; start-up and compilation excluded where they can be told apart.
     nodes : int
+        Of the search, or rounds; 0 where there are none.
     notes : tuple of str
         Everything altered or cut short: damping, symmetrisation, limits.
     options : mapping

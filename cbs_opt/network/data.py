@@ -62,6 +62,13 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
 
     Images of an integer type are scaled as the named ``network`` wants them (colour images (m, height, width, 3)
     become (m, 3, height, width)), to [0, 1] for any other network; images of a float type are taken as they are.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    network : str
+        A name that ``load_network`` knows.
     """
     file = Path(path)
     if not file.is_file():

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it."""
+    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it.
+
+    Parameters
+    ----------
+    sparsity : float
+        What this stage asked for.
+    objective, bound, gap : float
+        Of the stage's own model; −inf and inf where no bound was proven.
+    damping : float or mapping of str to float
+        λ, or that of each layer.
+    quality : float or None
+        Accuracy on the test samples (of a language model perplexity); None: not measured.
+    """
 
     sparsity: float
     objective: float

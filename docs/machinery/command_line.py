@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from html import escape
 from typing import Any
 
 import typer
@@ -48,12 +49,17 @@ def _metavar(parameter: Any) -> str:
 
 
 def _row(parameter: Any) -> str:
-    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     if parameter.param_type_name == "argument":
-        names = f"`{_metavar(parameter)}`"
-    elif not parameter.is_flag:
-        names += f" `{_metavar(parameter)}`"
+        names = _code(_metavar(parameter))
+    else:
+        names = ", ".join(map(_code, (*parameter.opts, *parameter.secondary_opts)))
+        names += "" if parameter.is_flag else f" {_code(_metavar(parameter))}"
     default = parameter.default
-    shown = "" if default is None or default is False or default == "" or parameter.required else f"`{default}`"
+    unset = parameter.required or default is None or default is False or default == ""
     words = (parameter.help or "").replace("|", "\\|")
-    return f"| {names.replace('|', chr(92) + '|')} | {words} | {shown} |"
+    return f"| {names} | {words} | {'' if unset else _code(str(default))} |"
+
+
+def _code(text: str) -> str:
+    """In code font, in a cell of a table."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>"

@@ -50,6 +50,15 @@ class Linear(Stated):
 
         Variables of its own are welcome; what is not linear in them and z is not. They are read once, here.
 
+        Parameters
+        ----------
+        n : int
+            Number of weights.
+        rule : callable
+            ``rule(model)`` adds constraints to the model it is given; ``model.z[i]`` is 1 where weight i is kept.
+        keep, forbid : iterable of int, optional
+            Weights that every mask keeps, and weights that every mask prunes.
+
         Raises
         ------
         PatternError

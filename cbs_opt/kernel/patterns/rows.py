@@ -76,6 +76,8 @@ class Rows:
         b : array, shape (m,)
         keep, forbid : mask, shape (n,)
             Weights forced to stay, and weights forced to zero.
+        constraints, variables : sequence of Named
+            What the rows are called, and the variables of the pattern's own.
         """
         own = sum(family.count for family in variables)
         low = np.concatenate([keep.astype(np.float64), np.zeros(own)])

@@ -86,6 +86,8 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
     ----------
     problem : PruningProblem
         The block; the pattern is the certificate's own.
+    proof : Proof
+        The certificate, as ``Proof.load`` reads it.
     progress : callable, optional
         ``progress(done, nodes)`` now and then.
 

@@ -1,6 +1,6 @@
 """Draws all figures anew, into ``docs/images``.
 
-    python -m docs.machinery.figures    # from the root of the repository
+python -m docs.machinery.figures    # from the root of the repository
 """
 
 from __future__ import annotations

@@ -9,10 +9,18 @@ from cbs_opt.report.style import COLOURS
 BLUE, ORANGE, GREEN, PINK, PURPLE = (COLOURS[place] for place in (0, 1, 2, 3, 6))
 
 STYLE = """
-  svg { font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1f2630; --soft: #5a6472; --card: #f3f5f8; --line: #b9c1cc; }
-  @media (prefers-color-scheme: dark) { svg { color: #e8ebf0; --soft: #a7b0bd; --card: #2b313b; --line: #59626f; } }
-  text { fill: currentColor } .soft { fill: var(--soft) } .bold { font-weight: 600 } .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace }
-  .card { fill: var(--card); stroke: var(--line) } .line { stroke: var(--line); fill: none; stroke-width: 1.5 } .on { fill: #fff }
+  svg { font-family: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+        color: #1f2630; --soft: #5a6472; --card: #f3f5f8; --line: #b9c1cc; }
+  @media (prefers-color-scheme: dark) {
+    svg { color: #e8ebf0; --soft: #a7b0bd; --card: #2b313b; --line: #59626f; }
+  }
+  text { fill: currentColor }
+  .soft { fill: var(--soft) }
+  .on { fill: #fff }
+  .bold { font-weight: 600 }
+  .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace }
+  .card { fill: var(--card); stroke: var(--line) }
+  .line { stroke: var(--line); fill: none; stroke-width: 1.5 }
 """.strip("\n")
 
 WIDE = 0.55
@@ -41,14 +49,10 @@ class Canvas:
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         self.add(f'<polyline class="line" points="{path}"/>', max(y for _, y in points))
 
-    def text(
-        self, x: float, y: float, words: str, *, size: float = 13, look: str = "", anchor: str = "start"
-    ) -> None:
+    def text(self, x: float, y: float, words: str, *, size: float = 13, look: str = "", anchor: str = "start") -> None:
         """One line of text, its baseline at ``y``."""
-        self.add(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" class="{look}">{escape(words)}</text>',
-            y + 0.3 * size,
-        )
+        place = f'x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}"'
+        self.add(f'<text {place} class="{look}">{escape(words)}</text>', y + 0.3 * size)
 
     def paragraph(
         self, x: float, y: float, width: float, words: str, *, size: float = 13, look: str = "", anchor: str = "start"
@@ -61,12 +65,10 @@ class Canvas:
 
     def svg(self) -> str:
         """The whole drawing."""
-        height = self.height + 6
-        body = "\n".join(self._parts)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 0 {self.width + 2:g} {height:g}" width="{self.width + 2:g}" '
-            f'height="{height:g}" role="img"><title>{escape(self.title)}</title>\n<style>\n{STYLE}\n</style>\n{body}\n</svg>\n'
-        )
+        width, height = self.width + 2, self.height + 6
+        size = f'viewBox="-1 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{escape(self.title)}</title>'
+        return "\n".join((head, "<style>", STYLE, "</style>", *self._parts, "</svg>", ""))
 
 
 def wrapped(words: str, width: float, size: float) -> list[str]:

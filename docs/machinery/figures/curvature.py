@@ -26,7 +26,11 @@ QUESTIONS = (
         GREEN,
     ),
 )
-REST = ("sequential", "the default: no labels, one pass, later layers repair what earlier ones did; a bound for each layer", BLUE)
+REST = (
+    "sequential",
+    "the default: no labels, one pass, later layers repair what earlier ones did; a bound for each layer",
+    BLUE,
+)
 
 
 def draw(width: float) -> str:

@@ -1,8 +1,8 @@
 """The idea in one picture: two weights that cancel one another go together, and the others are re-tuned.
 
-Four inputs of one output, of which the first two carry nearly the same signal with weights of opposite sign. Pruning two
-of the four by size keeps the pair and loses what the output needs; the best two to prune are the pair. The masks, the
-re-tuned weights and the losses are computed by the package.
+Four inputs of one output, of which the first two carry nearly the same signal with weights of opposite sign. Pruning
+two of the four by size keeps the pair and loses what the output needs; the best two to prune are the pair. The masks,
+the re-tuned weights and the losses are computed by the package.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def draw(width: float) -> str:
             _bar(canvas, zero, top + row * (place + 0.5), weight, bool(kept), 0.36 * step, colour, size)
         canvas.text(zero, top + 4 * row + 1.5 * size, loss, size=size + 1, look="bold", anchor="middle")
     note = (
-        "Inputs 1 and 2 carry nearly the same signal, and their weights have opposite signs: together they do next to nothing. "
-        "Loss relative to removing all four weights; the last column is proven to be the least."
+        "Inputs 1 and 2 carry nearly the same signal, and their weights have opposite signs: together they do next to "
+        "nothing. Loss relative to removing all four weights; the last column is proven to be the least."
     )
     canvas.paragraph(0, top + 4 * row + 2.2 * size, width, note, size=size - 1, look="soft")
     return canvas.svg()
