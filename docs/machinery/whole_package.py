@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = ("models", "solvers")
@@ -18,6 +19,7 @@ OUTSIDE = ("models", "solvers")
 _tree = tempfile.TemporaryDirectory(prefix="cbs-opt-docs-")
 
 
+@event_priority(100)  # before the plugin that is told
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Lay the links, and tell the reference to read there."""
     package = Path(_tree.name, "cbs_opt")
