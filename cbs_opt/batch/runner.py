@@ -52,6 +52,7 @@ class BatchResult:
     Parameters
     ----------
     store : Path
+        The file of all results.
     asked : int
         Tasks asked for, whether they were done before or not.
     before : int
@@ -69,6 +70,7 @@ class BatchResult:
     seconds : float
         Wall time of this run, planning included.
     interrupted : bool
+        Whether the user ended it.
     """
 
     store: Path
@@ -149,9 +151,11 @@ def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watche
     Parameters
     ----------
     settings : Settings
+        Of the batch.
     retry_failed : bool
         Do failed tasks again.
     watcher : Watcher, optional
+        Who is told how it goes on.
 
     Returns
     -------

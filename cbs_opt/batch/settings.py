@@ -34,7 +34,9 @@ class Settings:
     blocks : tuple of str
         Block files, folders, patterns such as ``blocks/*.npz``, or manifests.
     methods : tuple of str
+        Names from ``cbs_opt.methods()``.
     asked : tuple of Asked
+        Sparsities, numbers of zeros, patterns.
     seeds : tuple of int
         For the methods that draw.
     store : str
@@ -50,6 +52,7 @@ class Settings:
     gap : float or None
         Relative gap at which an exact method may stop.
     options : mapping of method to its own options
+        As ``{"admm": {"iterations": 100}}``.
     """
 
     blocks: tuple[str, ...] = ()

@@ -38,7 +38,9 @@ class Extraction:
     blocks, weights, bytes : int
         Block files, the weights in them, and what all files take.
     layers : int
+        That were cut.
     seconds : float
+        Wall time.
     notes : tuple of str
         What was altered or looks wrong.
     """

@@ -43,6 +43,7 @@ class LowerBound:
         'tree' (a diagonal splitting chosen by ascent, then the first nodes of ``bnb``), 'dual' (splitting D = λI,
         factor form) or 'rows' (a splitting for all rows of a layer together, then one for each).
     seconds : float
+        Wall time.
     iterations : int
         Nodes of 'tree', rounds of the others.
     """

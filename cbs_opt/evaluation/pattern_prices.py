@@ -99,6 +99,7 @@ class PatternPrices:
     Parameters
     ----------
     problem : str
+        Its name.
     cheapest : str
         The pattern whose best mask loses least, the others' measure.
     prices : tuple of PatternPrice

@@ -52,6 +52,7 @@ class Outcome:
     bound : float
         A proven lower bound on the problem the method is about (joint or selection); −inf: none.
     termination : TerminationCondition
+        Why it stopped.
     nodes : int
         Nodes of a tree search, 0 for other methods.
     notes : tuple of str

@@ -32,6 +32,7 @@ class Data:
     train_x : float32 array, shape (m, ...)
         Curvature is collected from these.
     train_y : int64 array, shape (m,)
+        Their labels, from 0 on.
     test_x, test_y
         Accuracy is measured on these.
     """

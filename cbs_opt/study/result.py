@@ -160,19 +160,27 @@ class StudyResult:
     Parameters
     ----------
     subject : str
+        What it is about.
     blocks, weights : int
         What was to be solved, at each sparsity.
     sparsities : tuple of float
+        What was asked of every block.
     methods : tuple of str
+        What was to run.
     rows : tuple of BlockRow
+        The answers.
     failures : tuple of Failure
+        Blocks without one.
     accuracies : mapping of (sparsity, method) to Accuracy
         For the methods that answered every block.
     dense_accuracy : float or None
+        Of the network before pruning; None for blocks from files.
     skipped : mapping of method to reason
         Methods that did not run, or not on every block.
     notes : tuple of str
+        What is to be said of the blocks.
     settings, environment : mapping
+        All that was asked for, and versions of what it ran with.
     stopped : str
         Why the study ended early; empty when it is complete.
     interrupted : bool

@@ -42,6 +42,7 @@ class Subject:
     Parameters
     ----------
     name : str
+        For tables and the page.
     pieces : tuple of Piece
         The blocks, some at a time.
     notes : tuple of str

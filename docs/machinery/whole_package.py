@@ -7,14 +7,19 @@ them below one ``cbs_opt``: a temporary folder of links, gone when the site is b
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
+from mkdocs.structure.files import Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = ("models", "solvers")
+
+log = logging.getLogger("mkdocs.hooks.whole_package")
 
 _tree = tempfile.TemporaryDirectory(prefix="cbs-opt-docs-")
 
@@ -31,3 +36,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             link.symlink_to(path)
     config.plugins["mkdocstrings"].config["handlers"]["python"]["paths"] = [_tree.name]
     return config
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The page as it is, with a warning where the name of a function was taken for that of its module.
+
+    ``cbs_opt.prune`` is both to a reader of files; ``cbs_opt.pruning.prune.prune`` is not.
+    """
+    if "doc-symbol-heading doc-symbol-module" in html:
+        log.warning("%s describes a module; name the function in it by its full path", page.file.src_uri)
+    return html

@@ -30,6 +30,10 @@ PUBLIC = (
 """The rooms that users enter: what their ``__all__`` names is public."""
 
 
+UNDESCRIBED = re.compile(r"^\w[^\n]* : [^\n]*\n(?!    )", re.MULTILINE)
+"""The head of a parameter that nothing is said of."""
+
+
 def documented() -> list[str]:
     """The paths that the pages of the reference describe."""
     pages = sorted(REFERENCE.glob("*.md"))
@@ -130,6 +134,7 @@ def test_docstrings_say_what_is_taken(path: str, thing: Any) -> None:
             r"^(Parameters|Attributes)\n-+\n(.*?)(?=^\w[^\n]*\n-+$|\Z)", words, re.MULTILINE | re.DOTALL
         )
         said = section.group(2) if section else ""
+        assert not UNDESCRIBED.findall(said + "\n"), f"{path}: {words}"
         heads = re.findall(r"^(\*{0,2}\w[^\n:]*?)(?: ?:.*)?$", said, re.MULTILINE)
         known = {name.strip(" *") for head in heads for name in head.split(",")}
         assert not [name for name in names if name not in known], f"{path}: {words}"

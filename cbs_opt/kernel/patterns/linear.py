@@ -26,6 +26,7 @@ class Linear(Stated):
     Parameters
     ----------
     A : array or sparse array, shape (constraints, n)
+        Coefficients of z.
     b : array, shape (constraints,)
         A row may be exceeded by round-off, 1e-12 of the numbers in it.
     keep, forbid : iterable of int, optional

@@ -87,6 +87,7 @@ def require_certifiable(problem: PruningProblem) -> None:
     Raises
     ------
     UnsupportedError, TooLargeError
+        Of a pattern, a curvature or a size that no certificate is made for.
     """
     Limits.of(problem)
     if not searchable(problem) and not takes(problem):
