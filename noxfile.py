@@ -66,7 +66,7 @@ def docs(session: nox.Session) -> None:
 
     `nox -s docs -- serve` shows it while you write.
     """
-    # No --quiet: --strict counts the warnings that are given. The theme's notice of its own end is none about our pages.
+    # No --quiet: --strict counts the warnings that are given. The theme's notice of its end is none of ours.
     words = session.posargs or ["build", "--strict"]
     session.run(sys.executable, "-m", "mkdocs", *words, env={"NO_MKDOCS_2_WARNING": "1"})
 
