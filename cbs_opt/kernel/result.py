@@ -72,8 +72,10 @@ class Solution:
 
     Parameters
     ----------
-    name, method : str
-        Of the problem, and of what solved it.
+    name : str
+        Of the problem.
+    method : str
+        What chose the mask.
     mask : boolean array, shape (n,)
         1 keeps.
     weights : array, shape (n,)
@@ -85,8 +87,10 @@ class Solution:
     bound, selection_bound : float
         Proven lower bounds on the two; −inf where there is none. (A bound on the joint problem also
         bounds the selection problem, not the other way round.)
-    termination_condition, solution_status
-        Why it stopped and what is held.
+    termination_condition : TerminationCondition
+        Why the method stopped.
+    solution_status : SolutionStatus
+        What is held.
     round_off, selection_round_off : float
         What float64 may have got wrong in the two objectives; of the first, also how far the updated weights may lie
         above the best on their mask.
