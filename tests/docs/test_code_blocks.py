@@ -54,9 +54,3 @@ def test_code_blocks_run(page: Path, workplace: Path, cli: Cli) -> None:
             assert program == "cbs-opt", f"{line}: give commands of other programs a block that says more than sh"
             run = cli(*words)
             assert run.code == 0, (line, run)
-
-
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
