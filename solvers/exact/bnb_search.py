@@ -34,6 +34,8 @@ LABELS_BEGINNINGS = {1: 20}
 pieces a tree that begins anew has little to gain for the nodes it leaves."""
 PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
+NEARLY = 0.7
+"""A tree whose bound has come this part of the way from the root's to the cutoff by then goes on as it is."""
 MOST_FREE = 256
 """With more free weights at the root it is not: the Newton systems of that root would take too long."""
 LEAST_D = 0.8
@@ -103,7 +105,7 @@ class Search(BlockSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.compiled.node import process
 
-        if self.nodes == PIECES_FROM and self._record is None:
+        if self.nodes == PIECES_FROM and self._record is None and not self._nearly_done:
             node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
@@ -174,6 +176,12 @@ class Search(BlockSearch[Node | PieceNode]):
         kept, pruned = _fixed(state, branch)
         return PieceNode(bound, self.nodes, kept, D, q, z), PieceNode(bound, self.nodes, pruned, D, q, z)
 
+    @property
+    def _nearly_done(self) -> bool:
+        """Whether the bound has come most of the way from the root's to the cutoff."""
+        first = self._root.bound
+        return self._proven() >= first + NEARLY * (self._cutoff - first)
+
     def _with_pieces(self) -> PieceNode | None:
         """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
         from cbs_opt.solvers.forms.node_state import FREE
@@ -215,7 +223,7 @@ class Search(BlockSearch[Node | PieceNode]):
         if self._record:
             return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
         beginnings = BEGINNINGS if len(self._room.room) == 1 else LABELS_BEGINNINGS
-        if self.nodes not in beginnings:
+        if self.nodes not in beginnings or (self.nodes >= PIECES_FROM and self._nearly_done):
             return node, NODE_ROUNDS
         self.begin_anew(self._root)
         return self._root, beginnings[self.nodes]
