@@ -10,7 +10,7 @@ RULE = re.compile(r"[─\s]*")
 
 
 def in_step(shown: str, printed: str) -> bool:
-    """Whether the same is printed, but for numbers, units of time, blanks and rules, and for lines that '…' stands for."""
+    """Whether the same is printed, but for numbers, units of time, blanks, rules, and lines that "…" stands for."""
 
     def plain(text: str) -> list[str]:
         lines = [TIME.sub("0 s", NUMBER.sub("0", " ".join(line.split()))) for line in text.splitlines()]
