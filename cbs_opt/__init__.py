@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.result import Solution
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
+    from cbs_opt.pruning import Pruned, prune
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.

@@ -94,9 +94,3 @@ def test_an_output_that_is_not_in_step_is_seen() -> None:
     assert in_step("gap  7e-05 %\n…\nthe end", printed)
     assert not in_step("gap  7e-05 %\nthe end", printed)
     assert not in_step("bound 12.5 %\n…\nthe end", printed)
-
-
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"

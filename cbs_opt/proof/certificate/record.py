@@ -79,6 +79,7 @@ class Proof:
     digest : str
         ``claim_digest`` of the problem it was made for: names a wrong block, proves nothing.
     tree : Tree or None
+        The nodes of a search, with a point for each leaf.
     alpha : array (m,) or None
         The point of the dual bound (D); exactly one of tree and alpha is there.
     """

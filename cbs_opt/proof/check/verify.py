@@ -43,6 +43,7 @@ class Verification:
     Parameters
     ----------
     name : str
+        Of the problem.
     n, pruned, forced : int
         The claim is about masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
     pattern : str
@@ -54,9 +55,13 @@ class Verification:
     gap : float
         (objective − bound)/|objective|.
     nodes, points : int
+        That were looked at: nodes of the tree, and points (D, ŵ) whose bound was proven.
     seconds : float
+        Wall time.
     arithmetic : str
+        What it was proven in, in words.
     notes : tuple of str
+        What the reader of the bound should know.
     """
 
     name: str
@@ -86,6 +91,8 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
     ----------
     problem : PruningProblem
         The block; the pattern is the certificate's own.
+    proof : Proof
+        The certificate, as ``Proof.load`` reads it.
     progress : callable, optional
         ``progress(done, nodes)`` now and then.
 
