@@ -12,9 +12,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
-MORE = re.compile(r"^(```\w+) [^`\n]+$", re.MULTILINE)
+MORE = re.compile(r"^(```\w+) (?!title=)[^`\n]+$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with languages alone."""
+    """The page with languages alone, and titles, which MkDocs shows."""
     return MORE.sub(r"\1", markdown)
