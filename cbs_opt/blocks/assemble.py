@@ -20,9 +20,12 @@ from cbs_opt.blocks.manifest import Manifest, ManifestBlock, load_manifest
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.words import gap as gap_in_words
+from cbs_opt.kernel.words import percent, plain_number
 from cbs_opt.network.attention import open_attention
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
 from cbs_opt.network.data import Data
@@ -51,8 +54,8 @@ class TensorReport:
     bound: float
 
 
-@dataclass(frozen=True, eq=False)
-class Assembled:
+@dataclass(frozen=True, eq=False, repr=False)
+class Assembled(Displayed):
     """A network put together from solved blocks.
 
     Parameters
@@ -107,6 +110,38 @@ class Assembled:
     def save_masks(self, path: str | os.PathLike[str]) -> None:
         """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
         save_masks(self.weights, path)
+
+    def to_frame(self) -> Any:
+        """The weight tensors as a ``pandas.DataFrame``, a row for each; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(self.to_dict()["tensors"])
+
+    def _card(self) -> Card:
+        n, pruned = self.weights.n, self.weights.pruned
+        facts = {
+            "answers": ", ".join(f"{method} {count:,}" for method, count in self.methods.items()),
+            "objective": plain_number(self.objective),
+            "proven bound": f"{plain_number(self.bound)} (gap {gap_in_words(self.gap)})",
+        }
+        if self.accuracy is not None:
+            facts["accuracy"] = f"{percent(self.accuracy, 2)} (dense {percent(self.accuracy_dense, 2)})"
+        rows = [
+            (
+                t.name,
+                f"{t.blocks - t.missing:,} of {t.blocks:,}",
+                f"{t.n:,}",
+                f"{t.pruned:,}",
+                plain_number(t.objective),
+            )
+            for t in self.tensors
+        ]
+        title = f"{pruned:,} of {n:,} weights pruned ({percent(pruned / n)}), {self.asked} of each block"
+        return Card(title, facts, ("tensor", "blocks", "weights", "pruned"), rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""

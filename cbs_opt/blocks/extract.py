@@ -14,8 +14,10 @@ from cbs_opt.blocks.folder import BlockFolder
 from cbs_opt.blocks.settings import Settings, check_sizes
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_note
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.text import as_text
+from cbs_opt.kernel.words import duration
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.checkpoint import file_digest, state_digest
 from cbs_opt.network.data import calibration
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class Extraction:
+@dataclass(frozen=True, repr=False)
+class Extraction(Displayed):
     """What was written.
 
     Parameters
@@ -50,6 +52,17 @@ class Extraction:
     layers: int
     seconds: float
     notes: tuple[str, ...]
+
+    def _card(self) -> Card:
+        return Card(
+            f"{self.blocks:,} blocks with {self.weights:,} weights of {self.layers:,} layers in {self.manifest.parent}",
+            {
+                "manifest": str(self.manifest),
+                "size": f"{self.bytes / 1e6:,.3g} MB",
+                "time": duration(self.seconds),
+            },
+            notes=self.notes,
+        )
 
 
 def extract(

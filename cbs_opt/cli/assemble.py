@@ -103,7 +103,7 @@ def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
 
 
 def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None:
-    from cbs_opt.report.words import shown
+    from cbs_opt.kernel.words import shown
 
     n, pruned = found.weights.n, found.weights.pruned
     say(

@@ -29,7 +29,7 @@ from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.kernel.terminal import working
-from cbs_opt.report.words import proven
+from cbs_opt.kernel.words import proven
 
 if TYPE_CHECKING:
     from cbs_opt.pruning import LayerReport, Pruned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbs_opt.report.words import duration, gap, percent, scientific
+from cbs_opt.kernel.words import duration, gap, percent, scientific
 from cbs_opt.study.result import StudyResult, Summary
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.judge import judge
 from cbs_opt.kernel.method import Objective
@@ -39,6 +40,8 @@ from cbs_opt.kernel.result import (
 )
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update_error import update_excess
+from cbs_opt.kernel.words import duration, percent, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class Row:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Displayed):
     """Rows of one problem, the solutions behind them, the methods left out and why, and the environment."""
 
     problem: str
@@ -99,6 +102,36 @@ class Comparison:
             if row.method == method:
                 return row
         raise KeyError(method)
+
+    def to_frame(self) -> Any:
+        """The rows as a ``pandas.DataFrame``, one for each method; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(row.to_dict() for row in self.rows)
+
+    def _card(self) -> Card:
+        name = f"{self.problem}: " if self.problem else ""
+        return Card(
+            f"{name}{self.pattern}; best proven bound {plain_number(self.bound)}",
+            headings=("method", "loss as trained", "loss re-tuned", "recovered", "gap", "answer", "time"),
+            rows=[
+                (
+                    row.method,
+                    plain_number(row.selection_objective),
+                    plain_number(row.objective),
+                    percent(row.recovered),
+                    gap_in_words(row.gap),
+                    "proven" if row.proven else "feasible",
+                    duration(row.seconds),
+                )
+                for row in self.rows
+            ],
+            notes=[f"{len(self.skipped)} methods left out; `skipped` says why"] if self.skipped else [],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -23,11 +23,14 @@ from cbs_opt.evaluation.catalogue import method as find_method
 from cbs_opt.evaluation.comparator import Comparison, compare
 from cbs_opt.kernel.arrays.types import EPS
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.inclusion import lies_within
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.words import gap as gap_in_words
+from cbs_opt.kernel.words import percent, plain_number
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class PatternPrice:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class PatternPrices:
+@dataclass(frozen=True, eq=False, repr=False)
+class PatternPrices(Displayed):
     """Patterns of one problem, or of several together, and what each costs against the cheapest.
 
     Parameters
@@ -125,6 +128,36 @@ class PatternPrices:
             if price.pattern == pattern:
                 return price
         raise KeyError(pattern)
+
+    def to_frame(self) -> Any:
+        """The prices as a ``pandas.DataFrame``, a row for each pattern; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(price.to_dict() for price in self.prices)
+
+    def _card(self) -> Card:
+        name = f"{self.problem}: " if self.problem else ""
+        return Card(
+            f"{name}{self.cheapest} loses least of {len(self.prices)} patterns",
+            headings=("pattern", "pruned", "loss", "bound", "gap", "costs at least", "costs at most", "method"),
+            rows=[
+                (
+                    price.pattern,
+                    f"{price.pruned:,} of {price.n:,}",
+                    plain_number(price.objective),
+                    plain_number(price.bound),
+                    gap_in_words(price.gap),
+                    percent(price.at_least),
+                    percent(price.at_most),
+                    price.method,
+                )
+                for price in self.prices
+            ],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -32,7 +32,7 @@ class Objective(StrEnum):
     """CBS-S: the mask, with the kept weights as trained."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MethodSpec:
     """One method: a file that ends in one of these, listed in ``cbs_opt.solvers``.
 
@@ -78,6 +78,9 @@ class MethodSpec:
     left_out_because: str = ""
     prepare: Callable[[], None] | None = None
     operations: Callable[[LayerSize], Operations] | None = None
+
+    def __repr__(self) -> str:
+        return f"<MethodSpec {self.name}: {self.summary}>"
 
     @property
     def options(self) -> dict[str, object]:

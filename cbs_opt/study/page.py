@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from cbs_opt.kernel.words import duration, gap, percent, scientific
 from cbs_opt.report.html import Cell, document, facts, pairs, table
 from cbs_opt.report.style import INK
-from cbs_opt.report.words import duration, gap, percent, scientific
 from cbs_opt.study.plots import Plot
 from cbs_opt.study.result import BlockRow, StudyResult, Summary
 
