@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         FactorCurvature,
         RowsCurvature,
     )
-    from cbs_opt.kernel.method import MethodSpec
+    from cbs_opt.kernel.method import MethodSpec, Objective
     from cbs_opt.kernel.patterns import (
         Budget,
         Cardinality,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         intersect,
     )
     from cbs_opt.kernel.problem import PruningProblem
-    from cbs_opt.kernel.result import Solution
+    from cbs_opt.kernel.result import Outcome, Solution
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
@@ -56,6 +56,8 @@ _HOME = {
     "Linear": "kernel.patterns",
     "LowerBound": "evaluation.lower_bound",
     "MethodSpec": "kernel.method",
+    "Objective": "kernel.method",
+    "Outcome": "kernel.result",
     "Pattern": "kernel.patterns",
     "Proof": "proof",
     "Pruned": "pruning",
@@ -99,6 +101,8 @@ __all__ = [
     "Linear",
     "LowerBound",
     "MethodSpec",
+    "Objective",
+    "Outcome",
     "Pattern",
     "PatternPrices",
     "Proof",

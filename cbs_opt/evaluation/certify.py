@@ -22,7 +22,7 @@ from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.judge import Loss, evaluate
 from cbs_opt.kernel.patterns import Cardinality, Pattern
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.words import duration, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words
@@ -99,7 +99,7 @@ def certify(
     ----------
     problem : PruningProblem
         Its pattern, if it has one, plays no part.
-    mask : boolean array, shape (n,)
+    mask : boolean array, shape (n,), or Solution
         1 keeps.
     weights : array, shape (n,), optional
         The pruned weights of the tool that made the mask; judged as they are, too.
@@ -119,6 +119,7 @@ def certify(
     BoundViolationError
         The bound lies above the loss of this mask: a bug in the bound.
     """
+    require_problem(problem)
     z = as_mask(mask, "mask", problem.n)
     given = None if weights is None else _pruned_weights(problem, z, weights)
     problem = problem.within(pattern or Cardinality(problem.n, int(problem.n - z.sum())))

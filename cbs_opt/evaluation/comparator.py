@@ -29,7 +29,7 @@ from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.judge import judge
 from cbs_opt.kernel.method import Objective
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import (
     Outcome,
     Solution,
@@ -147,7 +147,7 @@ class Comparison(Displayed):
 
 def compare(
     problem: PruningProblem,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
     *,
     masks: Mapping[str, Mask] | None = None,
     seed: int = 0,
@@ -160,11 +160,11 @@ def compare(
     ----------
     problem : PruningProblem
         With its pattern set.
-    methods : sequence of str, optional
-        Names from ``cbs_opt.methods()``. Left out: the usual methods that can take the problem; the
+    methods : sequence of str, or str, optional
+        Names from ``cbs_opt.methods()``, or a single one. Left out: the usual methods that can take the problem; the
         others, and any that fails on it, are listed in ``skipped`` with the reason. A method named here
         that cannot take the problem, or fails, raises.
-    masks : mapping of name to boolean array (n,), optional
+    masks : mapping of name to boolean array (n,) or Solution, optional
         Masks from elsewhere, judged in the same table. Must lie in the pattern.
     seed : int
         For the methods that draw at random.
@@ -178,7 +178,8 @@ def compare(
     BoundViolationError
         A bound lies above a feasible objective: a bug in whoever proved it.
     """
-    chosen, skipped = _choose(problem, methods)
+    require_problem(problem)
+    chosen, skipped = _choose(problem, [methods] if isinstance(methods, str) else methods)
     known = {option for name in all_methods() for option in find_method(name).options}
     for option in options:
         if option not in known:

@@ -26,7 +26,7 @@ from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.inclusion import lies_within
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.words import gap as gap_in_words
@@ -172,7 +172,7 @@ class PatternPrices(Displayed):
 def compare_patterns(
     problem: PruningProblem,
     patterns: Sequence[str] | Mapping[str, Pattern],
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
     *,
     seed: int = 0,
     on_row: Callable[[str, str], None] | None = None,
@@ -186,7 +186,7 @@ def compare_patterns(
         Its own pattern, if it has one, plays no part.
     patterns : sequence of str, or mapping of name to Pattern
         In the words of ``--pattern`` (``["sparsity 0.5", "2:4"]``), or patterns of any kind by names of your own.
-    methods : sequence of str, optional
+    methods : sequence of str, or str, optional
         As ``compare`` has them, under each pattern; a method named here has to take every pattern.
     seed : int
         For the methods that draw at random.
@@ -202,6 +202,8 @@ def compare_patterns(
     BoundViolationError
         A bound lies above a feasible objective, perhaps of another pattern: a bug in whoever proved it.
     """
+    require_problem(problem)
+    methods = [methods] if isinstance(methods, str) else methods
     problems = _asked(problem, patterns)
     for name in methods or ():
         for asked in problems.values():
@@ -252,6 +254,8 @@ def total_prices(problem: str, parts: Sequence[PatternPrices], units: Sequence[f
 
 def _asked(problem: PruningProblem, patterns: Sequence[str] | Mapping[str, Pattern]) -> dict[str, PruningProblem]:
     """The problem within each pattern, by the pattern's name."""
+    if isinstance(patterns, str):
+        raise InputError(f"patterns: is {patterns!r:.60}; give a list of two or more, as ['sparsity 0.5', '2:4']")
     if isinstance(patterns, Mapping):
         found = {name: problem.within(pattern) for name, pattern in patterns.items()}
     else:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
 from cbs_opt.errors import (
+    InputError,
     MethodError,
+    SolverError,
     TooLargeError,
     UnavailableMethodError,
     UnsupportedError,
 )
+from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.operations import LayerSize, Operations
 from cbs_opt.kernel.patterns import Cardinality, Pattern
@@ -124,6 +127,30 @@ class MethodSpec:
                 f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {kinds}"
                 + (f" ({obtained})" if obtained else "")
             )
+
+    def checked(self, outcome: object, problem: PruningProblem) -> Outcome:
+        """What ``run`` has returned, if it is an ``Outcome`` with a mask of the pattern; else its author is told.
+
+        Raises
+        ------
+        SolverError
+        """
+        author = f"method {self.name}: its run function returned"
+        if not isinstance(outcome, Outcome):
+            raise SolverError(
+                f"{author} a {type(outcome).__name__}; it has to return cbs_opt.Outcome(mask), with the bound where it "
+                "proves one"
+            )
+        try:
+            mask = as_mask(outcome.mask, "mask", problem.n)
+        except InputError as error:
+            raise SolverError(f"{author} no mask of this problem: {error}") from None
+        if not problem.Z.contains(mask):
+            raise SolverError(
+                f"{author} a mask that keeps {int(mask.sum())} of {problem.n} weights and is outside the pattern "
+                f"({problem.Z}); problem.Z.argmax(scores) is always inside"
+            )
+        return replace(outcome, mask=mask)
 
     def why_not(self, problem: PruningProblem) -> str | None:
         """Why the method cannot take ``problem``, or None when it can."""

@@ -289,6 +289,16 @@ class PruningProblem(Displayed):
         return scaled, s, t
 
 
+def require_problem(value: object) -> None:
+    """Raise unless ``value`` is a ``PruningProblem``, saying how one is made of a file."""
+    if isinstance(value, PruningProblem):
+        return
+    what = f"the file name {str(value)!r:.80}" if isinstance(value, (str, os.PathLike)) else f"a {type(value).__name__}"
+    raise InputError(
+        f"problem: is {what}; a PruningProblem is needed, as PruningProblem.load('block.npz').at_sparsity(0.8)"
+    )
+
+
 LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290
 
 

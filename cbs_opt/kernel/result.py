@@ -24,12 +24,13 @@ BOUND_ROUND_OFF = 1e-9
 
 
 class TerminationCondition(StrEnum):
-    """Why a method stopped (the words of Pyomo's solver interface)."""
+    """Why a method stopped: the words of Pyomo's solver interface, and one for a user's own callback."""
 
     CONVERGED = "convergenceCriteriaSatisfied"
     TIME_LIMIT = "maxTimeLimit"
     ITERATION_LIMIT = "iterationLimit"
     INTERRUPTED = "interrupted"
+    STOPPED = "stoppedByProgress"
 
     @classmethod
     def named(cls, word: str) -> TerminationCondition | None:

@@ -61,10 +61,12 @@ def run(
     node_limit : int, optional
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
-    start : boolean array, shape (n,), optional
+    start : boolean array, shape (n,), or Solution, optional
         A mask in Z to begin with, beside the one of greedy OBS.
     progress : callable, optional
-        ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+        ``progress(nodes, incumbent, bound)``, called a few times a second and once at the end: how many nodes are
+        processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
+        ``StopIteration`` the search ends with these; its status and a note say so.
     threads : int
         That search a tree together once it has grown to some hundred nodes. Another number may take another path to
         an equally good mask; the same number takes the same.
