@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.problem import PruningProblem
     from cbs_opt.kernel.result import Outcome, Solution
     from cbs_opt.kernel.update import obs_update
+    from cbs_opt.models import Formulation, register_formulation
     from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
@@ -51,6 +52,7 @@ _HOME = {
     "DenseCurvature": "kernel.curvature",
     "DiagonalCurvature": "kernel.curvature",
     "FactorCurvature": "kernel.curvature",
+    "Formulation": "models",
     "Groups": "kernel.patterns",
     "Labels": "kernel.patterns",
     "Linear": "kernel.patterns",
@@ -81,6 +83,7 @@ _HOME = {
     "prove": "proof",
     "prune": "pruning",
     "register": "evaluation.catalogue",
+    "register_formulation": "models",
     "shrink": "structure",
     "solve": "evaluation.solve",
     "verify": "proof",
@@ -96,6 +99,7 @@ __all__ = [
     "DenseCurvature",
     "DiagonalCurvature",
     "FactorCurvature",
+    "Formulation",
     "Groups",
     "Labels",
     "Linear",
@@ -126,6 +130,7 @@ __all__ = [
     "prove",
     "prune",
     "register",
+    "register_formulation",
     "shrink",
     "solve",
     "verify",
