@@ -27,10 +27,10 @@ from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
-from cbs_opt.solvers.exact.bnb_pieces import compile_pieces
+from cbs_opt.solvers.exact.bnb_pieces import prepare_pieces
 from cbs_opt.solvers.exact.bnb_search import Search
 from cbs_opt.solvers.exact.bnb_units import UnitSearch
-from cbs_opt.solvers.exact.compiling import announced, compile_behind, compiled_beside
+from cbs_opt.solvers.exact.compiling import announced, compiled_beside, in_cache
 
 BYTES_PER_WEIGHT = 17
 """Of an open node: state, D, and w or z."""
@@ -104,13 +104,15 @@ def run(
 def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first.
 
-    Those of pieces, which only larger trees need, are then compiled by a second process while this one goes on.
+    Those of pieces, which only larger trees need, are compiled here too, so that none is within a time limit; where
+    they are in the cache, the tree that needs them loads them.
     """
     from cbs_opt.solvers.bounds.perspective import perspective_bound
     from cbs_opt.solvers.compiled.node import process, support_value
+    from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     problem = _example()
-    with announced(process) as cold:
+    with announced(process, process_pieces) as cold:
         if cold:
             block = CenteredBlock.of(problem)
             support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
@@ -118,8 +120,8 @@ def prepare() -> None:
                 perspective_bound(problem)
         run(problem, record=lambda _: None)
         compile_leaves()
-    if cold:
-        compile_behind(compile_pieces)
+        if not in_cache(process_pieces):
+            prepare_pieces()
 
 
 def compile_second_half() -> None:

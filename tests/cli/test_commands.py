@@ -19,7 +19,7 @@ from cbs_opt.kernel.result import Outcome, TerminationCondition
 from cbs_opt.models import FORMULATIONS
 from cbs_opt.version import __version__
 
-COMMANDS = ("study", "solve", "compare", "certify", "export", "methods")
+COMMANDS = ("study", "solve", "compare", "certify", "export", "methods", "warmup")
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -54,6 +54,19 @@ def test_the_front_page_names_all_commands_and_the_exit_codes(cli: Cli) -> None:
 
 def test_the_version(cli: Cli) -> None:
     assert cli("--version").out == f"cbs-opt {__version__}\n"
+
+
+def test_warmup_compiles_what_the_methods_need(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    specs = {
+        name: replace(spec, prepare=lambda name=name: prepared.append(name), requires=requires)
+        for (name, spec), requires in zip(catalogue.methods().items(), [("no_such_package",), ()], strict=False)
+    }
+    monkeypatch.setattr(catalogue, "methods", lambda: specs)
+    run = cli("warmup", "--json", "-")
+    assert run.code == 0
+    assert prepared == list(specs)[1:]
+    assert set(parsed(run.out)) == {"folder", "kernels", "seconds"}
 
 
 # ---------------------------------------------------------------- solve
