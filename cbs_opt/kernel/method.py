@@ -20,6 +20,7 @@ from cbs_opt.errors import (
 from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.operations import LayerSize, Operations
+from cbs_opt.kernel.option_words import option_words
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -104,6 +105,15 @@ class MethodSpec:
         if Pattern in self.patterns:
             return "every"
         return ", ".join(name for pattern in self.patterns for name in _names(pattern))
+
+    def curvatures_in_words(self) -> str:
+        """The curvatures the method handles, by their kinds."""
+        return "every" if Curvature in self.curvatures else ", ".join(curvature.kind for curvature in self.curvatures)
+
+    def option_words(self) -> dict[str, str]:
+        """What each option does, from the docstring of ``run``; an empty word where that says nothing."""
+        words = option_words(self.run)
+        return {name: words.get(name, "") for name in self.options}
 
     def check(self, problem: PruningProblem) -> None:
         """Raise a clear error unless the method can take ``problem``, here and now."""

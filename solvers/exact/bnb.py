@@ -59,6 +59,7 @@ def run(
     time_limit : float, optional
         Seconds. One node may go beyond: the last beginning takes a second or two where some 200 weights are free.
     node_limit : int, optional
+        Nodes after which the search stops.
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
     start : boolean array, shape (n,), or Solution, optional
@@ -68,7 +69,7 @@ def run(
         processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
         ``StopIteration`` the search ends with these; its status and a note say so.
     threads : int
-        That search a tree together once it has grown to some hundred nodes. Another number may take another path to
+        So many search a tree together once it has grown to some hundred nodes. Another number may take another path to
         an equally good mask; the same number takes the same.
     record : callable, optional
         Called with every processed node. Screened nodes are then not reduced a second time at once, so

@@ -55,8 +55,9 @@ def run(
     gap : float
         Relative gap at which the search ends.
     time_limit : float, optional
-        Seconds.
+        Seconds after which the search stops.
     node_limit : int, optional
+        Nodes after which the search stops.
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
     start : boolean array, shape (n,), or Solution, optional

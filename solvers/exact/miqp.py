@@ -74,7 +74,19 @@ def run_scip(
     formulation: str = "joint-perspective",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by SCIP, on one thread; for the options see ``solve_by``."""
+    """The joint problem by SCIP, on one thread.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds, building the model included; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+    formulation : str
+        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+    solver_options : mapping, optional
+        Handed to the solver in its own words; tolerances, gap and threads excepted.
+    """
     return solve_by("scip_direct", "scip", problem, time_limit, gap, formulation, solver_options)
 
 
@@ -86,7 +98,19 @@ def run_gurobi(
     formulation: str = "joint-bigm",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by Gurobi, on one thread; for the options see ``solve_by``."""
+    """The joint problem by Gurobi, on one thread.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds, building the model included; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+    formulation : str
+        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+    solver_options : mapping, optional
+        Handed to the solver in its own words; tolerances, gap and threads excepted.
+    """
     return solve_by("gurobi_direct", "gurobi", problem, time_limit, gap, formulation, solver_options)
 
 
@@ -268,6 +292,7 @@ def pyomo_method(name: str) -> MethodSpec:
     ) -> Outcome:
         return solve_by(solver_name, name, problem, time_limit, gap, formulation, solver_options)
 
+    run.__doc__ = run_gurobi.__doc__
     return MethodSpec(
         name=name,
         run=run,

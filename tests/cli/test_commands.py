@@ -258,11 +258,30 @@ def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.Mo
     assert by_name["cbs"]["patterns"] == "Cardinality"
     assert by_name["needy"]["reason"] == "needs the package no_such_package_at_all"
     assert by_name["cbs"]["options"]["seed"] == 0
-    assert not {"progress", "record", "start"} & {option for entry in data["methods"] for option in entry["options"]}
     assert {"time_limit", "gap"} <= by_name["bnb"]["options"].keys()
     assert all(entry["reference"] for entry in (*data["methods"], *data["formulations"]))
     run = cli("methods")
     assert all(name in run.out for name in (*by_name, *(entry["name"] for entry in data["formulations"])))
+
+
+def test_methods_of_a_name_shows_every_option_and_what_it_does(cli: Cli) -> None:
+    run = cli("methods", "bnb")
+    assert run.code == 0
+    assert all(option in run.out for option in catalogue.method("bnb").options)
+    assert "--time-limit" in run.out
+    assert "Relative gap at which the search ends." in run.out
+    data = parsed(cli("methods", "cbs", "--json", "-").out)
+    assert data["options"] == {"seed": 0, "trials": 50, "rho": 10, "epsilon": 1e-4, "tau": 20}
+    assert data["option_words"]["rho"].startswith("ρ, positions scanned")
+    assert "min  c − bᵀw + ½ wᵀHw" in cli("methods", "joint-bigm").out
+    assert "options      none" in cli("methods", "magnitude").out
+    cli("methods", "bmb").refused("method or formulation 'bmb': unknown; did you mean bnb?")
+
+
+@pytest.mark.parametrize("name", [*catalogue.methods(), "pyomo:gurobi_direct"])
+def test_every_option_of_every_method_is_described(name: str) -> None:
+    for option, words in catalogue.method(name).option_words().items():
+        assert len(words) > 10, (name, option)
 
 
 # ---------------------------------------------------------------- study
