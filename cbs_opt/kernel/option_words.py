@@ -11,7 +11,7 @@ _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*)(?: : (?P<kind>.+))?$")
 
 
 def option_words(run: Callable[..., Any]) -> dict[str, str]:
-    """The parameters that the numpydoc section 'Parameters' of ``run`` describes, and what it says, each as one line."""
+    """The parameters in the numpydoc section 'Parameters' of ``run``, and what it says of each, as one line."""
     words: dict[str, str] = {}
     names: list[str] = []
     kind, text = "", list[str]()
