@@ -30,7 +30,7 @@ from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.words import gap as gap_in_words
-from cbs_opt.kernel.words import percent, plain_number
+from cbs_opt.kernel.words import plain_number, proven_percent
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class PatternPrices(Displayed):
                     plain_number(price.objective),
                     plain_number(price.bound),
                     gap_in_words(price.gap),
-                    percent(price.at_least),
-                    percent(price.at_most),
+                    proven_percent(price.at_least, up=False),
+                    proven_percent(price.at_most, up=True),
                     price.method,
                 )
                 for price in self.prices

@@ -264,6 +264,20 @@ def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.Mo
     assert all(name in run.out for name in (*by_name, *(entry["name"] for entry in data["formulations"])))
 
 
+def test_methods_left_out_are_one_line_and_those_that_fail_say_why(cli: Cli, tmp_path: Path) -> None:
+    from cbs_opt.cli.output import left_out
+
+    skipped = {"wanda": "for layers; name it to run it", "slow": "failed: on purpose", "scip": "needs the package x"}
+    assert left_out(skipped) == [
+        "slow: failed: on purpose",
+        "left out: wanda, scip (`cbs-opt methods NAME` or --json say why)",
+    ]
+    assert left_out({}) == []
+    run = cli("compare", make_block(tmp_path / "row.npz"), "--prune", 4)
+    assert run.code == 0
+    assert run.out.count("left out") == 1
+
+
 def test_methods_of_a_name_shows_every_option_and_what_it_does(cli: Cli) -> None:
     run = cli("methods", "bnb")
     assert run.code == 0
