@@ -6,6 +6,7 @@ gives each block what was asked of it has a loss below the sum of the bounds.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
@@ -36,6 +37,8 @@ from cbs_opt.store import open_store
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("cbs_opt")
 
 EVERY = 100
 """Blocks between two words of progress."""
@@ -371,7 +374,9 @@ def _notes(plan: Manifest, pieces: _Pieces, weights: Weights) -> Iterator[str]:
         yield f"{weights.n - pieces.covered:,} weights lie in no block of the manifest and stayed dense"
     for target, part in weights.parts():
         if not weights.mask[part].any():
-            yield f"layer {target.name}: all its {target.numel} weights are pruned"
+            note = f"layer {target.name}: all its {target.numel} weights are pruned, nothing it is given gets through"
+            log.warning("assemble: %s", note)
+            yield note
 
 
 def _copy(model: torch.nn.Module) -> torch.nn.Module:

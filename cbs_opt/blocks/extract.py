@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from cbs_opt.kernel.words import duration
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.checkpoint import file_digest, state_digest
 from cbs_opt.network.data import calibration
-from cbs_opt.network.samples import Precision, check_samples, drawn
+from cbs_opt.network.samples import Precision, clipped, drawn
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 
@@ -137,7 +137,8 @@ def extract(
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
     wanted, left_out = _patterns(targets), _patterns(ignore)
     x, y = calibration(data, needs_labels=curvature == "fisher")
-    check_samples(samples, len(x))
+    samples, of_samples = clipped(samples, len(x))
+    settings = replace(settings, samples=samples)
     dense_model = own_copy(model, device)
     chosen = find_targets(dense_model, wanted, left_out)
     Weights.of(dense_model, chosen)  # raises where a weight is not finite
@@ -161,7 +162,7 @@ def extract(
             cut = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         else:
             cut = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
-        notes = list(dict.fromkeys([*cut.notes, *dominance_note(cut.dominance.values())]))
+        notes = list(dict.fromkeys([*of_samples, *cut.notes, *dominance_note(cut.dominance.values())]))
         tell("writing the manifest")
         described = {target.tensor: _described(target) for target in chosen}
         versions = {**environment(), "device": device}

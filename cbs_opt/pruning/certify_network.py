@@ -18,7 +18,7 @@ from cbs_opt.network.attention import own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.load import with_masks_applied
-from cbs_opt.network.samples import draw
+from cbs_opt.network.samples import clipped, draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.fisher import fisher_problem
@@ -82,6 +82,7 @@ def certify_network(
     else:
         z = _flatten(chosen, masks, "the masks") != 0
     x, y = calibration(data)
+    samples, of_samples = clipped(samples, len(x))
     numbers = draw(len(x), samples, seed)
     if given is not None:
         _check_agree(weights, z, given)
@@ -91,7 +92,10 @@ def certify_network(
     problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
     judged = certify_problem(problem, z, given)
     model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"
-    return replace(judged, notes=(model_note, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes))
+    return replace(
+        judged,
+        notes=(model_note, *of_samples, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes),
+    )
 
 
 def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:

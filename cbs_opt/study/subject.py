@@ -180,7 +180,7 @@ def model_subject(
     """
     from cbs_opt.blocks.settings import Settings
     from cbs_opt.network.inputs import as_samples
-    from cbs_opt.network.samples import Drawn
+    from cbs_opt.network.samples import Drawn, clipped
     from cbs_opt.network.targets import find_target
     from cbs_opt.network.weights import Weights
 
@@ -206,7 +206,8 @@ def model_subject(
     Weights.of(model, targets)  # raises where a weight is not finite
     cuts = [(target, settings[kind]) for target, kind in zip(targets, curvature.values(), strict=True)]
     drawn = Drawn(as_samples(data.train_x).take(chosen), data.train_y[chosen], chosen)
-    notes = [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
+    notes = [*clipped(samples, available)[1]]
+    notes += [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
     weights = sum(target.numel for target in targets)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if parameters > weights:
