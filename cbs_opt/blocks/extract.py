@@ -148,10 +148,12 @@ def extract(
         "network": network,
         "weights": {
             "file": as_text(Path(weights_file).name) if weights_file else None,
+            "path": _from(folder.place, weights_file),
             "sha256": file_digest(weights_file) if weights_file else None,
             "state": state_digest(model),
         },
         "data": as_text(Path(data_file).name) if data_file else None,
+        "data_path": _from(folder.place, data_file),
         "targets": wanted,
         "ignore": left_out,
         **settings.facts(),
@@ -177,3 +179,13 @@ def _described(target: Target) -> dict[str, Any]:
 
 def _patterns(given: Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
+
+
+def _from(folder: Path, file: str | os.PathLike[str] | None) -> str | None:
+    """Where ``file`` lies as seen from ``folder``, for a manifest in it; None without a file."""
+    if file is None:
+        return None
+    try:
+        return as_text(os.path.relpath(os.path.realpath(file), os.path.realpath(folder)))
+    except ValueError:  # on another drive
+        return as_text(os.path.realpath(file))

@@ -1,7 +1,7 @@
 """Bound and gap of a mask from any tool, and the files masks come in.
 
-A mask file is an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one boolean
-(or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
+A mask file is an ``.npy``, or an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one
+boolean (or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
 """
 
 from __future__ import annotations

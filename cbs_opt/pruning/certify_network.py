@@ -52,7 +52,7 @@ def certify_network(
         The dense network.
     data : Data, or (x, y)
         The model is made of ``samples`` of these, as ``prune`` draws them.
-    masks : mapping of parameter name to boolean array, optional
+    masks : mapping of parameter name, or of a target's module name, to boolean array, optional
         1 keeps; in the shape of the tensor. Left out, a weight is pruned where the checkpoint has an exact zero.
     pruned : mapping of parameter name to tensor, optional
         The checkpoint, judged as it is, too.
@@ -74,6 +74,7 @@ def certify_network(
     )
     dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
+    masks = None if masks is None else _by_tensor(chosen, masks)
     weights = Weights.of(dense, chosen)
     given = None if pruned is None else _flatten(chosen, pruned, "the checkpoint")
     if masks is None:
@@ -127,6 +128,12 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise InputError(f"{path}: {name} and {name}{MASK} are different masks of one weight; leave one out")
         found[name] = values
     return found
+
+
+def _by_tensor(targets: tuple[Target, ...], masks: dict[str, Any]) -> dict[str, Any]:
+    """Masks by the names of tensors, where some go by the names of modules: 'fc1' for 'fc1.weight'."""
+    tensors = {target.name: target.tensor for target in targets if target.tensor not in masks}
+    return {tensors.get(name, name): mask for name, mask in masks.items()}
 
 
 def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:

@@ -180,6 +180,19 @@ def test_a_layer_without_a_weight_is_a_warning(
     assert "layer fc3: all its 160 weights are pruned, nothing it is given gets through" in warning.getMessage()
 
 
+def test_masks_may_go_by_the_names_of_modules(digits_network: Any, few: Data) -> None:
+    tensors = cbs_opt.prune(digits_network, few, 0.5, samples=M, method="magnitude", bound=False).masks()
+    modules = {name.removesuffix(".weight"): mask for name, mask in tensors.items()}
+    judged, same = (certify_network(digits_network, few, masks, samples=M) for masks in (tensors, modules))
+    assert set(modules) == {"fc1", "fc2", "fc3"}
+    assert (same.objective, same.bound, same.pruned, same.notes) == (
+        judged.objective,
+        judged.bound,
+        judged.pruned,
+        judged.notes,
+    )
+
+
 def test_gradients_that_are_all_zero_leave_no_share(digits_network: Any, few: Data) -> None:
     import torch
 
