@@ -24,6 +24,7 @@ from cbs_opt.cli.network_options import (
     TestTextFile,
     TextFile,
     WeightsFile,
+    partition_of,
 )
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table
@@ -61,7 +62,8 @@ def prune(
     targets: Targets = None,
     ignore: Ignore = None,
     partition: Annotated[
-        str, typer.Option("--partition", metavar="P", help="Of the Fisher: network, layer, row or weights a chunk.")
+        str,
+        typer.Option("--partition", metavar="P", help="Of the Fisher: network, layer, row or weights a chunk."),
     ] = "network",
     allocation: Annotated[
         str,
@@ -148,7 +150,7 @@ def prune(
             dampening_frac=dampening_frac,
             targets=split_names(targets, "--targets") or ("*",),
             ignore=split_names(ignore, "--ignore") or (),
-            partition=int(partition) if partition.isdecimal() else partition,
+            partition=partition_of(partition),
             allocation=allocation,
             average=average,
             first_order=first_order,

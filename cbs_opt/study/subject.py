@@ -112,7 +112,7 @@ def network_subject(
     *,
     curvature: str = "fisher",
     targets: Iterable[str] = ("*",),
-    block_size: int = 32,
+    partition: str | int | None = None,
     blocks_per_layer: int | None = BLOCKS_PER_LAYER,
     samples: int = 1_000,
     damping: float | None = None,
@@ -128,9 +128,11 @@ def network_subject(
     data : path
         As for ``cbs_opt.network.load_data``; may be left out for 'digits'.
     curvature : 'fisher' or 'gram'
-        Chunks of ``block_size`` weights, or rows.
+        Cut into chunks of 32 weights, or into rows, unless ``partition`` says otherwise.
     targets : patterns
         Layer names to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
+    partition : str or int, optional
+        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
     blocks_per_layer : int or None
         Most blocks of one layer, evenly spread over it; None takes all.
     damping, dampening_frac : float
@@ -150,7 +152,7 @@ def network_subject(
         model,
         samples_from,
         chosen,
-        block_size=block_size,
+        partition=partition,
         blocks_per_layer=blocks_per_layer,
         samples=samples,
         damping=damping,
@@ -166,7 +168,7 @@ def model_subject(
     data: Data,
     curvature: Mapping[str, str],
     *,
-    block_size: int = 32,
+    partition: str | int | None = None,
     blocks_per_layer: int | None = None,
     samples: int = 1_000,
     damping: float | None = None,
@@ -186,14 +188,12 @@ def model_subject(
 
     if samples < 1:
         raise InputError(f"samples: is {samples}; at least 1 is needed")
-    if block_size < 1:
-        raise InputError(f"block_size: is {block_size}; at least 1 is needed")
     available = len(data.train_y)
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(samples, available), replace=False))
     settings = {
         kind: Settings(
             kind,
-            block_size if kind == "fisher" else "row",
+            partition,
             samples=len(chosen),
             damping=damping,
             dampening_frac=dampening_frac,
@@ -223,7 +223,7 @@ def model_subject(
         notes=tuple(notes),
         settings={
             "curvature": dict(curvature),
-            "block_size": block_size,
+            "partition": {kind: own.partition for kind, own in settings.items()},
             "blocks_per_layer": blocks_per_layer,
             "samples": len(chosen),
             "dampening_frac": next(iter(settings.values())).dampening_frac,

@@ -305,7 +305,7 @@ def test_study_of_block_files(cli: Cli, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (folder / "broken.npz").touch()
     words = ("study", "--blocks", folder, "--methods", "magnitude,enumeration", "--jobs", 1, "--out", out)
-    run = cli(*words, "--sparsities", "0.5", "--json", "-")
+    run = cli(*words, "--sparsity", "0.5", "--json", "-")
     data = parsed(run.out)
     assert run.code == 1  # one block cannot be read
     assert "broken.npz" in run.err
@@ -318,7 +318,7 @@ def test_study_of_block_files(cli: Cli, folder: Path, tmp_path: Path) -> None:
 def test_block_files_may_follow_without_the_option_being_repeated(cli: Cli, folder: Path, tmp_path: Path) -> None:
     files = sorted(folder.glob("*.npz"))
     out = tmp_path / "out"
-    words = ("study", "--methods", "magnitude", "--sparsities", "0.5", "--jobs", 1, "--out", out, "--blocks", *files)
+    words = ("study", "--methods", "magnitude", "--sparsity", "0.5", "--jobs", 1, "--out", out, "--blocks", *files)
     run = cli(*words)
     assert run.code == 0
     assert "3 blocks" in run.out

@@ -306,7 +306,7 @@ def test_all_layers_of_a_network_are_studied_and_what_is_left_out_is_said(conv_n
 
     model, x, y = conv_network
     layers = {target.name: "fisher" for target in find_targets(model)}
-    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, block_size=9, blocks_per_layer=2)
+    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, partition=9, blocks_per_layer=2)
     assert subject.totals == {"0.weight": 4, "3.weight": 8, "7.weight": 2}
     result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.5], jobs=1)
     assert result.blocks == 6
