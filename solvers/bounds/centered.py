@@ -57,8 +57,13 @@ class CenteredBlock:
 
     @property
     def smallest(self) -> float:
-        """Below the smallest eigenvalue of H; 0 where round-off leaves none."""
-        return max(0.0, float(self.eigenvalues[0]) - len(self.H) * EPS * float(self.eigenvalues[-1]))
+        """Below the smallest eigenvalue of H; 0 where H is so near to singular that no elimination can be trusted.
+
+        A value that is computed for a mask then says nothing of the mask: n·eps·trace(H) ≥ λ_min(H)/20.
+        """
+        n = len(self.H)
+        smallest = float(self.eigenvalues[0]) - n * EPS * float(self.eigenvalues[-1])
+        return smallest if n * EPS * float(np.trace(self.H)) < 0.05 * smallest else 0.0
 
     @classmethod
     def of(cls, problem: PruningProblem) -> CenteredBlock:

@@ -44,5 +44,5 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)
         # Where it cannot be factorized nothing better than f at the minimizer is known.
-        value = sum_below(exact, -margin) if np.isfinite(exact) else 0.0
+        value = sum_below(exact, -margin) if np.isfinite(exact) and block.smallest > 0.0 else 0.0
     return block.bound(max(value, 0.0)), ROUNDS

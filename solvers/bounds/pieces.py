@@ -1,14 +1,14 @@
 """Choice of a splitting H = R + diag(D) + Σ_e q_e u_e u_eᵀ: beyond the diagonal, squares of a few weights each.
 
-With R positive definite, D > 0, q ≥ 0 and u_e supported on a set S_e of at most ``WIDTH`` weights, every mask z that
-keeps K weights and every w that it allows satisfy
+With R positive definite, D > 0, q ≥ 0 and u_e supported on a set S_e of at most ``WIDTH`` weights, every mask z and
+every w that it allows satisfy
 
     ½wᵀHw − bᵀw = ½wᵀRw − bᵀw + ½Σ_i D_i w_i²/z_i + ½Σ_e q_e (u_eᵀw)²/min(1, z(S_e))                            (P)
 
 (A. Atamtürk & A. Gómez, Rank-one convexification for sparse regression, arXiv:1901.10334: the hull of a rank-one
-square). Over 0 ≤ z ≤ 1, Σz = K the minimum of the right-hand side is a lower bound: jointly convex in (w, z), concave
-(a minimum of linear functions) in (D, q), so that the best splitting is a saddle point. It is followed along a barrier
-μ: outside max over (D, q) of
+square). Over 0 ≤ z ≤ 1, Σz = K in each label, the minimum of the right-hand side is a lower bound: jointly convex in
+(w, z), concave (a minimum of linear functions) in (D, q), so that the best splitting is a saddle point. It is followed
+along a barrier μ: outside max over (D, q) of
 
     min_z φ(z; D, q) + μ(log det R + 0.3·Σ log D_i + 0.1·Σ log q_e),
 
@@ -46,6 +46,7 @@ from cbs_opt.solvers.bounds.pieces_newton import (
     start,
 )
 from cbs_opt.solvers.bounds.pieces_pricing import priced
+from cbs_opt.solvers.forms.node_state import Room
 
 __all__ = ["MOST_PIECES", "WIDTH", "Pieces", "Splitting", "choose"]
 
@@ -88,16 +89,16 @@ class Splitting(NamedTuple):
     bound: float
 
 
-def choose(H: Matrix, b: Vector, K: int, value: float) -> Splitting | None:
-    """A splitting whose bound on min ½(w − c)ᵀH(w − c) with at most K weights kept is nearly the best of its kind.
+def choose(H: Matrix, b: Vector, room: Room, value: float) -> Splitting | None:
+    """A splitting whose bound on min ½(w − c)ᵀH(w − c) with what ``room`` allows kept is nearly the best of its kind.
 
     Parameters
     ----------
     H : array, shape (m, m)
     b : array, shape (m,)
         Hc.
-    K : int
-        1 ≤ K < m.
+    room : Room
+        Some weight of each label may be kept, and not all.
     value : float
         Value of a mask: the bound is exact to some 0.2 % of it.
 
@@ -110,7 +111,7 @@ def choose(H: Matrix, b: Vector, K: int, value: float) -> Splitting | None:
         s = np.sqrt(H.diagonal())
         if not (0.0 < value < np.inf and np.isfinite(s).all() and s.min() > 0.0):
             return None
-        problem = problem_of(H / s / s[:, None], b / s / np.sqrt(value), K)
+        problem = problem_of(H / s / s[:, None], b / s / np.sqrt(value), room)
         point = None if problem is None else start(problem)
         if problem is None or point is None:
             return None

@@ -10,7 +10,7 @@ from scipy.linalg import blas, lapack
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.solvers.bounds.interior import back, factor, forward, room
-from cbs_opt.solvers.forms.node_state import ROUNDING
+from cbs_opt.solvers.forms.node_state import ROUNDING, Room
 
 WIDTH = 8
 """Weights of a piece at the most."""
@@ -24,7 +24,8 @@ class Problem(NamedTuple):
 
     H: Matrix
     b: Vector
-    K: int
+    room: Room
+    A: Matrix  # (m, labels), indicators
     const: float  # ½bᵀc
     least: float  # an eigenvalue of H: the smallest
 
@@ -107,7 +108,7 @@ def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
     return 0.5 * (1 + s - root), 0.5 * (1 + (1 - s) / root), -2 * ROUNDING / root**3
 
 
-def problem_of(H: Matrix, b: Vector, K: int) -> Problem | None:
+def problem_of(H: Matrix, b: Vector, room: Room) -> Problem | None:
     if not (np.isfinite(H).all() and np.isfinite(b).all()):
         return None
     L = factor(H)
@@ -116,14 +117,15 @@ def problem_of(H: Matrix, b: Vector, K: int) -> Problem | None:
     c = back(L, b)
     least = float(lapack.dsyevr(H, compute_v=0, range="I", il=1, iu=1)[0][0])
     # bᵀc − ½cᵀHc is exact to second order in the error of c.
-    return Problem(H, b, K, float(b @ c - 0.5 * c @ (H @ c)), least) if least > len(b) * EPS else None
+    A = (room.labels[:, None] == np.arange(len(room.room))).astype(float)
+    return Problem(H, b, room, A, float(b @ c - 0.5 * c @ (H @ c)), least) if least > len(b) * EPS else None
 
 
 def start(problem: Problem) -> Point | None:
     m = len(problem.b)
     none = np.zeros((0, WIDTH))
     sets = Sets.of(none.astype(np.int64), none, none, m)
-    D, z = np.full(m, 0.5 * problem.least), np.full(m, problem.K / m)
+    D, z = np.full(m, 0.5 * problem.least), (problem.room.room / problem.A.sum(0))[problem.room.labels]
     L = factor(problem.H + np.diag(D * (1 / z - 1)))
     if L is None:
         return None
@@ -182,10 +184,11 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
         F, info = lapack.dpotrf(hessian.T, lower=1, clean=1)
         if info:
             return None
-        X = back(F, np.column_stack([gradient, np.ones(m)]))
-        nu = (z.sum() - problem.K - X[:, 0].sum()) / X[:, 1].sum()
-        d = -X[:, 0] - nu * X[:, 1]
-        if not -(gradient + nu) @ d >= 0.02 * mu:
+        X = back(F, np.column_stack([gradient, problem.A]))
+        by_label = problem.A.T @ X
+        nu = np.linalg.solve(by_label[:, 1:], problem.A.T @ z - problem.room.room - by_label[:, 0])
+        d = -X[:, 0] - X[:, 1:] @ nu
+        if not -(gradient + problem.A @ nu) @ d >= 0.02 * mu:
             return Inner(value, w, z, L, Y, F)
         step = min(room(z, d, 0.9), room(1 - z, -d, 0.9))
         d_upper, d_lower = mu / (1 - z) - upper + upper * d / (1 - z), mu / z - lower - lower * d / z
@@ -204,7 +207,7 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
     return Inner(value, w, z, L, Y, F)
 
 
-def _direction(point: Point) -> tuple[Vector, float] | None:
+def _direction(problem: Problem, point: Point) -> tuple[Vector, float] | None:
     """Newton's direction in (D, q), and the rise that it promises."""
     sets, D, q, R, inner, mu, _ = point
     w, z = inner.w, inner.z
@@ -220,10 +223,10 @@ def _direction(point: Point) -> tuple[Vector, float] | None:
     gradient = gains + mu * (pulls / weights - G.diagonal())
     by_w = forward(inner.L, np.hstack([np.diag(w * (1 / z - 1)), sets.U * (t * (1 / zeta - 1))]))
     by_z = np.hstack([np.diag(-0.5 * (w / z) ** 2), -sets.S * (0.5 * slope * (t / zeta) ** 2)])
-    solved = forward(inner.F, np.column_stack([by_z - inner.Y.T @ by_w, np.ones(m)]))
-    X, one = solved[:, :-1], solved[:, -1]
-    along = X.T @ one
-    hessian = _gram(np.vstack([by_w, X])) - np.outer(along, along / (one @ one)) + mu * G * G
+    solved = forward(inner.F, np.column_stack([by_z - inner.Y.T @ by_w, problem.A]))
+    X, normals = solved[:, : len(weights)], solved[:, len(weights) :]
+    along = normals.T @ X
+    hessian = _gram(np.vstack([by_w, X])) - along.T @ np.linalg.solve(normals.T @ normals, along) + mu * G * G
     hessian[np.diag_indices(len(weights))] += mu * pulls / weights**2
     F, info = lapack.dpotrf(hessian, lower=1)
     if info:
@@ -235,7 +238,7 @@ def _direction(point: Point) -> tuple[Vector, float] | None:
 
 def ascend(problem: Problem, point: Point) -> tuple[Point, bool]:
     """One damped Newton step in (D, q); whether the point is then central enough to go on to the next μ."""
-    found = _direction(point)
+    found = _direction(problem, point)
     if found is None:
         return point, True
     d, rise = found
@@ -260,5 +263,8 @@ def bound_at(problem: Problem, point: Point) -> float:
     rho = problem.b - v - sets.U @ tension
     P = 0.5 * tension**2 / q
     scores = rho**2 / (2 * D) + sets.spread(slope * P)
-    top = np.partition(scores, len(D) - problem.K)[len(D) - problem.K :].sum()
+    labels, most = problem.room
+    order = np.lexsort((-scores, labels))
+    place = np.arange(len(D)) - np.searchsorted(labels[order], labels[order])
+    top = scores[order][place < most[labels[order]]].sum()
     return float(problem.const - 0.5 * w @ v - ((1 - slope) * P).sum() - top)

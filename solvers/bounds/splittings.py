@@ -52,8 +52,9 @@ def best_diagonal(problem: PruningProblem) -> Vector:
 def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | None:
     """D, pieces and q of (nearly) the strongest relaxation with pieces.
 
-    They are chosen for a count of kept weights. Under quotas and N:M they are mixed with the best diagonal, by the
-    value of the relaxation, which is concave along the way: it is no weaker than the perspective's.
+    They are chosen for labels with room where each leaves a choice, else for a count of kept weights. Then they are
+    mixed with the best diagonal, by the value of the relaxation, which is concave along the way: it is no weaker than
+    the perspective's.
 
     Parameters
     ----------
@@ -66,10 +67,12 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
         None where nothing or everything can be kept, or its arithmetic fails.
     """
     pattern = _assumed(problem)
-    H, center, K = problem.curvature.dense(), problem.minimizer(), _most_kept(pattern)
-    if not 1 <= K < problem.n:
+    H, center = problem.curvature.dense(), problem.minimizer()
+    own = _own_room(pattern)
+    room = Room.one(problem.n, _most_kept(pattern)) if own is None else own
+    if not 1 <= room.room[0] < problem.n:
         return None
-    found = choose(H, H @ center, K, incumbent - problem.objective(center))
+    found = choose(H, H @ center, room, incumbent - problem.objective(center))
     if found is None:
         return None
     U = directions(found.pieces, problem.n)
@@ -77,7 +80,7 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
     if share == 0.0:
         return None
     D, q = share * found.D, share * found.q
-    if pattern.labelled is None or pattern.labelled.single:
+    if own is not None or (pattern.labelled is not None and pattern.labelled.single):
         return found._replace(D=D, q=q)
     diagonal, b = best_diagonal(problem), H @ center
 
@@ -113,6 +116,16 @@ def _shown(H: Matrix, part: Matrix) -> float:
 
 def _assumed(problem: PruningProblem) -> Pattern:
     return Cardinality(problem.n, problem.n // 2) if problem.pattern is None else problem.pattern
+
+
+def _own_room(pattern: Pattern) -> Room | None:
+    """The room of labels that all leave a choice, with no weight forced or forbidden; None where it is not so."""
+    labelled = pattern.labelled
+    if labelled is None or not labelled.free.all():
+        return None
+    room = Room.of(labelled)
+    count = np.bincount(room.labels, minlength=len(room.room))
+    return room if ((room.room > 0) & (room.room < count)).all() else None
 
 
 def _most_kept(pattern: Pattern) -> int:

@@ -38,7 +38,8 @@ def eliminate(H, c, state, order, W, L, d):
     ok : bool
         False where round-off left a pivot that is not positive.
     value, margin : float
-        f at the node's minimizer, and what round-off may have added to it.
+        f at the node's minimizer, and what round-off may have added to it where λ_min(H) is good
+        (``CenteredBlock.smallest``).
     """
     n = c.shape[0]
     a = order.shape[0]
@@ -147,7 +148,7 @@ def reach_of_free(H, order, kept, L):
     """ĝ_p = √H_pp + 2 Σ_u |K_pu|√H_uu of each free weight, K = H_FU H_UU⁻¹ by the factor ``L`` of H_AA; (free,).
 
     A rounded entry of H_AA, at most eps·√H_ii√H_jj away, comes through the elimination as eps·ĝ_pĝ_q, a residual
-    eps·√H_ii as eps·ĝ_p. The 2 is for K being computed, which is good where ``is_safe``.
+    eps·√H_ii as eps·ĝ_p. The 2 is for K being computed, which is good where λ_min(H) is (``CenteredBlock.smallest``).
     """
     free = order.shape[0] - kept
     reach = np.empty(free)
@@ -163,16 +164,6 @@ def reach_of_free(H, order, kept, L):
             total += abs(x[k]) * np.sqrt(H[order[k], order[k]])
         reach[p] = np.sqrt(H[order[kept + p], order[kept + p]]) + 2.0 * total
     return reach
-
-
-@compiled(inlined=True)
-def is_safe(H, kept, smallest):
-    """Whether the elimination of ``kept`` weights can be trusted to a few digits; ``smallest`` is below λ_min(H)."""
-    n = H.shape[0]
-    trace = 0.0
-    for i in range(n):
-        trace += H[i, i]
-    return kept == 0 or n * EPS * trace < 0.05 * smallest
 
 
 @compiled(inlined=True)
@@ -194,6 +185,33 @@ def splitting_shift(H, HF, reach, kept):
 
 
 @compiled(inlined=True)
+def elimination_error(H, d, order, kept, smallest, cF):
+    """σ, γ and β: what round-off made of an elimination (``node_margin``); β is inf where nothing can be said.
+
+    β is what it may have added to f(x), and ½r_UᵀH_UU⁻¹r_U.
+    """
+    n = H.shape[0]
+    moved = 0.0
+    trace = 0.0
+    for i in range(n):
+        moved += abs(d[i]) * np.sqrt(H[i, i])
+        trace += H[i, i]
+    placed = 0.0
+    for p in range(cF.shape[0]):
+        i = order[kept + p]
+        placed += abs(cF[p]) * np.sqrt(H[i, i])
+    sigma = 0.0
+    gamma = 0.0
+    if moved > 0.0:  # else nothing was solved, and c_F is exact
+        sigma = EPS * (2.0 * (n + 2) * moved + placed)
+    beta = 2.0 * n * EPS * moved * moved
+    if kept > 0:
+        gamma = 4.0 * (n + 2) * EPS
+        beta = beta + 0.5 * sigma * sigma * trace / smallest if smallest > 0.0 else np.inf
+    return sigma, gamma, beta
+
+
+@compiled(inlined=True)
 def node_margin(H, d, order, kept, reach, smallest, D, scores, wF, cF):
     """What the round-off of the elimination may have added to a bound (B) at wF, whatever the mask.
 
@@ -203,29 +221,11 @@ def node_margin(H, d, order, kept, reach, smallest, D, scores, wF, cF):
     η_p ≤ ĝ_p(σ + γt), t = Σĝ_p|w_F − c_F|_p, which costs a pruned weight η_p|c_p|, a kept one η_p(|q_p| + η_p)/D_p,
     where |q_p| ≤ √(2D_ps_p) + D_p|c_p|.
     """
-    n = H.shape[0]
-    if not is_safe(H, kept, smallest):
-        return np.inf
-    moved = 0.0
-    trace = 0.0
-    for i in range(n):
-        moved += abs(d[i]) * np.sqrt(H[i, i])
-        trace += H[i, i]
-    placed = 0.0
+    sigma, gamma, margin = elimination_error(H, d, order, kept, smallest, cF)
     t = 0.0
     for p in range(wF.shape[0]):
-        i = order[kept + p]
-        placed += abs(cF[p]) * np.sqrt(H[i, i])
         t += abs(wF[p] - cF[p]) * reach[p]
-    sigma = 0.0
-    gamma = 0.0
-    if moved > 0.0:  # else nothing was solved, and c_F is exact
-        sigma = EPS * (2.0 * (n + 2) * moved + placed)
-    if kept > 0:
-        gamma = 4.0 * (n + 2) * EPS
-    margin = 0.5 * gamma * t * t + 2.0 * n * EPS * moved * moved
-    if kept > 0:
-        margin += 0.5 * sigma * sigma * trace / smallest
+    margin += 0.5 * gamma * t * t
     for p in range(wF.shape[0]):
         eta = reach[p] * (sigma + gamma * t)
         margin += eta * (abs(cF[p]) + np.sqrt(2.0 * scores[p] / D[p]) + abs(cF[p]) + eta / D[p])
@@ -282,7 +282,7 @@ def process(H, c, smallest, state, D, w, scores, tau, share, room, cutoff, impro
     H, c : arrays (n, n), (n,)
         The root problem, f(c) = 0.
     smallest : float
-        Below the smallest eigenvalue of H.
+        Below the smallest eigenvalue of H; 0 where nothing that is eliminated can be trusted.
     state : int8 array (n,), overwritten
         FREE, KEPT or PRUNED; screening fixes more.
     D, w : arrays (n,), overwritten on the free weights
@@ -331,7 +331,8 @@ def process(H, c, smallest, state, D, w, scores, tau, share, room, cutoff, impro
         ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
             return BRANCH, best, share, order[kept], baseline
-        best = max(best, value - margin)
+        if smallest > 0.0:
+            best = max(best, value - margin)
         if best >= cutoff:
             return FATHOMED, best, share, -1, baseline
         HF, cF, DF, wF = free_part(c, d, D, w, order, kept, W, LA)

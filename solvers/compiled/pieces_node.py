@@ -101,7 +101,7 @@ def process_pieces(H, c, smallest, members, u, least, state, D, q, w, z, scores,
     known : float
         A valid bound of the node; how far it is from the cutoff says how exactly the node is bounded.
     room, cutoff, passes
-        As in ``node.process``, but ``room`` has one label.
+        As in ``node.process``.
 
     Returns
     -------
@@ -128,7 +128,8 @@ def process_pieces(H, c, smallest, members, u, least, state, D, q, w, z, scores,
         ok, value, margin = eliminate(H, c, state, order, W, LA, d)
         if not ok:
             return BRANCH, best, order[kept], -np.inf
-        best = max(best, value - margin)
+        if smallest > 0.0:
+            best = max(best, value - margin)
         if best >= cutoff:
             return FATHOMED, best, -1, -np.inf
         for p in range(free):

@@ -3,10 +3,11 @@
     V(z) = min_w ½wᵀRw − bᵀw + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ(z(S_e))      (``compiled/pieces`` says why)
 
 is a smooth convex function of z: ζ is min(1, ·) with its kink rounded off (``pieces_newton.ROUNDING``), concave and
-never above it. Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K, with primal-dual second
-derivatives of the barrier: from the parent's z, three to six steps of two Cholesky factorizations each. The barrier
-stays as it is: a node need not be bounded more exactly than its gap is wide, and a centred point is the better place
-for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step and valid at each.
+never above it. Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K in each label, with
+primal-dual second derivatives of the barrier: from the parent's z, three to six steps of two Cholesky factorizations
+each. The barrier stays as it is: a node need not be bounded more exactly than its gap is wide, and a centred point is
+the better place for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step and valid at
+each.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SHORTEST = 1e-3
 WANDER = 10.0
 """α and β stay within this factor of their central values."""
 LEAST = 1e-3
-"""No z starts below this part of K/m, or closer to 1 than this."""
+"""No z of a label with m weights starts below this part of K/m, or closer to 1 than this."""
 
 
 @compiled()
@@ -93,33 +94,68 @@ def schur_of_pieces(members, u, nu, cross, inverse, T, S):
 
 
 @compiled()
-def start_inside(z, K):
-    """Move z into 0 < z < 1, Σz = K: all by the same factor, or by the same part of their way to 1."""
-    m = z.shape[0]
-    for i in range(m):
-        z[i] = min(max(z[i], LEAST * K / m), 1.0 - LEAST * (1.0 - K / m))
-    total = 0.0
-    for i in range(m):
-        total += z[i]
-    for i in range(m):
-        if total > K:
-            z[i] *= K / total
+def start_inside(z, room):
+    """Move z into 0 < z < 1, Σz = K in each label: all by the same factor, or by the same part of their way to 1."""
+    label_of, most = room
+    count, total = np.zeros(most.shape[0]), np.zeros(most.shape[0])
+    for label in label_of:
+        count[label] += 1.0
+    for i in range(z.shape[0]):
+        label = label_of[i]
+        share = most[label] / count[label]
+        z[i] = min(max(z[i], LEAST * share), 1.0 - LEAST * (1.0 - share))
+        total[label] += z[i]
+    for i in range(z.shape[0]):
+        label = label_of[i]
+        K = most[label]
+        if total[label] > K:
+            z[i] *= K / total[label]
         else:
-            z[i] += (K - total) / (m - total) * (1.0 - z[i])
+            z[i] += (K - total[label]) / (count[label] - total[label]) * (1.0 - z[i])
+
+
+@compiled()
+def project(L, room, z, step, right):
+    """Bring ``step`` back to where Σz = K in each label, by multiples of the columns of M⁻¹A; L is the factor of M.
+
+    A (m, labels) holds the indicators of the labels. Returns what the step promises.
+    """
+    label_of, most = room
+    m, labels = step.shape[0], most.shape[0]
+    columns = np.empty((labels, m))
+    gram, factor = np.zeros((labels, labels)), np.empty((labels, labels))
+    level = np.empty(labels)
+    for label in range(labels):
+        for i in range(m):
+            columns[label, i] = 1.0 if label_of[i] == label else 0.0
+        cholesky_solve(L, columns[label])
+        level[label] = -float(most[label])
+    for i in range(m):
+        level[label_of[i]] += step[i] + z[i]
+        for label in range(labels):
+            gram[label_of[i], label] += columns[label, i]
+    if not cholesky(gram, factor):
+        return -np.inf
+    cholesky_solve(factor, level)
+    decrement = 0.0
+    for i in range(m):
+        for label in range(labels):
+            step[i] -= level[label] * columns[label, i]
+        decrement -= (right[i] + level[label_of[i]]) * step[i]
+    return decrement
 
 
 @compiled()
 def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, rounds, scores):
-    """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K.
+    """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K in each label.
 
-    ``room`` has one label. z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
+    z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
     w, z and scores hold the point of the best bound on return.
     Returns the bound and the doubt of the scores.
     """
     m = w.shape[0]
     E = q.shape[0]
-    K = room.room[0]
-    start_inside(z, K)
+    start_inside(z, room)
     zeta, theta, bend, pull = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
     slope, factor, nu, standing = np.empty(E), np.empty(E), np.empty(E), np.empty(E)
     for e in range(E):
@@ -127,7 +163,7 @@ def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, roun
     trial_z, trial_w, trial_scores = z.copy(), np.empty(m), np.empty(m)
     base_z = z.copy()
     alpha, beta, step = np.empty(m), np.empty(m), np.zeros(m)
-    right, ones, cross = np.empty(m), np.empty(m), np.empty(m)
+    right, cross = np.empty(m), np.empty(m)
     M, L, S, inverse, T = np.empty((m, m)), np.empty((m, m)), np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     for i in range(m):
         alpha[i] = barrier / (1.0 - z[i])
@@ -178,7 +214,6 @@ def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, roun
             cross[i] = -D[i] * ratio / trial_z[i]
             S[i, i] = D[i] * ratio * ratio / trial_z[i] + alpha[i] / (1.0 - trial_z[i]) + beta[i] / trial_z[i]
             right[i] = -0.5 * D[i] * ratio * ratio + barrier / (1.0 - trial_z[i]) - barrier / trial_z[i]
-            ones[i] = 1.0
         for e in range(E):
             ratio = pull[e] / zeta[e]
             energy = 0.5 * q[e] * ratio * ratio
@@ -205,17 +240,7 @@ def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, roun
         if not cholesky(M, L):
             break
         cholesky_solve(L, step)
-        cholesky_solve(L, ones)
-        used, moved, unit = 0.0, 0.0, 0.0
-        for i in range(m):
-            used += trial_z[i]
-            moved += step[i]
-            unit += ones[i]
-        level = (moved + used - K) / unit
-        decrement = 0.0
-        for i in range(m):
-            step[i] -= level * ones[i]
-            decrement -= (right[i] + level) * step[i]
+        decrement = project(L, room, trial_z, step, right)
         if decrement < CENTRED * barrier:
             break
         length, dual = 1.0, 1.0

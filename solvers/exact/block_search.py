@@ -43,7 +43,8 @@ class BlockSearch(tree.TreeSearch[Open]):
         from cbs_opt.solvers.compiled.node import support_value
 
         value, margin = support_value(self._block.H, self._block.c, mask)
-        proven = sum_below(value, -margin) if math.isfinite(value) else 0.0
+        known = math.isfinite(value) and self._block.smallest > 0.0
+        proven = sum_below(value, -margin) if known else 0.0
         self._closed = min(self._closed, max(proven, bound))
         self.offer(mask)
 

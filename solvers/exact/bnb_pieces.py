@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
+from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 
 class PieceRoot(NamedTuple):
@@ -23,23 +24,26 @@ class PieceRoot(NamedTuple):
     z: Vector
 
 
-def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value: float) -> PieceRoot | None:
+def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value: float) -> PieceRoot | None:
     """Choose pieces for the problem that ``state`` leaves; None where its arithmetic fails.
 
     Parameters
     ----------
-    budget : int
-        How many weights may be kept in all.
+    state : int8 array (n,)
+        FREE, KEPT or PRUNED.
+    room : Room
+        What may be kept in all.
     value : float
         Of the incumbent, in the block's units.
     """
-    from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED
-
     H, c = block.H, block.c
+    state = _settled(state, room)
     free, kept, pruned = (np.flatnonzero(state == what) for what in (FREE, KEPT, PRUNED))
-    room = budget - len(kept)
-    if not 1 <= room < len(free):
+    if not len(free):
         return None
+    names, labels = np.unique(room.labels[free], return_inverse=True)
+    taken = np.bincount(room.labels[kept], minlength=len(room.room))
+    left = Room(labels.astype(np.int64), (room.room - taken)[names])
     active = np.concatenate([kept, free])
     step = np.zeros(len(c))
     step[pruned] = -c[pruned]
@@ -52,7 +56,7 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value
     except np.linalg.LinAlgError:
         return None
     base = 0.5 * float(step @ H @ step)
-    found = choose(HF, HF @ (c + step)[free], room, value - base)
+    found = choose(HF, HF @ (c + step)[free], left, value - base)
     if found is None:
         return None
     D, z = np.zeros(len(c)), np.zeros(len(c))
@@ -61,11 +65,19 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], budget: int, value
     return PieceRoot(Pieces(members, found.pieces.u), D, found.q, z)
 
 
+def _settled(state: NDArray[np.int8], room: Room) -> NDArray[np.int8]:
+    """``state`` with the free weights of labels without a choice kept, or pruned."""
+    labels, count = room.labels, len(room.room)
+    left = room.room - np.bincount(labels[state == KEPT], minlength=count)
+    free = np.bincount(labels[state == FREE], minlength=count)
+    settled = np.where(left <= 0, PRUNED, np.where(free <= left, KEPT, FREE))[labels]
+    return np.where(state == FREE, settled, state).astype(np.int8)
+
+
 @cache
 def prepare_pieces() -> None:
     """Load the kernel of nodes with pieces, or compile it: before any clock runs, see ``bnb.prepare``."""
     from cbs_opt.solvers.compiled.pieces_node import process_pieces
-    from cbs_opt.solvers.forms.node_state import Room
 
     H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)
     members, u = np.full((1, WIDTH), -1, dtype=np.int64), np.zeros((1, WIDTH))

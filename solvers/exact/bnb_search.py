@@ -179,9 +179,9 @@ class Search(BlockSearch[Node | PieceNode]):
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
-        if len(self._room.room) > 1 or np.count_nonzero(root.state == FREE) > MOST_FREE:
+        if np.count_nonzero(root.state == FREE) > MOST_FREE:
             return None
-        found = piece_root(self._block, root.state, self._budget, self._value)
+        found = piece_root(self._block, root.state, self._room, self._value)
         if found is None:
             return None
         prepare_pieces()

@@ -44,7 +44,7 @@ from cbs_opt.solvers.exact import bnb
 from cbs_opt.solvers.exact.decided import fixed
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
 from cbs_opt.solvers.exact.highs_rest import Rest
-from cbs_opt.solvers.exact.highs_root import Reduced, first_splitting, probe_root
+from cbs_opt.solvers.exact.highs_root import Root, first_splitting, probe_root
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.swap_state import value_at
@@ -64,6 +64,9 @@ KICKS = 30
 """Local searches from the incumbent with ``KICK`` pairs of weights exchanged at random."""
 
 KICK = 3
+
+ROOM = 1.01
+"""How much further than the incumbent's loss the master may have to look for what round-off hides from it."""
 
 BETTER = 0.99
 """An incumbent below this part of the one the master was built for is worth a new master."""
@@ -118,15 +121,16 @@ class _Search:
         """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
         cutoff = self.value - 0.99 * self.allowed
         try:
-            reduced = probe_root(self._block, self._problem.Z, first_splitting(self._block), cutoff, self._deadline)
-            self.raise_bound(reduced.bound, cutoff)
-            if not reduced.free.size:
-                self.offer(reduced.kept)
+            root = probe_root(self._block, self._problem.Z, first_splitting(self._block), cutoff, self._deadline)
+            self.raise_bound(root.bound, cutoff)
+            if not root.free.size:
+                self.offer(root.kept)
             if self.closed:
                 return False
-            if not (reduced.free.size and self.value > reduced.base):
+            V = self.value - root.reduction.base
+            if not (root.free.size and V > 0 and root.reduction.slack(ROOM * V) < (ROOM - 1.0) * V):
                 return self.give_up()
-            return _Stage(self, reduced, cutoff).prove()
+            return _Stage(self, root, cutoff).prove()
         except (LinAlgError, NotPositiveDefiniteError):
             return self.give_up()
 
@@ -198,15 +202,19 @@ class _Search:
 class _Stage:
     """One master: what is left of the problem, at the incumbent it was built for."""
 
-    def __init__(self, search: _Search, reduced: Reduced, cutoff: float) -> None:
-        self._search, self._reduced, self._cutoff = search, reduced, cutoff
-        self._kept = reduced.kept
-        self._problem = PruningProblem(reduced.c, reduced.H, Rest(reduced.pattern, reduced.free))
+    def __init__(self, search: _Search, root: Root, cutoff: float) -> None:
+        self._search, self._cutoff = search, cutoff
+        self._kept, self._free, self._base = root.kept, root.free, root.reduction.base
+        reduction = root.reduction
+        self._problem = PruningProblem(reduction.c, reduction.H, Rest(root.pattern, root.free))
         self._start = search.value
-        self._V = (search.value - reduced.base) * (1.0 + 1e-9)
-        self._master = build(self._problem, incumbent=self._V, D=reduced.D, scale=SCALE)
+        lost = search.value - reduction.base
+        # A mask no worse than the incumbent costs the rounded copy at most this: its loss is convex.
+        slack = reduction.slack(ROOM * lost)
+        self._V = (lost + slack) * (1.0 + 1e-9)
+        self._master = build(self._problem, incumbent=self._V, D=root.D, scale=SCALE)
         self._highs = HighsMaster(self._master)
-        self._margin = search.arithmetic()
+        self._margin = search.arithmetic() + slack
         self._exact: set[bytes] = set()
 
     def prove(self) -> bool:
@@ -215,7 +223,7 @@ class _Stage:
         if fixed(self._problem.Z, indispensable, np.zeros_like(indispensable)) is None:
             self._search.raise_bound(self._cutoff, self._cutoff)
             return False
-        self._tangents_at(self._problem.Z.argmax(self._search.mask[self._reduced.free].astype(np.float64)))
+        self._tangents_at(self._problem.Z.argmax(self._search.mask[self._free].astype(np.float64)))
         root = self._close()
         if root is None:
             return False
@@ -225,7 +233,7 @@ class _Stage:
             return True
         self._highs.make_discrete()
         allowed = self._search.allowed / self._V
-        least = max(0.05 * allowed / len(self._reduced.free), 1e-9)
+        least = max(0.05 * allowed / len(self._free), 1e-9)
         while True:
             point = self._solve(max(allowed / 3.0, 1e-10))
             if point is None:
@@ -261,7 +269,7 @@ class _Stage:
         while True:
             self._highs.restrict(kept[-1], 1.0, 1.0)
             answer = self._highs.solve(self._search.remaining, 0.0)
-            if answer.point is None or answer.bound * self._V + self._reduced.base >= self._cutoff:
+            if answer.point is None or answer.bound * self._V + self._base >= self._cutoff:
                 break
             self._highs.add_tangents(answer.point, DIVE_VIOLATION)
             undecided = np.where(answer.point.z < 1.0 - 1e-6, answer.point.z, 0.0)
@@ -277,7 +285,7 @@ class _Stage:
         answer = self._highs.solve(self._search.remaining, gap)
         self._search.nodes += answer.nodes
         rise = math.nextafter(answer.bound * self._V, -math.inf)
-        self._search.raise_bound(sum_below(self._reduced.base, rise, -self._margin), self._cutoff)
+        self._search.raise_bound(sum_below(self._base, rise, -self._margin), self._cutoff)
         if answer.termination is not TerminationCondition.CONVERGED:
             self._search.termination = answer.termination
             return None
@@ -289,7 +297,7 @@ class _Stage:
         """The mask of the largest z, offered as an incumbent."""
         mask = self._problem.Z.argmax(point.z)
         whole = self._kept.copy()
-        whole[self._reduced.free] = mask
+        whole[self._free] = mask
         self._search.offer(whole)
         return mask
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import cbs_opt
+from cbs_opt import Labels
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.result import SolutionStatus
 from cbs_opt.solvers.compiled import node as kernels
@@ -28,6 +29,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def pieces_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees that get pieces at their second node and end in branching alone."""
     monkeypatch.setattr(bnb_search, "BEGINNINGS", {1: 1})
+    monkeypatch.setattr(bnb_search, "LABELS_BEGINNINGS", {1: 1})
     monkeypatch.setattr(bnb_search, "PIECES_FROM", 2)
     monkeypatch.setattr(bnb_search.Search, "shared_from", 2)
     monkeypatch.setattr(bnb_search, "DIRECT_ROOM", 0)
@@ -42,22 +44,31 @@ def nearly_duplicate(n: int, prune: int, seed: int = 0) -> cbs_opt.PruningProble
     return cbs_opt.PruningProblem.from_gradients(rng.normal(size=n), G, damping=1e-3).pruning(prune)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=SEEDS, threads=st.sampled_from([1, 1, 3]))
-def test_equals_enumeration_and_never_claims_more(pieces_at_once: None, seed: int, threads: int) -> None:
+def labelled(problem: cbs_opt.PruningProblem, seed: int) -> cbs_opt.PruningProblem:
+    """The same under up to four labels, of whose weights any number may be kept."""
+    rng = np.random.default_rng([seed, 1])
+    labels = rng.integers(0, rng.integers(1, 5), problem.n)
+    labels = np.unique(labels, return_inverse=True)[1]
+    return problem.within(Labels(labels, [int(rng.integers(0, count + 1)) for count in np.bincount(labels)]))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS, threads=st.sampled_from([1, 1, 3]), labels=st.booleans())
+def test_equals_enumeration_and_never_claims_more(pieces_at_once: None, seed: int, threads: int, labels: bool) -> None:
     problem = random_problem(seed)
     if problem is not None:
-        assert_equals_enumeration(problem, "bnb", threads=threads)
+        assert_equals_enumeration(labelled(problem, seed) if labels else problem, "bnb", threads=threads)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-@given(seed=SEEDS)
-def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(seed=SEEDS, labels=st.booleans())
+def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int, labels: bool) -> None:
     """Whatever D, pieces and z are handed in: they may make the bound weak, never wrong."""
     problem = random_problem(seed)
     if problem is None:
         return
     rng = np.random.default_rng(seed)
+    problem = labelled(problem, seed) if labels else problem
     try:
         search = bnb_search.Search(problem, 1e-6, None)
     except InputError:
@@ -69,8 +80,8 @@ def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
         if rng.random() < 0.2:
             state[i] = rng.choice([kernels.KEPT, kernels.PRUNED])
     free = np.flatnonzero(state == kernels.FREE)
-    room = search._budget - int((state == kernels.KEPT).sum())
-    assume(1 <= room < len(free))
+    left = search._room.room - np.bincount(search._room.labels[state == kernels.KEPT], minlength=len(search._room.room))
+    assume(len(free) and left.min() >= 0)
     E = int(rng.integers(0, 6))
     members = np.full((E, 8), -1, dtype=np.int64)
     u = np.zeros((E, 8))
@@ -81,9 +92,11 @@ def test_no_mask_of_a_node_is_below_its_bound_or_its_scores(seed: int) -> None:
     D, q = H.diagonal() * 10.0 ** rng.uniform(-9, 0, n), 10.0 ** rng.uniform(-9, 0, E)
     z, w, scores = rng.uniform(0, 1, n), c.copy(), np.zeros(n)
     values = []
-    for chosen in combinations(free, room):
+    of_label = [free[search._room.labels[free] == label] for label in range(len(left))]
+    choices = [combinations(own, min(int(K), len(own))) for own, K in zip(of_label, left, strict=True)]
+    for chosen in product(*choices):
         mask = state == kernels.KEPT
-        mask[list(chosen)] = True
+        mask[[i for own in chosen for i in own]] = True
         values.append((mask, kernels.support_value(H, c, mask)[0]))
     cutoff = float(rng.choice([0.5, 1.0, 2.0, 1e3])) * min(value for _, value in values)
     assume(0 < cutoff < np.inf)
@@ -131,6 +144,17 @@ def test_needs_far_fewer_nodes_where_columns_are_nearly_the_same(monkeypatch: py
     assert without.nodes > 3 * solution.nodes > 1203
 
 
+def test_and_so_where_two_of_every_eight_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = nearly_duplicate(48, 38).within(cbs_opt.Quotas.n_of_m(48, 2, 8))
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", -1)
+    without = cbs_opt.solve(problem, "bnb")
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", 101)
+    solution = cbs_opt.solve(problem, "bnb")
+    assert solution.solution_status is without.solution_status is SolutionStatus.OPTIMAL
+    assert solution.objective == pytest.approx(without.objective, rel=2e-6)
+    assert without.nodes > 3 * solution.nodes
+
+
 def test_what_was_proven_before_the_pieces_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = nearly_duplicate(48, 38)
     monkeypatch.setattr(bnb_search, "PIECES_FROM", 101)
@@ -145,7 +169,7 @@ def test_fixed_weights_are_no_part_of_the_pieces() -> None:
     search = bnb_search.Search(problem, 1e-6, None)
     state = search._root.state.copy()
     state[[0, 5]], state[[1, 7, 9]] = kernels.KEPT, kernels.PRUNED
-    root = piece_root(search._block, state, search._budget, search._value)
+    root = piece_root(search._block, state, search._room, search._value)
     assert root is not None
     assert len(root.q) > 0
     inside = root.pieces.members[root.pieces.members >= 0]

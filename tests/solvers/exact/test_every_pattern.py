@@ -245,12 +245,13 @@ def test_well_damped_blocks_are_proven(name: str, pattern: str) -> None:
 def test_highs_oa_searches_where_probing_leaves_something(monkeypatch: pytest.MonkeyPatch) -> None:
     """The constraints of a pattern reach the master: with a wrong one its bound would pass the optimum."""
     from cbs_opt.solvers.exact import highs_root
+    from cbs_opt.solvers.exact.highs_reduction import Reduction
 
     def bare(block: Any, pattern: Pattern, D: Any, cutoff: float, deadline: float = 0.0) -> Any:
         left = settled(pattern)
-        state = state_of(left)
-        free, H, c, base, margin = highs_root.eliminated(block, state)
-        return highs_root.Reduced(left, free, H, c, base, highs_root.certified(H, 0.9 * D[free]), base - margin)
+        reduction = Reduction.of(block, state_of(left))
+        split = highs_root.certified(reduction.H, 0.9 * D[reduction.free], reduction.shift)
+        return highs_root.Root(left, reduction, split, reduction.least)
 
     monkeypatch.setattr(importlib.import_module("cbs_opt.solvers.exact.highs_oa"), "probe_root", bare)
     nodes = 0

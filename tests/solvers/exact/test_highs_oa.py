@@ -15,6 +15,7 @@ from cbs_opt.kernel.result import SolutionStatus, TerminationCondition
 from cbs_opt.models.outer_approximation import build
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import decided
+from cbs_opt.solvers.exact.highs_reduction import Reduction
 from cbs_opt.solvers.forms.node_state import state_of
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_problem
 
@@ -32,11 +33,11 @@ def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def bare(block, pattern, D, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
         left = decided.settled(pattern)
-        state = state_of(left)
-        free, H, c, base, margin = highs_root.eliminated(block, state)
-        if not free.size:
+        reduction = Reduction.of(block, state_of(left))
+        if not reduction.free.size:
             return highs_root.screen_root(block, pattern, D, cutoff)
-        return highs_root.Reduced(left, free, H, c, base, highs_root.certified(H, 0.9 * D[free]), base - margin)
+        split = highs_root.certified(reduction.H, 0.9 * D[reduction.free], reduction.shift)
+        return highs_root.Root(left, reduction, split, reduction.least)
 
     monkeypatch.setattr(highs_oa, "probe_root", bare)
 
