@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         FactorCurvature,
         RowsCurvature,
     )
-    from cbs_opt.kernel.method import MethodSpec
+    from cbs_opt.kernel.method import MethodSpec, Objective
     from cbs_opt.kernel.patterns import (
         Budget,
         Cardinality,
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
         intersect,
     )
     from cbs_opt.kernel.problem import PruningProblem
-    from cbs_opt.kernel.result import Solution
+    from cbs_opt.kernel.result import Outcome, Solution
     from cbs_opt.kernel.update import obs_update
+    from cbs_opt.models import Formulation, register_formulation
     from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.pruning import Pruned, prune
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
@@ -52,11 +53,14 @@ _HOME = {
     "DenseCurvature": "kernel.curvature",
     "DiagonalCurvature": "kernel.curvature",
     "FactorCurvature": "kernel.curvature",
+    "Formulation": "models",
     "Groups": "kernel.patterns",
     "Labels": "kernel.patterns",
     "Linear": "kernel.patterns",
     "LowerBound": "evaluation.lower_bound",
     "MethodSpec": "kernel.method",
+    "Objective": "kernel.method",
+    "Outcome": "kernel.result",
     "Pattern": "kernel.patterns",
     "Proof": "proof",
     "Pruned": "pruning",
@@ -80,6 +84,7 @@ _HOME = {
     "prove": "proof",
     "prune": "pruning",
     "register": "evaluation.catalogue",
+    "register_formulation": "models",
     "shrink": "structure",
     "solve": "evaluation.solve",
     "verify": "proof",
@@ -95,11 +100,14 @@ __all__ = [
     "DenseCurvature",
     "DiagonalCurvature",
     "FactorCurvature",
+    "Formulation",
     "Groups",
     "Labels",
     "Linear",
     "LowerBound",
     "MethodSpec",
+    "Objective",
+    "Outcome",
     "Pattern",
     "PatternPrices",
     "Proof",
@@ -123,6 +131,7 @@ __all__ = [
     "prove",
     "prune",
     "register",
+    "register_formulation",
     "shrink",
     "solve",
     "verify",

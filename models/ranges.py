@@ -1,6 +1,9 @@
-"""How far what a pattern adds to a model can move: what wrong multipliers of a solver cost there, by weak duality."""
+"""How far columns and rows of a model can move: what wrong multipliers of a solver cost there, by weak duality."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 
@@ -24,3 +27,16 @@ def pattern_ranges(pattern: Pattern) -> float:
             f"pattern: a variable of its own has no bounds ({pattern}); give it some, so that a solver's bound is safe"
         )
     return float(own.sum() + (abs(rows.A) @ width).sum())
+
+
+def model_ranges(model: Any) -> float:
+    """The range of each variable of a Pyomo model that is not fixed, and of each of its constraints, together.
+
+    Of a constraint it is that of its body, by interval arithmetic; inf where a variable or a body has no bounds.
+    """
+    from pyomo.contrib.fbbt.fbbt import compute_bounds_on_expr
+    from pyomo.environ import Constraint, Var
+
+    columns = [x.bounds for x in model.component_data_objects(Var, active=True) if not x.fixed]
+    rows = [compute_bounds_on_expr(c.body) for c in model.component_data_objects(Constraint, active=True)]
+    return math.fsum(math.inf if low is None or high is None else high - low for low, high in (*columns, *rows))

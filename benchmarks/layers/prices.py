@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.layers.command import read_layer
 from benchmarks.recording import Row, replace_rows, write_page
-from cbs_opt.cli.compare_patterns import proven_percent
 from cbs_opt.evaluation.pattern_prices import compare_patterns
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.words import proven_percent
 
 INTRODUCTION = """\
 # What patterns cost on layers of a language model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cbs_opt.blocks.manifest import is_manifest, load_manifest
 from cbs_opt.errors import BlockFileError, InputError
-from cbs_opt.kernel.block_file import CURVATURE_SUFFIX, block_files, identify
+from cbs_opt.kernel.block_file import block_files, identify, without_curvature
 from cbs_opt.store.rows import Block
 
 
@@ -31,7 +31,7 @@ def find_blocks(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
 
 
 def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
-    for place in places:
+    for place in without_curvature(places):
         for path in matches(str(place)):
             if is_manifest(path):
                 manifest = load_manifest(path)
@@ -51,7 +51,7 @@ def matches(place: str) -> list[str]:
     """The paths a pattern stands for; a path that exists stands for itself."""
     if Path(place).exists() or not glob.has_magic(place):
         return [place]
-    found = sorted(path for path in glob.glob(place, recursive=True) if not path.endswith(CURVATURE_SUFFIX))
+    found = without_curvature(sorted(glob.glob(place, recursive=True)))
     if not found:
         raise InputError(f"{place}: nothing matches this pattern")
     return found

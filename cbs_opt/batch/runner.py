@@ -16,6 +16,8 @@ from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Answer, Limits
 from cbs_opt.batch.tally import Tally
 from cbs_opt.batch.worker import POOL
+from cbs_opt.kernel.display import Card, Displayed
+from cbs_opt.kernel.words import duration
 from cbs_opt.store.reader import open_store
 from cbs_opt.store.rows import FAILED, Record
 from cbs_opt.store.writer import StoreLookup, StoreWriter
@@ -45,8 +47,8 @@ class Failure:
     error: str
 
 
-@dataclass
-class BatchResult:
+@dataclass(repr=False)
+class BatchResult(Displayed):
     """What became of a batch.
 
     Parameters
@@ -95,6 +97,17 @@ class BatchResult:
         if self.interrupted:
             return 130
         return 1 if self.tally.sums()[3] or self.broken else 0
+
+    def _card(self) -> Card:
+        failed = self.tally.sums()[3]
+        return Card(
+            f"{self.solved:,} tasks solved in {duration(self.seconds)}, {self.before:,} before, {self.left:,} left, "
+            f"{failed:,} failed",
+            {"store": str(self.store)},
+            headings=("failed block", "method", "asked", "why"),
+            rows=[(failure.file, failure.method, failure.asked, failure.error) for failure in self.failures],
+            notes=[*self.broken, *self.notices],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -6,6 +6,7 @@ gives each block what was asked of it has a loss below the sum of the bounds.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
@@ -20,9 +21,12 @@ from cbs_opt.blocks.manifest import Manifest, ManifestBlock, load_manifest
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.words import gap as gap_in_words
+from cbs_opt.kernel.words import percent, plain_number
 from cbs_opt.network.attention import open_attention
 from cbs_opt.network.checkpoint import save_masks, save_network, state_digest, tensor_masks
 from cbs_opt.network.data import Data
@@ -33,6 +37,8 @@ from cbs_opt.store import open_store
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("cbs_opt")
 
 EVERY = 100
 """Blocks between two words of progress."""
@@ -51,8 +57,8 @@ class TensorReport:
     bound: float
 
 
-@dataclass(frozen=True, eq=False)
-class Assembled:
+@dataclass(frozen=True, eq=False, repr=False)
+class Assembled(Displayed):
     """A network put together from solved blocks.
 
     Parameters
@@ -107,6 +113,38 @@ class Assembled:
     def save_masks(self, path: str | os.PathLike[str]) -> None:
         """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
         save_masks(self.weights, path)
+
+    def to_frame(self) -> Any:
+        """The weight tensors as a ``pandas.DataFrame``, a row for each; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(self.to_dict()["tensors"])
+
+    def _card(self) -> Card:
+        n, pruned = self.weights.n, self.weights.pruned
+        facts = {
+            "answers": ", ".join(f"{method} {count:,}" for method, count in self.methods.items()),
+            "objective": plain_number(self.objective),
+            "proven bound": f"{plain_number(self.bound)} (gap {gap_in_words(self.gap)})",
+        }
+        if self.accuracy is not None:
+            facts["accuracy"] = f"{percent(self.accuracy, 2)} (dense {percent(self.accuracy_dense, 2)})"
+        rows = [
+            (
+                t.name,
+                f"{t.blocks - t.missing:,} of {t.blocks:,}",
+                f"{t.n:,}",
+                f"{t.pruned:,}",
+                plain_number(t.objective),
+            )
+            for t in self.tensors
+        ]
+        title = f"{pruned:,} of {n:,} weights pruned ({percent(pruned / n)}), {self.asked} of each block"
+        return Card(title, facts, ("tensor", "blocks", "weights", "pruned"), rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""
@@ -336,7 +374,9 @@ def _notes(plan: Manifest, pieces: _Pieces, weights: Weights) -> Iterator[str]:
         yield f"{weights.n - pieces.covered:,} weights lie in no block of the manifest and stayed dense"
     for target, part in weights.parts():
         if not weights.mask[part].any():
-            yield f"layer {target.name}: all its {target.numel} weights are pruned"
+            note = f"layer {target.name}: all its {target.numel} weights are pruned, nothing it is given gets through"
+            log.warning("assemble: %s", note)
+            yield note
 
 
 def _copy(model: torch.nn.Module) -> torch.nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from cbs_opt.blocks.folder import BlockFolder
 from cbs_opt.blocks.settings import Settings, check_sizes
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_note
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.text import as_text
+from cbs_opt.kernel.words import duration
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.checkpoint import file_digest, state_digest
 from cbs_opt.network.data import calibration
-from cbs_opt.network.samples import Precision, check_samples, drawn
+from cbs_opt.network.samples import Precision, clipped, drawn
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class Extraction:
+@dataclass(frozen=True, repr=False)
+class Extraction(Displayed):
     """What was written.
 
     Parameters
@@ -52,6 +54,17 @@ class Extraction:
     layers: int
     seconds: float
     notes: tuple[str, ...]
+
+    def _card(self) -> Card:
+        return Card(
+            f"{self.blocks:,} blocks with {self.weights:,} weights of {self.layers:,} layers in {self.manifest.parent}",
+            {
+                "manifest": str(self.manifest),
+                "size": f"{self.bytes / 1e6:,.3g} MB",
+                "time": duration(self.seconds),
+            },
+            notes=self.notes,
+        )
 
 
 def extract(
@@ -129,7 +142,8 @@ def extract(
         raise InputError(f"model: is a {type(model).__name__}; a torch.nn.Module is needed")
     wanted, left_out = _patterns(targets), _patterns(ignore)
     x, y = calibration(data, needs_labels=curvature == "fisher")
-    check_samples(samples, len(x))
+    samples, of_samples = clipped(samples, len(x))
+    settings = replace(settings, samples=samples)
     dense_model = own_copy(model, device)
     chosen = find_targets(dense_model, wanted, left_out)
     Weights.of(dense_model, chosen)  # raises where a weight is not finite
@@ -139,10 +153,12 @@ def extract(
         "network": network,
         "weights": {
             "file": as_text(Path(weights_file).name) if weights_file else None,
+            "path": _from(folder.place, weights_file),
             "sha256": file_digest(weights_file) if weights_file else None,
             "state": state_digest(model),
         },
         "data": as_text(Path(data_file).name) if data_file else None,
+        "data_path": _from(folder.place, data_file),
         "targets": wanted,
         "ignore": left_out,
         **settings.facts(),
@@ -153,7 +169,7 @@ def extract(
             cut = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         else:
             cut = gram_blocks(dense_model, calibrating, chosen, settings, folder, tell)
-        notes = list(dict.fromkeys([*cut.notes, *dominance_note(cut.dominance.values())]))
+        notes = list(dict.fromkeys([*of_samples, *cut.notes, *dominance_note(cut.dominance.values())]))
         tell("writing the manifest")
         described = {target.tensor: _described(target) for target in chosen}
         versions = {**environment(), "device": device}
@@ -168,3 +184,13 @@ def _described(target: Target) -> dict[str, Any]:
 
 def _patterns(given: Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
+
+
+def _from(folder: Path, file: str | os.PathLike[str] | None) -> str | None:
+    """Where ``file`` lies as seen from ``folder``, for a manifest in it; None without a file."""
+    if file is None:
+        return None
+    try:
+        return as_text(os.path.relpath(os.path.realpath(file), os.path.realpath(folder)))
+    except ValueError:  # on another drive
+        return as_text(os.path.realpath(file))

@@ -5,9 +5,10 @@
 =================  ============================================================================================
 ``format``         1
 ``network``        name of the network, '' where it was given as a module
-``weights``        ``file`` and ``sha256`` of the weights file (null: embedded, or none), and ``state``: the
-                   SHA-256 of the network's tensors themselves, whatever file they came from
-``data``           name of the data file
+``weights``        ``file``, ``path`` (from the manifest's folder) and ``sha256`` of the weights file (null: embedded,
+                   or none), and ``state``: the SHA-256 of the network's tensors themselves, whatever file they came
+                   from
+``data``           name of the data file, ``data_path``: where it lies, from the manifest's folder
 ``targets``, ``ignore``, ``partition`` ('rows', 'layers', 'chunks'), ``chunk``, ``curvature``, ``dense``,
 ``damping``, ``dampening_frac``, ``samples``, ``seed``, ``precision``: as asked for
 ``notes``          what was altered or looks wrong
@@ -35,6 +36,8 @@ from typing import IO, Any, TypeVar
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.files import write_whole
+from cbs_opt.kernel.text import as_path
+from cbs_opt.network.checkpoint import file_digest
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -98,6 +101,37 @@ class Manifest:
     def weights(self) -> Mapping[str, Any]:
         """'file', 'sha256' and 'state'."""
         return dict(self.facts["weights"])
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The weights file the blocks were cut from, where it still is what it was; None without one.
+
+        Raises
+        ------
+        InputError
+            There was one, and it is not to be found.
+        """
+        name, digest = self.weights.get("file"), self.weights.get("sha256")
+        if not name:
+            return None
+        for file in self._places(self.weights.get("path"), name):
+            if file_digest(file) == digest:
+                return file
+        raise InputError(
+            f"{self.file}: the blocks were cut from the weights file {name}, which is not where it was, or not what it "
+            "was; give it as --weights FILE"
+        )
+
+    @property
+    def data_file(self) -> Path | None:
+        """The data file the blocks were cut with, where it still is; None without one."""
+        name = self.facts.get("data")
+        return next(iter(self._places(self.facts.get("data_path"), name)), None) if name else None
+
+    def _places(self, path: Any, name: Any) -> list[Path]:
+        """Files of that path from the folder, or of that name in the folder or where we are."""
+        told = [self.folder / as_path(path)] if isinstance(path, str) else []
+        return [file for file in (*told, self.folder / as_path(str(name)), Path(as_path(str(name)))) if file.is_file()]
 
     @property
     def tensors(self) -> Mapping[str, Mapping[str, Any]]:

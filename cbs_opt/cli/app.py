@@ -27,6 +27,7 @@ from cbs_opt.cli import (
     shrink,
     solve,
     study,
+    warmup,
 )
 from cbs_opt.cli.output import sentence
 from cbs_opt.cli.streams import OutputError, standard_output
@@ -67,6 +68,7 @@ for command in (
     certify.certify,
     export.export,
     methods.methods,
+    warmup.warmup,
 ):
     app.command()(command)
 

@@ -44,8 +44,11 @@ def assemble(
 ) -> None:
     """Put solved blocks back: the pruned network under its own tensor names, and what is proven about the blocks.
 
-    Every block is checked against the manifest and the network. Weights are those the blocks were cut from; with data
-    the accuracy is measured, too.
+    Every block is checked against the manifest and the network. Weights and data are those the blocks were cut from,
+    which the manifest names; with data the accuracy is measured, too.
+
+    Blocks are solved one by one, as studies of the optimization want it. Where accuracy is wanted, `cbs-opt prune` is
+    the command: it fits every layer to what the pruned layers before it leave.
 
     Example: cbs-opt assemble blocks results.sqlite --out pruned.safetensors --masks masks.safetensors
     """
@@ -67,7 +70,9 @@ def assemble(
     if (sparsity, prune, pattern) != (None, None, None):
         asked = str(Asked.of_options(sparsity, prune, pattern))
     plan = load_manifest(manifest)
-    name = _network(plan, network, weights)
+    name = _network(plan, network)
+    weights, data = weights or plan.weights_file, data or plan.data_file
+    check_outputs(out, masks, json, inputs=[*read, weights, data])
     model = load_network(name, weights)
     samples = load_data(data, name) if data is not None else digits_data() if name == "digits" else None
     with working(f"assembling {name}") as tell:
@@ -87,7 +92,7 @@ def assemble(
     emit(json, {"network": name, **assembled.to_dict()}, lambda: _show(name, assembled, out, masks))
 
 
-def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
+def _network(plan: Manifest, given: str | None) -> str:
     """The network's name; a manifest alone never makes a module's code run."""
     name = given or plan.network
     if not name:
@@ -96,14 +101,11 @@ def _network(plan: Manifest, given: str | None, weights: Path | None) -> str:
         raise InputError(
             f"{plan.file}: the network {name} runs the code of a module; if that is wanted, give it as --network"
         )
-    wanted = plan.weights.get("file")
-    if weights is None and wanted:
-        raise InputError(f"{plan.file}: the blocks were cut from the weights file {wanted}; give it as --weights FILE")
     return name
 
 
 def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None:
-    from cbs_opt.report.words import shown
+    from cbs_opt.kernel.words import shown
 
     n, pruned = found.weights.n, found.weights.pruned
     say(
@@ -143,6 +145,8 @@ def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None
     say(f"  proven bound   {number(found.bound)}  (gap {percent(found.gap)}{of})")
     if found.accuracy is not None and found.accuracy_dense is not None:
         say(f"  accuracy       {100 * found.accuracy:.2f} %  (dense {100 * found.accuracy_dense:.2f} %)")
+    else:
+        say("  accuracy       not measured; --data FILE measures it")
     for note in found.notes:
         say(f"  note: {note}")
     for file, what in ((out, "network"), (masks, "masks")):
@@ -153,4 +157,7 @@ def _show(network: str, found: Assembled, out: Path, masks: Path | None) -> None
             "Objective and bound are sums over the blocks, each with what was asked of it, and leave out what couples "
             "one block with another."
         )
-    say("The gap is about the quadratic model of the loss, not about accuracy.")
+    say(
+        "The gap is about the quadratic model of the loss, not about accuracy. Blocks solved one by one are for "
+        "studies of the optimization; for accuracy there is `cbs-opt prune`."
+    )

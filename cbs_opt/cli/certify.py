@@ -39,7 +39,9 @@ def certify(
     mask: Annotated[
         Path | None,
         typer.Option(
-            "--mask", metavar="FILE", help="The mask (1 keeps): .npz or .safetensors with an array mask, or only one."
+            "--mask",
+            metavar="FILE",
+            help="The mask (1 keeps): .npy, or .npz or .safetensors with a mask.",
         ),
     ] = None,
     pruned: Annotated[

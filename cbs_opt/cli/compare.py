@@ -11,7 +11,7 @@ import typer
 from cbs_opt.cli.blocks_in_turn import FOOTNOTE, SUM_UNIT, in_turn
 from cbs_opt.cli.compare_patterns import compare_patterns
 from cbs_opt.cli.options import Gap, Json, PatternOption, Prune, Seed, Sparsity, limits, split_names
-from cbs_opt.cli.output import load_asked, number, percent, say, seconds, table
+from cbs_opt.cli.output import left_out, load_asked, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import InputError, UnavailableMethodError
 from cbs_opt.kernel.sums import total_bound
@@ -132,8 +132,8 @@ def _show(done: list[Comparison], total: list[dict[str, Any]], failed: dict[str,
     for comparison in done:
         title = f"{comparison.problem}: {comparison.pattern}; best proven bound {number(comparison.bound)}"
         say(table(title, COLUMNS, [_cells(row.to_dict()) for row in comparison.rows]))
-        for name, reason in comparison.skipped.items():
-            say(f"  left out: {reason if reason.startswith('method') else f'{name}: {reason}'}")
+        for line in left_out(comparison.skipped):
+            say(f"  {line}")
     if total:
         n = total[0]["n"]
         title = f"Sum over {len(done)} blocks, {n} weights, {SUM_UNIT}; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cbs_opt.cli.blocks_in_turn import FOOTNOTE, SUM_UNIT, in_turn
 from cbs_opt.cli.output import number, percent, say, table
 from cbs_opt.cli.outputs import block_inputs, check_outputs
+from cbs_opt.kernel.words import proven_percent
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.pattern_prices import PatternPrice, PatternPrices
@@ -101,13 +101,3 @@ def _cells(price: PatternPrice) -> list[str]:
         proven_percent(price.at_least, up=False),
         proven_percent(price.at_most, up=True),
     ]
-
-
-def proven_percent(value: float, *, up: bool) -> str:
-    """A side of an interval in words: rounded outwards, so that what is printed is proven, too."""
-    if not math.isfinite(value):
-        return "unknown"
-    digits = 2 if 0 < abs(value) < 0.1 else 1
-    steps = value * 100 * 10**digits
-    whole = math.ceil(steps) if up else math.floor(steps)
-    return f"{whole / 10**digits:.{digits}f} %" if whole else "0 %"

@@ -17,6 +17,7 @@ from cbs_opt.cli.network_options import (
     Samples,
     Targets,
     WeightsFile,
+    partition_of,
 )
 from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, say, seconds
@@ -85,7 +86,7 @@ def extract(
             samples_of,
             out,
             curvature=curvature,
-            partition=int(partition) if partition is not None and partition.isdecimal() else partition,
+            partition=None if partition is None else partition_of(partition),
             samples=samples,
             damping=damping,
             dampening_frac=dampening_frac,

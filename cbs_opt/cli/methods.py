@@ -1,63 +1,94 @@
-"""`cbs-opt methods`: what is available here, and why not."""
+"""`cbs-opt methods`: what is available here, and why not; with a name, all there is to say about one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from cbs_opt.cli.options import Json
 from cbs_opt.cli.output import emit, say, table
 from cbs_opt.cli.outputs import check_outputs
+from cbs_opt.errors import UnknownMethodError, unknown_name
 
 if TYPE_CHECKING:
     from cbs_opt.kernel.method import MethodSpec
+    from cbs_opt.models import Formulation
 
-OFFERED = ("time_limit", "gap", "seed")
+OF_THE_COMMAND = {"time_limit": "--time-limit", "gap": "--gap", "threads": "--threads", "seed": "--seed"}
+"""Options that `cbs-opt solve` has a word for; all of them are keyword arguments in Python."""
 
 
-def methods(json: Json = None) -> None:
-    """List the methods and the formulations: what they solve, whether they prove it, their options.
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A method or formulation: show all of it."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List the methods and the formulations: what they solve, whether they prove it, what they are for.
 
-    Example: cbs-opt methods
+    With a name: one of them, with all its options, their defaults and what they do.
+
+    Example: cbs-opt methods bnb
     """
     from cbs_opt.evaluation.catalogue import methods as all_methods
     from cbs_opt.models import FORMULATIONS
 
-    rows: list[dict[str, Any]] = []
-    for spec in all_methods().values():
-        reason = spec.unavailable_because()
-        rows.append(
-            {
-                "name": spec.name,
-                "summary": spec.summary,
-                "objective": str(spec.objective),
-                "exact": spec.exact,
-                "max_n": spec.max_n,
-                "patterns": spec.patterns_in_words(),
-                "available": reason is None,
-                "reason": reason,
-                "options": _options(spec),
-                "reference": spec.reference,
-            }
-        )
-    models = [
-        {
-            "name": model.name,
-            "summary": model.summary,
-            "problem_class": str(model.problem_class),
-            "reference": model.reference,
-        }
-        for model in FORMULATIONS.values()
-    ]
     check_outputs(json)
+    if name is not None:
+        _one(name, json)
+        return
+    rows = [_facts(spec) for spec in all_methods().values()]
+    models = [_facts_of_model(model) for model in FORMULATIONS.values()]
     emit(json, {"methods": rows, "formulations": models}, lambda: _show(rows, models))
 
 
-def _options(spec: MethodSpec) -> dict[str, Any]:
-    """The options of the command line, and the numbers that tune a method; hooks for Python are left out."""
+def _one(name: str, json: str | None) -> None:
+    """The method or formulation ``name``."""
+    from cbs_opt.evaluation.catalogue import method
+    from cbs_opt.evaluation.catalogue import methods as all_methods
+    from cbs_opt.models import FORMULATIONS
+
+    if name in FORMULATIONS:
+        facts = _facts_of_model(FORMULATIONS[name])
+        mathematics = inspect.getdoc(sys.modules[FORMULATIONS[name].build.__module__]) or ""
+        emit(json, {**facts, "mathematics": mathematics}, lambda: _show_model(facts, mathematics))
+        return
+    try:
+        spec = method(name)
+    except UnknownMethodError:
+        raise unknown_name("method or formulation", name, [*all_methods(), *FORMULATIONS]) from None
+    facts, words = _facts(spec), spec.option_words()
+    emit(json, {**facts, "option_words": words}, lambda: _show_method(facts, words))
+
+
+def _facts(spec: MethodSpec) -> dict[str, Any]:
+    reason = spec.unavailable_because()
     return {
-        name: default
-        for name, default in spec.options.items()
-        if name in OFFERED or (isinstance(default, (int, float)) and not isinstance(default, bool))
+        "name": spec.name,
+        "summary": spec.summary,
+        "objective": str(spec.objective),
+        "exact": spec.exact,
+        "max_n": spec.max_n,
+        "patterns": spec.patterns_in_words(),
+        "curvatures": spec.curvatures_in_words(),
+        "available": reason is None,
+        "reason": reason,
+        "left_out_because": spec.left_out_because or None,
+        "options": spec.options,
+        "reference": spec.reference,
+    }
+
+
+def _facts_of_model(model: Formulation) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "problem_class": str(model.problem_class),
+        "reference": model.reference,
     }
 
 
@@ -78,7 +109,6 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
                 ("answer", "left"),
                 ("max n", "right"),
                 ("here", "left"),
-                ("options", "left"),
                 ("what it does", "left"),
                 ("reference", "left"),
             ],
@@ -89,7 +119,6 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
                     "exact" if row["exact"] else "heuristic",
                     "any" if row["max_n"] is None else str(row["max_n"]),
                     _here(row),
-                    ", ".join(f"{option}={default}" for option, default in row["options"].items()) or "–",
                     row["summary"],
                     row["reference"],
                 ]
@@ -101,4 +130,41 @@ def _show(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:
             [("formulation", "left"), ("class", "left"), ("what it is", "left"), ("reference", "left")],
             [[model["name"], model["problem_class"], model["summary"], model["reference"]] for model in models],
         ),
+        "`cbs-opt methods NAME` shows one of them with all its options.",
     )
+
+
+def _show_method(facts: dict[str, Any], words: dict[str, str]) -> None:
+    problem = {"joint": "mask and weights together (CBS)", "selection": "the mask alone (CBS-S)"}[facts["objective"]]
+    say(f"{facts['name']}: {facts['summary']}")
+    say(f"  problem      {problem}; {'proves its answer' if facts['exact'] else 'heuristic'}")
+    say(f"  weights      {'any number' if facts['max_n'] is None else 'at most ' + str(facts['max_n'])}")
+    say(f"  patterns     {facts['patterns']}")
+    say(f"  curvatures   {facts['curvatures']}")
+    say(f"  here         {'yes' if facts['available'] else 'no: ' + facts['reason']}")
+    if facts["left_out_because"]:
+        say(f"  by default   not in comparisons: {facts['left_out_because']}; name it to run it")
+    say(f"  reference    {facts['reference']}")
+    if not facts["options"]:
+        say("  options      none")
+        return
+    say(
+        table(
+            None,
+            [("option", "left"), ("default", "left"), ("command", "left"), ("what it does", "left")],
+            [
+                [option, _default(default), OF_THE_COMMAND.get(option, ""), words[option].replace("``", "")]
+                for option, default in facts["options"].items()
+            ],
+        ),
+        f'In Python: cbs_opt.solve(problem, "{facts["name"]}", {next(iter(facts["options"]))}=…)',
+    )
+
+
+def _default(value: object) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _show_model(facts: dict[str, Any], mathematics: str) -> None:
+    say(f"{facts['name']} ({facts['problem_class']}): {facts['summary']}")
+    say(f"  reference    {facts['reference']}", "", mathematics)

@@ -53,6 +53,12 @@ DampeningFrac = Annotated[
     ),
 ]
 
+
+def partition_of(said: str) -> str | int:
+    """What --partition says: a word, or a number of weights a chunk."""
+    return int(said) if said.isdecimal() else said
+
+
 BoundTime = Annotated[
     float | None,
     typer.Option(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cbs_opt.kernel.words import duration, gap, percent, plain_number, proven
 from cbs_opt.report.network_page import BlockLine, LayerLine, NetworkPage, network_page
-from cbs_opt.report.words import duration, gap, percent, plain_number, proven
 
 if TYPE_CHECKING:
     from cbs_opt.network.measures import Measured

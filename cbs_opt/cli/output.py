@@ -92,6 +92,16 @@ def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[
     return drawn
 
 
+def left_out(skipped: Mapping[str, str]) -> list[str]:
+    """The methods that did not run: one line for those that were not meant to, one for each that failed somewhere."""
+    news = {name: reason for name, reason in skipped.items() if reason.startswith(("failed", "left out of"))}
+    others = [name for name in skipped if name not in news]
+    lines = [f"{name}: {reason}" for name, reason in news.items()]
+    if others:
+        lines.append(f"left out: {', '.join(others)} (`cbs-opt methods NAME` or --json say why)")
+    return lines
+
+
 def number(value: float | None) -> str:
     """Six significant digits, or a dash where there is no number."""
     return f"{value:.6g}" if value is not None and math.isfinite(value) else "–"

@@ -24,12 +24,13 @@ from cbs_opt.cli.network_options import (
     TestTextFile,
     TextFile,
     WeightsFile,
+    partition_of,
 )
 from cbs_opt.cli.options import Json, PatternOption, split_names
 from cbs_opt.cli.output import emit, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.kernel.terminal import working
-from cbs_opt.report.words import proven
+from cbs_opt.kernel.words import proven
 
 if TYPE_CHECKING:
     from cbs_opt.pruning import LayerReport, Pruned
@@ -199,7 +200,7 @@ def prune(
             dampening_frac=dampening_frac,
             targets=split_names(targets, "--targets") or ("*",),
             ignore=split_names(ignore, "--ignore") or (),
-            partition=int(partition) if partition.isdecimal() else partition,
+            partition=partition_of(partition),
             allocation=allocation,
             average=average,
             first_order=first_order,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbs_opt.kernel.words import duration, gap, percent, plain_number, shown
 from cbs_opt.report.build import ABOUT_THE_MODEL, BatchReport
-from cbs_opt.report.words import duration, gap, percent, plain_number, shown
 
 if TYPE_CHECKING:
     from rich.console import Group

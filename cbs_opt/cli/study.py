@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cbs_opt.cli.network_options import DampeningFrac, Damping
+from cbs_opt.cli.network_options import DampeningFrac, Damping, partition_of
 from cbs_opt.cli.options import Json, split_names
 from cbs_opt.cli.output import emit, say
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
@@ -47,10 +47,12 @@ def study(
         str | None,
         typer.Option("--targets", metavar="A,B", help="With --network: layers to cut, as in 'fc*' (default all)."),
     ] = None,
-    block_size: Annotated[
-        int | None,
+    partition: Annotated[
+        str | None,
         typer.Option(
-            "--block-size", metavar="N", min=1, help="With --network: weights of a Fisher chunk (default 32)."
+            "--partition",
+            metavar="P",
+            help="With --network: row, layer or weights a chunk (fisher: 32; gram: row).",
         ),
     ] = None,
     blocks_per_layer: Annotated[
@@ -68,7 +70,9 @@ def study(
     ] = None,
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
-    sparsities: Annotated[str, typer.Option("--sparsities", metavar="R,R", help="Shares to prune.")] = "0.5,0.8,0.9",
+    sparsity: Annotated[
+        str, typer.Option("--sparsity", metavar="R,R", help="Prune at least these shares of each block.")
+    ] = "0.5,0.8,0.9",
     methods: Annotated[
         str | None,
         typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
@@ -93,7 +97,7 @@ def study(
     With no input it studies an embedded network for handwritten digits. Ctrl-C keeps what is done. A solve that
     fails is named, the others go on, and the exit code is 1.
 
-    Example: cbs-opt study --blocks blocks/ --sparsities 0.5,0.9 --methods magnitude,greedy-obs,bnb
+    Example: cbs-opt study --blocks blocks/ --sparsity 0.5,0.9 --methods magnitude,greedy-obs,bnb
     """
     from cbs_opt.batch.settings import memory_of
     from cbs_opt.cli.progress import progress_bar
@@ -111,7 +115,7 @@ def study(
         "--data": data,
         "--curvature": curvature,
         "--targets": targets,
-        "--block-size": block_size,
+        "--partition": partition,
         "--blocks-per-layer": blocks_per_layer,
     }
     if network is None:
@@ -119,7 +123,7 @@ def study(
     if files:
         collected = {"--samples": samples, "--damping": damping, "--dampening-frac": dampening_frac}
         _refuse(collected, "makes no difference to block files, which bring their curvature; leave it out")
-    levels = _shares(sparsities)
+    levels = _shares(sparsity)
     names = split_names(methods, "--methods")
     for name in names or ():
         find_method(name)
@@ -136,7 +140,7 @@ def study(
             data,
             curvature,
             targets,
-            block_size,
+            partition,
             blocks_per_layer,
             samples,
             damping,
@@ -181,7 +185,7 @@ def _subject(
     data: Path | None,
     curvature: str | None,
     targets: str | None,
-    block_size: int | None,
+    partition: str | None,
     blocks_per_layer: int | None,
     samples: int | None,
     damping: float | None,
@@ -205,7 +209,7 @@ def _subject(
         weights,
         curvature=curvature,
         targets=split_names(targets, "--targets") or ["*"],
-        block_size=32 if block_size is None else block_size,
+        partition=None if partition is None else partition_of(partition),
         blocks_per_layer=BLOCKS_PER_LAYER if blocks_per_layer is None else blocks_per_layer or None,
         samples=samples,
         damping=damping,
@@ -219,7 +223,7 @@ def _shares(text: str) -> list[float]:
     from cbs_opt.kernel.patterns import prune_count
 
     shares = []
-    for part in split_names(text, "--sparsities") or ():
+    for part in split_names(text, "--sparsity") or ():
         prune_count(1, part)  # type: ignore[arg-type]
         shares.append(float(part))
     return shares

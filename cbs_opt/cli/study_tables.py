@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbs_opt.report.words import duration, gap, percent, scientific
+from cbs_opt.cli.output import left_out
+from cbs_opt.kernel.words import duration, gap, percent, scientific
 from cbs_opt.study.result import StudyResult, Summary
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def study_table(result: StudyResult) -> Group:
         rows = [summary for summary in summaries if summary.sparsity == sparsity]
         if rows:
             parts += [Text(), _table(sparsity, rows, result.dense_accuracy is not None)]
-    footer = [*result.meaning, *(f"{k}: {v}" for k, v in result.skipped.items())]
+    footer = [*result.meaning, *left_out(result.skipped)]
     parts.append(Text("\n".join(["", *footer]), style="dim"))
     for failure in result.failures:
         parts.append(Text(f"failed: {failure.where}: {failure.reason}", style="red"))

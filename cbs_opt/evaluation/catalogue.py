@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from cbs_opt.errors import unknown_name
+from cbs_opt.errors import UnknownMethodError, unknown_name
 from cbs_opt.kernel.method import MethodSpec, index_methods
 
 _EXTRA: dict[str, MethodSpec] = {}
@@ -37,6 +37,8 @@ def method(name: str) -> MethodSpec:
     UnknownMethodError
         Listing the names there are.
     """
+    if not isinstance(name, str):
+        raise UnknownMethodError(f"method: is a {type(name).__name__}; one name is needed, compare takes several")
     if name.startswith("pyomo:"):
         from cbs_opt.solvers.exact.miqp import pyomo_method
 

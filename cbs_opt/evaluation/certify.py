@@ -1,7 +1,7 @@
 """Bound and gap of a mask from any tool, and the files masks come in.
 
-A mask file is an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one boolean
-(or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
+A mask file is an ``.npy``, or an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one
+boolean (or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_array, as_mask
 from cbs_opt.kernel.curvature.damping import dominance_note
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.judge import Loss, evaluate
 from cbs_opt.kernel.patterns import Cardinality, Pattern
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.words import duration, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 
 TIME_LIMIT = 10.0
 BRANCHING_LIMIT = 200
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, repr=False)
+class Judgement(Displayed):
     """What is proven about a mask, against every mask with at least as many zeros.
 
     Parameters
@@ -72,6 +75,20 @@ class Judgement:
         values = dict(self.__dict__, notes=list(self.notes))
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
+    def _card(self) -> Card:
+        name = f"{self.name}: " if self.name else ""
+        bound = f"{plain_number(self.bound)} by {self.bound_method}, {duration(self.seconds)}"
+        facts = {
+            "loss, weights as trained": plain_number(self.selection_objective),
+            "loss, weights re-tuned": f"{plain_number(self.objective)} (gap {gap_in_words(self.gap)})",
+        }
+        if self.given_objective is not None and self.given_gap is not None:
+            given = f"{plain_number(self.given_objective)} (gap {gap_in_words(self.given_gap)})"
+            facts["loss, weights as given"] = given
+        facts["proven lower bound"] = bound
+        title = f"{name}a mask that prunes {self.pruned:,} of {self.n:,} weights, gap {gap_in_words(self.gap)}"
+        return Card(title, facts, notes=self.notes)
+
 
 def certify(
     problem: PruningProblem,
@@ -88,7 +105,7 @@ def certify(
     ----------
     problem : PruningProblem
         Its pattern, if it has one, plays no part.
-    mask : boolean array, shape (n,)
+    mask : boolean array, shape (n,), or Solution
         1 keeps.
     weights : array, shape (n,), optional
         The pruned weights of the tool that made the mask; judged as they are, too.
@@ -108,6 +125,7 @@ def certify(
     BoundViolationError
         The bound lies above the loss of this mask: a bug in the bound.
     """
+    require_problem(problem)
     z = as_mask(mask, "mask", problem.n)
     given = None if weights is None else _pruned_weights(problem, z, weights)
     problem = problem.within(pattern or Cardinality(problem.n, int(problem.n - z.sum())))

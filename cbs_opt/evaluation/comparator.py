@@ -25,10 +25,11 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.environment import environment
 from cbs_opt.kernel.judge import judge
 from cbs_opt.kernel.method import Objective
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import (
     Outcome,
     Solution,
@@ -39,6 +40,8 @@ from cbs_opt.kernel.result import (
 )
 from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update_error import update_excess
+from cbs_opt.kernel.words import duration, percent, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Row:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Displayed):
     """Several methods on one problem; ``comparison["bnb"]`` is the row of one of them.
 
     Parameters
@@ -128,6 +131,36 @@ class Comparison:
                 return row
         raise KeyError(method)
 
+    def to_frame(self) -> Any:
+        """The rows as a ``pandas.DataFrame``, one for each method; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(row.to_dict() for row in self.rows)
+
+    def _card(self) -> Card:
+        name = f"{self.problem}: " if self.problem else ""
+        return Card(
+            f"{name}{self.pattern}; best proven bound {plain_number(self.bound)}",
+            headings=("method", "loss as trained", "loss re-tuned", "recovered", "gap", "answer", "time"),
+            rows=[
+                (
+                    row.method,
+                    plain_number(row.selection_objective),
+                    plain_number(row.objective),
+                    percent(row.recovered),
+                    gap_in_words(row.gap),
+                    "proven" if row.proven else "feasible",
+                    duration(row.seconds),
+                )
+                for row in self.rows
+            ],
+            notes=[f"{len(self.skipped)} methods left out; `skipped` says why"] if self.skipped else [],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -142,7 +175,7 @@ class Comparison:
 
 def compare(
     problem: PruningProblem,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
     *,
     masks: Mapping[str, Mask] | None = None,
     seed: int = 0,
@@ -155,11 +188,11 @@ def compare(
     ----------
     problem : PruningProblem
         With its pattern set.
-    methods : sequence of str, optional
-        Names from ``cbs_opt.methods()``. Left out: the usual methods that can take the problem; the
+    methods : sequence of str, or str, optional
+        Names from ``cbs_opt.methods()``, or a single one. Left out: the usual methods that can take the problem; the
         others, and any that fails on it, are listed in ``skipped`` with the reason. A method named here
         that cannot take the problem, or fails, raises.
-    masks : mapping of name to boolean array (n,), optional
+    masks : mapping of name to boolean array (n,) or Solution, optional
         Masks from elsewhere, judged in the same table. Must lie in the pattern.
     seed : int
         For the methods that draw at random.
@@ -173,7 +206,8 @@ def compare(
     BoundViolationError
         A bound lies above a feasible objective: a bug in whoever proved it.
     """
-    chosen, skipped = _choose(problem, methods)
+    require_problem(problem)
+    chosen, skipped = _choose(problem, [methods] if isinstance(methods, str) else methods)
     known = {option for name in all_methods() for option in find_method(name).options}
     for option in options:
         if option not in known:

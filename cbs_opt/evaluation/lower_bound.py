@@ -15,7 +15,7 @@ from cbs_opt.kernel.curvature import (
     FactorCurvature,
     RowsCurvature,
 )
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 
 PERSPECTIVE_LIMIT = 1_500
 """Most weights for which the dense perspective bound (n³ work, n² memory) is the default."""
@@ -83,6 +83,7 @@ def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float 
     InputError
         A time limit that is no number of seconds.
     """
+    require_problem(problem)
     if time_limit is not None and not time_limit >= 0:
         raise InputError(f"time_limit: is {time_limit}; a number of seconds, at least 0, is needed")
     for spec in BOUNDS:

@@ -14,6 +14,7 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_array, as_mask
 
 SUFFIXES = (".npz", ".safetensors")
+"""Of files that are written. A single array is also read from .npy."""
 
 
 def save_mask(path: str | os.PathLike[str], mask: Mask, weights: Vector) -> None:
@@ -72,6 +73,8 @@ def _pick(file: Path, names: Sequence[str]) -> tuple[str, Any]:
 
 
 def _arrays(file: Path) -> dict[str, Any]:
+    if file.suffix.lower() == ".npy":
+        return {"array": _array(file)}
     if suffix_of(file) == ".npz":
         from cbs_opt.kernel.block_file import read_npz
 
@@ -85,6 +88,16 @@ def _arrays(file: Path) -> dict[str, Any]:
         return dict(load_file(file))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as safetensors ({error}); write it again") from None
+
+
+def _array(file: Path) -> Any:
+    """The array of an .npy, never unpickled."""
+    try:
+        return np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{file}: cannot be read as .npy ({error}); write it with numpy.save, plain numbers") from None
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:

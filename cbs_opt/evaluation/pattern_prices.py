@@ -23,11 +23,14 @@ from cbs_opt.evaluation.catalogue import method as find_method
 from cbs_opt.evaluation.comparator import Comparison, compare
 from cbs_opt.kernel.arrays.types import EPS
 from cbs_opt.kernel.asked import Asked
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.inclusion import lies_within
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import finite_or_none, relative_gap
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.words import gap as gap_in_words
+from cbs_opt.kernel.words import plain_number, proven_percent
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class PatternPrice:
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class PatternPrices:
+@dataclass(frozen=True, eq=False, repr=False)
+class PatternPrices(Displayed):
     """Patterns of one problem, or of several together, and what each costs against the cheapest.
 
     Parameters
@@ -137,6 +140,36 @@ class PatternPrices:
                 return price
         raise KeyError(pattern)
 
+    def to_frame(self) -> Any:
+        """The prices as a ``pandas.DataFrame``, a row for each pattern; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(price.to_dict() for price in self.prices)
+
+    def _card(self) -> Card:
+        name = f"{self.problem}: " if self.problem else ""
+        return Card(
+            f"{name}{self.cheapest} loses least of {len(self.prices)} patterns",
+            headings=("pattern", "pruned", "loss", "bound", "gap", "costs at least", "costs at most", "method"),
+            rows=[
+                (
+                    price.pattern,
+                    f"{price.pruned:,} of {price.n:,}",
+                    plain_number(price.objective),
+                    plain_number(price.bound),
+                    gap_in_words(price.gap),
+                    proven_percent(price.at_least, up=False),
+                    proven_percent(price.at_most, up=True),
+                    price.method,
+                )
+                for price in self.prices
+            ],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -150,7 +183,7 @@ class PatternPrices:
 def compare_patterns(
     problem: PruningProblem,
     patterns: Sequence[str] | Mapping[str, Pattern],
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
     *,
     seed: int = 0,
     on_row: Callable[[str, str], None] | None = None,
@@ -164,7 +197,7 @@ def compare_patterns(
         Its own pattern, if it has one, plays no part.
     patterns : sequence of str, or mapping of name to Pattern
         In the words of ``--pattern`` (``["sparsity 0.5", "2:4"]``), or patterns of any kind by names of your own.
-    methods : sequence of str, optional
+    methods : sequence of str, or str, optional
         As ``compare`` has them, under each pattern; a method named here has to take every pattern.
     seed : int
         For the methods that draw at random.
@@ -180,6 +213,8 @@ def compare_patterns(
     BoundViolationError
         A bound lies above a feasible objective, perhaps of another pattern: a bug in whoever proved it.
     """
+    require_problem(problem)
+    methods = [methods] if isinstance(methods, str) else methods
     problems = _asked(problem, patterns)
     for name in methods or ():
         for asked in problems.values():
@@ -230,6 +265,8 @@ def total_prices(problem: str, parts: Sequence[PatternPrices], units: Sequence[f
 
 def _asked(problem: PruningProblem, patterns: Sequence[str] | Mapping[str, Pattern]) -> dict[str, PruningProblem]:
     """The problem within each pattern, by the pattern's name."""
+    if isinstance(patterns, str):
+        raise InputError(f"patterns: is {patterns!r:.60}; give a list of two or more, as ['sparsity 0.5', '2:4']")
     if isinstance(patterns, Mapping):
         found = {name: problem.within(pattern) for name, pattern in patterns.items()}
     else:

@@ -6,11 +6,10 @@ import logging
 import time
 from typing import Any
 
-from cbs_opt.errors import SolverError
 from cbs_opt.evaluation.catalogue import method
 from cbs_opt.kernel.judge import judge
 from cbs_opt.kernel.method import MethodSpec
-from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.problem import PruningProblem, require_problem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, Solution
 
 log = logging.getLogger("cbs_opt")
@@ -41,6 +40,7 @@ def solve(problem: PruningProblem, method: str = "bnb", *, seed: int = 0, **opti
     MethodError, InputError
         Before anything runs, when the method cannot take the problem.
     """
+    require_problem(problem)
     spec = _spec(method)
     spec.check(problem)
     if "seed" in spec.options:
@@ -58,8 +58,7 @@ def conclude(
     problem: PruningProblem, spec: MethodSpec, outcome: Outcome, seconds: float, options: dict[str, Any]
 ) -> Solution:
     """Judge an outcome: check the mask, update the weights, evaluate, derive the status."""
-    if not problem.Z.contains(outcome.mask):
-        raise SolverError(f"method {spec.name}: returned a mask outside the pattern ({problem.Z}); please report it")
+    outcome = spec.checked(outcome, problem)
     notes = (*problem.curvature.notes, *outcome.notes)
     for note in notes:
         log.info("%s, %s: %s", problem.name, spec.name, note)

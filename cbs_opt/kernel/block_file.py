@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature, RowsCurvature
 from cbs_opt.kernel.curvature.samples import curvature_of_samples
 from cbs_opt.kernel.files import read_arrays, write_whole
+
+T = TypeVar("T")
 
 SOURCES = ("H", "G", "X", "curvature")
 FIELDS = ("w", *SOURCES, "damping", "rows", "g", "offset", "name")
@@ -95,7 +97,7 @@ def about(path: str | os.PathLike[str]) -> Iterator[None]:
 def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The files meant by ``paths``: a folder stands for the .npz files in it, curvature files left out."""
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(Path, without_curvature(paths)):
         if not path.is_dir():
             files.append(path)
             continue
@@ -104,6 +106,12 @@ def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             raise BlockFileError(f"{path}: the folder holds no .npz files; name block files, or a folder of them")
         files += inside
     return list(dict.fromkeys(files))
+
+
+def without_curvature(paths: Iterable[T]) -> list[T]:
+    """``paths`` without curvature files, which a pattern of the shell names beside the blocks; all if that is none."""
+    everything = list(paths)
+    return [path for path in everything if not str(path).endswith(CURVATURE_SUFFIX)] or everything
 
 
 def write_block(
@@ -235,6 +243,8 @@ def _content(stream: IO[bytes], file: Path) -> str:
 
 
 def _parts(arrays: dict[str, Any], file: Path) -> dict[str, Any]:
+    if "w" not in arrays and file.name.endswith(CURVATURE_SUFFIX):
+        raise BlockFileError("is the curvature that blocks share, and no block; name a block beside it, or the folder")
     if "w" not in arrays:
         raise BlockFileError("w: is missing; a block needs the trained weights")
     name = _printable(str(arrays["name"]) if "name" in arrays else file.stem)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
 from cbs_opt.errors import (
+    InputError,
     MethodError,
+    SolverError,
     TooLargeError,
     UnavailableMethodError,
     UnsupportedError,
 )
+from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.operations import LayerSize, Operations
+from cbs_opt.kernel.option_words import option_words
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
@@ -32,7 +36,7 @@ class Objective(StrEnum):
     """CBS-S: the mask, with the kept weights as trained."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MethodSpec:
     """One method: a file that ends in one of these, listed in ``cbs_opt.solvers``.
 
@@ -80,6 +84,9 @@ class MethodSpec:
     prepare: Callable[[], None] | None = None
     operations: Callable[[LayerSize], Operations] | None = None
 
+    def __repr__(self) -> str:
+        return f"<MethodSpec {self.name}: {self.summary}>"
+
     @property
     def options(self) -> dict[str, object]:
         """Options and their defaults, from the signature of ``run``."""
@@ -99,6 +106,15 @@ class MethodSpec:
         if Pattern in self.patterns:
             return "every"
         return ", ".join(name for pattern in self.patterns for name in _names(pattern))
+
+    def curvatures_in_words(self) -> str:
+        """The curvatures the method handles, by their kinds."""
+        return "every" if Curvature in self.curvatures else ", ".join(curvature.kind for curvature in self.curvatures)
+
+    def option_words(self) -> dict[str, str]:
+        """What each option does, from the docstring of ``run``; an empty word where that says nothing."""
+        words = option_words(self.run)
+        return {name: words.get(name, "") for name in self.options}
 
     def check(self, problem: PruningProblem) -> None:
         """Raise a clear error unless the method can take ``problem``, here and now."""
@@ -122,6 +138,30 @@ class MethodSpec:
                 f"method {self.name}: cannot take a {problem.curvature.kind} curvature; it takes {kinds}"
                 + (f" ({obtained})" if obtained else "")
             )
+
+    def checked(self, outcome: object, problem: PruningProblem) -> Outcome:
+        """What ``run`` has returned, if it is an ``Outcome`` with a mask of the pattern; else its author is told.
+
+        Raises
+        ------
+        SolverError
+        """
+        author = f"method {self.name}: its run function returned"
+        if not isinstance(outcome, Outcome):
+            raise SolverError(
+                f"{author} a {type(outcome).__name__}; it has to return cbs_opt.Outcome(mask), with the bound where it "
+                "proves one"
+            )
+        try:
+            mask = as_mask(outcome.mask, "mask", problem.n)
+        except InputError as error:
+            raise SolverError(f"{author} no mask of this problem: {error}") from None
+        if not problem.Z.contains(mask):
+            raise SolverError(
+                f"{author} a mask that keeps {int(mask.sum())} of {problem.n} weights and is outside the pattern "
+                f"({problem.Z}); problem.Z.argmax(scores) is always inside"
+            )
+        return replace(outcome, mask=mask)
 
     def why_not(self, problem: PruningProblem) -> str | None:
         """Why the method cannot take ``problem``, or None when it can."""

@@ -14,11 +14,13 @@ from cbs_opt.kernel.arrays.types import EPS, Vector, frozen
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature
 from cbs_opt.kernel.curvature.samples import curvature_of_samples
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.patterns import Cardinality, Pattern
+from cbs_opt.kernel.words import plain_number
 
 
-@dataclass(frozen=True, eq=False)
-class PruningProblem:
+@dataclass(frozen=True, eq=False, repr=False)
+class PruningProblem(Displayed):
     """A quadratic model of the loss increase around trained weights, and which masks are allowed.
 
         f(w) = offset + gᵀ(w − w̄) + ½ (w − w̄)ᵀ H (w − w̄),   w_i = 0 where z_i = 0,   z ∈ Z
@@ -191,6 +193,22 @@ class PruningProblem:
 
         write_block(path, self.w_bar, self.curvature, g=self.g, offset=self.offset, name=self.name, shared=curvature)
 
+    def _card(self) -> Card:
+        H, rows = self.curvature, self.curvature.rows
+        weights = f"{self.n:,} weights" if rows == 1 else f"{rows:,} rows of {self.n // rows:,} weights"
+        pattern = "no pattern yet" if self.pattern is None else str(self.pattern)
+        facts = {
+            "weights": f"{self.w_bar.min():.3g} to {self.w_bar.max():.3g}",
+            "curvature": f"{H.kind}, mean diagonal {H.mean_diagonal:.3g}, damping {H.damping:.3g}",
+            "pattern": "none yet: use at_sparsity, pruning or within" if self.pattern is None else pattern,
+        }
+        if self.g is not None:
+            facts["first-order term"] = f"largest |g_i| {np.abs(self.g).max():.3g}"
+        if self.offset:
+            facts["offset"] = plain_number(self.offset)
+        name = f"{self.name}: " if self.name else ""
+        return Card(f"{name}{weights}, {H.kind} curvature, {pattern}", facts, notes=H.notes)
+
     # ---------------------------------------------------------------- the pattern
 
     def within(self, pattern: Pattern) -> PruningProblem:
@@ -281,6 +299,16 @@ class PruningProblem:
         g = None if low.g is None else low.g * (t / s)
         scaled = replace(low, w_bar=low.w_bar / t, curvature=H, g=g, offset=low.offset / s)
         return scaled, s, t
+
+
+def require_problem(value: object) -> None:
+    """Raise unless ``value`` is a ``PruningProblem``, saying how one is made of a file."""
+    if isinstance(value, PruningProblem):
+        return
+    what = f"the file name {str(value)!r:.80}" if isinstance(value, (str, os.PathLike)) else f"a {type(value).__name__}"
+    raise InputError(
+        f"problem: is {what}; a PruningProblem is needed, as PruningProblem.load('block.npz').at_sparsity(0.8)"
+    )
 
 
 LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290

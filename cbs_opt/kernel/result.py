@@ -12,6 +12,9 @@ import numpy as np
 
 from cbs_opt.errors import BoundViolationError
 from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.display import Card, Displayed
+from cbs_opt.kernel.words import duration, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 
 GAP_TOLERANCE = 1e-6
 """Default relative gap at which an exact method may stop and call its incumbent optimal."""
@@ -21,12 +24,13 @@ BOUND_ROUND_OFF = 1e-9
 
 
 class TerminationCondition(StrEnum):
-    """Why a method stopped (the words of Pyomo's solver interface)."""
+    """Why a method stopped: the words of Pyomo's solver interface, and one for a user's own callback."""
 
     CONVERGED = "convergenceCriteriaSatisfied"
     TIME_LIMIT = "maxTimeLimit"
     ITERATION_LIMIT = "iterationLimit"
     INTERRUPTED = "interrupted"
+    STOPPED = "stoppedByProgress"
 
     @classmethod
     def named(cls, word: str) -> TerminationCondition | None:
@@ -66,8 +70,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution(Displayed):
     """A mask, its re-tuned weights, and what is proven about them.
 
     Parameters
@@ -163,6 +167,26 @@ class Solution:
             "notes": list(self.notes),
             "options": dict(self.options),
         }
+
+    def _card(self) -> Card:
+        answer = "optimal, proven" if self.solution_status is SolutionStatus.OPTIMAL else "feasible"
+        if self.termination_condition is not TerminationCondition.CONVERGED:
+            answer += f" ({self.termination_condition})"
+        facts = {
+            "loss, weights as trained": plain_number(self.selection_objective),
+            "loss, weights re-tuned": plain_number(self.objective),
+        }
+        if self.bound > -math.inf:
+            facts["proven lower bound"] = f"{plain_number(self.bound)} (gap {gap_in_words(self.gap)})"
+        elif self.selection_bound > -math.inf:
+            gap = gap_in_words(self.selection_gap)
+            facts["bound on the selection"] = f"{plain_number(self.selection_bound)} (gap {gap})"
+        else:
+            facts["proven lower bound"] = "none by this method; compare or lower_bound proves one"
+        facts["time"] = duration(self.seconds) + (f", {self.nodes:,} nodes" if self.nodes else "")
+        name = f"{self.name}: " if self.name else ""
+        title = f"{name}{self.method} pruned {self.pruned:,} of {self.n:,} weights, loss {plain_number(self.objective)}"
+        return Card(f"{title}, {answer}", facts, notes=self.notes)
 
 
 def relative_gap(objective: float, bound: float, round_off: float = 0.0) -> float:

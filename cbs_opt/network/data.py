@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.network.gathered import comes_in_batches, gathered, without_labels
 from cbs_opt.network.inputs import Arrays, Samples, as_array, as_samples, can_be_samples
 from cbs_opt.network.reference import NETWORKS
@@ -23,8 +24,8 @@ Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
+@dataclass(frozen=True, eq=False, repr=False)
+class Data(Displayed):
     """Labelled samples, ready to be fed to a network.
 
     Parameters
@@ -50,6 +51,25 @@ class Data:
             if not np.isfinite(x).all():
                 first = np.argwhere(~np.isfinite(x))[0]
                 raise InputError(f"{part}_x: entry {tuple(map(int, first))} is not finite; all entries must be")
+
+    def _card(self) -> Card:
+        classes = len(np.union1d(self.train_y, self.test_y))
+        parts = {"training": (self.train_x, self.train_y), "test": (self.test_x, self.test_y)}
+        return Card(
+            f"{len(self.train_x):,} training and {len(self.test_x):,} test samples of shape {self.train_x.shape[1:]}, "
+            f"{classes:,} classes",
+            headings=("part", "samples", "of shape", "values", "labels"),
+            rows=[
+                (
+                    part,
+                    f"{len(x):,}",
+                    str(x.shape[1:]),
+                    f"{x.min():.3g} to {x.max():.3g}" if x.size else "none",
+                    f"{y.min()} to {y.max()}",
+                )
+                for part, (x, y) in parts.items()
+            ],
+        )
 
 
 def digits_data() -> Data:

@@ -263,29 +263,33 @@ def calibrating(
     return x, y, min(most, len(x)) if samples is None else samples
 
 
-def check_samples(samples: int, there: int, average: int = 1) -> None:
-    """Raise where ``samples`` cannot be drawn from as many as ``there`` are, or make not even one row of ``average``.
+def clipped(samples: int, there: int, average: int = 1) -> tuple[int, tuple[str, ...]]:
+    """How many of the ``there`` samples are drawn: ``samples``, or all with a note where these are fewer.
 
     Raises
     ------
     InputError
+        No whole number, none, or not even one row of ``average``.
     """
-    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or not 1 <= samples <= there:
-        raise InputError(f"samples: is {samples!r}; a whole number between 1 and the {there} there are is needed")
-    if samples < average:
-        raise InputError(f"average: is {average}, but there are {samples} samples to average; give more samples")
+    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < 1:
+        raise InputError(f"samples: is {samples!r}; a whole number of at least 1 is needed")
+    number = min(int(samples), there)
+    if number < average:
+        raise InputError(f"average: is {average}, but there are {number} samples to average; give more samples")
+    fewer = (f"{samples:,} samples were wanted; all {there:,} that there are were taken",) if number < samples else ()
+    return number, fewer
 
 
 def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
-    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw.
+    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw; all where
+    these are fewer.
 
     Raises
     ------
     InputError
-        More than there are.
+        Not even one is asked for.
     """
-    check_samples(samples, there)
-    return np.random.default_rng(seed).permutation(there)[:samples]
+    return np.random.default_rng(seed).permutation(there)[: clipped(samples, there)[0]]
 
 
 class Drawn(NamedTuple):

@@ -27,7 +27,7 @@ from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.inference import outside_inference_mode
-from cbs_opt.network.samples import calibrating, drawn, first_calls
+from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
 from cbs_opt.network.targets import find_targets
 from cbs_opt.pruning.bound_time import BoundTime
 
@@ -128,6 +128,9 @@ def certify_layers(
     """
     tell = progress or (lambda words: None)
     x, y, count = calibrating(data, samples, needs_labels=False)
+    count, of_samples = clipped(count, len(x))
+    for note in of_samples:
+        log.warning("certify: %s", note)
     used = drawn(x, y, count, seed)
     dense = own_copy(model)
     chosen = []

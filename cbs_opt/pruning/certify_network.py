@@ -18,7 +18,7 @@ from cbs_opt.network.attention import own_copy
 from cbs_opt.network.data import calibration
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.load import with_masks_applied
-from cbs_opt.network.samples import draw
+from cbs_opt.network.samples import clipped, draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.fisher import fisher_problem
@@ -52,7 +52,7 @@ def certify_network(
         The dense network.
     data : Data, or (x, y)
         The model is made of ``samples`` of these, as ``prune`` draws them.
-    masks : mapping of parameter name to boolean array, optional
+    masks : mapping of parameter name, or of a target's module name, to boolean array, optional
         1 keeps; in the shape of the tensor. Left out, a weight is pruned where the checkpoint has an exact zero.
     pruned : mapping of parameter name to tensor, optional
         The checkpoint, judged as it is, too.
@@ -84,6 +84,7 @@ def certify_network(
     )
     dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
+    masks = None if masks is None else _by_tensor(chosen, masks)
     weights = Weights.of(dense, chosen)
     given = None if pruned is None else _flatten(chosen, pruned, "the checkpoint")
     if masks is None:
@@ -92,6 +93,7 @@ def certify_network(
     else:
         z = _flatten(chosen, masks, "the masks") != 0
     x, y = calibration(data)
+    samples, of_samples = clipped(samples, len(x))
     numbers = draw(len(x), samples, seed)
     if given is not None:
         _check_agree(weights, z, given)
@@ -101,7 +103,10 @@ def certify_network(
     problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
     judged = certify_problem(problem, z, given)
     model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"
-    return replace(judged, notes=(model_note, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes))
+    return replace(
+        judged,
+        notes=(model_note, *of_samples, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes),
+    )
 
 
 def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -133,6 +138,12 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise InputError(f"{path}: {name} and {name}{MASK} are different masks of one weight; leave one out")
         found[name] = values
     return found
+
+
+def _by_tensor(targets: tuple[Target, ...], masks: dict[str, Any]) -> dict[str, Any]:
+    """Masks by the names of tensors, where some go by the names of modules: 'fc1' for 'fc1.weight'."""
+    tensors = {target.name: target.tensor for target in targets if target.tensor not in masks}
+    return {tensors.get(name, name): mask for name, mask in masks.items()}
 
 
 def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:

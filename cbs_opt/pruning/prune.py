@@ -19,7 +19,7 @@ from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.inputs import Samples
 from cbs_opt.network.measures import Measure, Measured, as_measure
 from cbs_opt.network.placement import fits, running_on
-from cbs_opt.network.samples import calibrating, check_samples, drawn, first_calls
+from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
 from cbs_opt.network.targets import Target, find_targets, shared_weights, stacked_weights
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
@@ -192,14 +192,14 @@ def prune(
     targets, ignore = _patterns(targets), _patterns(ignore)
     wanted = _wanted(sparsity, settings, stages, schedule, settle)
     x, y, samples = calibrating(data, samples, settings.spec.needs_labels, classes=loss is None)
-    check_samples(samples, len(x), settings.average)
+    samples, of_samples = clipped(samples, len(x), settings.average)
     measure = as_measure(test, data)
     clock = Clock(progress)
     dense, notes = _dense(model, settings)
     with running_on(dense, device_named(device)):
         draws = (drawn(x, y, samples, seed + number).x for number in range(len(wanted)))
         chosen, not_called = _called(dense, find_targets(dense, targets, ignore), draws, targets)
-    notes += not_called
+    notes += [*of_samples, *not_called]
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
     notes += _stacked(dense) if "*" in targets else []
     weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])
@@ -251,11 +251,12 @@ def prune(
         if measure is None or quality_dense is None or quality is None
         else Measured(measure, quality_dense, quality)
     )
-    notes += _emptied(weights)
+    emptied = _emptied(weights)
+    notes += emptied
     if bound is None and not settings.bound and stage.bound == -math.inf:
         notes.append("the bound was not asked for: the network is large; bound=True (--bound) proves one")
     for note in dict.fromkeys(notes):
-        log.info("prune: %s", note)
+        log.log(logging.WARNING if note in emptied else logging.INFO, "prune: %s", note)
     return Pruned(
         model=close_attention(now),
         weights=weights,
@@ -352,7 +353,8 @@ def _quality(model: torch.nn.Module, measure: Measure | None, clock: Clock, devi
 
 def _emptied(weights: Weights) -> list[str]:
     return [
-        f"layer {target.name}: all its {target.numel} weights are pruned"
+        f"layer {target.name}: all its {target.numel} weights are pruned, nothing it is given gets through; prune "
+        "less, or leave the layer out (ignore)"
         for target, part in weights.parts()
         if not weights.mask[part].any()
     ]

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.words import duration, percent, plain_number, proven
+from cbs_opt.kernel.words import gap as gap_in_words
 from cbs_opt.network.checkpoint import save_masks, save_network, tensor_masks
 from cbs_opt.network.measures import Measured
 from cbs_opt.network.weights import Weights
@@ -118,8 +121,8 @@ class BlockReport:
         return {"name": self.name, "error": self.error, "refined": self.refined}
 
 
-@dataclass(frozen=True, eq=False)
-class Pruned:
+@dataclass(frozen=True, eq=False, repr=False)
+class Pruned(Displayed):
     """A pruned network.
 
     Parameters
@@ -218,6 +221,38 @@ class Pruned:
     def save_masks(self, path: str | os.PathLike[str]) -> None:
         """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
         save_masks(self.weights, path)
+
+    def to_frame(self) -> Any:
+        """The layers as a ``pandas.DataFrame``, a row for each; what is not known of a layer is NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(layer.to_dict() for layer in self.layers)
+
+    def _card(self) -> Card:
+        gap = proven(self.gap, gap_in_words, self.bound_asked)
+        title = f"{self.weights.pruned:,} of {self.weights.n:,} weights pruned ({percent(self.sparsity)}), gap {gap}"
+        facts = {
+            "how": f"{self.settings['curvature']} curvature, {self.settings['method']}",
+            "objective": plain_number(self.objective),
+            "proven bound": proven(self.bound, plain_number, self.bound_asked),
+        }
+        if self.measured is not None:
+            before, after = self.measured.words()
+            title += f", {self.measured.name} {after}"
+            facts[self.measured.name] = f"{after} (dense {before})"
+        facts["time"] = ", ".join(f"{phase} {duration(spent)}" for phase, spent in self.seconds.items())
+        headings: tuple[str, ...] = ("layer", "weights", "pruned", "sparsity")
+        own = any(layer.objective is not None for layer in self.layers)
+        rows = [
+            (layer.name, f"{layer.n:,}", f"{layer.pruned:,}", percent(layer.sparsity))
+            + ((proven(layer.gap, gap_in_words, self.bound_asked),) if own else ())
+            for layer in self.layers
+        ]
+        return Card(title, facts, (*headings, "gap") if own else headings, rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""

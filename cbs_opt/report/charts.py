@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.kernel.result import GAP_TOLERANCE
+from cbs_opt.kernel.words import shown
 from cbs_opt.report.build import BatchReport, EndPoints
 from cbs_opt.report.measures.profile import MOST_STEPS, Profile
 from cbs_opt.report.networks import BEST, Network, NetworkGap
 from cbs_opt.report.style import COLOURS
-from cbs_opt.report.words import shown
 
 Chart = dict[str, Any]
 

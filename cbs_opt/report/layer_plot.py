@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from cbs_opt.kernel.words import shown
 from cbs_opt.report.style import COLOURS
-from cbs_opt.report.words import shown
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 190, 64, 12, 26, 24
 """Of one panel, and what is left around its dots."""

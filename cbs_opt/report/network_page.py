@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from html import escape
 
 from cbs_opt.kernel.result import GAP_TOLERANCE
+from cbs_opt.kernel.words import duration, gap, percent, proven, scientific, shown
 from cbs_opt.report.html import Cell, document, facts, pairs, table
 from cbs_opt.report.layer_plot import Panel, layer_plot
-from cbs_opt.report.words import duration, gap, percent, proven, scientific, shown
 
 ABOUT_THE_LAYERS = (
     "Bounds and gaps are about the quadratic model of the loss, not about the quality of the network, which stands "

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from cbs_opt.kernel.result import GAP_TOLERANCE
+from cbs_opt.kernel.words import duration, gap, percent, plain_number, scientific, shown
 from cbs_opt.report.build import ABOUT_THE_MODEL, BatchReport
 from cbs_opt.report.charts import charts, embedded
 from cbs_opt.report.html import Cell, document, facts, pairs, table
 from cbs_opt.report.networks import BEST, NetworkGap
 from cbs_opt.report.summary import Summary
-from cbs_opt.report.words import duration, gap, percent, plain_number, scientific, shown
 
 MOST_OPEN, MOST_FAILURES, MOST_BROKEN, MOST_ENVIRONMENTS = 100, 200, 50, 8
 """Rows of the page's lists; what they leave out is said, and is in the CSV files."""

@@ -25,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cbs_opt.errors import InputError, PatternError, SolverError
 from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.kernel.display import Card, Displayed
+from cbs_opt.kernel.words import plain_number
 
 GAP = 1e-6
 """HiGHS stops where loss and bound are this close, relative to the loss."""
@@ -36,8 +38,8 @@ TIME_LIMIT = 60.0
 """Seconds after which HiGHS hands over what it has."""
 
 
-@dataclass(frozen=True, eq=False)
-class Allocation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Allocation(Displayed):
     """What each part takes.
 
     Parameters
@@ -54,6 +56,10 @@ class Allocation:
     loss: float
     cost: float
     bound: float
+
+    def _card(self) -> Card:
+        title = f"{len(self.levels):,} parts, loss {plain_number(self.loss)}, proven bound {plain_number(self.bound)}"
+        return Card(title, {"cost": plain_number(self.cost), "levels": ", ".join(map(str, self.levels))})
 
 
 def allocate(

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.kernel.arrays.types import Mask
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.result import finite_or_none, relative_gap
+from cbs_opt.kernel.words import duration, percent, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 from cbs_opt.network.measures import Measured
 from cbs_opt.structure.channels import Axis, Positions
 from cbs_opt.structure.rebuild import masks
@@ -45,8 +48,8 @@ class SetReport:
         return {"name": self.name, "units": self.units, "kept": list(self.kept), "loss": self.loss}
 
 
-@dataclass(frozen=True, eq=False)
-class Shrunk:
+@dataclass(frozen=True, eq=False, repr=False)
+class Shrunk(Displayed):
     """A network with fewer channels.
 
     Parameters
@@ -104,6 +107,33 @@ class Shrunk:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors`` and ``structure.json``, from which ``load_shrunk`` builds the network again."""
         save(self.model, self.masked, self.removed, self.to_dict(), folder)
+
+    def to_frame(self) -> Any:
+        """The coupled sets as a ``pandas.DataFrame``, a row for each.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(part.to_dict() for part in self.sets)
+
+    def _card(self) -> Card:
+        flops = percent(self.flops / self.flops_dense)
+        parameters = percent(self.parameters / self.parameters_dense)
+        title = f"a network with {flops} of the operations and {parameters} of the parameters"
+        facts = {
+            "operations": f"{self.flops:.3g} of {self.flops_dense:.3g} for a sample",
+            "parameters": f"{self.parameters:,} of {self.parameters_dense:,}",
+            "loss": f"{plain_number(self.loss)} (gap of the allocation {gap_in_words(self.gap)})",
+        }
+        if self.measured is not None:
+            before, after = self.measured.words()
+            title += f", {self.measured.name} {after}"
+            facts[self.measured.name] = f"{after} (dense {before})"
+        facts["time"] = ", ".join(f"{phase} {duration(spent)}" for phase, spent in self.seconds.items())
+        rows = [(part.name, f"{part.units:,}", f"{len(part.kept):,}", plain_number(part.loss)) for part in self.sets]
+        return Card(title, facts, ("set", "units", "kept", "loss"), rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is unknown is None."""

@@ -18,7 +18,7 @@ from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.measures import Measured, as_measure
-from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, check_samples, drawn
+from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, clipped, drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
 from cbs_opt.pruning.stage import Clock
@@ -117,7 +117,7 @@ def shrink(
             raise unknown_name(what, value, list(known))
     lam = damping_asked(damping, dampening_frac)
     x, y, samples = calibrating(data, samples, needs_labels=False)
-    check_samples(samples, len(x))
+    samples, of_samples = clipped(samples, len(x))
     measure, clock = as_measure(test, data), Clock(progress)
     dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
@@ -149,7 +149,7 @@ def shrink(
             dense, calibration.x, chosen, damping=lam[0], dampening_frac=lam[1], numbers=calibration.numbers
         )
         now = close_attention(retune(sequence, layer_masks(dense, chosen, removed), refine, seed, clock.tell))
-    large, notes = masked(now, removed).eval(), [*found.notes, *curves.notes, *sequence.notes]
+    large, notes = masked(now, removed).eval(), [*of_samples, *found.notes, *curves.notes, *sequence.notes]
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(large, calibration.x)

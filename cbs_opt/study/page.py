@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from cbs_opt.kernel.words import duration, gap, percent, scientific
 from cbs_opt.report.html import Cell, document, facts, pairs, table
 from cbs_opt.report.style import INK
-from cbs_opt.report.words import duration, gap, percent, scientific
 from cbs_opt.study.plots import Plot
 from cbs_opt.study.result import BlockRow, StudyResult, Summary
 
@@ -92,16 +92,19 @@ def _summary_table(rows: Iterable[Summary], with_accuracy: bool, group: str | No
 def _figures(plots: Sequence[Plot]) -> str:
     parts = []
     for plot in plots:
-        svg = plot.svg.decode()
-        svg = svg[svg.index("<svg") :]  # no XML header inside HTML
-        # Ink follows the page, light or dark; the width follows the column.
-        svg = svg.replace(INK, "currentColor")
-        svg = re.sub(r'\b(?:width|height)="[^"]*pt"', "", svg, count=2)
         parts.append(
-            f'<figure>\n<h3>{escape(plot.title)}</h3>\n<div class="scroll">{svg}</div>\n'
+            f'<figure>\n<h3>{escape(plot.title)}</h3>\n<div class="wide">{_inline(plot.svg)}</div>\n'
+            f'<div class="narrow">{_inline(plot.narrow)}</div>\n'
             f"<figcaption>{escape(plot.caption)}</figcaption>\n</figure>\n"
         )
     return "<h2>Pictures</h2>\n" + "".join(parts) if parts else ""
+
+
+def _inline(picture: bytes) -> str:
+    """A picture as a part of the page: its ink follows the page, light or dark, its width the column."""
+    svg = picture.decode()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")  # no XML header inside HTML
+    return re.sub(r'\b(?:width|height)="[^"]*pt"', "", svg, count=2)
 
 
 def _groups(result: StudyResult) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbs_opt.kernel.words import gap
 from cbs_opt.report.style import COLOURS, INK
 from cbs_opt.study.result import StudyResult, Summary
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vPX*"
 LEGEND = "tick: weights as trained, dot: after the update, line: {}"
 GAP_FLOOR = 1e-6
 """Gaps below this are drawn as zero: that is what counts as proven."""
@@ -23,13 +23,14 @@ GAP_FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture in both formats, with what it shows in one sentence."""
+    """A picture in both formats, what it shows in one sentence, and ``narrow``, the svg for a telephone's column."""
 
     name: str
     title: str
     caption: str
     png: bytes
     svg: bytes
+    narrow: bytes
 
 
 def study_plots(result: StudyResult) -> tuple[Plot, ...]:
@@ -41,15 +42,15 @@ def study_plots(result: StudyResult) -> tuple[Plot, ...]:
         _plot(
             "gap",
             "How far from the best possible",
-            "Gap to the proven bound, summed over all blocks; on the bottom line the answer is proven optimal.",
-            lambda: _gap_figure(result, summaries),
+            "Gap to the proven bound, summed over all blocks; on the left line the answer is proven optimal.",
+            lambda narrow: _gap_figure(result, summaries, narrow),
         ),
         _plot(
             "objective",
             "What the update recovers, and what is left",
             "Tick: the chosen mask with its weights as trained. Dot: after the update. "
             "The line is the proven bound: no mask and no weights do better.",
-            lambda: _objective_figure(result, summaries),
+            lambda narrow: _objective_figure(result, summaries, narrow),
         ),
     ]
     if any(summary.accuracy is not None for summary in summaries):
@@ -59,13 +60,13 @@ def study_plots(result: StudyResult) -> tuple[Plot, ...]:
                 "What it does to the network",
                 "Test accuracy with all blocks pruned. Tick: weights as trained. Dot: after the update. "
                 "The line is the dense network.",
-                lambda: _accuracy_figure(result, summaries),
+                lambda narrow: _accuracy_figure(result, summaries, narrow),
             )
         )
     return tuple(plots)
 
 
-def _plot(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> Plot:
+def _plot(name: str, title: str, caption: str, draw: Callable[[bool], Figure]) -> Plot:
     import matplotlib
 
     settings: Any = {
@@ -87,11 +88,18 @@ def _plot(name: str, title: str, caption: str, draw: Callable[[], Figure]) -> Pl
         "text.parse_math": False,  # a name with a $ in it stays a name
     }
     with matplotlib.rc_context(settings):
-        figure = draw()
-        png, svg = io.BytesIO(), io.BytesIO()
+        figure, png = draw(False), io.BytesIO()
         figure.savefig(png, format="png", dpi=160, facecolor="white")
-        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Title": title})
-    return Plot(name, title, caption, png.getvalue(), svg.getvalue())
+        wide = _svg(figure, title)
+        matplotlib.rcParams["svg.hashsalt"] = f"{name} narrow"  # no name in it is one of the other's on the same page
+        narrow = _svg(draw(True), title)
+    return Plot(name, title, caption, png.getvalue(), wide, narrow)
+
+
+def _svg(figure: Figure, title: str) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Title": title})
+    return stream.getvalue()
 
 
 def _shown(result: StudyResult, summaries: Sequence[Summary]) -> list[str]:
@@ -100,45 +108,36 @@ def _shown(result: StudyResult, summaries: Sequence[Summary]) -> list[str]:
     return [method for method in result.methods if method in present]
 
 
-def _gap_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
-    """Grouped points: sparsity on the x axis, methods side by side, symlog so that zero has its place."""
-    from matplotlib.figure import Figure
-
-    methods = _shown(result, summaries)
-    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
-    axes = figure.subplots()
-    step = 0.7
-    for position, method in enumerate(methods):
-        known = [s for s in summaries if s.method == method and math.isfinite(s.gap)]
-        shift = step * ((position + 0.5) / len(methods) - 0.5)
-        x = [result.sparsities.index(s.sparsity) + shift for s in known]
-        y = [100 * s.gap if s.gap > GAP_FLOOR else 0.0 for s in known]
-        colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
-        axes.vlines(x, 0, y, color=colour, linewidth=1.5, alpha=0.5)
-        axes.plot(x, y, marker, color=colour, markersize=6.5, label=method, clip_on=False, zorder=3)
-    positive = [100 * s.gap for s in summaries if math.isfinite(s.gap) and s.gap > GAP_FLOOR]
+def _gap_figure(result: StudyResult, summaries: Sequence[Summary], narrow: bool) -> Figure:
+    """A line a method, its gap from the left on a symlog axis, where zero has its place, with the number at its end."""
+    known = [summary for summary in summaries if math.isfinite(summary.gap)]
+    methods = _shown(result, known)
+    figure, panels = _panels(result, methods, known, "gap to the proven bound", "", narrow)
+    positive = [100 * s.gap for s in known if s.gap > GAP_FLOOR]
+    most = max(positive, default=1.0)
     threshold = 10.0 ** math.floor(math.log10(min(positive, default=1.0)))
-    axes.set_yscale("symlog", linthresh=threshold, linscale=0.6)
-    axes.set_ylim(0, 2.0 * max(positive, default=1.0))
-    decades = range(round(math.log10(threshold)), math.ceil(math.log10(max(positive, default=1.0))) + 1)
-    ticks = [0.0, *(10.0**d for d in decades)]
-    axes.set_yticks(ticks, ["0", *(f"{t:g} %" for t in ticks[1:])])
-    axes.minorticks_off()
-    axes.set_ylabel("gap to the proven bound")
-    axes.set_xticks(range(len(result.sparsities)), [f"{s:g}" for s in result.sparsities])
-    axes.set_xlim(-0.5, len(result.sparsities) - 0.5)
-    axes.set_xlabel("sparsity")
-    axes.grid(visible=False, axis="x")
-    figure.legend(loc="outside right center", handletextpad=0.3)
+    decades = range(round(math.log10(threshold)), math.ceil(math.log10(most)) + 1)
+    ticks = [10.0**d for d in decades][:: -(math.ceil(len(decades) / 3))][::-1]
+    for axes, rows in panels:
+        axes.set_xscale("symlog", linthresh=threshold, linscale=0.6)
+        axes.set_xlim(0, most * 10.0 ** (0.45 * (len(decades) + 0.6) / 2))  # room for the numbers
+        axes.set_xticks([0.0, *ticks], ["0", *(f"{t:g} %" for t in ticks)])
+        axes.minorticks_off()
+        for row in rows:
+            y, value = methods.index(row.method), 100 * row.gap if row.gap > GAP_FLOOR else 0.0
+            colour = COLOURS[y % len(COLOURS)]
+            axes.plot([0, value], [y, y], color=colour, linewidth=2, alpha=0.45)
+            axes.plot(value, y, "o", color=colour, markersize=6.5, clip_on=False, zorder=3)
+            axes.annotate(gap(row.gap), (value, y), (7, 0), textcoords="offset points", va="center", fontsize=9)
     return figure
 
 
-def _objective_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
+def _objective_figure(result: StudyResult, summaries: Sequence[Summary], narrow: bool) -> Figure:
     methods = _shown(result, summaries)
     label = "objective, summed over blocks"
     if result.mixed_units:
-        label += ", each relative to the loss of removing the whole block"
-    figure, panels = _panels(result, methods, summaries, label, LEGEND.format("proven bound"))
+        label += f",{chr(10) if narrow else ' '}each relative to the loss of removing the whole block"
+    figure, panels = _panels(result, methods, summaries, label, LEGEND.format("proven bound"), narrow)
     for axes, rows in panels:
         for row in rows:
             _dumbbell(axes, methods, row.method, row.selection_objective, row.objective)
@@ -152,10 +151,10 @@ def _objective_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figu
     return figure
 
 
-def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figure:
+def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary], narrow: bool) -> Figure:
     measured = [summary for summary in summaries if summary.accuracy is not None]
     methods = _shown(result, measured)
-    figure, panels = _panels(result, methods, measured, "test accuracy, %", LEGEND.format("dense network"))
+    figure, panels = _panels(result, methods, measured, "test accuracy, %", LEGEND.format("dense network"), narrow)
     for axes, rows in panels:
         for row in rows:
             _dumbbell(axes, methods, row.method, 100 * (row.selection_accuracy or 0.0), 100 * (row.accuracy or 0.0))
@@ -167,22 +166,25 @@ def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary]) -> Figur
 
 
 def _panels(
-    result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str, legend: str
+    result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str, legend: str, narrow: bool
 ) -> tuple[Figure, list[tuple[Axes, list[Summary]]]]:
-    """One panel a sparsity, one line a method; each panel with its summaries."""
+    """One panel a sparsity, beside or (``narrow``) below each other, one line a method; each with its summaries."""
     from matplotlib.figure import Figure
 
     levels = [s for s in result.sparsities if any(summary.sparsity == s for summary in summaries)]
-    figure = Figure(figsize=(max(7.2, 1.2 + 2.4 * len(levels)), 1.3 + 0.3 * len(methods)), layout="constrained")
-    grid = figure.subplots(1, len(levels), squeeze=False, sharey=True)[0]
+    height = 0.6 + 0.3 * len(methods)
+    size = (4.4, 0.8 + height * len(levels)) if narrow else (max(7.2, 1.2 + 2.4 * len(levels)), 0.7 + height)
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (len(levels), 1) if narrow else (1, len(levels))
+    grid = figure.subplots(*shape, squeeze=False, sharey=True).ravel()
     for axes, sparsity in zip(grid, levels, strict=True):
         axes.set_title(f"sparsity {sparsity:g}", fontsize=10)
         axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=8)
         # Methods are the categories of the y axis, first on top.
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.set_yticks(range(len(methods)), methods)
-    figure.supxlabel(f"{label}\n{legend}", fontsize=9)
+    figure.supxlabel(f"{label}\n{legend.replace(', line', chr(10) + 'line') if narrow else legend}".strip(), fontsize=9)
     return figure, [(a, [s for s in summaries if s.sparsity == level]) for a, level in zip(grid, levels, strict=True)]
 
 

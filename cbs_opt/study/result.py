@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cbs_opt.evaluation.comparator import Row
+from cbs_opt.kernel.display import Card, Displayed, frame_of
 from cbs_opt.kernel.result import GAP_TOLERANCE, finite_or_none
 from cbs_opt.kernel.sums import total_bound
+from cbs_opt.kernel.words import duration
+from cbs_opt.kernel.words import gap as gap_in_words
 
 EXIT_INTERRUPTED = 130
 EXIT_FAILED_BLOCKS = 1
@@ -153,8 +156,8 @@ class Accuracy:
     as_trained: float
 
 
-@dataclass(frozen=True, eq=False)
-class StudyResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class StudyResult(Displayed):
     """Everything a study found.
 
     Parameters
@@ -274,6 +277,36 @@ class StudyResult:
     def groups(self) -> tuple[str, ...]:
         """The groups of blocks, in the order of the study."""
         return tuple(dict.fromkeys(row.group for row in self.rows))
+
+    def to_frame(self) -> Any:
+        """The rows as a ``pandas.DataFrame``, one for each sparsity, block and method; unknown numbers are NaN.
+
+        Raises
+        ------
+        UnavailableMethodError
+            pandas is not installed.
+        """
+        return frame_of(row.to_dict() for row in self.rows)
+
+    def _card(self) -> Card:
+        sparsities = ", ".join(f"{sparsity:g}" for sparsity in self.sparsities)
+        return Card(
+            f"{self.subject}: {self.chosen} blocks at sparsity {sparsities}, {len(self.methods)} methods, "
+            f"{duration(self.seconds)}",
+            headings=("sparsity", "method", "gap", "worst gap", "proven", "time"),
+            rows=[
+                (
+                    f"{s.sparsity:g}",
+                    s.method,
+                    gap_in_words(s.gap),
+                    gap_in_words(s.worst_gap),
+                    f"{s.proven} of {s.blocks}",
+                    duration(s.seconds),
+                )
+                for s in self.summaries()
+            ],
+            notes=[*filter(None, [self.message()]), *self.notes],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

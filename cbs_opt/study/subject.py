@@ -123,7 +123,7 @@ def network_subject(
     *,
     curvature: str = "fisher",
     targets: Iterable[str] = ("*",),
-    block_size: int = 32,
+    partition: str | int | None = None,
     blocks_per_layer: int | None = BLOCKS_PER_LAYER,
     samples: int = 1_000,
     damping: float | None = None,
@@ -139,11 +139,11 @@ def network_subject(
     data : path
         As for ``cbs_opt.network.load_data``; may be left out for 'digits'.
     curvature : 'fisher' or 'gram'
-        Chunks of ``block_size`` weights, or rows.
-    block_size : int
-        Weights of a Fisher chunk.
+        Cut into chunks of 32 weights, or into rows, unless ``partition`` says otherwise.
     targets : patterns
         Layer names to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
+    partition : str or int, optional
+        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
     blocks_per_layer : int or None
         Most blocks of one layer, evenly spread over it; None takes all.
     samples : int
@@ -167,7 +167,7 @@ def network_subject(
         model,
         samples_from,
         chosen,
-        block_size=block_size,
+        partition=partition,
         blocks_per_layer=blocks_per_layer,
         samples=samples,
         damping=damping,
@@ -183,7 +183,7 @@ def model_subject(
     data: Data,
     curvature: Mapping[str, str],
     *,
-    block_size: int = 32,
+    partition: str | int | None = None,
     blocks_per_layer: int | None = None,
     samples: int = 1_000,
     damping: float | None = None,
@@ -220,20 +220,18 @@ def model_subject(
     """
     from cbs_opt.blocks.settings import Settings
     from cbs_opt.network.inputs import as_samples
-    from cbs_opt.network.samples import Drawn
+    from cbs_opt.network.samples import Drawn, clipped
     from cbs_opt.network.targets import find_target
     from cbs_opt.network.weights import Weights
 
     if samples < 1:
         raise InputError(f"samples: is {samples}; at least 1 is needed")
-    if block_size < 1:
-        raise InputError(f"block_size: is {block_size}; at least 1 is needed")
     available = len(data.train_y)
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(samples, available), replace=False))
     settings = {
         kind: Settings(
             kind,
-            block_size if kind == "fisher" else "row",
+            partition,
             samples=len(chosen),
             damping=damping,
             dampening_frac=dampening_frac,
@@ -246,7 +244,8 @@ def model_subject(
     Weights.of(model, targets)  # raises where a weight is not finite
     cuts = [(target, settings[kind]) for target, kind in zip(targets, curvature.values(), strict=True)]
     drawn = Drawn(as_samples(data.train_x).take(chosen), data.train_y[chosen], chosen)
-    notes = [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
+    notes = [*clipped(samples, available)[1]]
+    notes += [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
     weights = sum(target.numel for target in targets)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if parameters > weights:
@@ -262,7 +261,7 @@ def model_subject(
         notes=tuple(notes),
         settings={
             "curvature": dict(curvature),
-            "block_size": block_size,
+            "partition": {kind: own.partition for kind, own in settings.items()},
             "blocks_per_layer": blocks_per_layer,
             "samples": len(chosen),
             "dampening_frac": next(iter(settings.values())).dampening_frac,

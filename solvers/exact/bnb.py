@@ -27,10 +27,10 @@ from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
-from cbs_opt.solvers.exact.bnb_pieces import compile_pieces
+from cbs_opt.solvers.exact.bnb_pieces import prepare_pieces
 from cbs_opt.solvers.exact.bnb_search import Search
 from cbs_opt.solvers.exact.bnb_units import UnitSearch
-from cbs_opt.solvers.exact.compiling import announced, compile_behind, compiled_beside
+from cbs_opt.solvers.exact.compiling import announced, compiled_beside, in_cache
 
 BYTES_PER_WEIGHT = 17
 """Of an open node: state, D, and w or z."""
@@ -59,14 +59,17 @@ def run(
     time_limit : float, optional
         Seconds. One node may go beyond: the last beginning takes a second or two where some 200 weights are free.
     node_limit : int, optional
+        Nodes after which the search stops.
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
-    start : boolean array, shape (n,), optional
+    start : boolean array, shape (n,), or Solution, optional
         A mask in Z to begin with, beside the one of greedy OBS.
     progress : callable, optional
-        ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+        ``progress(nodes, incumbent, bound)``, called a few times a second and once at the end: how many nodes are
+        processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
+        ``StopIteration`` the search ends with these; its status and a note say so.
     threads : int
-        That search a tree together once it has grown to some hundred nodes. Another number may take another path to
+        So many search a tree together once it has grown to some hundred nodes. Another number may take another path to
         an equally good mask; the same number takes the same.
     record : callable, optional
         Called with every processed node. Screened nodes are then not reduced a second time at once, so
@@ -102,13 +105,15 @@ def run(
 def prepare() -> None:
     """Load the compiled kernels; where that was never done, say that they are compiled first.
 
-    Those of pieces, which only larger trees need, are then compiled by a second process while this one goes on.
+    Those of pieces, which only larger trees need, are compiled here too, so that none is within a time limit; where
+    they are in the cache, the tree that needs them loads them.
     """
     from cbs_opt.solvers.bounds.perspective import perspective_bound
     from cbs_opt.solvers.compiled.node import process, support_value
+    from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     problem = _example()
-    with announced(process) as cold:
+    with announced(process, process_pieces) as cold:
         if cold:
             block = CenteredBlock.of(problem)
             support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
@@ -116,8 +121,8 @@ def prepare() -> None:
                 perspective_bound(problem)
         run(problem, record=lambda _: None)
         compile_leaves()
-    if cold:
-        compile_behind(compile_pieces)
+        if not in_cache(process_pieces):
+            prepare_pieces()
 
 
 def compile_second_half() -> None:

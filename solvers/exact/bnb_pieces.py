@@ -12,7 +12,6 @@ from scipy.linalg import cho_factor, cho_solve
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
-from cbs_opt.solvers.exact.compiling import announced, caught_up
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 
@@ -77,16 +76,7 @@ def _settled(state: NDArray[np.int8], room: Room) -> NDArray[np.int8]:
 
 @cache
 def prepare_pieces() -> None:
-    """Load the compiled kernel; where that was never done, say that it is compiled first."""
-    from cbs_opt.solvers.compiled.pieces_node import process_pieces
-
-    with announced(process_pieces):
-        caught_up()
-        compile_pieces()
-
-
-def compile_pieces() -> None:
-    """Load or compile the kernel of nodes with pieces."""
+    """Load the kernel of nodes with pieces, or compile it: before any clock runs, see ``bnb.prepare``."""
     from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)

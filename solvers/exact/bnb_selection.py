@@ -55,14 +55,17 @@ def run(
     gap : float
         Relative gap at which the search ends.
     time_limit : float, optional
-        Seconds.
+        Seconds after which the search stops.
     node_limit : int, optional
+        Nodes after which the search stops.
     memory_limit : float
         Bytes that open nodes may take, about; the search stops there and says so.
-    start : boolean array, shape (n,), optional
+    start : boolean array, shape (n,), or Solution, optional
         A mask in Z to begin with, beside the one of local search from the smallest A_ii.
     progress : callable, optional
-        ``progress(nodes, incumbent, bound)``, in the units of f, a few times a second.
+        ``progress(nodes, incumbent, bound)``, called a few times a second and once at the end: how many nodes are
+        processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
+        ``StopIteration`` the search ends with these; its status and a note say so.
     """
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)

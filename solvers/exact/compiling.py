@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import logging
@@ -20,7 +19,13 @@ log = logging.getLogger("cbs_opt")
 PATIENCE = 120.0
 """Seconds to wait for another process; after that what it has not compiled is compiled here."""
 
-_behind: list[subprocess.Popen[bytes]] = []
+NOTICE = (
+    "compiling the branch-and-bound kernels, once per installation: a minute at most, in no time limit "
+    "(`cbs-opt warmup` does it beforehand) …"
+)
+
+_said: list[str] = []
+"""The notice, once it was given: a process says it once, whatever it compiles."""
 
 SECOND_PROCESS = """
 import sys
@@ -33,23 +38,27 @@ from {module} import {function}
 """
 
 
+def in_cache(kernel: Any) -> bool:
+    """Whether ``kernel`` was compiled before and kept, so that its first call only loads it."""
+    module = kernel.py_func.__module__.rsplit(".", 1)[-1]
+    folder = kernel.stats.cache_path  # None where there is none to keep compiled code in
+    return folder is not None and any(Path(folder).glob(f"{module}.{kernel.py_func.__name__}-*.nbi"))
+
+
 @contextlib.contextmanager
-def announced(kernel: Any) -> Iterator[bool]:
-    """Around the first call of ``kernel``, which loads or compiles it; where the latter, say so.
+def announced(kernel: Any, *others: Any) -> Iterator[bool]:
+    """Around the first calls of ``kernel`` and ``others``, which load or compile them; where the latter, say so.
 
     Of several processes that have to compile, as the workers of a batch, one does and the others wait for it. Gives
-    whether nothing of it is in the cache yet, so that what is compiled now gets there.
+    whether nothing of ``kernel`` is in the cache yet, so that what is compiled now gets there.
     """
-    notice = "compiling the branch-and-bound kernels, once per installation …"
-    module = kernel.py_func.__module__.rsplit(".", 1)[-1]
-    cache_path = kernel.stats.cache_path  # None where there is no folder to keep compiled code in
-    pattern = f"{module}.{kernel.py_func.__name__}-*.nbi"
+    cache_path = kernel.stats.cache_path
 
     def compiled() -> bool:
-        return cache_path is not None and any(Path(cache_path).glob(pattern))
+        return all(map(in_cache, (kernel, *others)))
 
     # An index that is there may still be of an older version: then the notice comes when it takes long.
-    timer = threading.Timer(5.0 if compiled() else 0.0, log.warning, [notice])
+    timer = threading.Timer(5.0 if compiled() else 0.0, _say)
     timer.daemon = True
     timer.start()
     try:
@@ -57,9 +66,15 @@ def announced(kernel: Any) -> Iterator[bool]:
             if cache_path is not None and not compiled():
                 stack.enter_context(_one_at_a_time(Path(cache_path)))
             stack.enter_context(_uncollected())
-            yield cache_path is not None and not compiled()
+            yield cache_path is not None and not in_cache(kernel)
     finally:
         timer.cancel()
+
+
+def _say() -> None:
+    if not _said:
+        _said.append(NOTICE)
+        log.warning(NOTICE)
 
 
 @contextlib.contextmanager
@@ -111,21 +126,6 @@ def compiled_beside(function: Callable[[], object]) -> Iterator[None]:
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
-
-
-def compile_behind(function: Callable[[], object]) -> None:
-    """Have a second process call ``function`` while this one goes on; it ends with this one (see ``caught_up``)."""
-    process = _second_process(function) if _cores() > 1 else None
-    if process is not None:
-        _behind.append(process)
-        atexit.register(_end, process)
-
-
-def caught_up() -> None:
-    """Wait until what ``compile_behind`` has started is done, for ``PATIENCE`` at most."""
-    while _behind:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            _behind.pop().wait(PATIENCE)
 
 
 def _second_process(function: Callable[[], object]) -> subprocess.Popen[bytes] | None:

@@ -48,6 +48,7 @@ from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.splittings import best_diagonal
 from cbs_opt.solvers.bounds.support import support_bounds
 from cbs_opt.solvers.exact.decided import settled
+from cbs_opt.solvers.exact.miqp_own import own_extract, own_model, own_notes, require_joint
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
 from cbs_opt.solvers.exact.miqp_squares import separate_squares
 from cbs_opt.solvers.heuristic import swap
@@ -73,7 +74,19 @@ def run_scip(
     formulation: str = "joint-perspective",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by SCIP, on one thread; for the options see ``solve_by``."""
+    """The joint problem by SCIP, on one thread.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds, building the model included; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+    formulation : str
+        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+    solver_options : mapping, optional
+        Handed to the solver in its own words; tolerances, gap and threads excepted.
+    """
     return solve_by("scip_direct", "scip", problem, time_limit, gap, formulation, solver_options)
 
 
@@ -85,7 +98,19 @@ def run_gurobi(
     formulation: str = "joint-bigm",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by Gurobi, on one thread; for the options see ``solve_by``."""
+    """The joint problem by Gurobi, on one thread.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Seconds, building the model included; left out, until it is done.
+    gap : float
+        Relative gap at which to stop.
+    formulation : str
+        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+    solver_options : mapping, optional
+        Handed to the solver in its own words; tolerances, gap and threads excepted.
+    """
     return solve_by("gurobi_direct", "gurobi", problem, time_limit, gap, formulation, solver_options)
 
 
@@ -108,7 +133,8 @@ def solve_by(
         Seconds, building the model included; None: until it is done.
     gap : float
         Relative gap at which to stop.
-    formulation : {'joint-bigm', 'joint-perspective'}
+    formulation : str
+        'joint-bigm', 'joint-perspective', or one of your own (``register_formulation``) that bounds the joint problem.
     solver_options : mapping or None
         Handed to the solver in its own words; tolerances, gap and threads excepted.
 
@@ -122,11 +148,10 @@ def solve_by(
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
-    if formulation not in FORMULATIONS:
-        raise UnsupportedError(f"method {method}: no formulation {formulation!r}; it has {', '.join(FORMULATIONS)}")
+    require_joint(formulation, FORMULATIONS, method)
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     spec, known = by_name(formulation), profile(solver_name)
-    conic = spec.problem_class is ProblemClass.MISOCP
+    conic, theirs = spec.problem_class is ProblemClass.MISOCP, formulation not in FORMULATIONS
     solver = find_solver(solver_name, method, conic)
     unit, s, _ = problem.normalized()
     # A pattern that no bound could count on is refused before any work.
@@ -148,31 +173,39 @@ def solve_by(
     scale = _scale(unit, U)
     scaled = unit.times(scale)
     incumbent = scale * (U + unit.round_off(obs_update(unit, best)))
-    D = best_diagonal(scaled) if conic else None
+    D = best_diagonal(scaled) if conic and not theirs else None
     if D is not None and not (D > 0).all():
         raise UnsupportedError(
             f"method {method}: {formulation} cannot split a curvature whose smallest eigenvalue is round-off; "
             "use formulation='joint-bigm', or add damping"
         )
-    model = spec.build(scaled, incumbent=incumbent, **({} if D is None else {"D": D}))
+    notes: tuple[str, ...] = ()
+    if theirs:
+        model, reach = own_model(spec, scaled, incumbent)
+        notes = own_notes(spec, reach)
+    else:
+        model = spec.build(scaled, incumbent=incumbent, **({} if D is None else {"D": D}))
+        reach = _reach(scaled, incumbent) + ranges
     _start_at(model, scaled, best)
-    if known.separable:
+    if known.separable and not theirs:
         separate_squares(model, scaled, D)
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         return Outcome(best, scaled_below(trivial, s), TerminationCondition.TIME_LIMIT)
     # The other half of the gap is left to the margin.
     answer = ask(solver, solver_name, method, model, conic, seconds, gap / 2, solver_options or {})
-    own = _mask_of(spec.extract, model, scaled) if math.isfinite(answer.objective) else None
+    extract = own_extract(spec) if theirs else spec.extract
+    own = _mask_of(extract, model, scaled) if math.isfinite(answer.objective) else None
     if own is not None and _value(unit, own) < U:
         best, U = own, _value(unit, own)
-    lowered = _lowered(known, conic, answer, scaled, own, best, incumbent, ranges)
+    # Its squares are not separated: what such a solver says of them is no better than of cones.
+    lowered = _lowered(known, conic or (theirs and known.separable), answer, scaled, own, best, reach)
     bound = scaled_below(lowered, 1.0 / scale)
-    notes: tuple[str, ...] = ()
-    if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered:
-        notes = (f"the bound is lowered by a relative {1 - lowered / answer.bound:.1e} for the solver's tolerances",)
+    if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered < math.inf:
+        part = f"{1 - lowered / answer.bound:.1e}"
+        notes = (*notes, f"the bound is lowered by a relative {part} for the solver's tolerances")
     if bound > U:
-        bound, notes = -math.inf, (f"{method} states a bound above the value of a mask; it was thrown away",)
+        bound, notes = -math.inf, (*notes, f"{method} states a bound above the value of a mask; it was thrown away")
     return Outcome(best, scaled_below(max(bound, trivial), s), answer.termination, answer.nodes, notes)
 
 
@@ -183,25 +216,28 @@ def _lowered(
     problem: PruningProblem,
     own: Mask | None,
     best: Mask,
-    incumbent: float,
-    ranges: float,
+    reach: float,
 ) -> float:
-    """The solver's bound less (margin), in the units of the model."""
-    if answer.bound == -math.inf:
+    """The solver's bound less (margin), in the units of the model, whose columns and rows have ``reach`` together."""
+    if answer.bound == -math.inf or reach == math.inf:
         return -math.inf
-    low, high = incumbent_box(problem, incumbent).with_zero
-    width = high - low
-    # Columns w, z and, in the conic model, t; rows upper, lower and must_keep; columns and rows of the pattern.
-    columns = float(np.sum(width + 1 + np.maximum(low**2, high**2)))
-    rows = float(np.sum(2 * width + np.abs(low) + np.abs(high) + 1)) + problem.n
     accuracy = known.conic_accuracy if conic else LEAF_ACCURACY
     H, b, c = expanded(problem)
     w = np.abs(obs_update(problem, best))
     arithmetic = 2 * EPS * (abs(c) + float(np.abs(b) @ w) + 0.5 * float(w @ np.abs(H) @ w))
     excess = 0.0 if own is None else max(answer.objective - _value(problem, own), 0.0)
     dual = known.conic_dual_tolerance if conic else known.dual_tolerance
-    tolerances = dual * (1 + 2 * columns + 2 * rows + 2 * ranges) + accuracy * abs(answer.bound)
+    tolerances = dual * (1 + 2 * reach) + accuracy * abs(answer.bound)
     return sum_below(answer.bound, -tolerances, -arithmetic, -4 * excess)
+
+
+def _reach(problem: PruningProblem, incumbent: float) -> float:
+    """The ranges of the columns and rows of our own models, without those of the pattern."""
+    low, high = incumbent_box(problem, incumbent).with_zero
+    width = high - low
+    # Columns w, z and, in the conic model, t; rows upper, lower and must_keep.
+    columns = float(np.sum(width + 1 + np.maximum(low**2, high**2)))
+    return columns + float(np.sum(2 * width + np.abs(low) + np.abs(high) + 1)) + problem.n
 
 
 def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) -> Mask | None:
@@ -213,7 +249,9 @@ def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) 
 
 
 def _start_at(model: Any, problem: PruningProblem, mask: Mask) -> None:
-    """The warm start: z and w of ``mask``, and the squares t of the conic model."""
+    """The warm start: z and w of ``mask``, and the squares t of the conic model, as far as the model has them."""
+    if not all(hasattr(model, name) for name in ("I", "z", "w")):
+        return
     w = obs_update(problem, mask)
     for i in model.I:
         if not model.z[i].fixed:
@@ -254,6 +292,7 @@ def pyomo_method(name: str) -> MethodSpec:
     ) -> Outcome:
         return solve_by(solver_name, name, problem, time_limit, gap, formulation, solver_options)
 
+    run.__doc__ = run_gurobi.__doc__
     return MethodSpec(
         name=name,
         run=run,

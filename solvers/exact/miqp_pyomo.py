@@ -306,6 +306,11 @@ def _explained(error: Exception, method: str, model: ConcreteModel) -> Exception
     text = _line(error)
     if "size-limited" in text:
         variables = sum(1 for _ in model.component_data_objects(ctype=_variables()))
+        if not hasattr(model, "I"):
+            return UnavailableMethodError(
+                f"method {method}: the licence does not allow the {variables} variables of {model.name}; use method "
+                "bnb, or a full licence"
+            )
         n = len(model.I)
         most = min(GUROBI_SIZE_LIMIT * n // variables, n - 1)
         return UnavailableMethodError(

@@ -29,7 +29,9 @@ REPORT_EVERY = 0.25
 """Seconds between two calls of the progress callback."""
 MOST_THREADS = 256
 
-Progress = Callable[[int, float, float], None]
+Progress = Callable[[int, float, float], object]
+"""``progress(nodes, incumbent, bound)``: nodes processed, loss of the best mask and proven bound so far, both in the
+units of f. What it returns plays no part; where it raises ``StopIteration`` the search ends with these."""
 
 
 class OpenNode(Protocol):
@@ -126,7 +128,8 @@ class TreeSearch(ABC, Generic[Node]):
                     if (node_limit is not None and self.nodes >= node_limit) or len(self._heap) >= most_open:
                         return TerminationCondition.ITERATION_LIMIT
                     if progress is not None and now - reported >= REPORT_EVERY:
-                        progress(self.nodes, self.in_units_of_f(self._value), self.bound())
+                        if self._told_to_stop(progress):
+                            return TerminationCondition.STOPPED
                         reported = now
                     if several is None or self.nodes < self.shared_from or not self._heap:
                         self._process()
@@ -135,6 +138,14 @@ class TreeSearch(ABC, Generic[Node]):
         except KeyboardInterrupt:
             return TerminationCondition.INTERRUPTED
         return TerminationCondition.CONVERGED
+
+    def _told_to_stop(self, progress: Progress) -> bool:
+        """Call ``progress``; whether it wants the search to end."""
+        try:
+            progress(self.nodes, self.in_units_of_f(self._value), self.bound())
+        except StopIteration:
+            return True
+        return False
 
     def _share(self, several: Team, deadline: float, node_limit: int | None) -> None:
         """One round: the node of the dive and the next of the heap are lent to searches of their own, dealt in turn."""
@@ -236,7 +247,7 @@ def search(
     progress: Progress | None,
     threads: int = 1,
 ) -> Outcome:
-    """Offer the mask ``start``, explore ``tree`` within the limits, and say how it ended.
+    """Offer the mask ``start``, explore ``tree`` within the limits, and say how it ended; to ``progress``, too.
 
     Parameters
     ----------
@@ -251,6 +262,10 @@ def search(
     most_open = int(memory_limit / (OPEN_NODE + bytes_per_node))
     termination = tree.explore(time_limit, node_limit, most_open, progress, threads)
     notes: tuple[str, ...] = ()
+    if termination is TerminationCondition.STOPPED:
+        notes = (f"stopped by its progress callback after {tree.nodes:,} nodes",)
+    elif progress is not None and termination is not TerminationCondition.INTERRUPTED:
+        tree._told_to_stop(progress)
     if termination is TerminationCondition.ITERATION_LIMIT and tree.open_nodes >= most_open:
         notes = (f"stopped at {tree.open_nodes:,} open nodes, the memory limit of {memory_limit:.3g} bytes",)
     return Outcome(tree.mask, tree.bound(), termination, tree.nodes, notes)

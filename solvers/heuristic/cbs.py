@@ -50,8 +50,12 @@ def run(
         Of the randomized initial masks.
     trials : int
         Initial masks to choose from, ≥ 1; 1 is plain magnitude.
-    rho, epsilon, tau
-        As in ``local_search``.
+    rho : int
+        ρ, positions scanned on either side of an exchange.
+    epsilon : float
+        ε, least gain of an exchange as a fraction of the objective at the initial mask.
+    tau : int
+        τ, positions without an exchange after which a pass is given up.
     """
     pattern = problem.Z.labelled
     assert pattern is not None, "checked by the method's spec"

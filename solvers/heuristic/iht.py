@@ -38,7 +38,7 @@ def run(problem: PruningProblem, *, start: Any = None, iterations: int = 100, de
 
     Parameters
     ----------
-    start : boolean array, shape (n,), optional
+    start : boolean array, shape (n,), or Solution, optional
         A mask in Z to start from; the magnitude mask when left out.
     iterations : int
         Supports that are tried at the most.

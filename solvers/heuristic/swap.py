@@ -41,7 +41,7 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 
     Parameters
     ----------
-    start : boolean array, shape (n,), optional
+    start : boolean array, shape (n,), or Solution, optional
         A mask in Z to start from; the greedy OBS mask when left out. One that keeps fewer weights than Z
         allows is filled up with the largest.
     device : str

@@ -124,7 +124,7 @@ def test_bad_requests_to_the_other_commands(cli: Cli, block: Path, tmp_path: Pat
     gdp.refused("gdp.bigm, gdp.hull")
     cli("study", "--blocks", block, "--network", "digits").refused("not both")
     cli("study", "--data", block).refused("--data: belongs to a network", "give --network")
-    cli("study", "--sparsities", "0.5,x").refused("sparsity: is 'x'")
+    cli("study", "--sparsity", "0.5,x").refused("sparsity: is 'x'")
     cli("study", "--methods", "magnitudes", "--out", tmp_path / "o").refused("did you mean magnitude?")
     assert not (tmp_path / "o").exists()
 
@@ -134,7 +134,7 @@ def test_bad_requests_to_the_other_commands(cli: Cli, block: Path, tmp_path: Pat
     [
         ("--curvature", "gram"),
         ("--targets", "fc1"),
-        ("--block-size", 16),
+        ("--partition", 16),
         ("--blocks-per-layer", 0),
         ("--weights", "w.pt"),
     ],

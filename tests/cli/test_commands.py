@@ -19,7 +19,7 @@ from cbs_opt.kernel.result import Outcome, TerminationCondition
 from cbs_opt.models import FORMULATIONS
 from cbs_opt.version import __version__
 
-COMMANDS = ("study", "solve", "compare", "certify", "export", "methods")
+COMMANDS = ("study", "solve", "compare", "certify", "export", "methods", "warmup")
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -54,6 +54,19 @@ def test_the_front_page_names_all_commands_and_the_exit_codes(cli: Cli) -> None:
 
 def test_the_version(cli: Cli) -> None:
     assert cli("--version").out == f"cbs-opt {__version__}\n"
+
+
+def test_warmup_compiles_what_the_methods_need(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    specs = {
+        name: replace(spec, prepare=lambda name=name: prepared.append(name), requires=requires)
+        for (name, spec), requires in zip(catalogue.methods().items(), [("no_such_package",), ()], strict=False)
+    }
+    monkeypatch.setattr(catalogue, "methods", lambda: specs)
+    run = cli("warmup", "--json", "-")
+    assert run.code == 0
+    assert prepared == list(specs)[1:]
+    assert set(parsed(run.out)) == {"folder", "kernels", "seconds"}
 
 
 # ---------------------------------------------------------------- solve
@@ -245,11 +258,44 @@ def test_methods_lists_what_is_here_and_why_not(cli: Cli, monkeypatch: pytest.Mo
     assert by_name["cbs"]["patterns"] == "Cardinality"
     assert by_name["needy"]["reason"] == "needs the package no_such_package_at_all"
     assert by_name["cbs"]["options"]["seed"] == 0
-    assert not {"progress", "record", "start"} & {option for entry in data["methods"] for option in entry["options"]}
     assert {"time_limit", "gap"} <= by_name["bnb"]["options"].keys()
     assert all(entry["reference"] for entry in (*data["methods"], *data["formulations"]))
     run = cli("methods")
     assert all(name in run.out for name in (*by_name, *(entry["name"] for entry in data["formulations"])))
+
+
+def test_methods_left_out_are_one_line_and_those_that_fail_say_why(cli: Cli, tmp_path: Path) -> None:
+    from cbs_opt.cli.output import left_out
+
+    skipped = {"wanda": "for layers; name it to run it", "slow": "failed: on purpose", "scip": "needs the package x"}
+    assert left_out(skipped) == [
+        "slow: failed: on purpose",
+        "left out: wanda, scip (`cbs-opt methods NAME` or --json say why)",
+    ]
+    assert left_out({}) == []
+    run = cli("compare", make_block(tmp_path / "row.npz"), "--prune", 4)
+    assert run.code == 0
+    assert run.out.count("left out") == 1
+
+
+def test_methods_of_a_name_shows_every_option_and_what_it_does(cli: Cli) -> None:
+    run = cli("methods", "bnb")
+    assert run.code == 0
+    assert all(option in run.out for option in catalogue.method("bnb").options)
+    assert "--time-limit" in run.out
+    assert "Relative gap at which the search ends." in run.out
+    data = parsed(cli("methods", "cbs", "--json", "-").out)
+    assert data["options"] == {"seed": 0, "trials": 50, "rho": 10, "epsilon": 1e-4, "tau": 20}
+    assert data["option_words"]["rho"].startswith("ρ, positions scanned")
+    assert "min  c − bᵀw + ½ wᵀHw" in cli("methods", "joint-bigm").out
+    assert "options      none" in cli("methods", "magnitude").out
+    cli("methods", "bmb").refused("method or formulation 'bmb': unknown; did you mean bnb?")
+
+
+@pytest.mark.parametrize("name", [*catalogue.methods(), "pyomo:gurobi_direct"])
+def test_every_option_of_every_method_is_described(name: str) -> None:
+    for option, words in catalogue.method(name).option_words().items():
+        assert len(words) > 10, (name, option)
 
 
 # ---------------------------------------------------------------- study
@@ -259,7 +305,7 @@ def test_study_of_block_files(cli: Cli, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (folder / "broken.npz").touch()
     words = ("study", "--blocks", folder, "--methods", "magnitude,enumeration", "--jobs", 1, "--out", out)
-    run = cli(*words, "--sparsities", "0.5", "--json", "-")
+    run = cli(*words, "--sparsity", "0.5", "--json", "-")
     data = parsed(run.out)
     assert run.code == 1  # one block cannot be read
     assert "broken.npz" in run.err
@@ -272,7 +318,7 @@ def test_study_of_block_files(cli: Cli, folder: Path, tmp_path: Path) -> None:
 def test_block_files_may_follow_without_the_option_being_repeated(cli: Cli, folder: Path, tmp_path: Path) -> None:
     files = sorted(folder.glob("*.npz"))
     out = tmp_path / "out"
-    words = ("study", "--methods", "magnitude", "--sparsities", "0.5", "--jobs", 1, "--out", out, "--blocks", *files)
+    words = ("study", "--methods", "magnitude", "--sparsity", "0.5", "--jobs", 1, "--out", out, "--blocks", *files)
     run = cli(*words)
     assert run.code == 0
     assert "3 blocks" in run.out

@@ -10,8 +10,8 @@ import pytest
 from commandline import Cli
 
 from cbs_opt import Cardinality, PruningProblem, RowsCurvature
-from cbs_opt.cli.compare_patterns import proven_percent
 from cbs_opt.evaluation import catalogue
+from cbs_opt.kernel.words import proven_percent
 
 PATTERNS = "sparsity 0.5, 2:4,1:4"
 

@@ -69,7 +69,7 @@ def test_missing_blocks_and_partial(cli: Cli, blocks: Path, tmp_path: Path) -> N
     assert out.exists()
 
 
-def test_weights_from_a_file_have_to_be_given_again(cli: Cli, tmp_path: Path) -> None:
+def test_weights_from_a_file_are_found_by_the_manifest_as_long_as_they_are_the_same(cli: Cli, tmp_path: Path) -> None:
     weights, store = tmp_path / "w.safetensors", tmp_path / "r.sqlite"
     tensors = {name: tensor.numpy() * np.float32(1.5) for name, tensor in digits_weights().items()}
     save_file(tensors, weights)
@@ -82,7 +82,20 @@ def test_weights_from_a_file_have_to_be_given_again(cli: Cli, tmp_path: Path) ->
     assert plan.weights["file"] == "w.safetensors"
     solve_into(store, plan, ["magnitude"], "prune 4")
     assemble = ("assemble", tmp_path / "b", store, "--out", tmp_path / "p.safetensors")
-    cli(*assemble).refused("cut from the weights file w.safetensors; give it as --weights FILE")
+    assert cli(*assemble).code == 0
+    cli("assemble", tmp_path / "b", store, "--out", weights).refused("is the input ")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "b").rename(tmp_path / "elsewhere" / "b")
+    moved = ("assemble", tmp_path / "elsewhere" / "b", *assemble[2:])
+    cli(*moved).refused("cut from the weights file w.safetensors, which is not where it was", "give it as --weights")
+    weights.rename(tmp_path / "elsewhere" / "b" / "w.safetensors")
+    assert cli(*moved).code == 0
+    (tmp_path / "elsewhere" / "b" / "w.safetensors").rename(weights)
+    (tmp_path / "elsewhere" / "b").rename(tmp_path / "b")
+    kept = weights.read_bytes()
+    weights.write_bytes(kept + b" ")
+    cli(*assemble).refused("or not what it was; give it as --weights FILE")
+    weights.write_bytes(kept)
     save_file(digits_weights_as_arrays(), tmp_path / "other.safetensors")
     cli(*assemble, "--weights", tmp_path / "other.safetensors").refused("cut from a network with other weights")
     # The same tensors from another file are the same network.
@@ -105,9 +118,13 @@ def test_a_manifest_runs_no_code(cli: Cli, tmp_path: Path, monkeypatch: pytest.M
     assert cli("extract", *words).code == 0
     solve_into(tmp_path / "r.sqlite", load_manifest("b"), ["magnitude"], "prune 4")
     cli("assemble", "b", "r.sqlite", "--out", "p.safetensors").refused("runs the code of a module; if that is wanted")
-    run = cli("assemble", "b", "r.sqlite", "--network", "my_net:net", "--out", "p.safetensors", "--data", "d.npz")
-    assert run.code == 0, run
-    assert "accuracy" in run.out
+    words = ("assemble", "b", "r.sqlite", "--network", "my_net:net", "--out", "p.safetensors")
+    given, found = cli(*words, "--data", "d.npz", "--json", "-"), cli(*words, "--json", "-")
+    assert given.code == found.code == 0, given
+    assert given.json()["accuracy"] == found.json()["accuracy"] is not None
+    assert "for accuracy there is `cbs-opt prune`" in cli(*words).out
+    (tmp_path / "d.npz").unlink()
+    assert "accuracy       not measured; --data FILE measures it" in cli(*words).out
 
 
 @pytest.mark.parametrize(

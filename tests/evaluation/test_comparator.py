@@ -169,6 +169,15 @@ def test_masks_from_elsewhere_stand_in_the_same_table(problem: PruningProblem) -
         compare(problem, ["oracle"], masks={"mine": np.ones(4)})
 
 
+def test_one_method_by_its_name_and_a_mask_of_a_solution(problem: PruningProblem) -> None:
+    alone = compare(problem, "magnitude")
+    assert [row.method for row in alone.rows] == ["magnitude"]
+    table = compare(problem, "oracle", masks={"mine": alone.solutions["magnitude"]})
+    assert table["mine"].objective == alone["magnitude"].objective
+    with pytest.raises(InputError, match="problem: is the file name"):
+        compare("block.npz")  # type: ignore[arg-type]
+
+
 def test_left_out_methods_say_why_and_named_ones_raise(problem: PruningProblem) -> None:
     seen: list[str] = []
     monitored = problem.pruning(5)

@@ -55,6 +55,17 @@ def test_what_is_saved_in_two_files_comes_back(tmp_path: Path, curvature: Any) -
     assert (loaded.offset, loaded.name) == (0.5, "row")
 
 
+def test_a_curvature_file_among_blocks_is_left_out_and_alone_it_is_named(tmp_path: Path) -> None:
+    from cbs_opt.batch.inputs import find_blocks
+
+    file = shared(tmp_path)
+    assert block_files([tmp_path / SHARED, file]) == [file]
+    assert [block.name for block in find_blocks([str(tmp_path / SHARED), str(file)])] == ["fc.0"]
+    assert [block.name for block in find_blocks([str(tmp_path / "*.npz")])] == ["fc.0"]
+    with pytest.raises(BlockFileError, match=rf"{SHARED}: is the curvature that blocks share, and no block; name a"):
+        PruningProblem.load(tmp_path / SHARED)
+
+
 def test_the_rows_of_a_layer_are_a_block_with_one_small_matrix(tmp_path: Path) -> None:
     file = tmp_path / "layer.npz"
     problem = PruningProblem(np.arange(12.0), RowsCurvature(H, 3))

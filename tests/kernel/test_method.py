@@ -11,6 +11,7 @@ import pytest
 
 import cbs_opt.evaluation.catalogue as catalogue_module
 from cbs_opt.errors import (
+    InputError,
     MethodError,
     PatternError,
     SolverError,
@@ -129,5 +130,34 @@ def test_the_bound_of_a_selection_method_is_no_bound_on_the_joint_problem() -> N
 
 def test_a_mask_outside_the_pattern_raises() -> None:
     register(spec("greedy", run=lambda problem: Outcome(np.ones(problem.n, dtype=bool))))
-    with pytest.raises(SolverError, match="method greedy: returned a mask outside the pattern"):
+    with pytest.raises(SolverError, match=r"method greedy: its run function returned a mask that keeps .* outside the"):
         solve(PROBLEM, "greedy")
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (np.ones(6, dtype=bool), r"returned a ndarray; it has to return cbs_opt\.Outcome\(mask\)"),
+        (None, "returned a NoneType; it has to return"),
+        (Outcome(np.ones(3, dtype=bool)), r"returned no mask of this problem: mask: has shape \(3,\)"),
+        (Outcome(np.full(6, 0.5)), "returned no mask of this problem: mask: holds values other than 0 and 1"),
+    ],
+)
+def test_an_author_is_told_what_a_method_has_to_return(returned: object, message: str) -> None:
+    register(spec("wrong", run=lambda problem: returned))  # type: ignore[arg-type, return-value]
+    with pytest.raises(SolverError, match=f"method wrong: its run function {message}"):
+        solve(PROBLEM, "wrong")
+
+
+def test_a_mask_of_numbers_becomes_one_of_booleans() -> None:
+    register(spec("numbers", run=lambda problem: Outcome(problem.Z.argmax(problem.w_bar**2).astype(int))))
+    assert solve(PROBLEM, "numbers").mask.dtype == np.bool_
+
+
+def test_what_is_no_problem_or_no_name_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"problem: is the file name 'block.npz'; a PruningProblem is needed, as Pru"):
+        solve("block.npz")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="problem: is a list"):
+        solve([PROBLEM])  # type: ignore[arg-type]
+    with pytest.raises(UnknownMethodError, match="method: is a list; one name is needed, compare takes several"):
+        solve(PROBLEM, ["bnb"])  # type: ignore[arg-type]

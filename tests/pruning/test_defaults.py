@@ -151,6 +151,48 @@ def test_one_lambda_of_a_layers_fisher_everywhere(digits_network: Any, few: Data
     assert float(judged.notes[0].partition("λ = ")[2]) == pytest.approx(0.01 * mean, rel=1e-3)
 
 
+@pytest.mark.parametrize("curvature", ["fisher", "gram", "sequential"])
+def test_more_samples_than_there_are_means_all_and_says_so(
+    digits_network: Any, few: Data, tmp_path: Path, curvature: str
+) -> None:
+    arguments = {"curvature": curvature, "method": "magnitude", "bound": False}
+    all_, more = (cbs_opt.prune(digits_network, few, 0.5, samples=m, **arguments) for m in (M, M + 1))
+    note = f"{M + 1} samples were wanted; all {M} that there are were taken"
+    assert [note in pruned.notes for pruned in (all_, more)] == [False, True]
+    assert more.objective == all_.objective
+    assert np.array_equal(more.weights.mask, all_.weights.mask)
+    if curvature == "fisher":
+        assert note in certify_network(digits_network, few, more.masks(), samples=M + 1).notes
+    if curvature == "gram":
+        cut = cbs_opt.extract(digits_network, few, tmp_path / "b", curvature="gram", samples=M + 1)
+        assert note in cut.notes
+        assert json.loads(cut.manifest.read_text())["samples"] == M
+        subject = model_subject("digits", digits_network, few, {"fc1": "gram"}, samples=M + 1)
+        assert note in subject.notes
+
+
+def test_a_layer_without_a_weight_is_a_warning(
+    digits_network: Any, few: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="cbs_opt"):
+        cbs_opt.prune(digits_network, few, 1.0, targets=["fc3"], method="magnitude", samples=M, bound=False)
+    (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "layer fc3: all its 160 weights are pruned, nothing it is given gets through" in warning.getMessage()
+
+
+def test_masks_may_go_by_the_names_of_modules(digits_network: Any, few: Data) -> None:
+    tensors = cbs_opt.prune(digits_network, few, 0.5, samples=M, method="magnitude", bound=False).masks()
+    modules = {name.removesuffix(".weight"): mask for name, mask in tensors.items()}
+    judged, same = (certify_network(digits_network, few, masks, samples=M) for masks in (tensors, modules))
+    assert set(modules) == {"fc1", "fc2", "fc3"}
+    assert (same.objective, same.bound, same.pruned, same.notes) == (
+        judged.objective,
+        judged.bound,
+        judged.pruned,
+        judged.notes,
+    )
+
+
 def test_gradients_that_are_all_zero_leave_no_share(digits_network: Any, few: Data) -> None:
     import torch
 

@@ -15,7 +15,7 @@ from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
     [
         ({"curvature": "fischer"}, "did you mean fisher"),
         ({"method": "bnbb"}, "did you mean bnb"),
-        ({"samples": 10**6}, "samples"),
+        ({"samples": 0}, "samples"),
         ({"targets": ["conv*"]}, "fc1, fc2, fc3"),
         ({"partition": 0}, "partition"),
         ({"curvature": "sequential", "first_order": True}, "first_order"),

@@ -9,9 +9,9 @@ import pytest
 from browser import Chromium
 from made_store import block, done, failed, large_store, write_manifest, write_store
 
+from cbs_opt.kernel.words import shown
 from cbs_opt.report.build import build_report
 from cbs_opt.report.page import batch_page
-from cbs_opt.report.words import shown
 from cbs_opt.store import open_store
 
 CHARTS = ["profile-time", "profile-objective", "curves", "sizes", "layers", "places"]

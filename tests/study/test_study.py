@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from browser import Chromium, find_chromium
 
 import cbs_opt
 from cbs_opt.cli.study_tables import study_table
@@ -23,6 +24,7 @@ from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
+from cbs_opt.kernel.words import gap
 from cbs_opt.network.checkpoint import save_network
 from cbs_opt.network.data import Data, digits_data
 from cbs_opt.network.load import load_network
@@ -118,6 +120,29 @@ def test_files(result, tmp_path):
         rows = list(csv.DictReader(stream))
     assert [float(row["objective"]) for row in rows] == [row.row.objective for row in result.rows]
     assert rows[0]["block"] == "block 0"
+
+
+def test_the_picture_of_gaps_says_their_numbers(result, tmp_path):
+    write_study(result, tmp_path)
+    picture = (tmp_path / "gap.svg").read_text(encoding="utf-8")
+    for summary in result.summaries():
+        assert f">{gap(summary.gap)}</text>" in picture
+
+
+def test_a_telephone_gets_pictures_that_it_can_show_whole(result, tmp_path):
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium here")
+    write_study(result, tmp_path)
+    sizes = "[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width).filter(w => w)"
+    with Chromium(executable) as browser:
+        for width in (390, 1280):
+            browser.look_at(tmp_path / "index.html", width=width)
+            shown = browser.run(sizes)
+            assert len(shown) == 2  # of each picture the one for this width
+            assert all(0.6 * min(width, 1056) < w < width for w in shown)
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            assert browser.problems() == []
 
 
 def test_sums_say_what_unit_they_are_in(folder, result, tmp_path):
@@ -306,7 +331,7 @@ def test_all_layers_of_a_network_are_studied_and_what_is_left_out_is_said(conv_n
 
     model, x, y = conv_network
     layers = {target.name: "fisher" for target in find_targets(model)}
-    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, block_size=9, blocks_per_layer=2)
+    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, partition=9, blocks_per_layer=2)
     assert subject.totals == {"0.weight": 4, "3.weight": 8, "7.weight": 2}
     result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.5], jobs=1)
     assert result.blocks == 6

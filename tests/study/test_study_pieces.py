@@ -42,7 +42,7 @@ def samples():
 
 
 def test_fisher_chunks(model, samples):
-    _, blocks, _ = cut(model, *samples, {"fc3": "fisher"}, block_size=48, dampening_frac=0.1)
+    _, blocks, _ = cut(model, *samples, {"fc3": "fisher"}, partition=48, dampening_frac=0.1)
     G = gradients(model, *samples, {"fc3.weight": np.arange(160)})["fc3.weight"].rows
     damping = 0.1 * (G**2).mean()
     assert [block.problem.n for block in blocks] == [48, 48, 48, 16]
@@ -156,7 +156,7 @@ def test_put_back_changes_nothing_else(model, samples):
         ({"fc9": "gram"}, {}, "no such prunable layer; it has fc1, fc2, fc3"),
         ({"fc1": "hessian"}, {}, "there are fisher, gram"),
         ({"fc1": "fisher"}, {"dampening_frac": 0.0}, r"dampening_frac: is 0"),
-        ({"fc1": "fisher"}, {"block_size": 0}, "block_size: is 0"),
+        ({"fc1": "fisher"}, {"partition": 0}, "partition: is 0"),
         ({"fc1": "fisher"}, {"blocks_per_layer": 0}, "blocks_per_layer: is 0"),
     ],
 )

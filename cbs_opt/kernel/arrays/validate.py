@@ -42,7 +42,15 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
 
 
 def as_mask(value: Any, field: str, n: int) -> Mask:
-    """``value`` as a boolean mask of length ``n`` (1 keeps); 0/1 numbers are taken too."""
+    """``value`` as a boolean mask of length ``n`` (1 keeps); 0/1 numbers are taken too, and a ``Solution`` for its own.
+
+    Raises
+    ------
+    InputError
+        Naming the field and what is wrong with it.
+    """
+    own = None if isinstance(value, np.ndarray) else getattr(value, "mask", None)
+    value = own if isinstance(own, np.ndarray) else value
     try:
         raw = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -30,6 +30,9 @@ class Curvature(ABC):
     obtained: ClassVar[str] = ""
     """How one comes by such a curvature, for the message of a method that takes no other; empty: nothing to say."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.n:,} weights, damping {self.damping:.3g}>"
+
     @property
     @abstractmethod
     def n(self) -> int:

@@ -152,3 +152,6 @@ class Pattern(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """The pattern in words."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"

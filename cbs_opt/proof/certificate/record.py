@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.files import write_whole
+from cbs_opt.kernel.words import plain_number
 from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _Reader
 from cbs_opt.proof.certificate.limits import Limits
 
@@ -64,8 +66,8 @@ class Tree:
     w_low: Matrix
 
 
-@dataclass(frozen=True, eq=False)
-class Proof:
+@dataclass(frozen=True, eq=False, repr=False)
+class Proof(Displayed):
     """A claim, f(w) ≥ ``bound`` for every w whose support lies in the pattern, and what proves it.
 
     Parameters
@@ -101,6 +103,13 @@ class Proof:
     def nodes(self) -> int:
         """Nodes of the tree; 1 for the dual bound."""
         return 1 if self.tree is None else len(self.tree.parent)
+
+    def _card(self) -> Card:
+        kind = "one dual vector" if self.tree is None else f"a tree of {self.nodes:,} nodes"
+        return Card(
+            f"{self.n:,} weights, {self.limits}: claims a lower bound of {plain_number(self.bound)}",
+            {"proof": f"{kind}; `verify` checks it with the block", "digest of the block": self.digest[:16] + "…"},
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate (``cbs_opt.proof.certificate.archive``), whole or not at all."""

@@ -24,8 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none
+from cbs_opt.kernel.words import duration, plain_number
+from cbs_opt.kernel.words import gap as gap_in_words
 from cbs_opt.proof.certificate.digest import claim_digest
 from cbs_opt.proof.certificate.limits import Limits
 from cbs_opt.proof.certificate.record import NotVerifiedError, Progress, Proof, Tree
@@ -36,8 +39,8 @@ from cbs_opt.proof.check.integers import above, below
 from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice, room_left, settled
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Displayed):
     """What has been proven.
 
     Parameters
@@ -82,6 +85,18 @@ class Verification:
         """Plain data for JSON; what is unknown is None."""
         values = dict(self.__dict__, notes=list(self.notes))
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
+
+    def _card(self) -> Card:
+        name = f"{self.name}: " if self.name else ""
+        return Card(
+            f"{name}verified: no mask within '{self.pattern}' loses less than {plain_number(self.bound)}",
+            {
+                "loss of its mask": f"{plain_number(self.objective)} (gap {gap_in_words(self.gap)})",
+                "proven lower bound": plain_number(self.bound),
+                "proof": f"{self.nodes:,} nodes, {self.points:,} points, {self.arithmetic}, {duration(self.seconds)}",
+            },
+            notes=self.notes,
+        )
 
 
 def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None = None) -> Verification:

@@ -182,8 +182,57 @@ def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.Monkey
     problem = gram(40, 60, 1e-4).pruning(30)
     seen: list[tuple[int, float, float]] = []
     solution = cbs_opt.solve(problem, "bnb", progress=lambda *report: seen.append(report))
-    assert [nodes for nodes, _, _ in seen] == list(range(solution.nodes))
+    assert [nodes for nodes, _, _ in seen] == list(range(solution.nodes + 1))  # the last call is at the end
     assert all(bound <= solution.objective * (1 + 1e-9) <= incumbent * (1 + 2e-9) for _, incumbent, bound in seen)
+
+
+@pytest.mark.parametrize(("method", "threads"), [("bnb", {}), ("bnb", {"threads": 2}), ("bnb-selection", {})])
+def test_progress_can_stop_the_search_and_what_is_proven_holds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str, threads: dict[str, int]
+) -> None:
+    monkeypatch.setattr(tree, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(bnb_search.Search, "shared_from", 1)
+    monkeypatch.setattr(bnb_search, "DIRECT_ROOM", 0)
+    monkeypatch.setattr(bnb_search, "MOST_ROOM", 0)
+    problem = gram(14, 20, 1e-4).pruning(7)
+    seen: list[int] = []
+
+    def stop(nodes: int, incumbent: float, bound: float) -> bool:
+        seen.append(nodes)
+        if nodes >= 3:
+            raise StopIteration
+        return True  # what it returns plays no part
+
+    with caplog.at_level("INFO", logger="cbs_opt"):
+        solution = cbs_opt.solve(problem, method, progress=stop, **threads)
+    assert max(seen) == solution.nodes >= 3
+    assert solution.termination_condition == "stoppedByProgress"
+    assert solution.solution_status is SolutionStatus.FEASIBLE
+    assert solution.notes[-1] == f"stopped by its progress callback after {solution.nodes} nodes"
+    assert "stopped by its progress callback" in caplog.text
+    optimum, error = best_by_enumeration(problem)
+    assert solution.bound <= optimum + error
+    assert optimum - error <= solution.objective
+
+
+def test_progress_that_stops_at_the_end_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "REPORT_EVERY", 1e9)
+    problem = gram(14, 20, 1e-4).pruning(7)
+
+    def stop(*report: float) -> None:
+        raise StopIteration
+
+    free, told = cbs_opt.solve(problem, "bnb"), cbs_opt.solve(problem, "bnb", progress=stop)
+    assert told.solution_status is SolutionStatus.OPTIMAL
+    assert (told.bound, told.nodes, told.notes) == (free.bound, free.nodes, free.notes)
+
+
+def test_a_search_begins_with_a_solution() -> None:
+    problem = gram(14, 20, 1e-4).pruning(7)
+    best = cbs_opt.solve(problem, "bnb")
+    again = cbs_opt.solve(problem, "bnb", start=best, node_limit=1)
+    assert np.array_equal(again.mask, best.mask)
+    assert cbs_opt.solve(problem, "swap", start=best).objective <= best.objective * (1 + 1e-12)
 
 
 def test_forced_and_forbidden_weights_are_respected() -> None:

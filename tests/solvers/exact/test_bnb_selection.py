@@ -188,7 +188,7 @@ def test_progress_is_told_in_the_units_of_the_problem(monkeypatch: pytest.Monkey
     monkeypatch.setattr(tree, "REPORT_EVERY", 0.0)
     seen: list[tuple[int, float, float]] = []
     solution = cbs_opt.solve(HARD, METHOD, progress=lambda *report: seen.append(report))
-    assert [nodes for nodes, _, _ in seen] == list(range(solution.nodes))
+    assert [nodes for nodes, _, _ in seen] == list(range(solution.nodes + 1))  # the last call is at the end
     optimum = solution.selection_objective
     assert all(bound <= optimum * (1 + 1e-9) <= incumbent * (1 + 2e-9) for _, incumbent, bound in seen)
 

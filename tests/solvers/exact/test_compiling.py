@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,31 +121,6 @@ def test_a_second_process_works_beside_and_may_fail(helper: Path, name: str) -> 
     assert (helper / "out").read_text() == f"{helper} here\n"
 
 
-@pytest.mark.parametrize("name", ["work", "fail"])
-def test_a_second_process_goes_on_behind_until_it_is_waited_for(helper: Path, name: str) -> None:
-    import helping
-
-    compiling.compile_behind(getattr(helping, name))
-    compiling.caught_up()
-    assert (helper / "out").read_text() == f"{helper} here\n"
-
-
-def test_what_goes_on_behind_ends_with_the_process(helper: Path) -> None:
-    code = f"""
-import sys
-sys.path.insert(0, {str(helper)!r})
-import helping
-from cbs_opt.solvers.exact import compiling
-compiling._cores = lambda: 2
-compiling.compile_behind(helping.stay)
-open({str(helper / "ready")!r}).read()
-"""
-    assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
-    with (helper / "out").open("r+") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it would hold the lock
-        assert file.read() == "here\n"
-
-
 def test_with_one_core_there_is_no_second_process(helper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import helping
 
@@ -221,6 +197,57 @@ def test_what_is_in_the_cache_is_not_compiled_by_two(tmp_path: Path, index: str,
         kernel = SimpleNamespace(py_func=process, stats=SimpleNamespace(cache_path=folder))
         with compiling.announced(kernel) as found:
             assert found is expected
+
+
+def _kernel(folder: Path, name: str) -> SimpleNamespace:
+    def process() -> None: ...
+
+    process.__module__, process.__name__ = "cbs_opt.solvers.compiled.node", name
+    return SimpleNamespace(py_func=process, stats=SimpleNamespace(cache_path=str(folder)))
+
+
+def test_what_is_compiled_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class AtOnce:
+        def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+            self._now = function if seconds == 0 else lambda: None
+
+        def start(self) -> None:
+            self._now()
+
+        def cancel(self) -> None: ...
+
+    monkeypatch.setattr(compiling, "_said", [])
+    monkeypatch.setattr(compiling.threading, "Timer", AtOnce)
+    first, second = _kernel(tmp_path, "first"), _kernel(tmp_path, "second")
+    (tmp_path / "node.first-1.py311.nbi").touch()
+    with compiling.announced(first):
+        assert caplog.messages == []
+    for _ in range(2):
+        with compiling.announced(first, second) as cold:
+            assert not cold  # of the first there is something
+        assert caplog.messages == [compiling.NOTICE]
+
+
+def test_nothing_is_compiled_within_a_time_limit() -> None:
+    """Where the kernels of large trees are not in the cache, they are compiled before the clock runs."""
+    code = """
+import cbs_opt
+from cbs_opt.solvers.compiled.pieces_node import process_pieces
+from cbs_opt.solvers.exact import bnb, tree
+from cbs_opt.testing.instances import gram
+bnb.in_cache = lambda kernel: False
+explore = tree.TreeSearch.explore
+def look(self, time_limit, *rest):
+    if time_limit is not None:
+        print("compiled" if process_pieces.signatures else "not yet")
+    return explore(self, time_limit, *rest)
+tree.TreeSearch.explore = look
+cbs_opt.solve(gram(6, 9, 0.1).pruning(3), "bnb", time_limit=3)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "compiled\n"
 
 
 def test_of_several_processes_one_compiles_and_the_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

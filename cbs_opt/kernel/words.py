@@ -49,6 +49,16 @@ def proven(value: float | None, words: Callable[[float], str], asked: bool) -> s
     return words(math.inf if value is None else value) if known or asked else NOT_ASKED
 
 
+def proven_percent(value: float, *, up: bool) -> str:
+    """A side of an interval in words: rounded outwards, so that what is printed is proven, too."""
+    if not math.isfinite(value):
+        return "unknown"
+    digits = 2 if 0 < abs(value) < 0.1 else 1
+    steps = value * 100 * 10**digits
+    whole = math.ceil(steps) if up else math.floor(steps)
+    return f"{whole / 10**digits:.{digits}f} %" if whole else "0 %"
+
+
 def duration(seconds: float) -> str:
     """'12.3 s', '45 ms', '80 µs', '3 min 20 s'."""
     if not math.isfinite(seconds):
