@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.result import Solution
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.proof import Proof, Verification, prove, verify
+    from cbs_opt.regression import Subset, best_subset
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
@@ -65,9 +66,11 @@ _HOME = {
     "RowsCurvature": "kernel.curvature",
     "Shrunk": "structure",
     "Solution": "kernel.result",
+    "Subset": "regression",
     "Verification": "proof",
     "allocate": "structure",
     "assemble": "blocks.assemble",
+    "best_subset": "regression",
     "compare": "evaluation.comparator",
     "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
@@ -108,9 +111,11 @@ __all__ = [
     "RowsCurvature",
     "Shrunk",
     "Solution",
+    "Subset",
     "Verification",
     "allocate",
     "assemble",
+    "best_subset",
     "compare",
     "compare_patterns",
     "extract",
