@@ -21,6 +21,7 @@ from cbs_opt.cli import (
     compare,
     export,
     extract,
+    instances,
     methods,
     prune,
     report,
@@ -69,6 +70,7 @@ for command in (
     methods.methods,
 ):
     app.command()(command)
+app.add_typer(instances.app, name="instances")
 
 
 def _print_version(wanted: bool) -> None:
