@@ -65,7 +65,7 @@ class MethodError(CbsOptError):
 
 
 class UnknownMethodError(MethodError):
-    """No method, formulation or network of that name."""
+    """No method, formulation, network or instance of that name."""
 
 
 class UnavailableMethodError(MethodError):

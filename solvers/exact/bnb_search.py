@@ -12,7 +12,7 @@ from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import root_state
 from cbs_opt.solvers.exact.block_search import BlockSearch
-from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode
+from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode, PieceRecord
 from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_pieces
 from cbs_opt.solvers.heuristic import greedy_obs
 
@@ -73,6 +73,7 @@ class Search(BlockSearch[Node | PieceNode]):
         self._record = record
         self._weight = self._block.H.diagonal()
         self._piece_root: PieceRoot | None = None
+        self._first = 0  # the node at which the tree that is recorded began
         state, D, self._room = root_state(problem, self._block)
         self._given = state
         self._pull = self._block.H @ self._block.c
@@ -105,7 +106,7 @@ class Search(BlockSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.compiled.node import process
 
-        if self.nodes == PIECES_FROM and self._record is None and not self._nearly_done:
+        if self.nodes == PIECES_FROM and not self._nearly_done:
             node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
@@ -168,13 +169,22 @@ class Search(BlockSearch[Node | PieceNode]):
             node.bound,
             self._room,
             self._cutoff,
-            PASSES,
+            0 if self._record else PASSES,
         )
+        index = self.nodes - 1 - self._first
+        if self._record:
+            pieces = PieceRecord(*root.pieces, q, z)
+            self._record(
+                NodeRecord(index, node.parent, node.state, state, D, w, bound, self._cutoff, outcome, branch, pieces)
+            )
         bound = max(bound, node.bound)
         if self._done(outcome, state, w, scores, bound, baseline):
             return None
         kept, pruned = _fixed(state, branch)
-        return PieceNode(bound, self.nodes, kept, D, q, z), PieceNode(bound, self.nodes, pruned, D, q, z)
+        return (
+            PieceNode(bound, self.nodes, index, kept, D, q, z),
+            PieceNode(bound, self.nodes, index, pruned, D, q, z),
+        )
 
     @property
     def _nearly_done(self) -> bool:
@@ -187,15 +197,18 @@ class Search(BlockSearch[Node | PieceNode]):
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
-        if np.count_nonzero(root.state == FREE) > MOST_FREE:
+        # What the first root has fixed is not in the tree that is recorded from here on.
+        state = self._given if self._record else root.state
+        if np.count_nonzero(state == FREE) > MOST_FREE:
             return None
-        found = piece_root(self._block, root.state, self._room, self._value)
+        found = piece_root(self._block, state, self._room, self._value)
         if found is None:
             return None
         prepare_pieces()
         self._piece_root = found
-        anew = PieceNode(root.bound, 0, root.state, found.D, found.q, found.z)
+        anew = PieceNode(root.bound, 0, -1, state, found.D, found.q, found.z)
         self.begin_anew(anew)
+        self._first = self.nodes - 1
         return anew
 
     def _done(
