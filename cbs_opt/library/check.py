@@ -15,6 +15,8 @@ def check(instance: Instance, *, progress: Progress | None = None) -> Verificati
 
     Parameters
     ----------
+    instance : Instance
+        From ``instance(name)`` or ``instances()``.
     progress : callable, optional
         ``progress(done, nodes)`` now and then.
 

@@ -204,9 +204,10 @@ def model_subject(
     data : Data
         The samples of curvature and accuracy.
     curvature : mapping of str to str
-        'fisher' (chunks of ``block_size`` weights) or 'gram' (rows) for each layer to cut, by the layer's name.
-    block_size : int
-        Weights of a Fisher chunk.
+        'fisher' (chunks of 32 weights) or 'gram' (rows) for each layer to cut, by the layer's name, unless
+        ``partition`` says otherwise.
+    partition : str or int, optional
+        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
     blocks_per_layer : int or None
         Most blocks of one layer, evenly spread over it; None takes all.
     samples : int

@@ -89,6 +89,7 @@ class Tree:
         Splitting and point ŵ = w + w_low of bound (B), in the units of H and of the weights. Entries of pruned weights
         play no part.
     pieces : PieceTable or None
+        The rank-one pieces beside D that nodes were bounded with; None where there are none.
     """
 
     parent: NDArray[np.int64]
