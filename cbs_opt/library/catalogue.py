@@ -68,7 +68,7 @@ class Instance:
     recipe : Recipe
         What the block is of, and how it is built.
     asked : Asked
-        The pattern, and how far the certificate is to prove.
+        What is asked of the mask: a sparsity, or another pattern.
     published : Published or None
         None until ``python -m benchmarks.exact.instances --publish`` has run for it.
     """
