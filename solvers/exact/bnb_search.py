@@ -36,6 +36,8 @@ PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
 NEARLY = 0.7
 """A tree whose bound has come this part of the way from the root's to the cutoff by then goes on as it is."""
+EARLY, STUCK = 3, 0.15
+"""A tree whose bound has not come so far after so many nodes for each weight begins with pieces then."""
 MOST_FREE = 256
 """With more free weights at the root it is not: the Newton systems of that root would take too long."""
 LEAST_D = 0.8
@@ -106,7 +108,7 @@ class Search(BlockSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.compiled.node import process
 
-        if self.nodes == PIECES_FROM and not self._nearly_done:
+        if self._piece_root is None and self._wants_pieces:
             node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
@@ -187,10 +189,18 @@ class Search(BlockSearch[Node | PieceNode]):
         )
 
     @property
-    def _nearly_done(self) -> bool:
-        """Whether the bound has come most of the way from the root's to the cutoff."""
+    def _progress(self) -> float:
+        """The part of the way from the root's bound to the cutoff that the bound has come."""
         first = self._root.bound
-        return self._proven() >= first + NEARLY * (self._cutoff - first)
+        way = self._cutoff - first
+        return (self._proven() - first) / way if way > 0 else 1.0
+
+    @property
+    def _wants_pieces(self) -> bool:
+        """Whether the tree is to begin with pieces at this node."""
+        if self.nodes == PIECES_FROM:
+            return self._progress < NEARLY
+        return self.nodes == EARLY * len(self._weight) + 1 < PIECES_FROM and self._progress < STUCK
 
     def _with_pieces(self) -> PieceNode | None:
         """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
@@ -236,7 +246,7 @@ class Search(BlockSearch[Node | PieceNode]):
         if self._record:
             return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
         beginnings = BEGINNINGS if len(self._room.room) == 1 else LABELS_BEGINNINGS
-        if self.nodes not in beginnings or (self.nodes >= PIECES_FROM and self._nearly_done):
+        if self.nodes not in beginnings or (self.nodes >= PIECES_FROM and self._progress >= NEARLY):
             return node, NODE_ROUNDS
         self.begin_anew(self._root)
         return self._root, beginnings[self.nodes]
