@@ -55,7 +55,7 @@ def test_code_blocks_run(
             monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     printed = printed_by_script(found, workplace, capsys)
     for number, (language, text) in enumerate(found):
-        for line in text.splitlines() if language == "sh" else ():
+        for line in text.replace("\\\n", " ").splitlines() if language == "sh" else ():
             program, *words = shlex.split(line, comments=True)
             assert program == "cbs-opt", f"{line}: give commands of other programs a block that says more than sh"
             run = cli(*words)
