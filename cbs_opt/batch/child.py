@@ -154,12 +154,16 @@ def _solve(problem: PruningProblem, task: dict[str, Any], points: list[tuple[flo
     from cbs_opt.evaluation.solve import solve
 
     name, options = task["method"], dict(task["options"])
+    reported: list[tuple[int, tuple[float, float, float]]] = []
     if "progress" in method(name).options:
         started = time.perf_counter()
-        options["progress"] = lambda nodes, incumbent, bound: points.append(
-            (time.perf_counter() - started, incumbent, bound)
+        options["progress"] = lambda nodes, incumbent, bound: reported.append(
+            (nodes, (time.perf_counter() - started, incumbent, bound))
         )
-    return solve(_asked(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
+    solution = solve(_asked(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
+    # The report at the end is no word on the way: the record says how it ended.
+    points += [point for nodes, point in reported if nodes < solution.nodes]
+    return solution
 
 
 _asked = lru_cache(Asked.parse)

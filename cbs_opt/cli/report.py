@@ -26,6 +26,10 @@ def report(
     parquet: Annotated[
         Path | None, typer.Option("--parquet", metavar="FOLDER", help="The same as Parquet; needs pyarrow.")
     ] = None,
+    accuracy: Annotated[
+        bool,
+        typer.Option("--accuracy", help="Put each method's answers into the network, and measure its accuracy."),
+    ] = False,
     json: Json = None,
 ) -> None:
     """Report on a batch: gaps, proofs, times and failures by method, and the certified gap of the network.
@@ -61,6 +65,11 @@ def report(
             prepare_folder(folder)
     with working("reading the store"), open_store(store) as opened:
         found = build_report(opened)
+    if accuracy:
+        from cbs_opt.report.accuracy import with_accuracy
+
+        with working("measuring accuracy") as tell:
+            found = with_accuracy(found, tell)
     written: list[str] = []
     with working("writing"):
         if csv is not None:

@@ -109,7 +109,11 @@ def _network(report: BatchReport, name: str) -> Table:
     title = f"Certified gap of {shown(name, 60)}" if name else "Sums over blocks of no network"
     if any(line.relative for line in report.network_gaps if line.network == name):
         title += "; each block relative to the loss of removing it whole"
-    drawn = _table(title, ["asked", "method", "objective", "bound", "gap", "blocks", "what is missing"], left=2)
+    dense = [g.accuracy_dense for g in report.network_gaps if g.network == name and g.accuracy_dense is not None]
+    if dense:
+        title += f"; dense accuracy {percent(dense[0])}"
+    headings = ["asked", "method", "objective", "bound", "gap", *(["accuracy"] if dense else []), "blocks"]
+    drawn = _table(title, [*headings, "what is missing"], left=2)
     drawn.columns[-1].justify = "left"
     drawn.columns[-1].no_wrap = False
     for line in report.network_gaps:
@@ -121,7 +125,12 @@ def _network(report: BatchReport, name: str) -> Table:
         else:
             verdict = f"not the network's ({gap(sums.partial_gap)})" if name else gap(sums.partial_gap)
         cells = [shown(line.asked, 30), shown(line.method, 40), plain_number(sums.objective), plain_number(sums.bound)]
-        cells += [verdict, f"{sums.blocks - sums.missing:,}/{sums.blocks:,}", shown(line.missing(), 200)]
+        cells += [
+            verdict,
+            *([percent(line.accuracy)] if dense else []),
+            f"{sums.blocks - sums.missing:,}/{sums.blocks:,}",
+            shown(line.missing(), 200),
+        ]
         drawn.add_row(*map(Text, cells))
     return drawn
 

@@ -68,6 +68,8 @@ class BatchReport:
     sizes: Mapping[tuple[str, str], tuple[SizeBin, ...]]
     """By method and request; ``worst_at`` is a row of the records."""
     created: str
+    not_measured: tuple[str, ...] = ()
+    """Networks whose accuracy was asked for and could not be measured, and why."""
 
     @property
     def exit_code(self) -> int:
@@ -77,7 +79,7 @@ class BatchReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out."""
-        return tuple(network.note for network in self.networks if network.note)
+        return (*(network.note for network in self.networks if network.note), *self.not_measured)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -195,16 +195,26 @@
     });
   }
 
-  // ------------------------------------------------------------ ranges: quantiles in categories
+  // ------------------------------------------------------------ ranges: quantiles at sizes
+  // Where sizes stand on a logarithmic axis, moved apart where the marks of two would lie upon one another.
+  function placesOf(logs, slot) {
+    const low = Math.min(...logs), span = Math.max(...logs) - low;
+    const wanted = logs.map(v => slot / 2 + (span > 0 ? (v - low) / span : 0.5) * (1 - slot)), least = 0.6 * slot;
+    const places = [...wanted];
+    for (let i = 1; i < places.length; i++) places[i] = Math.max(places[i], places[i - 1] + least);
+    places[places.length - 1] = wanted[wanted.length - 1];
+    for (let i = places.length - 2; i >= 0; i--) places[i] = Math.min(places[i], places[i + 1] - least);
+    return places;
+  }
   function ranges(view, chart, panel) {
     const series = panel.series.filter(s => !state.hidden.has(s.m)), names = chart.x.categories;
     const ys = series.flatMap(s => known([...s.y, ...s.lo, ...s.hi, ...s.worst]));
     const yAxis = axisOf(chart.y, ys), format = FORMAT[chart.y.unit], slot = 1 / names.length;
-    const xTicks = names.map((name, i) => ({at: (i + 0.5) * slot, text: name}));
+    const centre = placesOf(chart.x.at, slot), xTicks = names.map((name, i) => ({at: centre[i], text: name}));
     const {root, X, Y, box} = frame(view, chart, xTicks, labelled(yAxis, format));
     const py = v => v === null ? box.top : Y(Math.min(1, yAxis.at(v))), marks = [];
     series.forEach((s, j) => s.x.forEach((category, i) => {
-      const x = X((category + 0.5 + 0.8 * ((j + 0.5) / series.length - 0.5)) * slot), paint = colour(s.m);
+      const x = X(centre[category] + 0.5 * ((j + 0.5) / series.length - 0.5) * slot), paint = colour(s.m);
       const at = {x1: x, x2: x, y1: py(s.lo[i]), y2: py(s.hi[i])};
       svg(root, "line", {class: "mark bar", stroke: paint, ...at});
       svg(root, "circle", {class: "mark ring", stroke: paint, cx: x, cy: py(s.worst[i]), r: 3.2});

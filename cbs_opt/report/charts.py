@@ -25,6 +25,9 @@ Chart = dict[str, Any]
 MOST_LAYERS = 100
 """Rows of a heat map; a network with more shows those with the largest gaps."""
 
+MOST_FIELDS = 10_000
+"""Fields of the heat maps of places at one request; with more, the best answers alone are shown."""
+
 PARTS = 32
 """Parts a layer is cut into in the heat map of places."""
 
@@ -140,13 +143,11 @@ def _curves(report: BatchReport) -> Chart:
                 searches += curve.searches
                 traced += curve.reported
             series.append({"m": method, **points})
-        if series:
-            parts = ["No method here reports on its way."]
-            if traced:
-                parts = [
-                    f"Curves over {searches:,} searches, of which {traced:,} reported on their way; the others "
-                    "count from their end on."
-                ]
+        if traced:  # where nobody reported there is no gap against time, only ends
+            parts = [
+                f"Curves over {searches:,} searches, of which {traced:,} reported on their way; the others "
+                "count from their end on."
+            ]
             parts += ["Dots: methods that only have an end."] if ended else []
             panels.append({"asked": request, "note": " ".join(parts), "series": series})
     return {
@@ -185,7 +186,7 @@ def _sizes(report: BatchReport) -> Chart:
                         "blocks": [b.blocks for b in bins],
                     }
                 )
-        if series:
+        if series and len(edges) > 1:  # of one size there is nothing to compare
             panels.append({"asked": request, "note": "", "series": series})
     return {
         "kind": "ranges",
@@ -194,7 +195,11 @@ def _sizes(report: BatchReport) -> Chart:
         "caption": "Blocks of a size together, not one by one: dot, the median gap to the best bound; bar, from the "
         "tenth to the ninetieth of a hundred blocks; ring, the worst block. On the bottom line answers are proven "
         "optimal; blocks without a bound stand on the top line.",
-        "x": {"label": "weights of the block", "categories": [_size(*edge) for edge in edges]},
+        "x": {
+            "label": "weights of the block, on a logarithmic axis",
+            "categories": [_size(*edge) for edge in edges],
+            "at": [math.log(a * b) for a, b in edges],
+        },
         "y": {"label": "gap", "scale": "zero", "unit": "percent", "floor": GAP_TOLERANCE},
         "panels": panels,
     }
@@ -262,27 +267,33 @@ def _places(report: BatchReport, network: Network) -> Chart:
     places = network.layers()
     panels = []
     for request in range(len(records.asked)):
-        gap = records.best_gaps(request)
-        if np.isnan(gap[network.blocks]).all():
-            continue
-        lines = [_along(report, network, places[layer], gap) for layer in layers]
-        panels.append(
-            {
-                "asked": request,
-                "unit": "gap",
-                "note": f"{note} Every layer is cut into {PARTS} parts of equal length.".strip(),
-                "rows": [shown(layer, NAME_LENGTH) for layer in layers],
-                "columns": [],
-                "cells": [values for values, _ in lines],
-                "at": [names for _, names in lines],
-            }
-        )
+        gaps = {BEST: records.best_gaps(request)}
+        for method, name in enumerate(records.methods):
+            rows = records.of(method, request)
+            gaps[name] = records.at_blocks(rows[records.done[rows]], records.gap, np.nan)
+        answered = {name: gap for name, gap in gaps.items() if not np.isnan(gap[network.blocks]).all()}
+        # Of a single method the best answers are its own; more than MOST_FIELDS would make the page a heavy one.
+        several = len(answered) > 2 and len(answered) * len(layers) * PARTS <= MOST_FIELDS
+        for name, gap in answered.items() if several else [*answered.items()][:1]:
+            lines = [_along(report, network, places[layer], gap) for layer in layers]
+            panels.append(
+                {
+                    "asked": request,
+                    "choice": shown(name, NAME_LENGTH),
+                    "unit": "gap",
+                    "note": f"{note} Every layer is cut into {PARTS} parts of equal length.".strip(),
+                    "rows": [shown(layer, NAME_LENGTH) for layer in layers],
+                    "columns": [],
+                    "cells": [values for values, _ in lines],
+                    "at": [names for _, names in lines],
+                }
+            )
     return {
         "kind": "heat",
         "id": "places",
         "title": f"Where in the layers: {shown(network.name, NAME_LENGTH)}",
-        "caption": "From the first weight of a layer (left) to its last: the gap that is left between the best answer "
-        "and the best bound of any method; of several blocks in one place, the largest. "
+        "caption": "From the first weight of a layer (left) to its last: the gap that is left between the best answer, "
+        "or that of one method, and the best bound of any; of several blocks in one place, the largest. "
         "Without colour: a block without an answer or without a bound.",
         "panels": panels,
     }

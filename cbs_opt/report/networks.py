@@ -52,6 +52,8 @@ class Network:
         What was left out.
     warning : str
         That λ dominates the curvature; empty where nobody says so.
+    manifest : Path or None
+        Where the manifest lies, if it could be read.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Network:
     doubt: str = ""
     note: str = ""
     warning: str = ""
+    manifest: Path | None = None
 
     def layers(self) -> dict[str, Indices]:
         """By layer, in the order of the network: positions in ``blocks``."""
@@ -99,7 +102,8 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
     """The network of a manifest: all the blocks it lists, if it is still there to be read."""
     blocks, own = records.blocks, _dominated(records, mine)
     try:
-        read = load_manifest(found_manifest(manifest, Path(records.source).parent))
+        file = found_manifest(manifest, Path(records.source).parent)
+        read = load_manifest(file)
         known = {content: position for position, content in enumerate(blocks.content)}
         places = [entry for entry in read.blocks if entry.content in known]
         if not places:
@@ -121,6 +125,7 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
         doubt=_uncovered(read),
         note=_left_out(manifest, len({blocks.content[block] for block in mine} - {entry.content for entry in places})),
         warning=_told(read) or own,
+        manifest=file,
     )
 
 
@@ -174,7 +179,10 @@ def found_manifest(manifest: str, beside: Path) -> Path:
 
 @dataclass(frozen=True)
 class NetworkGap:
-    """A method's sums over the blocks of a network at one request; ``layer`` is empty for the whole of it."""
+    """A method's sums over the blocks of a network at one request; ``layer`` is empty for the whole of it.
+
+    The accuracies are of the network with these answers, and dense; None where they were not measured.
+    """
 
     network: str
     layer: str
@@ -187,6 +195,8 @@ class NetworkGap:
     worst_gap: float
     seconds: float
     doubt: str
+    accuracy: float | None = None
+    accuracy_dense: float | None = None
 
     @property
     def of_the_network(self) -> bool:
@@ -228,6 +238,8 @@ class NetworkGap:
             "proven": self.proven,
             "worst_gap": finite_or_none(self.worst_gap),
             "seconds": finite_or_none(self.seconds),
+            "accuracy": self.accuracy,
+            "accuracy_dense": self.accuracy_dense,
             "missing": self.missing(),
         }
 

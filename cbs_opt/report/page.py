@@ -126,10 +126,14 @@ def _missing(lines: Sequence[NetworkGap]) -> str:
 def _network_table(lines: Iterable[NetworkGap]) -> str:
     headings = ["method", "asked", "certified gap", "partial gap", "blocks with both", "objective", "bound"]
     headings += ["proven blocks", "worst block", "time"]
-    rows = []
+    lines, rows = list(lines), []
+    dense = next((line.accuracy_dense for line in lines if line.accuracy_dense is not None), None)
+    if dense is not None:
+        headings.insert(3, f"accuracy (dense {percent(dense)})")
     for line in lines:
         sums = line.sums
         certified = gap(sums.gap) if line.of_the_network else "not known"
+        measured = [] if dense is None else [Cell(percent(line.accuracy), line.accuracy)]
         rows.append(
             (
                 "proven" if line.of_the_network and sums.gap <= GAP_TOLERANCE else "",
@@ -137,6 +141,7 @@ def _network_table(lines: Iterable[NetworkGap]) -> str:
                     Cell(shown(line.method, 80), text=True),
                     Cell(shown(line.asked, 40), text=True),
                     Cell(certified, sums.gap if line.of_the_network else None),
+                    *measured,
                     Cell(gap(sums.partial_gap), sums.partial_gap),
                     Cell(f"{sums.blocks - sums.missing:,}/{sums.blocks:,}", sums.blocks - sums.missing),
                     Cell(plain_number(sums.objective), sums.objective),

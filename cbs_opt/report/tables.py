@@ -50,6 +50,8 @@ NETWORK = (
     "proven",
     "worst_gap",
     "seconds",
+    "accuracy",
+    "accuracy_dense",
     "missing",
 )
 BROKEN = ("block", "asked", "problem", "prover", "bound", "method", "objective")
