@@ -1,8 +1,8 @@
 """The checks of a contributor, in the environment that nox was started from.
 
-    nox             check everything: format, lint, types of the built wheel, tests
+    nox             check everything: format, lint, types of the built wheel, the site of the pages, tests
     nox -s mend     mend what can be mended: imports, simple lint, format
-    nox -s lint     one part alone: format, lint, types or tests; words after -- go to its program
+    nox -s lint     one part alone: format, lint, types, docs or tests; words after -- go to its program
 
 ``.ci/run`` makes an empty environment and calls the same sessions.
 """
@@ -18,7 +18,7 @@ import nox
 ROOT = Path(__file__).parent
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["format", "lint", "types", "tests"]
+nox.options.sessions = ["format", "lint", "types", "docs", "tests"]
 nox.options.stop_on_first_error = True
 
 
@@ -58,6 +58,17 @@ import cbs_opt, cbs_opt.models, cbs_opt.solvers
 assert os.path.realpath(cbs_opt.__file__).startswith(os.path.realpath(sys.argv[1])), cbs_opt.__file__
 print(len(cbs_opt.methods()), 'methods in the wheel')
 """
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the pages is built into build/site; a broken link or a docstring that cannot be read is an error.
+
+    `nox -s docs -- serve` shows it while you write.
+    """
+    # No --quiet: --strict counts the warnings that are given. The theme's notice of its end is none of ours.
+    words = session.posargs or ["build", "--strict"]
+    session.run(sys.executable, "-m", "mkdocs", *words, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session

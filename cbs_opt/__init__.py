@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.update import obs_update
     from cbs_opt.models import Formulation, register_formulation
     from cbs_opt.proof import Proof, Verification, prove, verify
+    from cbs_opt.pruning import Pruned, prune
+    from cbs_opt.regression import Subset, best_subset
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
 # Where each public name lives; imported on first use, so that `import cbs_opt` stays light.
@@ -69,9 +71,11 @@ _HOME = {
     "RowsCurvature": "kernel.curvature",
     "Shrunk": "structure",
     "Solution": "kernel.result",
+    "Subset": "regression",
     "Verification": "proof",
     "allocate": "structure",
     "assemble": "blocks.assemble",
+    "best_subset": "regression",
     "compare": "evaluation.comparator",
     "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
@@ -116,9 +120,11 @@ __all__ = [
     "RowsCurvature",
     "Shrunk",
     "Solution",
+    "Subset",
     "Verification",
     "allocate",
     "assemble",
+    "best_subset",
     "compare",
     "compare_patterns",
     "extract",

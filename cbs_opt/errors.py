@@ -1,18 +1,20 @@
 """What can go wrong, as a tree; every message is one sentence: what, where, what to do.
 
-CbsOptError
-├── InputError                    the data cannot be what it claims to be
-│   ├── BlockFileError            a file that is not a readable block
-│   ├── PatternError              a pattern nothing satisfies, or one of the wrong size
-│   ├── NotPositiveDefiniteError  a curvature that needs damping (says how much)
-│   └── TooLargeError             more weights than this method or memory can take
-├── StoreError                    a store of results that cannot be read or written
-├── MethodError                   the request does not fit the method
-│   ├── UnknownMethodError        no such name (lists the names there are)
-│   ├── UnavailableMethodError    its package is missing (says which)
-│   └── UnsupportedError          the method cannot take this problem or option
-├── SolverError                   an external solver ended without an answer
-└── BoundViolationError           a proven bound lies above a feasible value: a bug, please report
+The tree of errors:
+
+    CbsOptError
+    ├── InputError                    the data cannot be what it claims to be
+    │   ├── BlockFileError            a file that is not a readable block
+    │   ├── PatternError              a pattern nothing satisfies, or one of the wrong size
+    │   ├── NotPositiveDefiniteError  a curvature that needs damping (says how much)
+    │   └── TooLargeError             more weights than this method or memory can take
+    ├── StoreError                    a store of results that cannot be read or written
+    ├── MethodError                   the request does not fit the method
+    │   ├── UnknownMethodError        no such name (lists the names there are)
+    │   ├── UnavailableMethodError    its package is missing (says which)
+    │   └── UnsupportedError          the method cannot take this problem or option
+    ├── SolverError                   an external solver ended without an answer
+    └── BoundViolationError           a proven bound lies above a feasible value: a bug, please report
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class MethodError(CbsOptError):
 
 
 class UnknownMethodError(MethodError):
-    """No method, formulation or network of that name."""
+    """No method, formulation, network or instance of that name."""
 
 
 class UnavailableMethodError(MethodError):

@@ -39,6 +39,7 @@ class Formulation:
     summary : str
         One line for listings.
     problem_class : ProblemClass
+        What a solver must be able to solve.
     bounds : Objective or None
         The problem that a lower bound on the model bounds; None where the mask is given, so that the
         model's optimum is only an upper bound.

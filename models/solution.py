@@ -28,6 +28,8 @@ def solution_of(
     ----------
     formulation : Formulation
         The one that built the model, or the block of a larger one.
+    model : ConcreteModel or Block
+        With the values that a solver left in it.
     problem : PruningProblem
         The problem it was built from, in the same units.
     bound : float

@@ -22,6 +22,13 @@ def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
     An ``.nl`` holds no names: as other modelling systems do, the names of its constraints and of its
     variables go, in the order of the file, into ``.row`` and ``.col`` beside it.
 
+    Parameters
+    ----------
+    model : ConcreteModel
+        As ``Formulation.build`` returns it, or one of your own.
+    path : path
+        Ends in ``.lp``, ``.mps`` or ``.nl``; written whole or not at all.
+
     Raises
     ------
     InputError

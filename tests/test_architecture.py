@@ -25,11 +25,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("solvers.exact",),
     ("solvers",),
     ("evaluation",),
-    ("store", "proof.certificate", "testing"),
+    ("store", "proof.certificate", "testing", "regression"),
     ("proof.check", "blocks"),
     ("proof.make", "report.measures"),
     ("proof", "pruning", "batch", "report"),
-    ("study", "structure"),
+    ("study", "structure", "library"),
     ("cli",),
 )
 """The rooms, from the ground up. A file imports from its own room and from floors below, never across or upwards; the

@@ -53,6 +53,7 @@ class Plan:
     Parameters
     ----------
     settings : Settings
+        Of the batch.
     known : callable
         What the store has under a key.
     retry_failed : bool

@@ -28,7 +28,17 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True)
 class Failure:
-    """A task without an answer."""
+    """A task without an answer.
+
+    Parameters
+    ----------
+    file : str
+        The block's.
+    method, asked : str
+        What was to be run, and what was asked of the block, as 'sparsity 0.8'.
+    reason, error : str
+        One of ``cbs_opt.store.REASONS``, and a sentence.
+    """
 
     file: str
     method: str
@@ -44,6 +54,7 @@ class BatchResult(Displayed):
     Parameters
     ----------
     store : Path
+        The file of all results.
     asked : int
         Tasks asked for, whether they were done before or not.
     before : int
@@ -61,6 +72,7 @@ class BatchResult(Displayed):
     seconds : float
         Wall time of this run, planning included.
     interrupted : bool
+        Whether the user ended it.
     """
 
     store: Path
@@ -130,7 +142,15 @@ class Watcher(Protocol):
 
 
 def plan_batch(settings: Settings, *, retry_failed: bool = False) -> Plan:
-    """What a batch would do; nothing is written."""
+    """What a batch would do; nothing is written.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the batch.
+    retry_failed : bool
+        Whether what has failed before is to be tried again.
+    """
     lookup = StoreLookup(settings.store)
     try:
         return Plan(settings, lookup.known, retry_failed=retry_failed)
@@ -144,9 +164,11 @@ def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watche
     Parameters
     ----------
     settings : Settings
+        Of the batch.
     retry_failed : bool
         Do failed tasks again.
     watcher : Watcher, optional
+        Who is told how it goes on.
 
     Returns
     -------

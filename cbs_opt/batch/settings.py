@@ -34,7 +34,9 @@ class Settings:
     blocks : tuple of str
         Block files, folders, patterns such as ``blocks/*.npz``, or manifests.
     methods : tuple of str
+        Names from ``cbs_opt.methods()``.
     asked : tuple of Asked
+        Sparsities, numbers of zeros, patterns.
     seeds : tuple of int
         For the methods that draw.
     store : str
@@ -50,6 +52,7 @@ class Settings:
     gap : float or None
         Relative gap at which an exact method may stop.
     options : mapping of method to its own options
+        As ``{"admm": {"iterations": 100}}``.
     """
 
     blocks: tuple[str, ...] = ()
@@ -102,6 +105,13 @@ class Settings:
 
 def read_study(path: str | os.PathLike[str], settings: Settings | None = None) -> Settings:
     """The settings of a study file (TOML); paths in it are meant from its folder.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    settings : Settings, optional
+        What holds where the file says nothing.
 
     Raises
     ------

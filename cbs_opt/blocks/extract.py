@@ -40,7 +40,9 @@ class Extraction(Displayed):
     blocks, weights, bytes : int
         Block files, the weights in them, and what all files take.
     layers : int
+        That were cut.
     seconds : float
+        Wall time.
     notes : tuple of str
         What was altered or looks wrong.
     """
@@ -117,6 +119,9 @@ def extract(
     precision : 'float32' or 'float64'
         Of the gradients. The inputs of layers are computed in the network's own precision and summed in float64.
     device : 'cpu' or 'cuda'
+        Where gradients and inputs are computed.
+    seed : int
+        Of the draw of samples.
     network, weights_file, data_file : str and paths, optional
         Where model and data came from, for the manifest.
     progress : callable, optional

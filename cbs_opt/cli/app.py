@@ -21,6 +21,7 @@ from cbs_opt.cli import (
     compare,
     export,
     extract,
+    instances,
     methods,
     prune,
     report,
@@ -71,6 +72,7 @@ for command in (
     warmup.warmup,
 ):
     app.command()(command)
+app.add_typer(instances.app, name="instances")
 
 
 def _print_version(wanted: bool) -> None:

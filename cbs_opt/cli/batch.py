@@ -42,7 +42,8 @@ def batch(
         str | None, typer.Option("--sparsity", metavar="R,R", help="Prune at least these shares of each block.")
     ] = None,
     prune: Annotated[
-        str | None, typer.Option("--prune", metavar="K,K", help="Prune at least so many weights of each block.")
+        str | None,
+        typer.Option("--prune", metavar="K,K", help="Prune at least these numbers of weights of each block."),
     ] = None,
     pattern: Annotated[
         str | None,
@@ -51,29 +52,40 @@ def batch(
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="N,N", help="For the methods that draw at random (default 0).")
+        str | None,
+        typer.Option(
+            "--seeds", metavar="N,N", help="Run methods that draw at random with each of these seeds (default 0)."
+        ),
     ] = None,
     store: Annotated[
         str | None, typer.Option("--store", metavar="FILE", help="Where results are kept (default results.sqlite).")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, help="Workers (default: as many as there are cores).")
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="How many workers (default: as many as there are cores)."),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", metavar="NAME", help="loky (this machine), dask or ray.")
+        str | None,
+        typer.Option("--backend", metavar="NAME", help="Where the workers run: loky (this machine), dask or ray."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of the Dask or Ray cluster.")
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Address of the Dask or Ray cluster.")
     ] = None,
     time_limit: Annotated[
-        float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each task; it is ended after that.")
+        float | None,
+        typer.Option(
+            "--time-limit", metavar="S", help="Seconds that one task may take; one that takes longer is ended."
+        ),
     ] = None,
     memory_limit: Annotated[
-        str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory for each task's process, as 4GB.")
+        str | None,
+        typer.Option("--memory-limit", metavar="SIZE", help="Memory that one task's process may take, such as 4GB."),
     ] = None,
     gap: Gap = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed tasks again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the work, and do none of it.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also solve the tasks that failed before.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the tasks, and solve none.")] = False,
     json: Json = None,
 ) -> None:
     """Solve many blocks with many methods, in parallel, and keep every result in a store.

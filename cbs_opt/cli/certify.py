@@ -51,13 +51,14 @@ def certify(
     weights: WeightsFile = None,
     data: DataFile = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="m", min=1, help="Of a network's loss model (default 1000).")
+        int | None,
+        typer.Option("--samples", metavar="m", min=1, help="With a network: how many samples to draw (default 1000)."),
     ] = None,
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
     targets: Targets = None,
     ignore: Ignore = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Seed for drawing samples.")] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(

@@ -34,18 +34,33 @@ def extract(
     network: Network = "digits",
     weights: WeightsFile = None,
     data: DataFile = None,
-    curvature: Annotated[str, typer.Option("--curvature", metavar="C", help="fisher or gram.")] = "fisher",
+    curvature: Annotated[
+        str,
+        typer.Option(
+            "--curvature",
+            metavar="C",
+            help="Of what the blocks' curvature is made: fisher (gradients) or gram (inputs).",
+        ),
+    ] = "fisher",
     partition: Annotated[
         str | None,
-        typer.Option("--partition", metavar="P", help="row, layer or weights a chunk (fisher: 32; gram: row)."),
+        typer.Option(
+            "--partition",
+            metavar="P",
+            help="What is a block: the weights of one output (row), of a layer, or N consecutive ones (a number N); "
+            "default: 32 with fisher, row with gram.",
+        ),
     ] = None,
     samples: Samples = 1_000,
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
     targets: Targets = None,
     ignore: Ignore = None,
-    dense: Annotated[bool, typer.Option("--dense", help="Store the whole H in every block.")] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples.")] = 0,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense", help="Store the whole matrix H in every block file, so that each stands for itself."),
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed for drawing samples.")] = 0,
     device: Device = "cpu",
     json: Json = None,
 ) -> None:

@@ -12,7 +12,7 @@ Network = Annotated[
     typer.Option(
         "--network",
         metavar="N",
-        help="digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50, hf:FOLDER or module:factory.",
+        help="The network: digits, mlpnet, resnet20, cifarnet, mobilenet, resnet50, hf:FOLDER or module:factory.",
     ),
 ]
 
@@ -26,16 +26,17 @@ DataFile = Annotated[
 ]
 
 TextFile = Annotated[
-    Path | None, typer.Option("--text", metavar="FILE", help="Of hf:FOLDER: the text to calibrate on (UTF-8).")
+    Path | None, typer.Option("--text", metavar="FILE", help="With hf:FOLDER: the text to calibrate on (UTF-8).")
 ]
 
 TestTextFile = Annotated[
-    Path | None, typer.Option("--test-text", metavar="FILE", help="Of hf:FOLDER: the text for perplexity.")
+    Path | None,
+    typer.Option("--test-text", metavar="FILE", help="With hf:FOLDER: the text that perplexity is measured on."),
 ]
 
 SequenceLength = Annotated[
     int | None,
-    typer.Option("--sequence-length", metavar="L", min=2, help="Of hf:FOLDER: tokens of a sample (default 512)."),
+    typer.Option("--sequence-length", metavar="L", min=2, help="With hf:FOLDER: tokens in one sample (default 512)."),
 ]
 
 Damping = Annotated[
@@ -64,24 +65,28 @@ BoundTime = Annotated[
         "--bound-time",
         metavar="S",
         min=0,
-        help="Seconds for all bounds together, in prune for those of a stage: the best found by then.",
+        help="Spend this many seconds on all bounds together (in prune: on those of one stage) and take the best "
+        "bounds found by then.",
     ),
 ]
 
-Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="Calibration samples.")]
+Samples = Annotated[int, typer.Option("--samples", metavar="m", min=1, help="How many calibration samples to draw.")]
 
 Targets = Annotated[
     str | None, typer.Option("--targets", metavar="P,P", help="Layers to prune, by name patterns ('layer1.*,fc').")
 ]
 
-Ignore = Annotated[str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, likewise.")]
+Ignore = Annotated[
+    str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, by name patterns, too.")
+]
 
 Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of samples, and of methods that draw at random.")
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Seed for drawing samples, and for methods that draw at random."),
 ]
 
 ReportFile = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write one self-contained HTML page about the layers.")
 ]
 
-Device = Annotated[str, typer.Option("--device", metavar="D", help="cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", metavar="D", help="Where to compute: cpu or cuda.")]

@@ -32,16 +32,21 @@ PatternOption = Annotated[
     ),
 ]
 
-TimeLimit = Annotated[float | None, typer.Option("--time-limit", metavar="S", help="Seconds for each exact method.")]
+TimeLimit = Annotated[
+    float | None, typer.Option("--time-limit", metavar="S", help="Seconds that each exact method may take.")
+]
 
 Gap = Annotated[
     float | None, typer.Option("--gap", metavar="G", help="Relative gap at which an exact method may stop.")
 ]
 
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For methods that draw at random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed for methods that draw at random.")]
 
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE|-", help="Write one JSON object; - to stdout, and nothing else.")
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE|-", help="Write the result as one JSON object; - prints it, and nothing else."
+    ),
 ]
 
 

@@ -48,14 +48,25 @@ def prune(
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
     curvature: Annotated[
-        str, typer.Option("--curvature", metavar="C", help="sequential, gram, fisher or gauss-newton.")
+        str,
+        typer.Option(
+            "--curvature", metavar="C", help="How the loss is modelled: sequential, gram, fisher or gauss-newton."
+        ),
     ] = "sequential",
     method: Annotated[
-        str | None, typer.Option("--method", metavar="M", help="A name from `cbs-opt methods`; default: the best.")
+        str | None,
+        typer.Option(
+            "--method", metavar="M", help="What chooses the masks, from `cbs-opt methods`; default: the best."
+        ),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", metavar="m", min=1, help="Calibration samples; default: 1,000, or all if fewer."),
+        typer.Option(
+            "--samples",
+            metavar="m",
+            min=1,
+            help="How many calibration samples to draw; default: 1,000, or all if fewer.",
+        ),
     ] = None,
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
@@ -63,22 +74,52 @@ def prune(
     ignore: Ignore = None,
     partition: Annotated[
         str,
-        typer.Option("--partition", metavar="P", help="Of the Fisher: network, layer, row or weights a chunk."),
+        typer.Option(
+            "--partition",
+            metavar="P",
+            help="With fisher, which weights interact: all (network), those of one layer, of one row, or of N "
+            "consecutive weights (a number N).",
+        ),
     ] = "network",
     allocation: Annotated[
         str,
         typer.Option(
             "--allocation",
             metavar="A",
-            help="Of gram and sequential: sensitivity, magnitude, layer or uniform; default: by the network's size.",
+            help="With gram and sequential, how layers and rows share the zeros: sensitivity, magnitude, layer or "
+            "uniform; default: by the network's size.",
         ),
     ] = "",
-    average: Annotated[int, typer.Option("--average", metavar="B", min=1, help="Samples a gradient row.")] = 1,
-    first_order: Annotated[bool, typer.Option("--first-order", help="Keep the gradient in the Fisher model.")] = False,
-    stages: Annotated[int, typer.Option("--stages", metavar="N", min=1, help="Prune in so many steps.")] = 1,
-    schedule: Annotated[str, typer.Option("--schedule", metavar="S", help="linear, exponential or cubic.")] = "cubic",
-    settle: Annotated[int, typer.Option("--settle", metavar="N", min=0, help="More stages at the final sparsity.")] = 0,
-    revive: Annotated[bool, typer.Option("--revive", help="Later stages may take back what was pruned.")] = False,
+    average: Annotated[
+        int,
+        typer.Option(
+            "--average",
+            metavar="B",
+            min=1,
+            help="With fisher: average the gradients of this many samples in each of its rows.",
+        ),
+    ] = 1,
+    first_order: Annotated[
+        bool, typer.Option("--first-order", help="With fisher: keep the gradient as a first-order term.")
+    ] = False,
+    stages: Annotated[
+        int,
+        typer.Option(
+            "--stages", metavar="N", min=1, help="Prune in this many stages, with the curvature collected anew at each."
+        ),
+    ] = 1,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            "--schedule", metavar="S", help="How sparsity grows from stage to stage: linear, exponential or cubic."
+        ),
+    ] = "cubic",
+    settle: Annotated[
+        int, typer.Option("--settle", metavar="N", min=0, help="Add this many stages at the final sparsity.")
+    ] = 0,
+    revive: Annotated[
+        bool, typer.Option("--revive", help="Let later stages take back weights that earlier ones pruned.")
+    ] = False,
     batchnorm: Annotated[
         bool, typer.Option("--reestimate-batchnorm", help="Estimate batch-normalization statistics anew at the end.")
     ] = False,
@@ -86,20 +127,29 @@ def prune(
         bool | None,
         typer.Option(
             "--bound/--no-bound",
-            help="Prove a lower bound even where the method has none; default: unless the network is large.",
+            help="Prove a lower bound, or leave it out; default: prove it unless the network is large.",
         ),
     ] = None,
     bound_time: BoundTime = None,
     refine: Annotated[
         int,
-        typer.Option("--refine", metavar="N", min=0, help="Of sequential: passes that re-tune each block as a whole."),
+        typer.Option(
+            "--refine",
+            metavar="N",
+            min=0,
+            help="With sequential: re-tune each block as a whole, in this many passes over the samples.",
+        ),
     ] = 0,
     work: Annotated[
         Path | None,
-        typer.Option("--work", metavar="DIR", help="Of sequential: a folder to go on from where a run was ended."),
+        typer.Option(
+            "--work",
+            metavar="DIR",
+            help="With sequential: keep finished blocks in this folder; a run that was ended goes on from there.",
+        ),
     ] = None,
     keep_zeros: Annotated[
-        bool, typer.Option("--keep-zeros", help="Weights that are exactly zero in the network stay zero.")
+        bool, typer.Option("--keep-zeros", help="Weights that are exactly zero in the network stay zero, and count.")
     ] = False,
     seed: Seed = 0,
     device: Device = "cpu",

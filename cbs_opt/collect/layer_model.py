@@ -380,7 +380,19 @@ def groups(target: Target) -> Iterator[tuple[int, slice]]:
 
 
 def group_problem(layer: LayerModel, group: int, rows: slice, pattern: Pattern) -> PruningProblem:
-    """The rows of one group together; weights (rows · in,), row by row, f summed over the rows."""
+    """The rows of one group together as one problem, row by row, f summed over the rows.
+
+    Parameters
+    ----------
+    layer : LayerModel
+        As ``layer_grams`` returns it.
+    group : int
+        Of a convolution in groups; 0 of any other layer.
+    rows : slice
+        Outputs of the group.
+    pattern : Pattern
+        Of rows · in weights.
+    """
     w_bar, g = layer.w_bar[rows], layer.g[rows]
     name = layer.target.tensor if layer.target.groups == 1 else f"{layer.target.tensor} group {group}"
     return PruningProblem(

@@ -37,6 +37,10 @@ class Judgement(Displayed):
 
     Parameters
     ----------
+    name : str
+        Of the problem.
+    n, pruned : int
+        Its weights, and how many of them the mask prunes.
     selection_objective, objective : float
         f with the kept weights as trained, and after the OBS update.
     given_objective, given_gap : float or None
@@ -44,11 +48,13 @@ class Judgement(Displayed):
     bound : float
         ≤ f(w) for every w with at least ``pruned`` zeros.
     bound_method : str
+        How it was proven: 'bnb', or ``LowerBound.method``.
     gap : float
         (objective − bound)/|objective|, after the update.
     seconds : float
         Wall time of the bound.
     notes : tuple of str
+        What is to be said of it.
     """
 
     name: str

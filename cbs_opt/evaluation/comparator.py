@@ -50,6 +50,10 @@ class Row:
 
     Parameters
     ----------
+    problem, method : str
+        Their names.
+    n, pruned : int
+        Weights, and how many of them are pruned.
     selection_objective, objective : float
         f of the method's mask with the weights as trained, and after the OBS update.
     bound : float
@@ -60,6 +64,14 @@ class Row:
         (selection_objective − objective)/|selection_objective|: what the update recovers.
     proven : bool
         Whether the method itself proved its answer (for a selection method: of the selection problem).
+    solution_status, termination_condition : str
+        What is held, and why the method stopped.
+    seconds : float
+        Wall time of the method.
+    nodes, seed : int
+        Of its search, and of what it draws at random.
+    notes : tuple of str
+        Everything altered or cut short.
     """
 
     problem: str
@@ -87,7 +99,23 @@ class Row:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Displayed):
-    """Rows of one problem, the solutions behind them, the methods left out and why, and the environment."""
+    """Several methods on one problem; ``comparison["bnb"]`` is the row of one of them.
+
+    Parameters
+    ----------
+    problem, pattern : str
+        The problem's name, and what was asked of it.
+    bound : float
+        The best proven bound on the joint problem; −inf: there is none.
+    rows : tuple of Row
+        One for each method and mask, in the order of the table.
+    solutions : mapping of str to Solution
+        What is behind each row.
+    skipped : mapping of str to str
+        Methods left out, and why.
+    environment : mapping of str to str
+        Versions of what it ran with.
+    """
 
     problem: str
     pattern: str

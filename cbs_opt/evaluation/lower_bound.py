@@ -43,6 +43,7 @@ class LowerBound:
         'tree' (a diagonal splitting chosen by ascent, then the first nodes of ``bnb``), 'dual' (splitting D = λI,
         factor form) or 'rows' (a splitting for all rows of a layer together, then one for each).
     seconds : float
+        Wall time.
     iterations : int
         Nodes of 'tree', rounds of the others.
     """
@@ -58,6 +59,8 @@ def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float 
 
     Parameters
     ----------
+    problem : PruningProblem
+        With its pattern set.
     device : str
         'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU (the
         Cholesky factorizations that prove the splittings of 'rows', in float64 as well, on the device).

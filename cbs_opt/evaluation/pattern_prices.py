@@ -102,6 +102,7 @@ class PatternPrices(Displayed):
     Parameters
     ----------
     problem : str
+        Its name.
     cheapest : str
         The pattern whose best mask loses least, the others' measure.
     prices : tuple of PatternPrice
@@ -119,7 +120,17 @@ class PatternPrices(Displayed):
     def of(
         cls, problem: str, known: Sequence[PatternPrice], comparisons: Mapping[str, Comparison] | None = None
     ) -> PatternPrices:
-        """Price what is known of each pattern; the loosest of those with equally good masks is the measure."""
+        """Price what is known of each pattern; the loosest of those with equally good masks is the measure.
+
+        Parameters
+        ----------
+        problem : str
+            Its name.
+        known : sequence of PatternPrice
+            What is proven and attained under each pattern.
+        comparisons : mapping of str to Comparison, optional
+            What is behind them, by pattern.
+        """
         cheapest = min(known, key=lambda price: (price.objective, len(price.within)))
         return cls(problem, cheapest.pattern, tuple(price.against(cheapest) for price in known), comparisons or {})
 

@@ -72,7 +72,22 @@ class Asked:
 
     @classmethod
     def of_options(cls, sparsity: float | None, prune: int | None, pattern: str | None = None) -> Asked:
-        """What one command asks of a block; raises unless exactly one of the three is given."""
+        """What one command asks of a block.
+
+        Parameters
+        ----------
+        sparsity : float or None
+            The least share of the weights that is pruned.
+        prune : int or None
+            The least number of weights that is pruned.
+        pattern : str or None
+            A pattern as text, as '2:4'.
+
+        Raises
+        ------
+        InputError
+            Unless exactly one of the three is given.
+        """
         given = {"sparsity": sparsity, "prune": prune, "pattern": pattern}
         asked = [cls(kind, str(value)) for kind, value in given.items() if value is not None]
         if len(asked) != 1:

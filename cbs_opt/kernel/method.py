@@ -51,6 +51,7 @@ class MethodSpec:
     exact : bool
         Proves its answer, given time.
     objective : Objective
+        The problem it is about, and that its bound bounds.
     reference : str
         Where the method comes from.
     patterns : tuple of Pattern classes

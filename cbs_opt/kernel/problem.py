@@ -108,10 +108,14 @@ class PruningProblem(Displayed):
 
         Parameters
         ----------
+        w_bar : array, shape (n,)
+            The trained weights.
         gradients : array, shape (m, n)
             G, one per-sample gradient a row.
         damping, dampening_frac : float
             Exactly one: λ itself, or λ as a fraction of the mean diagonal of GᵀG/m.
+        pattern, g, name
+            As of the class.
 
         Notes
         -----
@@ -140,10 +144,14 @@ class PruningProblem(Displayed):
 
         Parameters
         ----------
+        w_bar : array, shape (n,)
+            The trained weights of the row.
         inputs : array, shape (m, n)
             X, one sample a row, one input of the layer a column.
         damping, dampening_frac : float
             Exactly one: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
+        pattern, name
+            As of the class.
         """
         curvature = curvature_of_samples(as_array(inputs, "X", 2), "X", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, name=name)
@@ -154,6 +162,8 @@ class PruningProblem(Displayed):
 
         Parameters
         ----------
+        path : path
+            The file, ``.npz``.
         content : str, optional
             What ``content_of`` said of the file: if it has changed, it is not read.
 
@@ -173,6 +183,8 @@ class PruningProblem(Displayed):
 
         Parameters
         ----------
+        path : path
+            The file, ``.npz``.
         curvature : path, optional
             A file in the same folder that ``save_curvature`` wrote with the problem's curvature, to be named in the
             block instead of storing the curvature in it.

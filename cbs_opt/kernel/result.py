@@ -56,6 +56,7 @@ class Outcome:
     bound : float
         A proven lower bound on the problem the method is about (joint or selection); −inf: none.
     termination : TerminationCondition
+        Why it stopped.
     nodes : int
         Nodes of a tree search, 0 for other methods.
     notes : tuple of str
@@ -75,7 +76,10 @@ class Solution(Displayed):
 
     Parameters
     ----------
-    name, method : str
+    name : str
+        Of the problem.
+    method : str
+        What chose the mask.
     mask : boolean array, shape (n,)
         1 keeps.
     weights : array, shape (n,)
@@ -87,14 +91,17 @@ class Solution(Displayed):
     bound, selection_bound : float
         Proven lower bounds on the two; −inf where there is none. (A bound on the joint problem also
         bounds the selection problem, not the other way round.)
-    termination_condition, solution_status
-        Why it stopped and what is held.
+    termination_condition : TerminationCondition
+        Why the method stopped.
+    solution_status : SolutionStatus
+        What is held.
     round_off, selection_round_off : float
         What float64 may have got wrong in the two objectives; of the first, also how far the updated weights may lie
         above the best on their mask.
     seconds : float
         Wall time of the solve; start-up and compilation excluded where they can be told apart.
     nodes : int
+        Of the search, or rounds; 0 where there are none.
     notes : tuple of str
         Everything altered or cut short: damping, symmetrisation, limits.
     options : mapping

@@ -39,7 +39,14 @@ from cbs_opt.kernel.stacks import Step, _refined, _singular, _solve_padded, _sol
 
 
 def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
-    """The weights w, shape (n,), that minimize f on the support ``mask`` (1 keeps); zero elsewhere.
+    """The weights w, shape (n,), that minimize f on the support of a mask; zero elsewhere.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        Its pattern has no say.
+    mask : boolean array, shape (n,)
+        1 keeps.
 
     Raises
     ------

@@ -33,6 +33,7 @@ class Data(Displayed):
     train_x : float32 array, shape (m, ...)
         Curvature is collected from these.
     train_y : int64 array, shape (m,)
+        Their labels, from 0 on.
     test_x, test_y
         Accuracy is measured on these.
     """
@@ -82,6 +83,13 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
 
     Images of an integer type are scaled as the named ``network`` wants them (colour images (m, height, width, 3)
     become (m, 3, height, width)), to [0, 1] for any other network; images of a float type are taken as they are.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    network : str
+        A name that ``load_network`` knows.
     """
     file = Path(path)
     if not file.is_file():

@@ -226,10 +226,21 @@ def first_calls(
 
 
 def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | None = None) -> float:
-    """Fraction of the samples x (m of them) whose largest class score is at their label y (m,); in eval mode.
+    """Fraction of the samples whose largest class score is at their label; in eval mode.
 
-    The network computes in its own precision, on its own device, ``batch`` samples at a time (left out: as many as suit
-    the device; on a processor those whose activations about fit its cache).
+    The network computes in its own precision, on its own device.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left as it is.
+    x : array, shape (m, ...), or other samples
+        As ``cbs_opt.prune`` takes them.
+    y : array, shape (m,)
+        Labels, from 0 on.
+    batch : int, optional
+        Samples at a time; left out, as many as suit the device (on a processor those whose activations about fit its
+        cache).
     """
     import torch
 

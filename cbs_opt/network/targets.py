@@ -108,14 +108,16 @@ def find_targets(
 ) -> tuple[Target, ...]:
     """The weights to prune, in the order of ``named_modules()``.
 
+    Layers whose weight is another module's, too, are left out where only '*' names them (``shared_weights``).
+
     Parameters
     ----------
+    model : torch.nn.Module
+        Left as it is.
     targets : patterns
         Module names to take, as a shell would match them: 'layer1.*', 'fc'.
     ignore : patterns
         Module names to leave out of those.
-
-    Layers whose weight is another module's, too, are left out where only '*' names them (``shared_weights``).
 
     Raises
     ------

@@ -44,7 +44,9 @@ class LayerJudgement:
     Parameters
     ----------
     name : str
+        Of the module.
     n, pruned : int
+        Its weights, and how many of them are zero.
     given : float
         f of the layer's weights as they are.
     objective : float
@@ -106,10 +108,18 @@ def certify_layers(
         in ``pruned``; layers without a zero are not judged, nor are those that no sample reaches (the log names them).
     data
         Calibration samples as ``prune`` takes them; labels are not needed.
+    samples : int, optional
+        How many of them are drawn; left out, 1,000 or all where there are fewer.
     damping, dampening_frac : float
         λ, as ``prune`` takes it.
     bound_time : float, optional
         Seconds for the bounds of all layers together: the best found by then. A first one of each layer is waited for.
+    targets, ignore : patterns
+        Names of layers, as ``prune`` takes them.
+    seed : int
+        Of the draw of samples.
+    progress : callable, optional
+        Called with a few words whenever something else begins.
 
     Raises
     ------

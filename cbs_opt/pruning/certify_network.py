@@ -58,6 +58,16 @@ def certify_network(
         The checkpoint, judged as it is, too.
     damping, dampening_frac : float
         λ, as ``prune`` takes it.
+    samples : int
+        How many of the data make the model.
+    targets, ignore : patterns
+        Names of layers, as ``prune`` takes them.
+    precision : 'float32' or 'float64'
+        Of the gradients.
+    seed : int
+        Of the draw of samples.
+    name : str
+        Of the network, for tables and messages.
 
     Raises
     ------

@@ -116,6 +116,7 @@ def prune(
         λ itself, or as a fraction of the mean diagonal of the curvature (each layer's own, unless the curvature is one
         of the whole network); 0.01 of it if neither is given.
     targets, ignore : patterns of module names
+        Layers to prune, and layers to leave alone, as a shell would match them: 'layer1.*'.
     partition : 'network', 'layer', 'row' or int
         Of the Fisher: what stays dense in it; entries between different pieces are dropped.
     allocation : 'sensitivity', 'magnitude', 'layer' or 'uniform'
@@ -137,6 +138,7 @@ def prune(
     precision : 'float32' or 'float64'
         Of the gradients of the Fisher.
     device : 'cpu' or 'cuda'
+        Where curvature and masks are computed.
     bound : bool, optional
         Prove a lower bound even where the method has none; left out, where the network is not large.
     bound_time : float, optional

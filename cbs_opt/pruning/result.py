@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it."""
+    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it.
+
+    Parameters
+    ----------
+    sparsity : float
+        What this stage asked for.
+    objective, bound, gap : float
+        Of the stage's own model; −inf and inf where no bound was proven.
+    damping : float or mapping of str to float
+        λ, or that of each layer.
+    quality : float or None
+        Accuracy on the test samples (of a language model perplexity); None: not measured.
+    """
 
     sparsity: float
     objective: float
@@ -39,7 +51,9 @@ class LayerReport:
     Parameters
     ----------
     name : str
+        Of the module.
     n, pruned : int
+        Its weights, and how many of them are zero.
     objective, bound : float
         f, and the proven lower bound on it; −inf: none.
     relative : float
@@ -86,6 +100,7 @@ class BlockReport:
     Parameters
     ----------
     name : str
+        Of the module.
     error : float
         As the layers were pruned.
     refined : float, optional
@@ -118,12 +133,15 @@ class Pruned(Displayed):
         The prunable weights before they were rounded to the network's precision, and their mask. Of ``gram`` and
         ``sequential`` they are float32 where the network holds no more digits.
     stages : tuple of StageReport
+        From the first to the last.
     layers : tuple of LayerReport
+        In the order of the network.
     settings : mapping
         All that was asked for.
     measured : Measured or None
         Accuracy or perplexity before and after; None without a test set.
     seconds : mapping of phase to float
+        Wall time.
     notes : tuple of str
         Everything altered or cut short.
     blocks : tuple of BlockReport

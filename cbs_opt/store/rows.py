@@ -57,7 +57,15 @@ class Block:
 
 @dataclass(frozen=True)
 class TracePoint:
-    """What a search said of itself on its way: seconds since its start, incumbent and bound; None: none yet."""
+    """What a search said of itself on its way.
+
+    Parameters
+    ----------
+    seconds : float
+        Since its start.
+    incumbent, bound : float or None
+        None: there is none yet.
+    """
 
     seconds: float
     incumbent: float | None
@@ -84,20 +92,28 @@ class Result:
         'done' or 'failed'.
     reason, error : str or None
         Of a failed one: one of ``REASONS``, and a sentence.
+    solution_status, termination_condition : str or None
+        What is held and why the method stopped, as in ``cbs_opt.Solution``.
     objective, bound, gap, selection_objective, selection_bound, selection_gap, round_off : float or None
         As in ``cbs_opt.Solution``; None: unknown.
     seconds : float or None
         Wall time of the solve; of a failed one, what was spent on it.
+    nodes, n, pruned : int or None
+        Nodes of the search, weights of the block, and how many of them are pruned.
     mask : boolean array (n,), or None
         1 keeps. None unless asked for, and where the task failed.
     weights : array (n,), or None
         After the update.
+    notes : tuple of str
+        Everything altered or cut short.
     attempts : int
         How often the task was run to an end.
     finished : str
         When, ISO 8601 in UTC.
     environment : int or None
         Row of ``environments``.
+    id : int
+        In the store; 0 before it is in one.
     """
 
     key: str
@@ -145,7 +161,24 @@ class Result:
 class Gap:
     """A row of the view ``gaps``: an answer against the best bound that any method proved on the same block.
 
-    ``broken``: the bound lies above the objective by more than round-off, so one of them is wrong: a bug.
+    Parameters
+    ----------
+    result, block : int
+        ``Result.id`` and ``Block.id``.
+    name : str
+        Of the block.
+    method, asked : str
+        What was run, and what was asked of the block.
+    seed : int or None
+        None for a method that draws nothing.
+    objective, selection_objective : float
+        With and without the update.
+    bound, selection_bound : float or None
+        The best on this block by any method; None: there is none.
+    gap : float or None
+        (objective − bound)/|objective|.
+    broken : bool
+        Whether the bound lies above the objective by more than round-off, so that one of them is wrong: a bug.
     """
 
     result: int
@@ -164,7 +197,19 @@ class Gap:
 
 @dataclass(frozen=True)
 class Record:
-    """A result on its way into the store, with its block; ``mask`` and ``weights`` are packed already."""
+    """A result on its way into the store, with its block.
+
+    Parameters
+    ----------
+    block, result
+        What is stored.
+    mask, weights : bytes or None
+        Packed by ``pack_mask`` and ``pack_weights``.
+    trace : tuple of TracePoint
+        What the search said of itself on its way.
+    environment : mapping of str to str
+        Versions of what it ran with.
+    """
 
     block: Block
     result: Result
@@ -180,7 +225,15 @@ def pack_mask(mask: Mask) -> bytes:
 
 
 def unpack_mask(data: bytes, n: int) -> Mask:
-    """The inverse of ``pack_mask``."""
+    """The inverse of ``pack_mask``.
+
+    Parameters
+    ----------
+    data : bytes
+        One bit a weight.
+    n : int
+        Weights.
+    """
     return np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=n, bitorder="little").astype(bool)
 
 

@@ -45,6 +45,7 @@ class Allocation(Displayed):
     Parameters
     ----------
     levels : int array, shape (parts,)
+        Which point of its curve each part takes.
     loss, cost : float
         Of these levels, evaluated on the curves in float64; the cost is at most the budget.
     bound : float

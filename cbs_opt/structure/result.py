@@ -61,17 +61,22 @@ class Shrunk(Displayed):
     difference : float
         Largest difference of their outputs on a batch of calibration samples, relative to the largest output.
     sets : tuple of SetReport
+        What was removed of each set of coupled channels.
     flops, flops_dense : float
         Operations of matrix products and convolutions for one sample, a multiplication and an addition being two.
     parameters, parameters_dense : int
+        Numbers in all parameters, after and before.
     loss, bound : float
         Sum of the sets' losses, and a lower bound on it over all numbers of units within the budget on the same curves;
         −inf where the units were not allocated by curves.
     removed : mapping of (tensor, dimension) to positions
+        What was taken out of each tensor.
     measured : Measured or None
         Accuracy or perplexity before and after.
     settings, seconds : mappings
+        All that was asked for, and wall time by phase.
     notes : tuple of str
+        Everything altered or cut short.
     """
 
     model: torch.nn.Module

@@ -65,6 +65,8 @@ def load_shrunk(model: torch.nn.Module, folder: str | os.PathLike[str]) -> torch
     model : torch.nn.Module
         The dense network, built by the same code as the one that was shrunk; its weights do not matter, and it stays as
         it is.
+    folder : path
+        What ``Shrunk.save`` was given.
 
     Raises
     ------

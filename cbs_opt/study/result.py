@@ -35,9 +35,21 @@ SUMS_ARE_RELATIVE = (
 class BlockRow:
     """One method on one block at one sparsity, as the comparator judged it.
 
-    ``group`` is the layer (or the file) the block belongs to, ``kept`` the indices the method kept, ``unit`` what
-    the block's objectives are divided by when they are added to those of other groups: 1, or where the
-    groups are in different units the loss of removing the whole block.
+    Parameters
+    ----------
+    sparsity : float
+        What was asked for.
+    group : str
+        The layer (or the file) the block belongs to.
+    damping : float
+        λ of the block's curvature.
+    row : Row
+        What the comparator says.
+    kept : tuple of int
+        The indices that the method kept.
+    unit : float
+        What the block's objectives are divided by when they are added to those of other groups: 1, or where the
+        groups are in different units the loss of removing the whole block.
     """
 
     sparsity: float
@@ -59,7 +71,16 @@ class BlockRow:
 class Failure:
     """A block without an answer, and why.
 
-    ``sparsity`` is None where the block could not be read or made at all, ``method`` where it is not about one of them.
+    Parameters
+    ----------
+    sparsity : float or None
+        None where the block could not be read or made at all.
+    block : str
+        Its name.
+    reason : str
+        A sentence.
+    method : str or None
+        None where it is not about one of them.
     """
 
     sparsity: float | None
@@ -80,6 +101,12 @@ class Summary:
 
     Parameters
     ----------
+    sparsity : float
+        What was asked for.
+    method : str
+        By its name.
+    blocks, weights, pruned : int
+        How many blocks were solved, how many weights they have, and how many of these are pruned.
     objective, selection_objective, bound : float
         Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods);
         over several groups each in its block's ``unit``.
@@ -117,7 +144,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Test accuracy of a pruned network, with and without the update."""
+    """Test accuracy of a pruned network.
+
+    Parameters
+    ----------
+    updated, as_trained : float
+        With the update and without it, from 0 to 1.
+    """
 
     updated: float
     as_trained: float
@@ -130,17 +163,27 @@ class StudyResult(Displayed):
     Parameters
     ----------
     subject : str
+        What it is about.
     blocks, weights : int
         What was to be solved, at each sparsity.
+    sparsities : tuple of float
+        What was asked of every block.
+    methods : tuple of str
+        What was to run.
     rows : tuple of BlockRow
+        The answers.
     failures : tuple of Failure
+        Blocks without one.
     accuracies : mapping of (sparsity, method) to Accuracy
         For the methods that answered every block.
     dense_accuracy : float or None
+        Of the network before pruning; None for blocks from files.
     skipped : mapping of method to reason
         Methods that did not run, or not on every block.
     notes : tuple of str
+        What is to be said of the blocks.
     settings, environment : mapping
+        All that was asked for, and versions of what it ran with.
     stopped : str
         Why the study ended early; empty when it is complete.
     interrupted : bool

@@ -56,6 +56,8 @@ def run_study(
     ----------
     subject : Subject, optional
         From ``digits_subject`` (the default), ``network_subject`` or ``files_subject``.
+    sparsities : sequence of float
+        Shares to prune of every block, each from 0 to 1.
     methods : sequence of str, optional
         Names from ``cbs_opt.methods()``. Left out: every heuristic and the exact joint methods; enumeration
         and the exact selection methods run when named.
@@ -68,6 +70,8 @@ def run_study(
         Bytes of the process that solves a block; a solve that takes more is ended, and has failed.
     jobs : int, optional
         Worker processes, one thread each; as many as there are cores.
+    on_progress : callable, optional
+        Called now and then with how far the study is.
 
     Returns
     -------

@@ -42,6 +42,7 @@ class Subject:
     Parameters
     ----------
     name : str
+        For tables and the page.
     pieces : tuple of Piece
         The blocks, some at a time.
     notes : tuple of str
@@ -89,7 +90,17 @@ def digits_subject(
     dampening_frac: float | None = None,
     seed: int = 0,
 ) -> Subject:
-    """The embedded digits network, whole: fc1 and fc3 in Fisher chunks of 32, fc2 in rows with the layer Gram."""
+    """The embedded digits network, whole: fc1 and fc3 in Fisher chunks of 32, fc2 in rows with the layer Gram.
+
+    Parameters
+    ----------
+    samples : int
+        That the curvature is made of.
+    damping, dampening_frac : float
+        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+    seed : int
+        Of the draw of samples.
+    """
     from cbs_opt.network.data import digits_data
     from cbs_opt.network.load import load_network
 
@@ -135,8 +146,12 @@ def network_subject(
         As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
     blocks_per_layer : int or None
         Most blocks of one layer, evenly spread over it; None takes all.
+    samples : int
+        That the curvature is made of.
     damping, dampening_frac : float
         λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+    seed : int
+        Of the draw of samples.
     """
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
@@ -176,9 +191,33 @@ def model_subject(
     seed: int = 0,
     files: Mapping[str, str | os.PathLike[str] | None] | None = None,
 ) -> Subject:
-    """A network that is already in memory; ``curvature`` says 'fisher' or 'gram' for each layer to cut.
+    """A network that is already in memory, its layers cut into blocks.
 
     Nothing is collected yet: that is done piece by piece, when a study comes to it.
+
+    Parameters
+    ----------
+    name : str
+        For tables and the page.
+    model : torch.nn.Module
+        Left as it is.
+    data : Data
+        The samples of curvature and accuracy.
+    curvature : mapping of str to str
+        'fisher' (chunks of 32 weights) or 'gram' (rows) for each layer to cut, by the layer's name, unless
+        ``partition`` says otherwise.
+    partition : str or int, optional
+        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
+    blocks_per_layer : int or None
+        Most blocks of one layer, evenly spread over it; None takes all.
+    samples : int
+        That the curvature is made of.
+    damping, dampening_frac : float
+        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+    seed : int
+        Of the draw of samples.
+    files : mapping of str to path, optional
+        Where network and data came from, for the record.
     """
     from cbs_opt.blocks.settings import Settings
     from cbs_opt.network.inputs import as_samples

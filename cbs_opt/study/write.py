@@ -23,6 +23,13 @@ def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) ->
     Other files in the folder are left alone; pictures of an earlier study that this one does not have are
     removed. The numbers are written first, so that they are safe whatever becomes of the pictures.
 
+    Parameters
+    ----------
+    result : StudyResult
+        Of ``run_study``.
+    folder : path
+        Made if it is not there.
+
     Returns
     -------
     tuple of Path

@@ -16,7 +16,22 @@ from cbs_opt.testing.laws import ROUND_OFF, list_of, require
 
 
 def check_curvature(curvature: Curvature, seed: int = 0, draws: int = 5) -> None:
-    """All laws of a curvature of a few hundred weights at most; vectors and masks are drawn from ``seed``."""
+    """All laws of a curvature; vectors and masks are drawn at random.
+
+    Parameters
+    ----------
+    curvature : Curvature
+        Of a few hundred weights at most.
+    seed : int
+        Of the draws.
+    draws : int
+        How many times each law is tried.
+
+    Raises
+    ------
+    AssertionError
+        A law is broken.
+    """
     rng = np.random.default_rng(seed)
     numbers_are_those_of_the_matrix(curvature)
     what_lies_below_lies_below(curvature)

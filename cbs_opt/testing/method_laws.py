@@ -29,6 +29,13 @@ def check_method(name: str, seeds: Iterable[int] = range(10)) -> None:
     The instances ask for a cardinality and have at most 10 weights; an awkward one is for the first law only. The order
     of the weights may matter to a method with a seed, and the cost of pruning more may fall with a heuristic.
 
+    Parameters
+    ----------
+    name : str
+        Of a method that is registered.
+    seeds : iterable of int
+        Of the instances.
+
     Raises
     ------
     AssertionError

@@ -25,7 +25,22 @@ SLACK_OF_MOST = 1e-6
 
 
 def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
-    """All laws of a pattern; scores and fixed weights are drawn from ``seed``."""
+    """All laws of a pattern; scores and fixed weights are drawn at random.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        Of a few hundred weights at most.
+    seed : int
+        Of the draws.
+    draws : int
+        How many times each law is tried.
+
+    Raises
+    ------
+    AssertionError
+        A law is broken.
+    """
     rng = np.random.default_rng(seed)
     free_weights_are_free(pattern)
     pruning_more_never_leaves(pattern)

@@ -1,6 +1,6 @@
 """The perspective bound of a dense block, its diagonal splitting improved by ascent: the root of ``bnb``.
 
-K. Zheng & W. Sun & D. Li, Improving the performance of MIQP solvers for quadratic programs with
+X. Zheng, X. Sun & D. Li, Improving the performance of MIQP solvers for quadratic programs with
 cardinality and minimum threshold constraints, INFORMS J. Computing 26 (2014), choose the splitting by an
 SDP; here a log-barrier coordinate ascent comes close to it in milliseconds.
 """

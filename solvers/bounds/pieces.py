@@ -68,8 +68,9 @@ BEGIN = 0.5
 LEAST_MU, REDUCTION = 2e-3, 0.6
 """The path ends at μ = LEAST_MU·value/m; reduction of μ from one point of it to the next."""
 
-STEPS = 150
-"""Newton steps in (D, q) at the most."""
+STEPS, IDLE = 150, 20
+"""Newton steps in (D, q) at the most, and without a better bound: then what ζ's rounded kink costs grows faster than μ
+falls (near-duplicates at weak damping, where f(0) is 20,000 times the optimum); other paths waited up to 17."""
 
 
 class Pieces(NamedTuple):
@@ -122,11 +123,15 @@ def _follow(problem: Problem, point: Point) -> Point:
     """The best point of the path from ``point`` to the least μ, pieces dropped and added on the way."""
     m = len(point.D)
     best, reached, twice = point, bound_at(problem, point), False
+    idle = 0
     for _ in range(STEPS):
         point, central = ascend(problem, point)
         bound = bound_at(problem, point)
+        idle = 0 if bound > 1.001 * reached else idle + 1
         if bound > reached:
             best, reached = point, bound
+        if idle == IDLE:
+            break
         if not central:
             continue
         if point.mu * m <= LEAST_MU:

@@ -28,10 +28,11 @@ class Node(NamedTuple):
 
 
 class PieceNode(NamedTuple):
-    """An open node of a tree with pieces: a valid bound, its age, what is fixed; a warm start D, z (n,) and q (E,)."""
+    """An open node of a tree with pieces: a valid bound, age, parent, what is fixed; a warm start D, z (n,), q (E,)."""
 
     bound: float
     age: int
+    parent: int
     state: NDArray[np.int8]
     D: Vector
     q: Vector
@@ -42,12 +43,34 @@ class PieceNode(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PieceRecord:
+    """What a node of a tree with pieces has beside D and w: Σ q_e u_e u_eᵀ in its splitting, and its relaxed mask.
+
+    Parameters
+    ----------
+    members : int64 array (E, width)
+        Of each piece, −1 after the last; the same for the whole tree, as ``u``.
+    u : array (E, width)
+        In the units of ``CenteredBlock``.
+    q : array (E,)
+    z : array (n,)
+        On the weights that are free before screening.
+    """
+
+    members: NDArray[np.int64]
+    u: NDArray[np.float64]
+    q: Vector
+    z: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NodeRecord:
     """One processed node, for a log or a certificate. Arrays are (n,), D and w in the units of ``CenteredBlock``.
 
     ``before`` and ``after`` say what is FREE, KEPT or PRUNED before and after screening; on the weights free in
     ``before``, D and w are the splitting and the point whose bound (B) fathoms the node or justifies what
     screening fixed. ``cutoff`` is the value, relative to f at the block's c, that solutions of interest lie below.
+    A tree that begins anew, with ``pieces``, begins with index 0 again; what was recorded before it is of no account.
     """
 
     index: int
@@ -60,3 +83,4 @@ class NodeRecord:
     cutoff: float
     outcome: int
     branch: int
+    pieces: PieceRecord | None = None

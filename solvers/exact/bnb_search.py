@@ -12,7 +12,7 @@ from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import root_state
 from cbs_opt.solvers.exact.block_search import BlockSearch
-from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode
+from cbs_opt.solvers.exact.bnb_nodes import Node, NodeRecord, PieceNode, PieceRecord
 from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_pieces
 from cbs_opt.solvers.heuristic import greedy_obs
 
@@ -34,6 +34,10 @@ LABELS_BEGINNINGS = {1: 20}
 pieces a tree that begins anew has little to gain for the nodes it leaves."""
 PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
+NEARLY = 0.7
+"""A tree whose bound has come this part of the way from the root's to the cutoff by then goes on as it is."""
+EARLY, STUCK = 3, 0.15
+"""A tree whose bound has not come so far after so many nodes for each weight begins with pieces then."""
 MOST_FREE = 256
 """With more free weights at the root it is not: the Newton systems of that root would take too long."""
 LEAST_D = 0.8
@@ -71,6 +75,7 @@ class Search(BlockSearch[Node | PieceNode]):
         self._record = record
         self._weight = self._block.H.diagonal()
         self._piece_root: PieceRoot | None = None
+        self._first = 0  # the node at which the tree that is recorded began
         state, D, self._room = root_state(problem, self._block)
         self._given = state
         self._pull = self._block.H @ self._block.c
@@ -103,7 +108,7 @@ class Search(BlockSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.compiled.node import process
 
-        if self.nodes == PIECES_FROM and self._record is None:
+        if self._piece_root is None and self._wants_pieces:
             node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
@@ -166,28 +171,54 @@ class Search(BlockSearch[Node | PieceNode]):
             node.bound,
             self._room,
             self._cutoff,
-            PASSES,
+            0 if self._record else PASSES,
         )
+        index = self.nodes - 1 - self._first
+        if self._record:
+            pieces = PieceRecord(*root.pieces, q, z)
+            self._record(
+                NodeRecord(index, node.parent, node.state, state, D, w, bound, self._cutoff, outcome, branch, pieces)
+            )
         bound = max(bound, node.bound)
         if self._done(outcome, state, w, scores, bound, baseline):
             return None
         kept, pruned = _fixed(state, branch)
-        return PieceNode(bound, self.nodes, kept, D, q, z), PieceNode(bound, self.nodes, pruned, D, q, z)
+        return (
+            PieceNode(bound, self.nodes, index, kept, D, q, z),
+            PieceNode(bound, self.nodes, index, pruned, D, q, z),
+        )
+
+    @property
+    def _progress(self) -> float:
+        """The part of the way from the root's bound to the cutoff that the bound has come."""
+        first = self._root.bound
+        way = self._cutoff - first
+        return (self._proven() - first) / way if way > 0 else 1.0
+
+    @property
+    def _wants_pieces(self) -> bool:
+        """Whether the tree is to begin with pieces at this node."""
+        if self.nodes == PIECES_FROM:
+            return self._progress < NEARLY
+        return self.nodes == EARLY * len(self._weight) + 1 < PIECES_FROM and self._progress < STUCK
 
     def _with_pieces(self) -> PieceNode | None:
         """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
-        if np.count_nonzero(root.state == FREE) > MOST_FREE:
+        # What the first root has fixed is not in the tree that is recorded from here on.
+        state = self._given if self._record else root.state
+        if np.count_nonzero(state == FREE) > MOST_FREE:
             return None
-        found = piece_root(self._block, root.state, self._room, self._value)
+        found = piece_root(self._block, state, self._room, self._value)
         if found is None:
             return None
         prepare_pieces()
         self._piece_root = found
-        anew = PieceNode(root.bound, 0, root.state, found.D, found.q, found.z)
+        anew = PieceNode(root.bound, 0, -1, state, found.D, found.q, found.z)
         self.begin_anew(anew)
+        self._first = self.nodes - 1
         return anew
 
     def _done(
@@ -215,7 +246,7 @@ class Search(BlockSearch[Node | PieceNode]):
         if self._record:
             return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
         beginnings = BEGINNINGS if len(self._room.room) == 1 else LABELS_BEGINNINGS
-        if self.nodes not in beginnings:
+        if self.nodes not in beginnings or (self.nodes >= PIECES_FROM and self._progress >= NEARLY):
             return node, NODE_ROUNDS
         self.begin_anew(self._root)
         return self._root, beginnings[self.nodes]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cache
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -32,7 +33,7 @@ from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.curvature import DenseCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
-from cbs_opt.kernel.patterns import Pattern
+from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.sums import sum_below
@@ -311,6 +312,14 @@ class _Stage:
         return self._search.value < BETTER * self._start
 
 
+@cache
+def prepare() -> None:
+    """Load or compile the kernels of ``bnb`` and of the reduction before the master."""
+    bnb.prepare()
+    problem = PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2, keep=[0], forbid=[1]))
+    probe_root(CenteredBlock.of(problem), problem.Z, np.full(4, 0.1), math.inf)
+
+
 SPEC = MethodSpec(
     name="highs-oa",
     run=run,
@@ -322,5 +331,5 @@ SPEC = MethodSpec(
     requires=("pyomo", "highspy", "numba"),
     max_n=100,
     left_out_because="proves what bnb proves, and takes longer",
-    prepare=bnb.prepare,
+    prepare=prepare,
 )

@@ -15,6 +15,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.proof import NotVerifiedError, Proof, prove, verify
 from cbs_opt.proof.make import prove as build
+from cbs_opt.solvers.exact import bnb_search
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,30 @@ def test_what_is_written_is_read(problem: PruningProblem, file: Path) -> None:
     assert verify(problem, again).bound == proof.bound
 
 
+def test_pieces_are_written_and_read(problem: PruningProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", 2)
+    proof = prove(problem)
+    proof.save(tmp_path / "row.npz")
+    again = Proof.load(tmp_path / "row.npz")
+    assert proof.tree is not None
+    assert proof.tree.pieces is not None
+    assert again.tree is not None
+    assert again.tree.pieces is not None
+    for name in ("members", "direction", "size", "share", "hold"):
+        np.testing.assert_array_equal(getattr(again.tree.pieces, name), getattr(proof.tree.pieces, name))
+    assert verify(problem, again).bound == proof.bound
+    for spoilt, sentence in (
+        ({"members": np.zeros(3, dtype=np.int64)}, "members: has shape"),
+        ({"size": None}, "size: is missing"),
+        ({"hold": np.zeros((1, 1), dtype=np.float32)}, "hold: has shape"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            Proof.load(rewritten(tmp_path / "row.npz", **spoilt))
+    members = np.full_like(proof.tree.pieces.members, 99)
+    with pytest.raises(NotVerifiedError, match="members names weights that there are not"):
+        verify(problem, Proof.load(rewritten(tmp_path / "row.npz", members=members)))
+
+
 def test_a_dual_vector_is_written_and_read(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     problem = PruningProblem(rng.normal(size=8), FactorCurvature(rng.normal(size=(3, 8)), 0.5)).pruning(4)
@@ -66,8 +91,8 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"branch": None}, "branch: is missing"),
     "no certificate": ({"certificate": None}, "is no certificate"),
     "version": (
-        {"certificate": np.int64(3)},
-        "has version 3, and this program reads versions up to 2; install a newer cbs-opt to read it",
+        {"certificate": np.int64(4)},
+        "has version 4, and this program reads versions up to 3; install a newer cbs-opt to read it",
     ),
     "no version": ({"certificate": np.int64(0)}, "has version 0, which there never was"),
     "labels": ({"certificate": np.int64(2)}, "room: is missing"),

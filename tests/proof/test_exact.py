@@ -78,11 +78,13 @@ def test_a_factor_is_multiplied_out_exactly() -> None:
     assert ExactModel.of(both).value(np.append(w, [0.5, 1.0])) == exact + Fraction(1, 4)
 
 
-def smallest_pivot(H: np.ndarray, D: np.ndarray) -> Fraction:
-    """Of LDLᵀ of H − diag(D), in rational arithmetic; ≥ 0 for positive semidefinite (a zero pivot ends it)."""
+def smallest_pivot(H: np.ndarray, D: np.ndarray, V: np.ndarray | None = None) -> Fraction:
+    """Of LDLᵀ of H − diag(D) − VVᵀ, in rational arithmetic; ≥ 0 for positive semidefinite (a zero pivot ends it)."""
     rows = [[Fraction(x) for x in row] for row in H.tolist()]
     for i, d in enumerate(D.tolist()):
         rows[i][i] -= Fraction(d)
+    for column in [] if V is None else [[Fraction(x) for x in c] for c in V.T.tolist()]:
+        rows = [[a - x * y for a, y in zip(row, column, strict=True)] for row, x in zip(rows, column, strict=True)]
     pivots = []
     for k in range(len(rows)):
         pivots.append(rows[k][k])
@@ -110,6 +112,40 @@ def test_no_indefinite_matrix_is_proven_and_few_definite_ones_are_not(seed: int,
         assert smallest_pivot(H, D) > 0
     elif side > 0 and smallest > 1e-4:
         assert distance > 9
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, distance=st.integers(8, 18), side=st.sampled_from([-1, 1]))
+def test_pieces_are_subtracted_exactly(seed: int, distance: int, side: int) -> None:
+    """H − D − VVᵀ is singular but for ±10^−distance of the smallest eigenvalue of H − VVᵀ."""
+    problem = random_problem(seed, max_n=7, linear=False)
+    if problem is None:
+        return
+    H, rng = problem.curvature.dense(), np.random.default_rng(seed)
+    definite = Definiteness(ExactModel.of(problem))
+    scale = np.exp2(-definite.t.astype(np.float64))
+    V = np.zeros((problem.n, 3))
+    for e in range(3):
+        V[rng.integers(0, problem.n, 2), e] = rng.normal(size=2)
+    S = H / scale / scale[:, None]
+    V *= 0.5 * np.sqrt(max(float(np.linalg.eigvalsh(S)[0]), 1e-14)) * scale[:, None] / 3
+    V = definite.on_grid(V)
+    rest = S - (V / scale[:, None]) @ (V / scale[:, None]).T
+    smallest = float(np.linalg.eigvalsh(rest)[0])
+    D = max(smallest, 1e-14) * (1 - side * 10.0**-distance) * scale * scale
+    if definite.proves(np.arange(problem.n), D, V):
+        assert smallest_pivot(H, D, V) > 0
+    elif side > 0 and smallest > 1e-4:
+        assert distance > 9
+
+
+def test_columns_off_the_grid_are_refused() -> None:
+    problem = PruningProblem(np.ones(3), np.eye(3) + 0.5)
+    definite = Definiteness(ExactModel.of(problem))
+    V = np.array([[0.1], [0.2], [0.0]])
+    assert not definite.proves(np.arange(3), np.full(3, 0.5), V)
+    assert definite.proves(np.arange(3), np.full(3, 0.5), definite.on_grid(V))
+    assert not definite.proves(np.arange(3), np.full(3, 0.5), np.array([[4.0], [0.0], [0.0]]))
 
 
 def test_splittings_that_are_none() -> None:

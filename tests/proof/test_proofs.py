@@ -19,6 +19,7 @@ from cbs_opt.proof import NotVerifiedError, Proof, Verification, from_point, fro
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.make import prove as build
 from cbs_opt.solvers.bounds.perspective import perspective_bound
+from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.testing.instances import best_by_enumeration, random_problem
 
 
@@ -53,6 +54,25 @@ def test_what_the_search_proves_its_certificate_proves(seed: int, kind: str) -> 
     _, verification = checked(problem)
     round_off = problem.round_off(cbs_opt.solve(problem, "enumeration").weights)
     assert relative_gap(verification.objective, verification.bound, 8 * round_off) <= 1e-6
+
+
+def test_a_tree_that_grows_goes_on_with_pieces_and_is_far_smaller_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs in nearly equal pairs: a diagonal sees little of what pruning both of a pair costs."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(40, 9)), 2, axis=1) + 0.01 * rng.normal(size=(40, 18))
+    problem = PruningProblem.from_activations(rng.normal(size=18), X, damping=1e-3).pruning(12)
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", 10**9)
+    without, _ = checked(problem)
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", 2)
+    proof, verification = checked(problem)
+    assert without.tree is not None
+    assert without.tree.pieces is None
+    assert proof.tree is not None
+    assert proof.tree.pieces is not None
+    assert proof.nodes < without.nodes / 2
+    assert verification.gap <= 1e-6
+    optimum = ExactModel.of(problem).value(cbs_opt.solve(problem, "enumeration").weights)
+    assert Fraction(verification.bound) <= optimum
 
 
 @pytest.mark.data

@@ -13,7 +13,7 @@ from cbs_opt import PruningProblem, obs_update
 from cbs_opt.proof import Limits
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, choice, settled
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Pieces, choice, settled
 from cbs_opt.testing.instances import random_problem
 
 
@@ -34,7 +34,18 @@ def losses(problem: PruningProblem, model: ExactModel, state: np.ndarray, limits
     return found
 
 
-@settings(max_examples=80, deadline=None)
+def drawn_pieces(rng: np.random.Generator, H: np.ndarray, definite: Definiteness) -> Pieces:
+    """Up to four columns on two or three weights each, some of them along what H has most of; any ζ and θ."""
+    n, E = len(H), int(rng.integers(1, 5))
+    V = np.zeros((n, E))
+    for e in range(E):
+        members = rng.choice(n, min(n, int(rng.integers(2, 4))), replace=False)
+        V[members, e] = np.linalg.eigh(H)[1][members, -1] if rng.random() < 0.5 else rng.normal(size=len(members))
+        V[:, e] *= np.sqrt(np.linalg.eigvalsh(H)[-1]) * 10.0 ** rng.uniform(-4, 0)
+    return Pieces(definite.on_grid(V), 10.0 ** rng.uniform(-3, 1, E), rng.choice([0.0, 0.5, 1.0, rng.random()], E))
+
+
+@settings(max_examples=250, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_bound_and_its_flips_are_below_every_mask(seed: int) -> None:
     problem = random_problem(seed, max_n=6)
@@ -48,12 +59,15 @@ def test_the_bound_and_its_flips_are_below_every_mask(seed: int) -> None:
     limits = limits_of(labels.tolist(), room)
     region = settled(state, limits)
     active = np.flatnonzero(region != PRUNED)
-    H = problem.curvature.dense()
+    H, definite = problem.curvature.dense(), Definiteness(model)
     D = H.diagonal() * 10.0 ** rng.uniform(-14, 0)
-    if not Definiteness(model).proves(active, D[active]):
+    pieces = drawn_pieces(rng, H, definite) if rng.random() < 0.7 else None
+    if pieces is not None:
+        pieces = pieces.within(region)
+    if not definite.proves(active, D[active], None if pieces is None else pieces.V):
         return
     w = problem.w_bar + rng.normal(size=problem.n) * np.abs(problem.w_bar) * 10.0 ** rng.uniform(-12, 0)
-    chosen = choice(model, region, limits, D, w, 1e-18 * w)
+    chosen = choice(model, region, limits, D, w, 1e-18 * w, pieces)
     reached = losses(problem, model, state, limits)
     masks = {key: np.frombuffer(key, dtype=np.bool_) for key in reached}
     assert all(chosen.bound <= loss for loss in reached.values())
@@ -99,6 +113,28 @@ def test_separable_problems_are_solved_by_one_point() -> None:
     assert chosen.flipped(0, PRUNED) == Fraction(13, 2)
     assert chosen.flipped(1, KEPT) == Fraction(13, 2)
     assert chosen.flipped(2, KEPT) == Fraction(13, 2)
+
+
+def test_a_piece_is_worth_its_square_where_none_of_its_weights_is_kept() -> None:
+    """f = ½(w₀ + w₁ − 4)² + ½ε‖w − (2, 2)‖² with w₂ alone: no diagonal sees that w₀ and w₁ pruned together cost 8."""
+    H = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) + 2.0**-10 * np.eye(3)
+    problem = PruningProblem(np.array([2.0, 2.0, 3.0]), H)
+    model = ExactModel.of(problem)
+    definite, D = Definiteness(model), np.full(3, 2.0**-11)
+    D[2] = 1.0
+    pieces = Pieces(definite.on_grid(np.array([[1.0], [1.0], [0.0]])), np.array([0.5]), np.array([1.0]))
+    assert definite.proves(np.arange(3), D, pieces.V)
+    # At the minimizer, ζ = ½: the slope is vᵀŵ = 4, and what the piece has in store is ½(4 + 4)² − ½4² = 24 − …
+    free = np.zeros(3, dtype=np.int8)
+    none_kept = np.array([PRUNED, PRUNED, FREE], dtype=np.int8)
+    kept = np.array([KEPT, PRUNED, FREE], dtype=np.int8)
+    with_piece, without = (
+        choice(model, free, limits_of([0, 0, 1], [0, 1]), D, problem.w_bar, np.zeros(3), given)
+        for given in (pieces._replace(share=np.ones(1)), None)
+    )
+    # β = 0 and θ = 1: the square that is left is ½·4² = 8 in full.
+    assert with_piece.bound - without.bound == 8
+    assert pieces.within(none_kept).V.shape == pieces.within(kept).V.shape == (3, 0)
 
 
 def test_what_a_flip_costs_is_decided_within_its_label() -> None:

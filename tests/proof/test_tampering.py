@@ -19,6 +19,7 @@ from cbs_opt.errors import CbsOptError
 from cbs_opt.kernel.patterns import Pattern, Quotas
 from cbs_opt.proof import Limits, NotVerifiedError, Proof, Tree, prove, verify
 from cbs_opt.proof.check.exact_model import ExactModel
+from cbs_opt.solvers.exact import bnb_search
 from cbs_opt.testing.scattered import Scattered
 
 Rng = np.random.Generator
@@ -38,12 +39,21 @@ OTHERS: list[Pattern] = [
     Scattered([0, 2, 1, 0, 2, 1, 2, 1, 2, 1, 0], [1, 2, 2], keep=[3], forbid=[1]),
     Scattered([1, 1, 0, 2, 0, 0, 0, 2, 1, 0, 0], [3, 3, 0]),
 ]
-BLOCKS = CARDINALITIES + len(OTHERS)
+WITH_PIECES = CARDINALITIES + len(OTHERS)
+"""Two more blocks: trees that begin anew with rank-one pieces at their second node."""
+BLOCKS = WITH_PIECES + 2
 
 
 @cache
 def certified(which: int) -> tuple[PruningProblem, Proof]:
     """A block and its certificate."""
+    if which >= WITH_PIECES:
+        problem = block(which, 14)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bnb_search, "PIECES_FROM", 2)
+            proof = prove(problem)
+        assert tree_of(proof).pieces is not None
+        return problem, proof
     if which < CARDINALITIES:
         problem = block(which)
     else:
@@ -63,6 +73,14 @@ def limited(proof: Proof, **arrays: Any) -> Proof:
 
 def changed(proof: Proof, **arrays: Any) -> Proof:
     return replace(proof, tree=replace(tree_of(proof), **arrays))
+
+
+def in_pieces(proof: Proof, **arrays: Callable[[np.ndarray], np.ndarray]) -> Proof:
+    """A certificate without pieces stays as it is."""
+    table = tree_of(proof).pieces
+    if table is None:
+        return proof
+    return changed(proof, pieces=replace(table, **{name: made(getattr(table, name)) for name, made in arrays.items()}))
 
 
 def one_entry(array: np.ndarray, rng: Rng, value: Callable[[Any], Any]) -> np.ndarray:
@@ -121,6 +139,16 @@ TAMPERINGS: dict[str, Callable[[Proof, Rng], Proof]] = {
     "fixed": lambda p, r: changed(p, fixed=one_entry(tree_of(p).fixed, r, lambda x: int(r.integers(-1, 4)))),
     "node dropped": without_node,
     "cut": lambda p, r: changed(p, branch=np.where(np.arange(len(tree_of(p).branch)) == 0, -1, tree_of(p).branch)),
+    "members": lambda p, r: in_pieces(p, members=lambda a: one_entry(a, r, lambda x: int(r.integers(-2, 15)))),
+    "direction": lambda p, r: in_pieces(
+        p, direction=lambda a: one_entry(a, r, scaled(10.0 ** float(r.uniform(-3, 1))))
+    ),
+    "size": lambda p, r: in_pieces(p, size=lambda a: one_entry(a, r, scaled(10.0 ** float(r.uniform(-3, 1))))),
+    "sizes": lambda p, r: in_pieces(p, size=lambda a: a * np.float32(10.0 ** r.uniform(-6, 0.1))),
+    "share": lambda p, r: in_pieces(p, share=lambda a: one_entry(a, r, lambda x: 10.0 ** float(r.uniform(-40, 30)))),
+    "hold": lambda p, r: in_pieces(p, hold=lambda a: one_entry(a, r, lambda x: float(r.uniform(-0.2, 1.2)))),
+    "holds": lambda p, r: in_pieces(p, hold=np.ones_like),
+    "no pieces": lambda p, r: changed(p, pieces=None),
     "no tree": lambda p, r: replace(p, tree=None),
     "shapes": lambda p, r: changed(p, fixed=tree_of(p).fixed[:, :1]),
 }

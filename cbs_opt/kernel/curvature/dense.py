@@ -63,6 +63,8 @@ class DenseCurvature(Curvature):
             e ≥ 0: both diag(e) − (H' − H) and diag(e) + (H' − H) are positive semidefinite for the H' that is meant.
         damping : float
             λ.
+        notes : tuple of str
+            Everything altered.
 
         Raises
         ------
@@ -117,7 +119,24 @@ class DenseCurvature(Curvature):
 
 
 def lowered(H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = ()) -> DenseCurvature:
-    """H − diag(``slack``), rounded down; what it raises is as for ``DenseCurvature.formed``."""
+    """H − diag(``slack``), rounded down: a curvature that is nowhere above the one that is meant.
+
+    Parameters
+    ----------
+    H : array, shape (n, n)
+        As it was formed, λ included.
+    slack : array, shape (n,)
+        What rounding may have added to the diagonal, as in ``DenseCurvature.formed``.
+    damping : float
+        λ.
+    notes : tuple of str
+        Everything altered.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        As ``DenseCurvature.formed``.
+    """
     low, at = H.copy(), np.diag_indices(len(H))
     low[at] = np.where(slack > 0.0, np.nextafter(low[at] - slack, -np.inf), low[at])
     return DenseCurvature.formed(low, np.zeros(len(H)), damping, notes)

@@ -19,6 +19,7 @@ class DiagonalCurvature(Curvature):
     Parameters
     ----------
     diagonal : array, shape (n,)
+        The entries; with the damping all of them are above zero.
     damping : float
         λ ≥ 0, in the units of H.
     """

@@ -53,7 +53,15 @@ class FactorCurvature(Curvature):
 
     @classmethod
     def of_samples(cls, G: Matrix, damping: float) -> FactorCurvature:
-        """H = GᵀG/m + λI of m samples, one a row: A = G/√m, whose entries are rounded, which ``slack`` accounts for."""
+        """H = GᵀG/m + λI of m samples: A = G/√m, whose entries are rounded, which ``slack`` accounts for.
+
+        Parameters
+        ----------
+        G : array, shape (m, n)
+            One sample a row.
+        damping : float
+            λ.
+        """
         root = np.sqrt(len(G))
         made = cls(G / root, damping)
         if root != 2.0 ** np.round(np.log2(root)):

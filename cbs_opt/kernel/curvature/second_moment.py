@@ -93,7 +93,15 @@ def _summed(square: Matrix, cross: Matrix, start: int, damping: float, divisor: 
 
 
 def slack(error: Matrix, scale: Vector) -> Vector:
-    """(slack) for the errors E, shape (n, n), and x = 1/``scale``; shape (n,)."""
+    """What diagonal covers the errors of a rounded curvature: (slack) for the errors E and x = 1/``scale``.
+
+    Parameters
+    ----------
+    error : array, shape (n, n)
+        Bounds E_ij ≥ 0 on how far each entry may be off.
+    scale : array, shape (n,)
+        Sizes of the weights' directions, as of ``scales``.
+    """
     return np.asarray(CAUTION * scale * (error @ (1.0 / scale)))
 
 

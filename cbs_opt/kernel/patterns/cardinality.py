@@ -14,6 +14,13 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 def prune_count(n: int, sparsity: float) -> int:
     """k = ⌈r·n⌉, guarded against the float: 0.7 of 10 weights is 7, though 0.7·10 > 7 in binary.
 
+    Parameters
+    ----------
+    n : int
+        Number of weights.
+    sparsity : float
+        r, from 0 to 1.
+
     Raises
     ------
     PatternError
@@ -56,7 +63,17 @@ class Cardinality(Labelled):
 
     @classmethod
     def from_sparsity(cls, n: int, sparsity: float, *, keep: Any = (), forbid: Any = ()) -> Cardinality:
-        """At least ⌈sparsity·n⌉ zeros."""
+        """At least ⌈sparsity·n⌉ zeros.
+
+        Parameters
+        ----------
+        n : int
+            Number of weights.
+        sparsity : float
+            The least share of zeros, from 0 to 1.
+        keep, forbid : iterable of int, optional
+            Indices that every mask keeps, and indices that every mask prunes.
+        """
         return cls(n, prune_count(n, sparsity), keep=keep, forbid=forbid)
 
     @property

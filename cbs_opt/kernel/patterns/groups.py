@@ -47,7 +47,16 @@ class Groups(Grouped):
 
     @classmethod
     def of_members(cls, members: Sequence[Any], prune: int, *, keep: Any = (), forbid: Any = ()) -> Groups:
-        """Groups given by the indices of their weights, which together are 0 … n − 1.
+        """Groups given by the indices of their weights.
+
+        Parameters
+        ----------
+        members : sequence of sequences of int
+            The weights of each group; together they are 0 … n − 1.
+        prune : int
+            The least number of groups that is pruned.
+        keep, forbid : iterable of int, optional
+            Weights that every mask keeps, and weights that every mask prunes.
 
         Raises
         ------
@@ -72,25 +81,46 @@ class Groups(Grouped):
 
     @classmethod
     def of_columns(cls, rows: int, inputs: int, sparsity: float) -> Groups:
-        """Whole input columns of a layer, whose ``rows`` outputs of ``inputs`` weights each stand one after the other.
+        """Whole input columns of a layer, whose rows stand one after the other.
 
         Parameters
         ----------
+        rows, inputs : int
+            Outputs of the layer, and weights of each.
         sparsity : float
-            The least share of the columns that is pruned; likewise of rows and blocks.
+            The least share of the columns that is pruned.
         """
         return cls(np.tile(np.arange(inputs), rows), prune_count(inputs, sparsity))
 
     @classmethod
     def of_rows(cls, rows: int, inputs: int, sparsity: float) -> Groups:
-        """Whole output rows: neurons, or the filters of a convolution."""
+        """Whole output rows: neurons, or the filters of a convolution.
+
+        Parameters
+        ----------
+        rows, inputs : int
+            Outputs of the layer, and weights of each.
+        sparsity : float
+            The least share of the rows that is pruned.
+        """
         return cls(np.repeat(np.arange(rows), inputs), prune_count(rows, sparsity))
 
     @classmethod
     def of_blocks(cls, n: int, of: int, sparsity: float, *, row: int | None = None) -> Groups:
-        """Blocks of ``of`` consecutive weights, never across rows of ``row`` weights (n when left out).
+        """Blocks of consecutive weights, never across rows.
 
         With ``of`` the size of a kernel these are the k × k kernels of a convolution, with that of several rows heads.
+
+        Parameters
+        ----------
+        n : int
+            Number of weights.
+        of : int
+            Weights of a block.
+        sparsity : float
+            The least share of the blocks that is pruned.
+        row : int, optional
+            Weights of a row; n when left out.
 
         Raises
         ------

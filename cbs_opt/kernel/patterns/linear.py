@@ -26,6 +26,7 @@ class Linear(Stated):
     Parameters
     ----------
     A : array or sparse array, shape (constraints, n)
+        Coefficients of z.
     b : array, shape (constraints,)
         A row may be exceeded by round-off, 1e-12 of the numbers in it.
     keep, forbid : iterable of int, optional
@@ -49,6 +50,15 @@ class Linear(Stated):
         """The constraints that ``rule(model)`` adds to a Pyomo model with the binaries ``model.z`` over 0 … n − 1.
 
         Variables of its own are welcome; what is not linear in them and z is not. They are read once, here.
+
+        Parameters
+        ----------
+        n : int
+            Number of weights.
+        rule : callable
+            ``rule(model)`` adds constraints to the model it is given; ``model.z[i]`` is 1 where weight i is kept.
+        keep, forbid : iterable of int, optional
+            Weights that every mask keeps, and weights that every mask prunes.
 
         Raises
         ------

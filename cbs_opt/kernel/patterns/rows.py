@@ -29,6 +29,7 @@ class Named:
     name : str
         What they are called in a Pyomo model; no formulation has it.
     count : int
+        How many.
     doc : str
         What they say, in words.
     """
@@ -45,7 +46,9 @@ class Rows:
     Parameters
     ----------
     A : sparse array, shape (m, n + own)
+        Coefficients of z and of the pattern's own variables.
     b : array, shape (m,)
+        Right-hand sides.
     low, high : array, shape (n + own,)
         Those of z are 1, 1 where a weight is forced to stay, 0, 0 where it is forbidden, else 0, 1.
     whole : mask, shape (n + own,)
@@ -73,9 +76,13 @@ class Rows:
         Parameters
         ----------
         A : array or sparse array, shape (m, n + own)
+            Coefficients.
         b : array, shape (m,)
+            Right-hand sides.
         keep, forbid : mask, shape (n,)
             Weights forced to stay, and weights forced to zero.
+        constraints, variables : sequence of Named
+            What the rows are called, and the variables of the pattern's own.
         """
         own = sum(family.count for family in variables)
         low = np.concatenate([keep.astype(np.float64), np.zeros(own)])

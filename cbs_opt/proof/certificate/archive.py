@@ -42,6 +42,13 @@ class _Reader:
             raise InputError(f"{name}: has shape {shape}; a matrix of at most {most:,} rows is needed")
         return shape[0]
 
+    def columns(self, name: str, most: int) -> int:
+        """The columns of a matrix, from its header."""
+        shape = self._shape(name)
+        if len(shape) != 2 or shape[1] > most:
+            raise InputError(f"{name}: has shape {shape}; a matrix of at most {most:,} columns is needed")
+        return shape[1]
+
     def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """The array, native byte order, C order."""
         with self._open(name) as stream:

@@ -87,7 +87,15 @@ class Limits:
 
     @classmethod
     def cardinality(cls, prune: int, keep: Mask, forbid: Mask) -> Limits:
-        """At least ``prune`` zeros: one label."""
+        """At least ``prune`` zeros: one label.
+
+        Parameters
+        ----------
+        prune : int
+            The least number of zeros.
+        keep, forbid : boolean array, shape (n,)
+            Weights that every mask keeps, and weights that every mask prunes.
+        """
         n = len(keep)
         if not 0 <= prune <= n:
             raise PatternError(f"prune: is {prune}; a whole number between 0 and the {n} weights is needed")

@@ -20,11 +20,17 @@ from cbs_opt.kernel.words import plain_number
 from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _Reader
 from cbs_opt.proof.certificate.limits import Limits
 
-CARDINALITY, LABELS = 1, 2
-"""Versions of the format: the pattern is a number of zeros, or labels with their room. A file has the first that can
-say its pattern."""
+CARDINALITY, LABELS, PIECES = 1, 2, 3
+"""Versions of the format: the pattern is a number of zeros, or labels with their room; labels, and points with rank-one
+pieces. A file has the first that can say what it has to."""
 
 TREE = ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low")
+
+PIECE = ("members", "direction", "size", "share", "hold")
+
+MOST_PIECES = 1_000
+
+MOST_MEMBERS = 64
 
 
 Progress = Callable[[int, int], None]
@@ -33,6 +39,34 @@ Progress = Callable[[int, int], None]
 
 class NotVerifiedError(CbsOptError):
     """A certificate that does not prove its claim; says at which node, and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class PieceTable:
+    """Rank-one pieces (vᵀw)² beside the diagonals of a tree's points: v = size·direction on the piece's members.
+
+    Parameters
+    ----------
+    members : int64 array (E, W)
+        Weights, −1 after the last.
+    direction : float64 array (E, W)
+        In the root of the units of H.
+    size, share, hold : float32 arrays (M, E)
+        A factor of the direction, and what is made of the piece (ζ and θ of ``check.region.Pieces``), at each point.
+    """
+
+    members: NDArray[np.int64]
+    direction: Matrix
+    size: NDArray[np.float32]
+    share: NDArray[np.float32]
+    hold: NDArray[np.float32]
+
+    def columns(self, point: int, n: int) -> Matrix:
+        """V of one point, shape (n, E), every entry a product of two numbers rounded once."""
+        V = np.zeros((n, len(self.members)))
+        piece, place = np.nonzero(self.members >= 0)
+        V[self.members[piece, place], piece] = self.direction[piece, place] * self.size[point, piece].astype(np.float64)
+        return V
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +88,8 @@ class Tree:
     D, w, w_low : arrays (M, n)
         Splitting and point ŵ = w + w_low of bound (B), in the units of H and of the weights. Entries of pruned weights
         play no part.
+    pieces : PieceTable or None
+        The rank-one pieces beside D that nodes were bounded with; None where there are none.
     """
 
     parent: NDArray[np.int64]
@@ -64,6 +100,7 @@ class Tree:
     D: Matrix
     w: Matrix
     w_low: Matrix
+    pieces: PieceTable | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,6 +118,7 @@ class Proof(Displayed):
     digest : str
         ``claim_digest`` of the problem it was made for: names a wrong block, proves nothing.
     tree : Tree or None
+        The nodes of a search, with a point for each leaf.
     alpha : array (m,) or None
         The point of the dual bound (D); exactly one of tree and alpha is there.
     """
@@ -126,7 +164,7 @@ def save_proof(proof: Proof, path: str | os.PathLike[str]) -> None:
     """Write ``proof``, whole or not at all."""
     limits = proof.limits
     arrays: dict[str, Any] = {
-        "certificate": np.int64(CARDINALITY if limits.single else LABELS),
+        "certificate": np.int64(_version(proof)),
         "digest": np.frombuffer(bytes.fromhex(proof.digest), dtype=np.uint8),
         "keep": limits.keep,
         "forbid": limits.forbid,
@@ -134,15 +172,23 @@ def save_proof(proof: Proof, path: str | os.PathLike[str]) -> None:
         "weights": proof.weights,
         "bound": np.float64(proof.bound),
     }
-    if limits.single:
+    if _version(proof) == CARDINALITY:
         arrays["prune"] = np.int64(limits.prune)
     else:
         arrays |= {"labels": limits.labels, "room": limits.room}
     if proof.tree is not None:
         arrays |= {name: getattr(proof.tree, name) for name in TREE}
+        if proof.tree.pieces is not None:
+            arrays |= {name: getattr(proof.tree.pieces, name) for name in PIECE}
     else:
         arrays["alpha"] = proof.alpha
     write_whole(path, lambda stream: np.savez_compressed(stream, **arrays))
+
+
+def _version(proof: Proof) -> int:
+    if proof.tree is not None and proof.tree.pieces is not None:
+        return PIECES
+    return CARDINALITY if proof.limits.single else LABELS
 
 
 def load_proof(path: str | os.PathLike[str]) -> Proof:
@@ -169,9 +215,9 @@ def _read(reader: _Reader) -> Proof:
     if "certificate" not in reader.names:
         raise InputError("is no certificate; `cbs-opt solve BLOCK --certificate FILE` writes one")
     version = int(reader.array("certificate", "<i8", ()))
-    if version > LABELS:
+    if version > PIECES:
         raise InputError(
-            f"has version {version}, and this program reads versions up to {LABELS}; install a newer cbs-opt to read it"
+            f"has version {version}, and this program reads versions up to {PIECES}; install a newer cbs-opt to read it"
         )
     if version < CARDINALITY:
         raise InputError(f"has version {version}, which there never was; make it again")
@@ -194,6 +240,7 @@ def _read(reader: _Reader) -> Proof:
             D=reader.array("D", "<f8", (M, n)),
             w=reader.array("w", "<f8", (M, n)),
             w_low=reader.array("w_low", "<f8", (M, n)),
+            pieces=_read_pieces(reader, M) if version == PIECES else None,
         )
     return Proof(
         limits=_read_limits(reader, version, n),
@@ -203,6 +250,18 @@ def _read(reader: _Reader) -> Proof:
         digest=reader.array("digest", "|u1", (32,)).tobytes().hex(),
         tree=tree,
         alpha=alpha,
+    )
+
+
+def _read_pieces(reader: _Reader, points: int) -> PieceTable:
+    E = reader.rows("members", MOST_PIECES)
+    W = reader.columns("members", MOST_MEMBERS)
+    return PieceTable(
+        members=reader.array("members", "<i8", (E, W)),
+        direction=reader.array("direction", "<f8", (E, W)),
+        size=reader.array("size", "<f4", (points, E)),
+        share=reader.array("share", "<f4", (points, E)),
+        hold=reader.array("hold", "<f4", (points, E)),
     )
 
 

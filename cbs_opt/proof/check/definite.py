@@ -30,6 +30,12 @@ DIGIT = 21
 PLACES = 6 * DIGIT
 """Bits behind the point of R and LLᵀ."""
 
+GRID = 2.0**40
+"""Columns that are subtracted as V Vᵀ are multiples of 1/GRID in the scaled units: 41 bits at the most,"""
+
+MOST_COLUMNS = 2_000
+"""and so many of them."""
+
 ROUND_OFF = 2.0**-53
 """Row sums of a factorization's round-off as they are in practice stay below this, times the order plus eight."""
 
@@ -47,8 +53,18 @@ class Definiteness:
         self._digits = _digits(scaled)
         self.H: Matrix = sum(np.ldexp(self._digits[k].astype(np.float64), DIGIT * k - PLACES) for k in range(5))
 
-    def proves(self, active: NDArray[np.int64], D: Vector, strict: bool = False) -> bool:
-        """Whether H_AA − diag(D) ⪰ 0 is proven for the weights A = ``active``, D of shape (|A|,) in the units of H.
+    def on_grid(self, V: Matrix) -> Matrix:
+        """V, shape (n, E) in the root of the units of H, rounded so that ``proves`` multiplies it exactly."""
+        places = self.t[:, None]
+        return np.asarray(np.ldexp(np.rint(np.ldexp(V, places) * GRID) / GRID, -places))
+
+    def proves(
+        self, active: NDArray[np.int64], D: Vector, pieces: Matrix | None = None, *, strict: bool = False
+    ) -> bool:
+        """Whether H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0 is proven for the weights A = ``active``.
+
+        D has the shape (|A|,) and the units of H, V = ``pieces`` the shape (n, E) and their root (left out it is 0).
+        ``on_grid`` has rounded it: then its products are exact here.
 
         What is proven with ``strict`` has room on all sides: it is proven without on any other machine, too.
         """
@@ -63,6 +79,11 @@ class Definiteness:
         round_off = ROUND_OFF * (a + 8)
         shift, reserve = (4.0 * round_off, 3.0 * round_off) if strict else (2.0 * round_off, 0.0)
         R[np.diag_indices(a)] -= scaled_D + shift
+        V = None if pieces is None or not pieces.size else np.ldexp(pieces[active], self.t[active][:, None])
+        if V is not None:
+            if not (np.abs(V).max() <= 1.0 and V.shape[1] <= MOST_COLUMNS and (np.rint(V * GRID) == V * GRID).all()):
+                return False
+            R -= V @ V.T
         try:
             L: Matrix = np.linalg.cholesky(R).astype(np.float64, copy=False)
         except np.linalg.LinAlgError:
@@ -72,8 +93,9 @@ class Definiteness:
         E = self._digits[:, active[:, None], active]
         exponent = exponent_of(scaled_D)
         E[:, np.arange(a), np.arange(a)] -= _digits(shifted(integers(scaled_D, exponent), exponent + PLACES))
-        for place, product in enumerate(_square(L)):
-            E[place] -= product
+        for factor in (L,) if V is None else (L, V):
+            for place, product in enumerate(_square(factor)):
+                E[place] -= product
         return _dominant(E, reserve)
 
 

@@ -54,7 +54,14 @@ def fraction(value: int, exponent: int) -> Fraction:
 
 def nearest(values: Integers, exponent: int) -> Vector:
     """Float64 values near values · 2^exponent (for guesses, never for proofs)."""
-    return np.array([float(fraction(value, exponent)) for value in values], dtype=np.float64)
+    return np.array([_rounded(fraction(value, exponent)) for value in values], dtype=np.float64)
+
+
+def _rounded(value: Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def below(value: Fraction) -> float:

@@ -31,12 +31,12 @@ from cbs_opt.kernel.words import duration, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words
 from cbs_opt.proof.certificate.digest import claim_digest
 from cbs_opt.proof.certificate.limits import Limits
-from cbs_opt.proof.certificate.record import NotVerifiedError, Progress, Proof, Tree
+from cbs_opt.proof.certificate.record import NotVerifiedError, PieceTable, Progress, Proof, Tree
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.dual import dual_choice, dual_value, parts
 from cbs_opt.proof.check.exact_model import ExactModel
 from cbs_opt.proof.check.integers import above, below
-from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, State, choice, room_left, settled
+from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, Pieces, State, choice, room_left, settled
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +46,7 @@ class Verification(Displayed):
     Parameters
     ----------
     name : str
+        Of the problem.
     n, pruned, forced : int
         The claim is about masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
     pattern : str
@@ -57,9 +58,13 @@ class Verification(Displayed):
     gap : float
         (objective − bound)/|objective|.
     nodes, points : int
+        That were looked at: nodes of the tree, and points (D, ŵ) whose bound was proven.
     seconds : float
+        Wall time.
     arithmetic : str
+        What it was proven in, in words.
     notes : tuple of str
+        What the reader of the bound should know.
     """
 
     name: str
@@ -101,6 +106,8 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
     ----------
     problem : PruningProblem
         The block; the pattern is the certificate's own.
+    proof : Proof
+        The certificate, as ``Proof.load`` reads it.
     progress : callable, optional
         ``progress(done, nodes)`` now and then.
 
@@ -164,18 +171,37 @@ def _require_form(proof: Proof) -> None:
         forms += [(array, np.int64, (N,)) for array in (tree.parent, tree.branch, tree.point)]
         forms += [(tree.side, np.int8, (N,)), (tree.fixed, np.int8, (N, n))]
         forms += [(array, np.float64, (M, n)) for array in (tree.D, tree.w, tree.w_low)]
+        if tree.pieces is not None:
+            forms += _forms_of_pieces(tree.pieces, M)
     if proof.alpha is not None:
         forms.append((proof.alpha, np.float64, (len(proof.alpha),)))
     if (tree is None) == (proof.alpha is None) or any(a.dtype != kind or a.shape != shape for a, kind, shape in forms):
         raise NotVerifiedError("its arrays do not fit together")
-    arrays = {"weights": proof.weights, "alpha": proof.alpha}
+    arrays: dict[str, NDArray[Any] | None] = {"weights": proof.weights, "alpha": proof.alpha}
     if proof.tree is not None:
         arrays |= {"D": proof.tree.D, "w": proof.tree.w, "w_low": proof.tree.w_low}
+        if proof.tree.pieces is not None:
+            pieces = proof.tree.pieces
+            if pieces.members.max(initial=-1) >= n or pieces.members.min(initial=-1) < -1:
+                raise NotVerifiedError("members names weights that there are not")
+            arrays |= {"direction": pieces.direction, "size": pieces.size, "share": pieces.share, "hold": pieces.hold}
+            if not ((pieces.share > 0.0).all() and (pieces.hold >= 0.0).all() and (pieces.hold <= 1.0).all()):
+                raise NotVerifiedError("share has to be positive, and hold between 0 and 1")
     for name, array in arrays.items():
         if array is not None and not np.isfinite(array).all():
             raise NotVerifiedError(f"{name} holds values that are not finite")
     if not math.isfinite(proof.bound):
         raise NotVerifiedError(f"the claimed bound is {proof.bound}")
+
+
+def _forms_of_pieces(pieces: PieceTable, points: int) -> list[tuple[NDArray[Any], type[np.generic], tuple[int, ...]]]:
+    E, W = pieces.members.shape if pieces.members.ndim == 2 else (-1, -1)
+    tables = (pieces.size, pieces.share, pieces.hold)
+    return [
+        (pieces.members, np.int64, (E, W)),
+        (pieces.direction, np.float64, (E, W)),
+        *((table, np.float32, (points, E)) for table in tables),
+    ]
 
 
 def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) -> Fraction:
@@ -272,9 +298,18 @@ class _Checker:
         D, w, low = self._tree.D[point], self._tree.w[point], self._tree.w_low[point]
         region = settled(state, self._limits)
         active = np.flatnonzero(region != PRUNED)
-        if not self._definite.proves(active, D[active]):
+        pieces = self._pieces(point, region)
+        if not self._definite.proves(active, D[active], None if pieces is None else pieces.V):
             raise NotVerifiedError(f"the splitting of node {node} is not proven to leave a positive semidefinite rest")
-        return choice(self._model, region, self._limits, D, w, low)
+        return choice(self._model, region, self._limits, D, w, low, pieces)
+
+    def _pieces(self, point: int, region: State) -> Pieces | None:
+        """Those of a point that count on ``region``."""
+        table = self._tree.pieces
+        if table is None:
+            return None
+        V = self._definite.on_grid(table.columns(point, self._limits.n))
+        return Pieces(V, table.share[point].astype(np.float64), table.hold[point].astype(np.float64)).within(region)
 
     def _check_fixed(self, node: int, state: State, fixed: State) -> None:
         """Each weight that is fixed costs at least the bound on its other side, by the node's own point."""

@@ -52,8 +52,10 @@ def prove(
 
     Parameters
     ----------
+    problem : PruningProblem
+        With its pattern set.
     gap, time_limit, node_limit
-        Of the search.
+        Of the search, as of ``bnb``.
     progress : callable, optional
         ``progress(done, nodes)`` while the certificate is made.
 
@@ -85,6 +87,7 @@ def require_certifiable(problem: PruningProblem) -> None:
     Raises
     ------
     UnsupportedError, TooLargeError
+        Of a pattern, a curvature or a size that no certificate is made for.
     """
     Limits.of(problem)
     if not searchable(problem) and not takes(problem):
@@ -106,6 +109,17 @@ def from_records(
 
     Its bound is what the verifier can prove: the search's own and often a little more, less where H is nearly singular.
 
+    Parameters
+    ----------
+    problem : PruningProblem
+        What was searched.
+    solution : Solution
+        What came out.
+    records : sequence of NodeRecord
+        Every node, as ``record=`` was called with it.
+    progress : callable, optional
+        ``progress(done, nodes)`` now and then.
+
     Raises
     ------
     InputError
@@ -121,7 +135,14 @@ def from_records(
 
 
 def from_point(problem: PruningProblem, mask: Mask | None = None) -> Proof:
-    """The certificate of one relaxed point, for a mask made by any method (left out: the rounded point's).
+    """The certificate of one relaxed point, for a mask made by any method.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        With its pattern set.
+    mask : boolean array, shape (n,), optional
+        1 keeps; left out, the mask that the relaxed point rounds to.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.proof.certificate.digest import claim_digest
 from cbs_opt.proof.certificate.limits import Limits
-from cbs_opt.proof.certificate.record import Progress, Proof, Tree
+from cbs_opt.proof.certificate.record import PieceTable, Progress, Proof, Tree
 from cbs_opt.proof.check.integers import below
 from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, settled
 from cbs_opt.proof.make.points import Point, PointMaker, screened
@@ -40,6 +40,8 @@ class TreeMaker:
     """
 
     def __init__(self, problem: PruningProblem, records: Sequence[NodeRecord], mask: Mask, wanted: float) -> None:
+        # A tree that began anew is the last one; what was recorded before it is of no account.
+        records = records[max(place for place, record in enumerate(records) if record.index == 0) :]
         self._problem = problem
         self._records = records
         self._mask = mask
@@ -127,4 +129,20 @@ class TreeMaker:
             D=np.array([point.D for point in points]).reshape(-1, n),
             w=np.array([point.w for point in points]).reshape(-1, n),
             w_low=np.array([point.low for point in points]).reshape(-1, n),
+            pieces=_table(points),
         )
+
+
+def _table(points: Sequence[Point]) -> PieceTable | None:
+    """The pieces of all points; None where no point has any."""
+    some = next((point.pieces for point in points if point.pieces is not None), None)
+    if some is None:
+        return None
+    E = len(some.members)
+    none = {"size": np.zeros(E), "share": np.ones(E), "hold": np.zeros(E)}
+
+    def rows(name: str) -> NDArray[np.float32]:
+        of = [none[name] if point.pieces is None else getattr(point.pieces, name)[0] for point in points]
+        return np.array(of, dtype=np.float32)
+
+    return PieceTable(some.members, some.direction, rows("size"), rows("share"), rows("hold"))

@@ -1,0 +1,84 @@
+"""A subset of columns, its fit, and what is proven about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.problem import PruningProblem
+from cbs_opt.kernel.result import Solution, SolutionStatus
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """What ``best_subset`` found: ŷ = intercept + X @ coefficients, at most k coefficients not zero.
+
+    Parameters
+    ----------
+    support : integer array, shape (k,) or shorter
+        The columns of X that are used, ascending.
+    coefficients : array, shape (p,)
+        In the units of X and y as they were given, zero outside the support.
+    intercept : float
+        In the units of y; 0 where none was asked for.
+    rss : float
+        ‖y − ŷ‖², the residual sum of squares.
+    r2 : float
+        1 − rss/‖y − mean(y)‖²; without an intercept 1 − rss/‖y‖².
+    problem : PruningProblem
+        The same question as a pruning problem, with its pattern: one weight a column of X and one for y, which is
+        pruned. ``prove(found.problem)`` makes its certificate, ``found.problem.save(path)`` a block file.
+    solution : Solution
+        Its answer: mask, weights, notes, and why the search ended.
+    """
+
+    support: NDArray[np.int64]
+    coefficients: Vector
+    intercept: float
+    rss: float
+    r2: float
+    problem: PruningProblem
+    solution: Solution
+
+    @property
+    def objective(self) -> float:
+        """rss/(2m) + ½·ridge·‖w‖², w being the coefficients of the columns (standardized, if so asked)."""
+        return self.solution.objective
+
+    @property
+    def bound(self) -> float:
+        """No subset of at most k columns has a smaller objective than this."""
+        return self.solution.bound
+
+    @property
+    def gap(self) -> float:
+        """(objective − bound)/objective."""
+        return self.solution.gap
+
+    @property
+    def solution_status(self) -> SolutionStatus:
+        """'optimal' where the bound proves it to the gap asked for, else 'feasible'."""
+        return self.solution.solution_status
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "support": self.support.tolist(),
+            "coefficients": self.coefficients.tolist(),
+            "intercept": self.intercept,
+            "rss": self.rss,
+            "r2": self.r2,
+            **{name: value for name, value in self.solution.to_dict().items() if name not in ("kept", "weights")},
+        }
+
+    def __str__(self) -> str:
+        proven = "proven optimal" if self.solution_status is SolutionStatus.OPTIMAL else "best found"
+        return (
+            f"{len(self.support)} of {len(self.coefficients)} columns, {proven}: {self.support.tolist()}\n"
+            f"R² {self.r2:.6g}, RSS {self.rss:.6g}, objective {self.objective:.8g}, bound {self.bound:.8g} "
+            f"(gap {self.gap:.1e}), {self.solution.nodes:,} nodes in {self.solution.seconds:.3g} s"
+        )

@@ -1,0 +1,1 @@
+"""The drawings of the documentation, each in two widths: for a page and for a telephone."""

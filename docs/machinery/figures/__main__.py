@@ -1,0 +1,30 @@
+"""Draws all figures anew, into ``docs/images``.
+
+python -m docs.machinery.figures    # from the root of the repository
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import command, curvature, idea
+
+IMAGES = Path(__file__).resolve().parents[2] / "images"
+WIDE, NARROW = 760, 350
+"""Of a page and of a telephone, in the pixels that they are shown at."""
+
+FIGURES = {"idea": idea, "which-command": command, "which-curvature": curvature}
+
+
+def drawn() -> dict[str, str]:
+    """File names and what belongs into them."""
+    return {
+        f"{name}{suffix}.svg": figure.draw(width)
+        for name, figure in FIGURES.items()
+        for suffix, width in (("", WIDE), ("-narrow", NARROW))
+    }
+
+
+if __name__ == "__main__":
+    for name, svg in drawn().items():
+        (IMAGES / name).write_text(svg, encoding="utf-8")

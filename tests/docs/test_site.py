@@ -1,0 +1,77 @@
+"""What the site promises: every page in the navigation, a page for every method, a bibliography that is complete."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbs_opt.evaluation.catalogue import methods
+from cbs_opt.kernel.method import MethodSpec
+from cbs_opt.models import FORMULATIONS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+yaml = pytest.importorskip("yaml")
+
+
+def in_navigation(entry: Any) -> list[str]:
+    """The pages of a part of the navigation, in their order."""
+    if isinstance(entry, str):
+        return [entry]
+    parts = entry.values() if isinstance(entry, dict) else entry
+    return [page for part in parts for page in in_navigation(part)]
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    pages = in_navigation(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    there = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+    assert sorted(pages) == there
+
+
+@pytest.fixture
+def machinery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``docs.machinery`` can be imported, from here and no other place."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    for name in [name for name in sys.modules if name.split(".")[0] == "docs"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize("spec", methods().values(), ids=list(methods()))
+def test_every_method_has_its_page(spec: MethodSpec, machinery: None) -> None:
+    from docs.machinery.method_facts import facts
+
+    page = (DOCS / "methods" / f"{spec.name}.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert headings == ["Mathematics", "Cost", "When to take it", "Reference"]
+    assert facts(spec) in page, "run `python docs/machinery/method_facts.py`"
+    assert f"({spec.name}.md)" in (DOCS / "methods" / "index.md").read_text(encoding="utf-8")
+
+
+def test_no_page_is_about_a_method_that_is_gone() -> None:
+    about = {page.stem for page in (DOCS / "methods").glob("*.md")} - {"index", "bounds"}
+    assert about == set(methods())
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [spec.reference for spec in (*methods().values(), *FORMULATIONS.values())],
+)
+def test_the_bibliography_has_what_methods_and_formulations_are_from(reference: str) -> None:
+    entries = (DOCS / "bibliography.md").read_text(encoding="utf-8").splitlines()
+    for work in reference.split(";"):
+        author, years = re.match(r"\s*(\w+)", work), re.findall(r"\b(?:19|20)\d\d\b", work)
+        for year in years:
+            assert author
+            assert any(author[1] in entry and year in entry for entry in entries), work
+
+
+def test_figures_are_as_their_program_draws_them(machinery: None) -> None:
+    from docs.machinery.figures.__main__ import IMAGES, drawn
+
+    for name, svg in drawn().items():
+        assert (IMAGES / name).read_text(encoding="utf-8") == svg, "run `python -m docs.machinery.figures`"
