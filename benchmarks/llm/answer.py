@@ -42,7 +42,7 @@ def answer(points: Sequence[Point]) -> list[str]:
     lines += ["", WITHIN, "", *_table(points, patterns)]
     if any(math.isfinite(point.gap) for point in points):
         lines += ["", GAPS]
-    return [*lines, "", "![perplexity against layer error and gap](llm.png)"]
+    return [*lines, "", "![perplexity against layer error](llm.png)"]
 
 
 def _of(points: Sequence[Point], pattern: str, figure: Figure) -> Agreement:

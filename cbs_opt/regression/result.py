@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.kernel.arrays.types import Vector
+from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, SolutionStatus
 
 
-@dataclass(frozen=True, eq=False)
-class Subset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Subset(Displayed):
     """What ``best_subset`` found: ŷ = intercept + X @ coefficients, at most k coefficients not zero.
 
     Parameters
@@ -74,6 +75,10 @@ class Subset:
             "r2": self.r2,
             **{name: value for name, value in self.solution.to_dict().items() if name not in ("kept", "weights")},
         }
+
+    def _card(self) -> Card:
+        first, _, second = str(self).partition("\n")
+        return Card(first, {"fit": second}, notes=self.solution.notes)
 
     def __str__(self) -> str:
         proven = "proven optimal" if self.solution_status is SolutionStatus.OPTIMAL else "best found"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbs_opt.kernel.words import gap
-from cbs_opt.report.style import COLOURS, INK
+from cbs_opt.report.style import COLOURS, INK, MATPLOTLIB
 from cbs_opt.study.result import StudyResult, Summary
 
 if TYPE_CHECKING:
@@ -69,24 +69,7 @@ def study_plots(result: StudyResult) -> tuple[Plot, ...]:
 def _plot(name: str, title: str, caption: str, draw: Callable[[bool], Figure]) -> Plot:
     import matplotlib
 
-    settings: Any = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "text.color": INK,
-        "axes.edgecolor": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": INK,
-        "grid.alpha": 0.18,
-        "legend.frameon": False,
-        "text.parse_math": False,  # a name with a $ in it stays a name
-    }
+    settings: Any = {**MATPLOTLIB, "svg.hashsalt": name}
     with matplotlib.rc_context(settings):
         figure, png = draw(False), io.BytesIO()
         figure.savefig(png, format="png", dpi=160, facecolor="white")

@@ -91,7 +91,7 @@ def test_the_other_commands(cli: Cli, odd: Path, tmp_path: Path) -> None:
     assert compared.code == 1, compared
     for name in ("solve", "compare"):
         json.loads((tmp_path / f"{name}.json").read_bytes().decode())
-    study = ("study", "--methods", "obd", "--sparsities", 0.5, "--out", tmp_path / "out")
+    study = ("study", "--methods", "obd", "--sparsity", 0.5, "--out", tmp_path / "out")
     ran = cli(*study[:1], odd, *study[1:])
     assert ran.code == 1, ran
     assert r"bl\xff" in (tmp_path / "out" / "results.csv").read_bytes().decode()
