@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("solvers.exact",),
     ("solvers",),
     ("evaluation",),
-    ("store", "proof.certificate", "testing", "regression"),
+    ("store", "proof.certificate", "testing", "regression", "library.certificates"),
     ("proof.check", "blocks"),
     ("proof.make", "report.measures"),
     ("proof", "pruning", "batch", "report"),

@@ -19,9 +19,10 @@ Written by `python -m benchmarks.exact.instances`; every row is in [instances.js
 instances are in [the page of the library](../instances.md). All engines to a gap of 1e-4, on one thread, by turns on
 each instance in the same process, the compiled loops loaded beforehand; the model's building counts. Times are of one
 run on a machine with other work, in seconds of processor time, so that only their ratios mean something. A time in
-brackets is that of a run which ended without a proof, mostly at its time limit (by the clock): such a run counts with
-the time it used, and the ratio (≥) understates the difference. No bound contradicted another engine's mask or a
-published optimum."""
+brackets is that of a run which ended without a proof, mostly at its time limit: such a run counts with the time it
+used, and the ratio (≥) understates the difference. The limit is by the clock, of which other work takes its part, so
+that the processor time in brackets may be far below it. No bound contradicted another engine's mask or a published
+optimum."""
 
 
 def write_page(rows: Sequence[Row], folder: Path) -> Path:
@@ -35,7 +36,8 @@ def _all(rows: Sequence[Row]) -> list[str]:
     limits = sorted({row["time_limit"] for row in rows})
     groups = sorted({(record.family, record.n) for record in records})
     lines = [
-        f"Time limit {' and '.join(f'{limit:g} s' for limit in limits)}, cbs-opt {rows[-1]['cbs-opt']}.",
+        f"Measured so far: {len({record.instance for record in records})} of {len(instances())} instances. Time limit "
+        f"{' and '.join(f'{limit:g} s' for limit in limits)}, cbs-opt {rows[-1]['cbs-opt']}.",
         "",
         "## By family and size",
         "",
