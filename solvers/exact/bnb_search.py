@@ -36,7 +36,7 @@ PIECES_FROM = 401
 """Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
 NEARLY = 0.7
 """A tree whose bound has come this part of the way from the root's to the cutoff by then goes on as it is."""
-EARLY, STUCK = 3, 0.15
+EARLY, STUCK = 3, 0.2
 """A tree whose bound has not come so far after so many nodes for each weight begins with pieces then."""
 MOST_FREE = 256
 """With more free weights at the root it is not: the Newton systems of that root would take too long."""
