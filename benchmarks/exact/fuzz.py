@@ -1,4 +1,4 @@
-"""`python -m benchmarks.exact.fuzz`: exact engines against enumeration, on random small blocks of every awkward kind.
+"""Exact engines against enumeration, on random small blocks of every awkward kind (for hours: ``benchmarks.stress``).
 
 The blocks are those of ``cbs_opt.testing.instances``: n ≤ 12, scales H·1e±10, w·1e±6, condition up to 1e12, ties,
 zeros in w̄, duplicate columns, first-order terms, forced and forbidden weights. An engine fails if its bound
@@ -7,13 +7,8 @@ lies above the optimum, if it says 'optimal' of anything else, or if it converge
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-import numpy as np
-
 from cbs_opt import PruningProblem, solve
-from cbs_opt.testing.instances import best_by_enumeration, random_problem
+from cbs_opt.testing.instances import best_by_enumeration
 
 TOLERANCE = 1e-6
 """Relative to the optimum, beside the round-off of the two evaluations."""
@@ -45,31 +40,3 @@ def _optimum(problem: PruningProblem, engine: str) -> tuple[float, float]:
         return best_by_enumeration(problem)
     found = solve(problem, "enumeration-selection")
     return found.selection_objective, found.selection_round_off
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 1 where anything is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.exact.fuzz", description=__doc__)
-    parser.add_argument("--count", type=int, default=2000, help="blocks to draw")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--engines", default="bnb,bnb-selection", help="comma between them")
-    asked = parser.parse_args(arguments)
-    done = failed = 0
-    seed = asked.first_seed
-    with np.errstate(all="ignore"):
-        while done < asked.count:
-            problem = random_problem(seed)
-            seed += 1
-            if problem is None:  # not positive definite in float64
-                continue
-            done += 1
-            for engine in asked.engines.split(","):
-                for words in violations(problem, engine):
-                    failed += 1
-                    print(f"seed {seed - 1}, {engine}: {words}", flush=True)  # noqa: T201
-    print(f"{done} blocks, engines {asked.engines}: {failed} violations")  # noqa: T201
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

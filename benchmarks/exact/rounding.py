@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.networks.exact_optimum import Table, value_of
+from benchmarks.exact_optimum import Table, value_of
 from benchmarks.recording import Row
 from cbs_opt import (
     BlockDiagonalCurvature,

@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks.exact.rounding import _damped_dense
-from benchmarks.networks.exact_optimum import value_of
+from benchmarks.exact_optimum import value_of
 from cbs_opt import Cardinality, PruningProblem, Quotas, RowsCurvature
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Mask, Matrix

@@ -61,7 +61,7 @@ def _kept(model: torch.nn.Module, targets: tuple[Target, ...], folder: Path) -> 
         target = by_name[told["name"]]
         if told["sibling"] is None:
             last = None
-        w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy()
+        w_bar = target.matrix_in(model)
         layer = LayerModel(
             target=target,
             w_bar=w_bar,

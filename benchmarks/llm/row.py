@@ -103,7 +103,7 @@ def errors(layers: Iterable[LayerModel], pruned: torch.nn.Module, bounds: Bounds
     budget = BoundTime(bounds.seconds, sum(target.numel for target in find_targets(pruned)))
     for number, layer in enumerate(layers, 1):
         tell(f"judging layer {number}, {layer.name}")
-        w = layer.target.matrix(pruned.get_parameter(layer.target.tensor).detach()).double().cpu().numpy()
+        w = layer.target.matrix_in(pruned)
         lost, all_lost = (float(layer.losses(matrix).sum()) for matrix in (w, np.zeros_like(w)))
         row: Row = {
             "name": layer.name,

@@ -29,7 +29,7 @@ def magnitude(model: torch.nn.Module, pattern: str) -> torch.nn.Module:
     with torch.no_grad():
         for target in find_targets(pruned):
             weight = pruned.get_parameter(target.tensor)
-            w_bar = target.matrix(weight).double().cpu().numpy()
+            w_bar = target.matrix_in(pruned)
             mask = pattern_of(pattern, *w_bar.shape).argmax(w_bar.ravel() ** 2).reshape(w_bar.shape)
             weight.masked_fill_(~target.weight(torch.from_numpy(mask)).to(weight.device), 0.0)
     return pruned

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from benchmarks.networks.exact_optimum import exact_optimum
+from benchmarks.exact_optimum import exact_optimum
 from cbs_opt import (
     BlockDiagonalCurvature,
     Cardinality,
@@ -30,7 +30,7 @@ from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.solvers.bounds import dual_tensors
 from cbs_opt.solvers.bounds.dual import dual_bound
-from cbs_opt.testing.instances import KINDS, random_curvature
+from cbs_opt.testing.instances import KINDS, random_curvature, random_weights
 
 MOST_WEIGHTS = 7
 
@@ -88,15 +88,7 @@ def problem(seed: int) -> PruningProblem | None:
             curvature: Curvature = BlockDiagonalCurvature([block(rng, cut), block(rng, n - cut)])
         else:
             curvature = factor(rng, n)
-        w = rng.normal(size=n)
-        shape = rng.integers(0, 4)
-        if shape == 0:
-            w[rng.random(n) < 0.4] = 0.0
-        elif shape == 1:
-            w = np.sign(w)
-        elif shape == 2:
-            w *= 10.0 ** rng.uniform(-4, 4, n)
-        w *= 10.0 ** rng.uniform(-8, 8)
+        w = random_weights(rng, n, apart=4.0, scale=8.0)
         g = 10.0 ** rng.uniform(-3, 1) * curvature.matvec(rng.normal(size=n) * np.abs(w).mean())
         return PruningProblem(
             w,

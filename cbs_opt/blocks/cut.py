@@ -153,7 +153,7 @@ def _fisher_layer(
             f"layer {target.name}: all its gradients are zero on these samples, and so is a share of "
             "them; give a damping instead of a fraction, or leave the layer out"
         )
-    w_bar = target.matrix(model.get_parameter(target.tensor).detach()).double().cpu().numpy().ravel()
+    w_bar = target.matrix_in(model).ravel()
     start = factor.columns[target.tensor].start
     order = start + target.order()
     for number, (first, n) in enumerate(settings.pieces(target)):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.collect.layer_model import LayerModel, LayerSums
+from cbs_opt.collect.layer_model import LayerModel
+from cbs_opt.collect.layer_sums import LayerSums
 from cbs_opt.network.inputs import SamplesLike, as_samples
 from cbs_opt.network.samples import Precision, answer, batches, copy_in_precision, first_argument
 from cbs_opt.network.targets import Target

@@ -10,7 +10,6 @@ gives it (see ``cbs_opt.collect.layer_model`` for the model).
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.collect.block_layers import BlockLayers
-from cbs_opt.collect.layer_model import LayerModel, LayerSums, operations_a_column
+from cbs_opt.collect.keeping import Keeping, needed_at
+from cbs_opt.collect.layer_model import LayerModel
+from cbs_opt.collect.layer_sums import LayerSums, operations_a_column
 from cbs_opt.collect.memory import available_memory, give_back
-from cbs_opt.collect.plan import Kept, Point
+from cbs_opt.collect.plan import Point
 from cbs_opt.collect.replay import NOT_REACHED, Replay
 from cbs_opt.collect.routing import OWN_OUTPUTS, note_of
 from cbs_opt.errors import InputError
@@ -108,7 +109,6 @@ class SequentialLayers:
         self._original, self.samples = model, as_samples(x)
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
-        self._memory = available_memory() / 2 if memory is None else memory
         # Two streams of activations; for the goal 'pruned' one is enough.
         self._streams = 1 if goal == "pruned" else 2
         self.pruned = _replay(model, precision, device, None)
@@ -129,12 +129,14 @@ class SequentialLayers:
                 self.notes += note_of([target.name for target in self.order if Point(target.name) in self._plan.routed])
             self.blocks = self._in_blocks()
             # Tried out now, while the weights are those of the plan.
-            self._needed = self._needed_at(sample) if self._memory > 0 else {}
+            memory = available_memory() / 2 if memory is None else memory
+            needed = needed_at(self.pruned, self._plan, sample, self.blocks) if memory > 0 else {}
             largest = max(x.numel() for x in self._plan.inputs.values()) // self._planned
             self._plan.forget_tensors()
+        sizes = {"planned": self._planned, "samples": len(self.samples), "streams": self._streams}
+        self._keeping = Keeping(self._plan, needed, memory=memory, **sizes)
         self.batches = list(batches(model, self.samples, batch, largest, least_batches))
         self._finished = frozenset[str]()
-        self._beside = 0  # bytes kept of the block that is watched
 
     def __iter__(self) -> Iterator[LayerModel]:
         for block in self.blocks:
@@ -163,35 +165,6 @@ class SequentialLayers:
             else:
                 blocks.append(BlockLayers(self, name, [[target]]))
         return tuple(blocks)
-
-    def _needed_at(self, sample: Inputs) -> dict[Point, frozenset[Kept] | None]:
-        """What to keep at each point but the last; None where the network cannot go on from a layer.
-
-        The end of a block is a point where the block is called once and returns before the next one's layers, what it
-        answers can be kept and is of the same tokens in both networks, and the network can go on from there.
-        """
-        needed: dict[Point, frozenset[Kept] | None] = {}
-        following: Point | None = None
-        then: frozenset[Kept] | None = frozenset()
-        for block in reversed(self.blocks):
-            end, plan = Point(block.name, returned=True), self._plan
-            last = Point(block.targets[-1].name)
-            comparable = end.name in plan.values and end not in plan.routed
-            if comparable and plan.time(last) < plan.time(end) < self._time(following):
-                found = frozenset[Kept]()
-                if following is not None:
-                    found = self.pruned.needed(plan, sample, end, following, then or frozenset()) or frozenset()
-                if following is None or found:
-                    block.end, following, then, needed[end] = end, end, found, found
-            for stop in reversed(block.stops):
-                point = Point(stop[0].name)
-                if following is not None:
-                    then = needed[point] = self.pruned.needed(plan, sample, point, following, then or frozenset())
-                following = point
-        return needed
-
-    def _time(self, point: Point | None) -> float:
-        return math.inf if point is None else self._plan.time(point)
 
     def replace(self, layer: LayerModel | Target, weights: Any) -> None:
         """Put new weights (out, in) in place of the layer's; they are rounded to the network's precision.
@@ -231,12 +204,11 @@ class SequentialLayers:
         It counts as kept activations, and so do the answers of the dense network's block, which whoever watches keeps.
         """
         self.pruned.watch(block)
-        call = None if block is None else self._plan.calls[block]
-        self._beside = 0 if call is None else (call.given + call.bytes) * len(self.samples) // self._planned
+        self._keeping.watch(block)
 
     def walk(self, point: Point) -> Iterator[Reach]:
         """Run both networks to ``point``, batch by batch, and keep what is needed to go on from there."""
-        keep = self._keep(point)
+        keep = self._keeping.at(point, self.notes)
         for number, part in enumerate(self.batches):
             if number % RUN == 0:
                 give_back()
@@ -250,30 +222,6 @@ class SequentialLayers:
         give_back()
         self._finished = self._plan.finished(point) if keep else frozenset()
 
-    def _keep(self, point: Point) -> frozenset[Kept]:
-        """What to keep at this point, so that the next run can go on from here."""
-        if point not in self._needed:
-            return frozenset()
-        needed = self._needed[point]
-        if needed is None:
-            self.notes.append(
-                f"layer {point.name}: the network cannot go on from here (it changes in place what a "
-                "module returned, or is random); the next layer's inputs are computed from scratch"
-            )
-            return frozenset()
-        size = self._size(needed)
-        if size > self._memory:
-            self.notes.append(
-                f"layer {point.name}: the activations kept at it ({size / 1e9:.2g} GB) exceed "
-                f"{self._memory / 1e9:.2g} GB; the next layer's inputs are computed from scratch"
-            )
-            return frozenset()
-        return needed
-
-    def _size(self, needed: frozenset[Kept]) -> int:
-        """Bytes of what is kept of all samples, of the block that is watched as well."""
-        return self._plan.size(needed) * len(self.samples) * self._streams // self._planned + self._beside
-
     def operations(self) -> list[Operations]:
         """What running the networks to each block's layers and its end takes, and the sums on the way."""
         found, before, samples = [], 0, len(self.samples) / self._planned
@@ -281,9 +229,7 @@ class SequentialLayers:
             total = 0.0
             for point in (*(Point(stop[0].name) for stop in block.stops), *((block.end,) if block.end else ())):
                 total += self._streams * (self._plan.operations(point) - before)
-                needed = self._needed.get(point)
-                kept = needed is not None and self._size(needed) <= self._memory
-                before = self._plan.operations(point) if kept else 0
+                before = self._plan.operations(point) if self._keeping.goes_on_from(point) else 0
             for stop in block.stops:
                 two = self._dense is not None and Point(stop[0].name) not in self._plan.routed
                 total += self._columns(stop[0]) * operations_a_column(stop, two)

@@ -1,23 +1,13 @@
-"""Sums, quotients and products of bounds, rounded downwards: a bound may lose its last digit, never gain one.
-
-A float64 operation rounds to the nearest number, which may lie above the exact result. What is proven stays proven
-only where the last step, too, goes down.
-"""
+"""Sums, quotients and products of bounds, rounded downwards: a bound may lose its last digit, never gain one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
+from cbs_opt.kernel.arrays.sums import sum_below, total
 
-def sum_below(*terms: float) -> float:
-    """The largest float64 that is not above the exact sum of ``terms``; −inf where one of them is, or it overflows."""
-    if -math.inf in terms:
-        return -math.inf
-    nearest = total(terms, beyond=-math.inf)
-    # fsum rounds once, at the end, so that the sign of what is left is exact.
-    exact = not math.isfinite(nearest) or total((*terms, -nearest), beyond=-math.inf) >= 0
-    return nearest if exact else math.nextafter(nearest, -math.inf)
+__all__ = ["scaled_below", "sum_below", "total", "total_bound"]
 
 
 def scaled_below(value: float, unit: float) -> float:
@@ -43,11 +33,3 @@ def total_bound(bounds: Iterable[float], units: Iterable[float] | None = None) -
         for bound, unit in zip(bounds, units, strict=True)
     )
     return sum_below(*quotients)
-
-
-def total(terms: Iterable[float], beyond: float) -> float:
-    """The exact sum, rounded once to the nearest; ``beyond`` where float64 cannot hold it."""
-    try:
-        return math.fsum(terms)
-    except (OverflowError, ValueError):  # too large, or ∞ − ∞
-        return beyond

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.types import Matrix
 from cbs_opt.network.attention import projection_class
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Target:
     def matrix(self, weight: torch.Tensor) -> torch.Tensor:
         """The parameter as a matrix (out, in)."""
         return weight.t() if self.kind == "conv1d" else weight.reshape(self.outputs, self.inputs)
+
+    def matrix_in(self, model: torch.nn.Module) -> Matrix:
+        """The parameter of ``model`` as a matrix (out, in) in float64; not to be written to."""
+        return self.matrix(model.get_parameter(self.tensor).detach()).double().cpu().numpy()
 
     def weight(self, matrix: torch.Tensor) -> torch.Tensor:
         """A matrix (out, in) as the parameter is stored; undoes ``matrix``."""

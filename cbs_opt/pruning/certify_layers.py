@@ -166,9 +166,8 @@ def certify_layers(
     budget = BoundTime(bound_time, sum(target.numel for target in chosen))
     for number, layer in enumerate(layers, 1):
         tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
-        theirs = pruned.get_parameter(layer.target.tensor).detach()
         with layer.target.naming():
-            found.append(judge_layer(layer, layer.target.matrix(theirs).double().cpu().numpy(), budget))
+            found.append(judge_layer(layer, layer.target.matrix_in(pruned), budget))
     return tuple(found)
 
 

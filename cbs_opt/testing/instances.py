@@ -9,7 +9,7 @@ import numpy as np
 
 from cbs_opt.errors import NotPositiveDefiniteError
 from cbs_opt.evaluation.solve import solve
-from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import SolutionStatus
@@ -54,6 +54,19 @@ def random_curvature(rng: np.random.Generator, n: int, kind: str) -> Matrix:
     return np.asarray((H + H.T) / 2)
 
 
+def random_weights(rng: np.random.Generator, n: int, apart: float = 3.0, scale: float = 6.0) -> Vector:
+    """w̄ with zeros, or that ties, or of sizes 1e±``apart``, or of no such kind; all of it times one of 1e±``scale``."""
+    w = rng.normal(size=n)
+    shape = rng.integers(0, 4)
+    if shape == 0:
+        w[rng.random(n) < 0.4] = 0.0
+    elif shape == 1:
+        w = np.sign(w)
+    elif shape == 2:
+        w *= 10.0 ** rng.uniform(-apart, apart, n)
+    return np.asarray(w * 10.0 ** rng.uniform(-scale, scale))
+
+
 def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: bool = True) -> PruningProblem | None:
     """A problem at scales H·1e±10, w·1e±6; zeros and ties in w̄, first-order terms, forced and forbidden weights.
 
@@ -62,15 +75,7 @@ def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: 
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, max_n + 1))
     H = random_curvature(rng, n, kind or str(rng.choice(KINDS))) * 10.0 ** rng.uniform(-10, 10)
-    w = rng.normal(size=n)
-    shape = rng.integers(0, 4)
-    if shape == 0:
-        w[rng.random(n) < 0.4] = 0.0
-    elif shape == 1:
-        w = np.sign(w)
-    elif shape == 2:
-        w *= 10.0 ** rng.uniform(-3, 3, n)
-    w *= 10.0 ** rng.uniform(-6, 6)
+    w = random_weights(rng, n)
     g = None
     if linear and rng.random() < 0.3:
         g = 0.3 * rng.normal() * (H @ w) if rng.random() < 0.5 else rng.normal(size=n) * np.abs(H @ w).mean()

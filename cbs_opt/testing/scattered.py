@@ -12,8 +12,8 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 class Scattered(Labelled):
     """Z = {z : at most room_l of the weights with label l stay, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    The labels of ``Quotas`` rise from weight to weight and each has one; here they come as they like, and a label may
-    have no weight at all. What holds for quotas only because of their order shows on it.
+    Unlike those of ``Labels``, a label may have no weight at all, and room for more weights than carry it. What holds
+    for labels and quotas only because of how they are made shows on it.
 
     Parameters
     ----------

@@ -88,6 +88,10 @@ class CenteredBlock:
             drift=0.0 if exact else _drift(problem, minimizer, scaled, 4.0 * unit / size),
         )
 
+    def first_splitting(self) -> Vector:
+        """D = 0.9·λ_min·I, which leaves H positive semidefinite with room for round-off; shape (n,)."""
+        return np.full(len(self.c), max(0.9 * float(self.eigenvalues[0]), 1e-15))
+
     def bound(self, value: float) -> float:
         """A bound ``value`` ≥ 0 on the scaled problem, in the units of f and from below; −inf where none is left.
 
@@ -124,5 +128,4 @@ def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[n
     state = np.zeros(problem.n, dtype=np.int8)
     state[pattern.keep] = KEPT
     state[pattern.forbid] = PRUNED
-    smallest = float(block.eigenvalues[0])
-    return state, np.full(problem.n, max(0.9 * smallest, 1e-15)), Room.of(pattern)
+    return state, block.first_splitting(), Room.of(pattern)

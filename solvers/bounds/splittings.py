@@ -40,7 +40,7 @@ def best_diagonal(problem: PruningProblem) -> Vector:
     block = CenteredBlock.of(problem)
     state = state_of(pattern)
     room = Room.one(n, _most_kept(pattern)) if pattern.labelled is None else Room.of(pattern.labelled)
-    D = np.full(n, max(0.9 * float(block.eigenvalues[0]), 1e-15))
+    D = block.first_splitting()
     w = block.c.copy()
     process(block.H, block.c, 0.0, state, D, w, w.copy(), np.full(len(room.room), -1.0), 1.0, room, np.inf, ROUNDS, 0)
     H = problem.curvature.dense()

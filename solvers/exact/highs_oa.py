@@ -45,7 +45,7 @@ from cbs_opt.solvers.exact import bnb
 from cbs_opt.solvers.exact.decided import fixed
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
 from cbs_opt.solvers.exact.highs_rest import Rest
-from cbs_opt.solvers.exact.highs_root import Root, first_splitting, probe_root
+from cbs_opt.solvers.exact.highs_root import Root, probe_root
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.swap_state import value_at
@@ -122,7 +122,7 @@ class _Search:
         """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
         cutoff = self.value - 0.99 * self.allowed
         try:
-            root = probe_root(self._block, self._problem.Z, first_splitting(self._block), cutoff, self._deadline)
+            root = probe_root(self._block, self._problem.Z, self._block.first_splitting(), cutoff, self._deadline)
             self.raise_bound(root.bound, cutoff)
             if not root.free.size:
                 self.offer(root.kept)

@@ -127,11 +127,6 @@ def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float
         pattern = smaller
 
 
-def first_splitting(block: CenteredBlock) -> Vector:
-    """A multiple of the identity, shape (n,)."""
-    return np.full(len(block.c), max(0.9 * float(block.eigenvalues[0]), 1e-15))
-
-
 def advised(
     block: CenteredBlock, pattern: Pattern, state: NDArray[np.int8], D: Vector, rounds: int
 ) -> tuple[Vector, Vector]:

@@ -71,7 +71,7 @@ def test_only_what_is_lower_and_within_a_third_is_named(tmp_path: Path) -> None:
 
 def test_the_exact_optimum_is_that_of_a_problem_solved_by_hand() -> None:
     """H = [[2, 1], [1, 2]] + I/4, w̄ = (1, 2): keep the second, w₂ = 2 + H₁₂/H₂₂, f = ½(H₁₁ − H₁₂²/H₂₂)."""
-    from benchmarks.networks.exact_optimum import exact_optimum
+    from benchmarks.exact_optimum import exact_optimum
 
     A = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     problem = cbs_opt.PruningProblem([1.0, 2.0], cbs_opt.FactorCurvature(A, 0.25), offset=3.0).pruning(1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from layer_inputs import input_of, unfolded
 from torch import nn
 
-from cbs_opt.collect import layer_grams, layer_model
+from cbs_opt.collect import layer_grams, layer_sums
 from cbs_opt.errors import InputError
 from cbs_opt.network.data import digits_data
 from cbs_opt.network.load import load_network
@@ -65,7 +65,7 @@ def test_gram_gives_the_mean_square_of_the_outputs(padding, mode):
 
 
 def test_a_network_with_skips(skipping, images, monkeypatch):
-    monkeypatch.setitem(layer_model.MOST_ENTRIES, "cpu", 500)  # inputs are unfolded a sample or two at a time
+    monkeypatch.setitem(layer_sums.MOST_ENTRIES, "cpu", 500)  # inputs are unfolded a sample or two at a time
     assert_is_gram(skipping, images, batch=5)
 
 

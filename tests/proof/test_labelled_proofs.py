@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rational
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,17 +62,19 @@ def labelled_problem(seed: int, max_n: int = 6) -> PruningProblem | None:
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS)
 def test_no_certificate_claims_more_than_the_rational_optimum(seed: int) -> None:
+    from benchmarks.exact_optimum import ExactProblem
+
     problem = labelled_problem(seed)
     if problem is None:
         return
-    optimum = rational.optimum(problem)
+    exact = ExactProblem.of(problem)
     proofs = [prove(problem), from_point(problem)]
     if isinstance(problem.curvature, FactorCurvature):
         proofs.append(build._from_dual(problem, None))
     for proof in proofs:
         verification = verify(problem, proof)
-        assert Fraction(verification.bound) <= optimum
-        assert Fraction(verification.objective) >= rational.loss(problem, proof.weights)
+        assert Fraction(verification.bound) <= exact.optimum
+        assert Fraction(verification.objective) >= exact.loss(proof.weights)
         assert verification.notes == ()
 
 

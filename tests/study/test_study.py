@@ -2,27 +2,25 @@
 
 import csv
 import gc
-import io
 import json
-import math
 import weakref
 from functools import partial
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+<<<<<<< HEAD
 import torch
 from browser import Chromium, find_chromium
+=======
+from study_blocks import INJECTED, METHODS, block, read_page
+>>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 
 import cbs_opt
 from cbs_opt.cli.study_tables import study_table
-from cbs_opt.errors import BlockFileError, InputError, UnknownMethodError
-from cbs_opt.evaluation import catalogue
-from cbs_opt.evaluation.catalogue import register
 from cbs_opt.evaluation.comparator import trivial_bound
 from cbs_opt.evaluation.lower_bound import lower_bound
-from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.problem import PruningProblem
+<<<<<<< HEAD
 from cbs_opt.kernel.result import Outcome
 from cbs_opt.kernel.words import gap
 from cbs_opt.network.checkpoint import save_network
@@ -31,55 +29,10 @@ from cbs_opt.network.load import load_network
 from cbs_opt.network.reference import NETWORKS
 from cbs_opt.network.targets import find_targets
 from cbs_opt.study import Subject, files_subject, model_subject, network_subject, run_study, write_study
+=======
+from cbs_opt.study import Subject, files_subject, run_study, write_study
+>>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 from cbs_opt.study.piece import Cut, Piece, StudyBlock
-
-METHODS = ["magnitude", "obd", "bnb"]
-INJECTED = "<script>alert(1)</script>$x$&"
-
-
-def block(seed, n=6, name=""):
-    rng = np.random.default_rng(seed)
-    return PruningProblem.from_gradients(rng.normal(size=n), rng.normal(size=(20, n)), damping=0.1, name=name)
-
-
-def make_blocks(target):
-    target.mkdir()
-    for seed in range(3):
-        block(seed, name=INJECTED if seed == 1 else f"block {seed}").save(target / f"b{seed}.npz")
-    return target
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return make_blocks(tmp_path / "blocks")
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    """Of blocks like those of ``folder``; nothing changes it."""
-    blocks = make_blocks(tmp_path_factory.mktemp("study") / "blocks")
-    return run_study(files_subject([blocks]), methods=METHODS, sparsities=[0.5, 0.8], jobs=1)
-
-
-class Page(HTMLParser):
-    """Counts tags and gathers text and outside references."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.text, self.references = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")]
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def read_page(path):
-    page = Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    return page
 
 
 def test_rows_and_sums(result):
@@ -190,77 +143,6 @@ def test_table_is_for_people(result):
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_failed_blocks_are_recorded_and_the_others_go_on(folder, tmp_path):
-    np.savez(folder / "indefinite.npz", w=np.ones(2), H=-np.eye(2))
-    np.savez(folder / "nan.npz", w=np.array([1, math.nan]), H=np.eye(2))
-    result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
-    assert len(result.rows) == 3
-    assert result.exit_code == 1
-    assert [failure.reason for failure in result.failures if "entry 1 is nan" in failure.reason]
-    assert "2 block solves failed" in result.message()
-    write_study(result, tmp_path / "out")
-    page = read_page(tmp_path / "out" / "index.html")
-    assert "Failed blocks" in page.text
-
-
-@pytest.fixture
-def registered(monkeypatch):
-    """Registers methods for one test."""
-    monkeypatch.setattr(catalogue, "_EXTRA", {})
-
-    def add(name, run, **facts):
-        summary = {"summary": "of a test", "exact": False, "objective": Objective.JOINT, "reference": "none"}
-        register(MethodSpec(name, run, **summary, **facts))
-        return name
-
-    return add
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_method_that_fails_on_a_block_fails_alone(folder, registered, jobs):
-    def breaks(problem):
-        if problem.name == "block 2":
-            raise FloatingPointError("no luck")
-        return Outcome(problem.Z.argmax(abs(problem.w_bar)))
-
-    names = ["magnitude", registered("breaks", breaks)]
-    result = run_study(files_subject([folder]), methods=names, sparsities=[0.5], jobs=jobs)
-    (failure,) = result.failures
-    assert (failure.block, failure.method, failure.reason) == ("block 2", "breaks", "FloatingPointError: no luck")
-    assert [(row.row.problem, row.row.method) for row in result.rows] == [
-        ("block 0", "magnitude"),
-        ("block 0", "breaks"),
-        (INJECTED, "magnitude"),
-        (INJECTED, "breaks"),
-        ("block 2", "magnitude"),
-    ]
-    assert result.complete
-    assert result.exit_code == 1
-    assert result.message().startswith("1 block solves failed; the first is block 2 at 0.5, breaks: FloatingPoint")
-    plain = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
-    mine = [row.row.objective for row in result.rows if row.row.method == "magnitude"]
-    assert mine == [row.row.objective for row in plain.rows]
-
-
-def test_a_block_that_ends_its_process_and_one_that_takes_too_long(folder, registered):
-    def bad(problem):
-        import os
-        import time
-
-        if problem.name == "block 0":
-            os._exit(3)
-        if problem.name == "block 2":
-            time.sleep(60)
-        return Outcome(problem.Z.argmax(abs(problem.w_bar)))
-
-    names = ["magnitude", registered("bad", bad)]
-    result = run_study(files_subject([folder]), methods=names, sparsities=[0.5], time_limit=0.1, jobs=1)
-    assert [(f.block, f.method) for f in result.failures] == [("block 0", "bad"), ("block 2", "bad")]
-    assert "ended with exit code 3" in result.failures[0].reason
-    assert "the time limit is 0.1 s" in result.failures[1].reason
-    assert len(result.rows) == 4
-
-
 def test_a_study_of_heuristics_has_the_bound_without_branching(folder):
     result = run_study(files_subject([folder]), methods=["magnitude"], sparsities=[0.5], jobs=1)
     assert result.methods == ("magnitude",)
@@ -268,40 +150,6 @@ def test_a_study_of_heuristics_has_the_bound_without_branching(folder):
         number = {"block 0": 0, INJECTED: 1, "block 2": 2}[row.row.problem]
         problem = PruningProblem.load(folder / f"b{number}.npz").at_sparsity(0.5)
         assert row.row.bound == lower_bound(problem).value > trivial_bound(problem)
-
-
-def test_interrupted_study_keeps_what_is_done(folder, tmp_path):
-    def interrupt(done, total, name):
-        assert total == 6
-        if done == 2:
-            raise KeyboardInterrupt
-
-    result = run_study(
-        files_subject([folder]), methods=["magnitude"], sparsities=[0.5, 0.8], jobs=1, on_progress=interrupt
-    )
-    assert result.exit_code == 130
-    assert result.message() == "interrupted after 2 of 6 block solves; what is done is kept"
-    write_study(result, tmp_path / "out")
-    data = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert data["complete"] is False
-    assert len(data["rows"]) == 2
-    assert "Incomplete:" in read_page(tmp_path / "out" / "index.html").text
-
-
-def test_interrupted_before_the_first_answer_overwrites_nothing(folder, result, tmp_path):
-    def interrupt(done, total, name):
-        raise KeyboardInterrupt
-
-    write_study(result, tmp_path / "out")
-    before = (tmp_path / "out" / "results.json").read_bytes()
-    np.savez(folder / "b0.npz", w=np.ones(2), H=np.eye(2))
-    nothing = run_study(
-        files_subject([folder / "b0.npz", folder / "b1.npz"]), methods=["magnitude"], jobs=1, on_progress=interrupt
-    )
-    assert len(nothing.rows) == 1  # the answer that had come is kept
-    empty = type(nothing)(**{**nothing.__dict__, "rows": ()})
-    assert write_study(empty, tmp_path / "out") == ()
-    assert (tmp_path / "out" / "results.json").read_bytes() == before
 
 
 def test_workers_give_the_same_answers(folder, result):
@@ -312,6 +160,7 @@ def test_workers_give_the_same_answers(folder, result):
     assert parallel.environment["threads"] == "1"
 
 
+<<<<<<< HEAD
 def test_network_study_measures_accuracy():
     model, data = load_network("digits"), digits_data()
     subject = model_subject("digits", model, data, {"fc3": "fisher"}, samples=200, blocks_per_layer=3)
@@ -363,6 +212,8 @@ def test_a_study_of_a_named_network_takes_every_layer(tmp_path):
     assert some.totals == {"fc.weight": 20}
 
 
+=======
+>>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_blocks_are_forgotten_before_the_next_are_made(jobs):
     seen = []
@@ -389,49 +240,3 @@ def test_blocks_are_forgotten_before_the_next_are_made(jobs):
 
 def enumerated(problem):
     return cbs_opt.solve(problem, "enumeration").objective
-
-
-def test_layers_that_cannot_be_made_later_on_do_not_cost_what_is_done(monkeypatch):
-    """The gradients of fc3 are not there; fc1 is studied all the same."""
-    from cbs_opt.blocks import cut
-
-    model, data = load_network("digits"), digits_data()
-    collect = cut.gradient_factor
-
-    def failing(network, x, y, pack, **options):
-        if pack[0].name == "fc3":
-            raise InputError("layer fc3: no gradients today")
-        return collect(network, x, y, pack, **options)
-
-    monkeypatch.setattr(cut, "gradient_factor", failing)
-    monkeypatch.setattr("cbs_opt.blocks.settings.MOST_GRADIENTS", 1.0)
-    subject = model_subject("digits", model, data, {"fc1": "fisher", "fc3": "fisher"}, samples=20, blocks_per_layer=2)
-    told = []
-    result = run_study(
-        subject, methods=["magnitude"], sparsities=[0.5], jobs=1, on_progress=lambda *words: told.append(words)
-    )
-    assert [(f.block, f.reason) for f in result.failures] == [("fc3", "layer fc3: no gradients today")]
-    assert len(result.rows) == 2
-    assert result.exit_code == 1
-    assert told[-1][:2] == (4, 4)
-    assert result.summaries()[0].accuracy is None
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"methods": ["magnitud"]}, UnknownMethodError, "did you mean magnitude"),
-        ({"sparsities": [1.5]}, InputError, "1.5"),
-        ({"sparsities": []}, InputError, "sparsities: there are none"),
-    ],
-)
-def test_bad_requests(folder, options, error, message):
-    with pytest.raises(error, match=message):
-        run_study(files_subject([folder]), jobs=1, **options)
-
-
-def test_bad_files(tmp_path):
-    with pytest.raises(BlockFileError, match=r"no \.npz file"):
-        files_subject([tmp_path])
-    with pytest.raises(BlockFileError, match="no such file"):
-        files_subject([tmp_path / "missing.npz"])

@@ -15,7 +15,7 @@ from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.patterns import Budget, Cardinality, Groups, Labels, Linear, Pattern, Quotas, intersect
 from cbs_opt.testing.instances import KINDS as CURVATURES
-from cbs_opt.testing.instances import random_curvature
+from cbs_opt.testing.instances import random_curvature, random_weights
 
 MOST = 10
 """Weights, so that every mask can be tried."""
@@ -153,7 +153,9 @@ def other_intersections(rng: np.random.Generator) -> Pattern:
     )
 
 
-PATTERNS: Mapping[str, Callable[[np.random.Generator], Pattern]] = {
+Draw = Callable[[np.random.Generator], Pattern]
+
+PATTERNS: Mapping[str, Draw] = {
     "cardinality": cardinality,
     "N:M": n_of_m,
     "N:M of kernels": n_of_m_of_kernels,
@@ -238,31 +240,30 @@ class Case:
         }
 
 
-def case(seed: int) -> Case:
+def case(seed: int, patterns: Mapping[str, Draw] = PATTERNS) -> Case:
     """The case of a seed; consecutive seeds go through the kinds of patterns, then through those of curvature.
 
     What is drawn is drawn again where no mask is left, or the curvature is not positive definite in float64.
     """
-    pattern = list(PATTERNS)[seed % len(PATTERNS)]
-    curvature = CURVATURES[seed // len(PATTERNS) % len(CURVATURES)]
+    pattern = list(patterns)[seed % len(patterns)]
+    curvature = CURVATURES[seed // len(patterns) % len(CURVATURES)]
     rng = np.random.default_rng(seed)
     while True:
         try:
-            return _drawn(rng, seed, pattern, curvature)
+            return _drawn(rng, seed, pattern, patterns[pattern](rng), curvature)
         except InputError:
             continue
 
 
-def _drawn(rng: np.random.Generator, seed: int, kind: str, curvature: str) -> Case:
-    pattern, forced = PATTERNS[kind](rng), 0
-    n = pattern.n
+def _drawn(rng: np.random.Generator, seed: int, kind: str, pattern: Pattern, curvature: str) -> Case:
+    forced, n = 0, pattern.n
     if rng.random() < 0.35:
         roles = rng.integers(0, 8, n)
         forced = int((roles < 2).sum())
         pattern = pattern.fixed(roles == 0, roles == 1)
     exponent = rng.uniform(-100, 100) if rng.random() < 0.5 else rng.uniform(-10, 10)
     H = _curvature(rng, n, curvature, 10.0**exponent)
-    w = _weights(rng, n)
+    w = random_weights(rng, n)
     g = None
     if rng.random() < 0.3:
         slope = H.matvec(w)
@@ -280,16 +281,3 @@ def _curvature(rng: np.random.Generator, n: int, kind: str, scale: float) -> Cur
         samples = np.sqrt(scale) * rng.normal(size=(int(rng.integers(1, 2 * n + 1)), n))
         return FactorCurvature(samples, scale * 10.0 ** rng.uniform(-8, 0))
     return DenseCurvature(scale * random_curvature(rng, n, kind))
-
-
-def _weights(rng: np.random.Generator, n: int) -> Vector:
-    """Some with zeros, some that tie, some of very different sizes."""
-    w = rng.normal(size=n)
-    shape = rng.integers(0, 4)
-    if shape == 0:
-        w[rng.random(n) < 0.4] = 0.0
-    elif shape == 1:
-        w = np.sign(w)
-    elif shape == 2:
-        w *= 10.0 ** rng.uniform(-3, 3, n)
-    return np.asarray(w * 10.0 ** rng.uniform(-6, 6))

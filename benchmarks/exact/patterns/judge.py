@@ -79,17 +79,17 @@ def judged(case: Case, names: Sequence[str] | None = None) -> tuple[dict[str, st
             continue
         words[name], said = _method(spec, case.problem, optima)
         wrong += [f"{name}: {what}" for what in said]
-    words["lower_bound"], said = _answered(lambda: _bound(case.problem, optima[Objective.JOINT]))
+    words["lower_bound"], said = answered(lambda: _bound(case.problem, optima[Objective.JOINT]))
     wrong += [f"lower_bound: {what}" for what in said]
     return words, wrong, optima[Objective.JOINT]
 
 
 def _method(spec: MethodSpec, problem: PruningProblem, optima: dict[Objective, Optimum]) -> Verdict:
     options: dict[str, Any] = {"time_limit": TIME_LIMIT} if spec.name in IN_TURN else {}
-    return _answered(lambda: verdict(spec, problem, solve(problem, spec.name, **options), optima))
+    return answered(lambda: verdict(spec, problem, solve(problem, spec.name, **options), optima))
 
 
-def _answered(ask: Callable[[], Verdict]) -> Verdict:
+def answered(ask: Callable[[], Verdict]) -> Verdict:
     """The verdict; an error of one sentence is a refusal, unless it asks to be reported; any other is wrong."""
     try:
         return ask()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns import in_pyomo
 from cbs_opt.kernel.patterns.relief_by_rows import relief_by_rows
 from cbs_opt.kernel.patterns.rows import Rows

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
-from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns.base import RelaxedMask
 from cbs_opt.kernel.patterns.grouped import Grouped, numbered
 from cbs_opt.kernel.patterns.knapsack import Knapsack

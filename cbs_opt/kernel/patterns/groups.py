@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns.cardinality import prune_count
 from cbs_opt.kernel.patterns.grouped import Grouped, numbered
 from cbs_opt.kernel.patterns.rows import Named

@@ -18,8 +18,8 @@ from functools import cached_property
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
-from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns.program import Program, Relaxed
 from cbs_opt.kernel.patterns.rows import Named, Rows
 

@@ -10,7 +10,7 @@ from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import frozen
 from cbs_opt.kernel.patterns.grouped import numbered
 from cbs_opt.kernel.patterns.labelled import Counts, Labelled
-from cbs_opt.kernel.patterns.quotas import counts_of
+from cbs_opt.kernel.patterns.quotas import quotas_of
 
 
 class Labels(Labelled):
@@ -37,16 +37,7 @@ class Labels(Labelled):
     def __init__(self, labels: Any, prune: Any, *, keep: Any = (), forbid: Any = ()) -> None:
         self._labels = frozen(numbered(labels, "labels"))
         sizes = np.bincount(self._labels)
-        self._prune = counts_of(np.full(len(sizes), prune) if np.ndim(prune) == 0 else prune, "prune", "label")
-        if len(self._prune) != len(sizes):
-            raise PatternError(f"prune: has {len(self._prune)} quotas for {len(sizes)} labels; they must agree")
-        wrong = (self._prune < 0) | (self._prune > sizes)
-        if wrong.any():
-            label = int(np.argmax(wrong))
-            raise PatternError(
-                f"prune: is {self._prune[label]} for label {label}; a number between 0 and its {sizes[label]} weights "
-                "is needed"
-            )
+        self._prune = quotas_of(prune, sizes, "label")
         super().__init__(len(self._labels), sizes - self._prune, keep, forbid)
 
     @classmethod

@@ -39,17 +39,7 @@ class Quotas(Labelled):
         if (self._sizes < 1).any():
             s = int(np.argmax(self._sizes < 1))
             raise PatternError(f"sizes: segment {s} has {self._sizes[s]} weights; at least 1 is needed")
-        quotas = np.full(self.segments, prune) if np.ndim(prune) == 0 else prune
-        self._prune = counts_of(quotas, "prune", "segment")
-        if len(self._prune) != self.segments:
-            raise PatternError(f"prune: has {len(self._prune)} quotas for {self.segments} segments; they must agree")
-        wrong = (self._prune < 0) | (self._prune > self._sizes)
-        if wrong.any():
-            s = int(np.argmax(wrong))
-            raise PatternError(
-                f"prune: is {self._prune[s]} for segment {s}; a number between 0 and its {self._sizes[s]} weights is "
-                "needed"
-            )
+        self._prune = quotas_of(prune, self._sizes, "segment")
         self._equal = bool((self._sizes == self._sizes[0]).all())
         self._labels = frozen(np.repeat(np.arange(self.segments), self._sizes))
         super().__init__(int(self._sizes.sum()), self._sizes - self._prune, keep, forbid)
@@ -122,6 +112,20 @@ class Quotas(Labelled):
         if self._equal and (self._prune == quota).all():
             return f"prune at least {quota} of every {size} consecutive weights of {self._n}"
         return f"prune at least {int(self._prune.sum())} of {self._n} by the quotas of {self.segments} segments"
+
+
+def quotas_of(prune: Any, sizes: Counts, what: str) -> Counts:
+    """The least number of zeros of each ``what``, 0 … its size; one number stands for all."""
+    found = counts_of(np.full(len(sizes), prune) if np.ndim(prune) == 0 else prune, "prune", what)
+    if len(found) != len(sizes):
+        raise PatternError(f"prune: has {len(found)} quotas for {len(sizes)} {what}s; they must agree")
+    wrong = (found < 0) | (found > sizes)
+    if wrong.any():
+        s = int(np.argmax(wrong))
+        raise PatternError(
+            f"prune: is {found[s]} for {what} {s}; a number between 0 and its {sizes[s]} weights is needed"
+        )
+    return found
 
 
 def counts_of(value: Any, field: str, what: str) -> Counts:

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from cbs_opt.errors import PatternError
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.arrays.upper_sum import sum_above
 from cbs_opt.kernel.patterns.base import RelaxedMask
 from cbs_opt.kernel.patterns.forcing import Forcing, check_apart
 from cbs_opt.kernel.patterns.program import Program

@@ -197,7 +197,7 @@ def test_what_the_root_fixes_is_so_in_the_optimum() -> None:
         best = cbs_opt.solve(problem, "bnb").mask
         block = CenteredBlock.of(problem)
         cutoff = 1.001 * optimum / block.scale
-        reduced = highs_root.probe_root(block, problem.Z, highs_root.first_splitting(block), cutoff)
+        reduced = highs_root.probe_root(block, problem.Z, block.first_splitting(), cutoff)
         assert block.bound(min(reduced.bound, cutoff)) <= optimum * 1.001
         if reduced.bound < cutoff:
             assert best[reduced.kept].all()

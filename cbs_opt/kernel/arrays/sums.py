@@ -1,0 +1,35 @@
+"""Sums rounded to the safe side: never above the exact one, or never below it, and off by the last digit at the most.
+
+A float64 operation rounds to the nearest number, which may lie on either side of the exact result. What is proven stays
+proven only where the last step, too, goes to the safe side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from cbs_opt.kernel.arrays.types import Vector
+
+
+def sum_below(*terms: float) -> float:
+    """The largest float64 that is not above the exact sum of ``terms``; −inf where one of them is, or it overflows."""
+    if -math.inf in terms:
+        return -math.inf
+    nearest = total(terms, beyond=-math.inf)
+    # fsum rounds once, at the end, so that the sign of what is left is exact.
+    exact = not math.isfinite(nearest) or total((*terms, -nearest), beyond=-math.inf) >= 0
+    return nearest if exact else math.nextafter(nearest, -math.inf)
+
+
+def sum_above(terms: Vector) -> float:
+    """The smallest float64 that is not below the exact sum of ``terms`` ≥ 0; ∞ where float64 cannot hold it."""
+    return 0.0 - sum_below(*(-terms).tolist())  # no −0
+
+
+def total(terms: Iterable[float], beyond: float) -> float:
+    """The exact sum, rounded once to the nearest; ``beyond`` where float64 cannot hold it."""
+    try:
+        return math.fsum(terms)
+    except (OverflowError, ValueError):  # too large, or ∞ − ∞
+        return beyond
