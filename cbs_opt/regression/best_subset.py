@@ -26,6 +26,10 @@ from cbs_opt.regression.result import Subset
 MOST_COLUMNS = 999
 """Most columns of X: with the response they are the thousand weights that branch and bound takes."""
 
+LARGEST = 2.0**420
+"""Most that the largest entry of a column may be, and one over the least: what is left of it once the column is centred
+still has squares that float64 holds to the last digit."""
+
 
 def best_subset(
     X: ArrayLike,
@@ -70,12 +74,15 @@ def best_subset(
     Raises
     ------
     InputError
-        Saying which array, and what is wrong with it: shape, NaN, constant columns, a ridge that is needed.
+        Saying which array, and what is wrong with it: shape, NaN, constant columns, units in which a column is beyond
+        1e±126, a ridge that is needed.
     TooLargeError
         More than 999 columns.
     """
     data, response = as_array(X, "X", 2), as_array(y, "y", 1)
     _require_fit(data, response)
+    _require_squares(data, "X: column {}")
+    _require_squares(response[:, None], "y")
     k = _checked(k, data.shape[1])
     ridge = as_nonnegative(ridge, "ridge")
     x = Columns.of(data, centred=intercept, scaled=standardize)
@@ -104,6 +111,16 @@ def _require_fit(X: Matrix, y: Vector) -> None:
     if X.shape[1] > MOST_COLUMNS:
         raise TooLargeError(
             f"X: has {X.shape[1]:,} columns; branch and bound takes at most {MOST_COLUMNS}, leave some out beforehand"
+        )
+
+
+def _require_squares(columns: Matrix, name: str) -> None:
+    size = np.abs(columns).max(axis=0)
+    beyond = np.flatnonzero((size > LARGEST) | ((size > 0.0) & (size < 1.0 / LARGEST)))
+    if len(beyond):
+        raise InputError(
+            f"{name.format(beyond[0])} has a largest entry of {size[beyond[0]]:.3g}, whose square float64 cannot hold; "
+            "measure it in other units"
         )
 
 

@@ -158,6 +158,31 @@ def test_a_certificate_proves_the_bound_again() -> None:
     assert verification.objective == pytest.approx(float(least(X, y, 3, 1e-3)[0]), rel=1e-9)
 
 
+@pytest.mark.parametrize("standardize", [False, True])
+def test_columns_of_any_units_have_the_same_best_subset(standardize: bool) -> None:
+    X, y = drawn(0)
+    for scale in (1e-120, 1e-60, 1e60):
+        if scale > 1 and not standardize:
+            continue  # the curvature's own squares are beyond float64 then
+        units = np.where(np.isin(np.arange(7), (2, 4)), scale, 1.0)
+        found = cbs_opt.best_subset(X * units, y, 3, ridge=0.1, standardize=standardize)
+        optimum, support = least(X * units, y, 3, 0.1, scaled=standardize)
+        assert found.support.tolist() == list(support)
+        assert Fraction(found.bound) <= optimum
+
+
+def test_columns_whose_squares_vanish_or_overflow_are_refused() -> None:
+    # Standardized, a column of 1e-163 was left as it is, and a better subset with it called impossible.
+    X, y = drawn(0)
+    for scale in (1e-160, 1e-163, 5e-324, 1e155, 1e300):
+        for intercept, standardize in ((True, True), (False, True), (True, False)):
+            units = np.where(np.arange(7) == 4, scale, 1.0)
+            with pytest.raises(InputError, match=r"X: column 4 has a largest entry of .* other units"):
+                cbs_opt.best_subset(X * units, y, 3, ridge=0.1, intercept=intercept, standardize=standardize)
+        with pytest.raises(InputError, match=r"y has a largest entry of .* other units"):
+            cbs_opt.best_subset(X, y * scale, 3, ridge=0.1)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"k": 0}, "k: is 0; a whole number between 1 and the 7 columns of X is needed"),
     ({"k": 8}, "k: is 8; a whole number between 1 and the 7 columns of X is needed"),
