@@ -8,30 +8,16 @@ from functools import partial
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-import torch
 from browser import Chromium, find_chromium
-=======
 from study_blocks import INJECTED, METHODS, block, read_page
->>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 
 import cbs_opt
 from cbs_opt.cli.study_tables import study_table
 from cbs_opt.evaluation.comparator import trivial_bound
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.kernel.problem import PruningProblem
-<<<<<<< HEAD
-from cbs_opt.kernel.result import Outcome
 from cbs_opt.kernel.words import gap
-from cbs_opt.network.checkpoint import save_network
-from cbs_opt.network.data import Data, digits_data
-from cbs_opt.network.load import load_network
-from cbs_opt.network.reference import NETWORKS
-from cbs_opt.network.targets import find_targets
-from cbs_opt.study import Subject, files_subject, model_subject, network_subject, run_study, write_study
-=======
 from cbs_opt.study import Subject, files_subject, run_study, write_study
->>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 from cbs_opt.study.piece import Cut, Piece, StudyBlock
 
 
@@ -123,7 +109,7 @@ def test_page_is_self_contained_and_escaped(result, tmp_path):
     write_study(result, tmp_path)
     page = read_page(tmp_path / "index.html")
     assert page.tags.count("script") == 1
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 4  # two pictures, each for a wide and for a narrow screen
     assert page.references == []
     assert INJECTED in page.text
     assert "The gap is about the quadratic model of the loss, not about accuracy" in "".join(page.text)
@@ -160,60 +146,6 @@ def test_workers_give_the_same_answers(folder, result):
     assert parallel.environment["threads"] == "1"
 
 
-<<<<<<< HEAD
-def test_network_study_measures_accuracy():
-    model, data = load_network("digits"), digits_data()
-    subject = model_subject("digits", model, data, {"fc3": "fisher"}, samples=200, blocks_per_layer=3)
-    result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.0, 0.5], jobs=1)
-    assert result.notes[0].startswith("fc3.weight: 3 of 5 chunks, fisher of 200 samples")
-    assert result.chosen == "3 of 5"
-    assert result.share("fc3.weight") == "3 of 5 blocks"
-    assert result.to_dict()["blocks_of_layers"] == {"fc3.weight": 5}
-    dense = [summary for summary in result.summaries() if summary.sparsity == 0]
-    assert all(s.accuracy == s.selection_accuracy == result.dense_accuracy > 0.96 for s in dense)
-    assert all(s.accuracy is not None and s.accuracy > 0.5 for s in result.summaries())
-    assert result.settings["damping"].keys() == {"fc3.weight"}
-
-
-def test_all_layers_of_a_network_are_studied_and_what_is_left_out_is_said(conv_network, tmp_path):
-    from rich.console import Console
-
-    model, x, y = conv_network
-    layers = {target.name: "fisher" for target in find_targets(model)}
-    subject = model_subject("convolutions", model, Data(x, y, x, y), layers, partition=9, blocks_per_layer=2)
-    assert subject.totals == {"0.weight": 4, "3.weight": 8, "7.weight": 2}
-    result = run_study(subject, methods=["magnitude", "bnb"], sparsities=[0.5], jobs=1)
-    assert result.blocks == 6
-    assert {row.group for row in result.rows} == set(subject.totals)
-    assert all(summary.proven == 6 for summary in result.summaries() if summary.method == "bnb")
-    assert all(summary.accuracy is not None for summary in result.summaries())
-    assert [result.share(group) for group in subject.totals] == ["2 of 4 blocks", "2 of 8 blocks", ""]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(study_table(result))
-    text = console.export_text()
-    assert "convolutions: 6 of 14 blocks" in text
-    assert "3.weight: 2 of 8 chunks" in text
-    write_study(result, tmp_path)
-    page = read_page(tmp_path / "index.html").text
-    assert {"6 of 14", "0.weight: 2 of 4 blocks", "3.weight: 2 of 8 blocks", "7.weight"} <= set(page)
-
-
-def test_a_study_of_a_named_network_takes_every_layer(tmp_path):
-    rng = np.random.default_rng(0)
-    np.savez(tmp_path / "data.npz", x=rng.normal(size=(2, 3, 32, 32)).astype(np.float32), y=np.arange(2))
-    torch.manual_seed(0)
-    save_network(NETWORKS["resnet20"].build(), tmp_path / "weights.safetensors")
-    subject = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors")
-    assert len(subject.totals) == 22  # 19 convolutions of 3×3, two shortcuts, one linear layer
-    assert subject.totals["conv1.weight"] == 14  # 16·27 weights, the last chunk half full
-    assert subject.totals["layer3.2.conv2.weight"] == 64 * 64 * 9 // 32
-    assert subject.blocks == 22 * 8
-    some = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors", targets=["fc"])
-    assert some.totals == {"fc.weight": 20}
-
-
-=======
->>>>>>> c75325f6aa25cd1ebfd21aee75e483e18ac0d373
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_blocks_are_forgotten_before_the_next_are_made(jobs):
     seen = []
