@@ -365,8 +365,8 @@ def process(H, c, smallest, state, D, w, scores, tau, share, room, cutoff, impro
         best = max(best, own)
         if best >= cutoff:
             return FATHOMED, best, share, -1, baseline
-        fixed = screen(state, order, kept, sF, own_room, own, cutoff)
+        doubt = doubt_of_scores(R, DF, wF, cF, sF)
+        fixed = screen(state, order, kept, sF, own_room, own - 2.0 * doubt, cutoff)
         if fixed < free and (fixed == 0 or round_number >= passes):
-            doubt = doubt_of_scores(R, DF, wF, cF, sF)
             baseline = keeping_none(state, order, kept, sF, own_room, own - 2.0 * doubt)
             return BRANCH, best, share, heaviest(state, order, kept, HF, LA, wF), baseline

@@ -189,14 +189,9 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
     choose_best(scores, room, kept)
     for i in range(m):
         error = terms * (root[i] * reach + pushed[i])
-        if kept[i]:
-            cost = -rho[i] * rho[i] / (2.0 * D[i]) - bonus[i]
-            slack += error * (abs(rho[i]) + error) / D[i]
-            margin += abs(cost) + 2.0 * bonus[i]
-        else:
-            cost = 0.5 * D[i] * c[i] * c[i] + rho[i] * c[i]
-            slack += error * abs(c[i])
-            margin += 0.5 * D[i] * c[i] * c[i] + abs(rho[i] * c[i])
-        slack += error * abs(w[i] - c[i])
-        value += cost
+        stays = rho[i] * rho[i] / (2.0 * D[i]) + bonus[i]
+        value += -stays if kept[i] else 0.5 * D[i] * c[i] * c[i] + rho[i] * c[i]
+        # Either way: with the scores as they are in truth, another mask may be the best.
+        slack += error * (max((abs(rho[i]) + error) / D[i], abs(c[i])) + abs(w[i] - c[i]))
+        margin += stays + 2.0 * bonus[i] + 0.5 * D[i] * c[i] * c[i] + abs(rho[i] * c[i])
     return value - slack - terms * margin, doubt

@@ -171,16 +171,11 @@ def evaluate(R, D, c, w, room, scores):
     margin = abs(quadratic)
     slack = 0.0
     for i in range(m):
-        if kept[i]:
-            cost = -q[i] * q[i] / (2.0 * D[i])
-            slack += error * (abs(q[i]) + error) / D[i]
-            margin += abs(cost)
-        else:
-            cost = 0.5 * D[i] * c[i] * c[i] - q[i] * c[i]
-            slack += error * abs(c[i])
-            margin += 0.5 * D[i] * c[i] * c[i] + abs(q[i] * c[i])
-        slack += error * abs(w[i] - c[i])
-        value += cost
+        stays, goes = q[i] * q[i] / (2.0 * D[i]), 0.5 * D[i] * c[i] * c[i] - q[i] * c[i]
+        value += -stays if kept[i] else goes
+        # Either way: with the scores as they are in truth, another mask may be the best.
+        slack += error * (max((abs(q[i]) + error) / D[i], abs(c[i])) + abs(w[i] - c[i]))
+        margin += stays + 0.5 * D[i] * c[i] * c[i] + abs(q[i] * c[i])
     return value - slack - 4.0 * m * EPS * margin, quadratic
 
 

@@ -171,13 +171,15 @@ def screened(reduction: Reduction, D: Vector, w: Vector, pattern: Pattern, cutof
     inside, most = z[free], pattern.most(scores)
     flips = pattern.flip_values(scores, z)
     costs = np.where(inside, -q * q / (2.0 * D), 0.5 * D * c * c - q * c)
-    sizes = np.where(inside, q * q / D, D * c * c + np.abs(q * c)) + np.abs(step * q)
-    slips = np.where(inside, (np.abs(q) + error) / D, np.abs(c)) + np.abs(step)
+    # Either way: with the scores as they are in truth, another mask may be the best.
+    sizes = q * q / D + D * c * c + np.abs(q * c) + np.abs(step * q)
+    slips = np.maximum((np.abs(q) + error) / D, np.abs(c)) + np.abs(step)
     value = float(costs.sum()) - 0.5 * float(step @ q) - 2.0 * float(error @ slips) - 8.0 * m * EPS * float(sizes.sum())
     value -= max(most - float(scores[z].sum()), 0.0)
     value = sum_below(reduction.base, value, -reduction.margin(D, scores[free], w))
     if value == -math.inf:
         return value, np.zeros_like(free), np.zeros_like(free)
-    rise = (most - flips) * (1.0 - 1e-9) - 4.0 * m * EPS * most
+    doubt = float((error * (np.sqrt(2.0 * scores[free] / D) + error / D)).sum())
+    rise = (most - flips) * (1.0 - 1e-9) - 4.0 * m * EPS * most - 2.0 * doubt
     decided = free & (rise > 0.0) & (value + rise >= cutoff)
     return value, decided & z, decided & ~z

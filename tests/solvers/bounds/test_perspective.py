@@ -141,6 +141,26 @@ def test_any_point_certifies(seed: int, n: int) -> None:
     assert bound <= optimum * (1 + 1e-12)
 
 
+def test_round_off_does_not_decide_between_masks_whose_scores_are_nearly_alike() -> None:
+    """The bound is below (B) in rational arithmetic, also where the mask that (B) is worst for is not the one it names.
+
+    A score s_i is wrong by what q_i is, times √(2s_i/D_i): of two that tie, the one with the small D may be the larger.
+    """
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        D, a, c = np.array([1.0, 1e-11]), rng.uniform(0.5, 2.0, 2), rng.normal(size=2)
+        R = np.outer(a, a) + np.diag([0.1, 0.3])
+        w = c + np.linalg.solve(R, D * c + rng.choice([-1, 1], 2) * np.sqrt(2.0 * D * rng.uniform(1.0, 2.0)))
+        bound, _ = relaxation.evaluate(R, D, c, w, Room.one(2, 1), np.empty(2))
+        rows, D_, c_, w_ = ([Fraction(x) for x in values.ravel().tolist()] for values in (R, D, c, w))
+        d = [w_[0] - c_[0], w_[1] - c_[1]]
+        q = [rows[0] * d[0] + rows[1] * d[1], rows[2] * d[0] + rows[3] * d[1]]
+        pruned = [D_[i] * c_[i] ** 2 / 2 - q[i] * c_[i] for i in range(2)]
+        kept = [-(q[i] ** 2) / (2 * D_[i]) for i in range(2)]
+        exact = -(d[0] * q[0] + d[1] * q[1]) / 2 + min(kept[0] + pruned[1], pruned[0] + kept[1])
+        assert Fraction(bound) <= exact
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, n=st.integers(1, 25))
 def test_cholesky_kernels_against_lapack(seed: int, n: int) -> None:
