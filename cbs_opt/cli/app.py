@@ -6,6 +6,7 @@ reached, standard output could not be written); 2 bad input; 70 an error nobody 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,11 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(instances.app, name="instances")
+for told in (*app.registered_commands, *instances.app.registered_commands):
+    paragraphs = inspect.cleandoc(told.callback.__doc__ or "").split("\n\n")
+    told.help = "\n\n".join(
+        " ".join(paragraph.split()) for paragraph in paragraphs
+    )  # typer keeps the source's line ends
 
 
 def _print_version(wanted: bool) -> None:

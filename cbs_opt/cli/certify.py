@@ -85,7 +85,8 @@ def certify(
     the exit code is 1 where that fails.
 
     A network is judged by the Fisher of its dense weights: --weights and --data as for `cbs-opt prune`, and what is
-    judged as --mask (a tensor a layer), as a checkpoint with zeros (--pruned), or as both.
+    judged as --mask (a tensor a layer), as a checkpoint with zeros (--pruned), or as both. Layer by layer, as
+    `cbs-opt prune` chooses masks if nothing is said, it is judged in Python: cbs_opt.pruning.certify_layers.
 
     A language model (hf:FOLDER) is judged layer by layer: cbs-opt certify hf:DENSE --pruned hf:OTHER --text T.txt
 

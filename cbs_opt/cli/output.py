@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import CbsOptError
 from cbs_opt.kernel.text import as_text
+from cbs_opt.kernel.words import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,8 +116,10 @@ def percent(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds to three digits."""
-    return f"{value:.3g} s" if value is not None and math.isfinite(value) else "–"
+    """Seconds to three digits; under a tenth in ms or µs."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return duration(value) if 0 < value < 0.095 else f"{value:.3g} s"
 
 
 def sentence(error: BaseException | str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cbs_opt.errors import InputError, PatternError
-from cbs_opt.kernel.arrays.types import EPS, Vector, frozen
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector, frozen
 from cbs_opt.kernel.arrays.validate import as_array
 from cbs_opt.kernel.curvature import Curvature, DenseCurvature
 from cbs_opt.kernel.curvature.samples import curvature_of_samples
@@ -123,7 +123,7 @@ class PruningProblem(Displayed):
         is then the smaller of the two. f is evaluated on what is kept; its rounding is in every proven bound, which
         holds for the H of G and λ as they are given.
         """
-        curvature = curvature_of_samples(as_array(gradients, "G", 2), "G", damping, dampening_frac)
+        curvature = curvature_of_samples(_one_a_row(gradients, "G", w_bar), "G", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
 
     @classmethod
@@ -153,7 +153,7 @@ class PruningProblem(Displayed):
         pattern, name
             As of the class.
         """
-        curvature = curvature_of_samples(as_array(inputs, "X", 2), "X", damping, dampening_frac)
+        curvature = curvature_of_samples(_one_a_row(inputs, "X", w_bar), "X", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, name=name)
 
     @classmethod
@@ -316,6 +316,16 @@ LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290
 
 LARGEST_SIZE, SMALLEST_SIZE = 1e140, 1e-140
 """Their squares, and those of their last digits, are numbers that float64 holds to all digits."""
+
+
+def _one_a_row(samples: Any, field: str, w_bar: Any) -> Matrix:
+    """``samples`` as an array (m, n); where only its transpose fits the weights, that is said."""
+    rows, n = as_array(samples, field, 2), len(as_array(w_bar, "w", 1))
+    if rows.shape[1] != n == rows.shape[0]:
+        raise InputError(
+            f"{field}: has shape {rows.shape} for {n} weights; one sample a row is needed, as {field}.T seems to have"
+        )
+    return rows
 
 
 def _require_representable(w_bar: Vector, curvature: Curvature, g: Vector | None) -> None:

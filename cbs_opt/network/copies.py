@@ -19,7 +19,8 @@ def sharing_parameters(model: torch.nn.Module) -> torch.nn.Module:
     Raises
     ------
     InputError
-        A parameter of a lazy module that the network was never run with.
+        A parameter of a lazy module that the network was never run with, or a weight that is computed from others, as
+        masks of ``torch.nn.utils.prune`` make it.
     """
     import torch
 
@@ -29,4 +30,11 @@ def sharing_parameters(model: torch.nn.Module) -> torch.nn.Module:
             raise InputError(f"model: parameter {name} is of a lazy module and has no values yet; run the network once")
         values = parameter.clone() if parameter.is_inference() else parameter.detach()
         memo[id(parameter)] = torch.nn.Parameter(values, parameter.requires_grad)
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:  # deepcopy refuses it
+                raise InputError(
+                    f"layer {name}: its {attribute} is no parameter but computed (torch prune, a parametrization); "
+                    "make it permanent first, as torch.nn.utils.prune.remove does"
+                )
     return copy.deepcopy(model, memo)

@@ -46,14 +46,16 @@ def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
     Raises
     ------
     PatternError
-        Input channels that M does not divide (names the layer).
+        Input channels that M does not divide (names the layers, and how to leave them out).
     """
-    for target in weights.targets:
-        if target.channels % of:
-            raise PatternError(
-                f"layer {target.name}: its {target.channels} input channels are not divided by the {of} of "
-                f"{keep}:{of}; ignore the layer or choose another pattern"
-            )
+    others = [target for target in weights.targets if target.channels % of]
+    if others:
+        has = ", ".join(f"layer {target.name} has {target.channels}" for target in others)
+        names = [target.name for target in others]
+        raise PatternError(
+            f"{keep}:{of}: {of} has to divide the number of input channels of an output, but {has}; leave out what "
+            f"does not fit, ignore={names} or --ignore '{','.join(names)}', or choose another pattern"
+        )
     return {t.name: np.full(t.numel // of, of - keep) for t in weights.targets}
 
 

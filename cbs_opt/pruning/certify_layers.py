@@ -138,6 +138,12 @@ def certify_layers(
         try:
             weight = pruned.get_parameter(target.tensor)
         except AttributeError:
+            layer = dict(pruned.named_modules()).get(target.name)
+            if layer is not None and getattr(layer, "weight", None) is not None:
+                raise InputError(
+                    f"layer {target.name}: in the pruned network its weight is no parameter but computed (torch prune, "
+                    "a parametrization); make it permanent first, as torch.nn.utils.prune.remove does"
+                ) from None
             raise InputError(f"{target.tensor}: is not in the pruned network; give two of the same kind") from None
         if tuple(weight.shape) != target.shape:
             raise InputError(f"{target.tensor}: has shape {tuple(weight.shape)} instead of {target.shape}")

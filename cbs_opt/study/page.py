@@ -58,8 +58,8 @@ def _tables(result: StudyResult, summaries: Sequence[Summary]) -> str:
             parts.append(f"<h3>Sparsity {sparsity:g}: {most.pruned:,} of {most.weights:,} weights pruned</h3>\n")
             parts.append(_summary_table(rows, result.dense_accuracy is not None))
     parts.append(
-        "<p><small>“Proven optimal” counts the blocks whose answer meets the best bound of any method. "
-        "Click a heading to sort.</small></p>\n"
+        "<p><small>“Proven optimal” counts the blocks whose answer meets the best bound of any method; “worst block” "
+        "is the largest gap of one, and time that of all of them together. Click a heading to sort.</small></p>\n"
     )
     return "".join(parts)
 

@@ -36,6 +36,16 @@ def parsed(text: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- help
 
 
+def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
+    import typer
+
+    from cbs_opt.cli import app
+
+    group: Any = typer.main.get_command(app)
+    for command in (*group.commands.values(), *group.commands["instances"].commands.values()):
+        assert all("\n" not in paragraph for paragraph in command.help.split("\n\n")), command.name
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(cli: Cli, command: str) -> None:
     run = cli(command, "--help")

@@ -58,9 +58,9 @@ def test_gradients_and_activations_are_second_moments_whatever_the_shape() -> No
 
 def test_damping_conventions_are_exclusive_and_checked() -> None:
     rows, w_bar = np.ones((2, 3)), np.ones(3)
-    with pytest.raises(InputError, match="exactly one of damping"):
+    with pytest.raises(InputError, match="neither is given; give exactly one of damping"):
         PruningProblem.from_gradients(w_bar, rows)
-    with pytest.raises(InputError, match="exactly one of damping"):
+    with pytest.raises(InputError, match="both are given; give exactly one of damping"):
         PruningProblem.from_activations(w_bar, rows, damping=1.0, dampening_frac=0.1)
     with pytest.raises(InputError, match="damping: is -1"):
         PruningProblem.from_gradients(w_bar, rows, damping=-1)
@@ -69,6 +69,15 @@ def test_damping_conventions_are_exclusive_and_checked() -> None:
     with pytest.raises(NotPositiveDefiniteError, match="at least") as caught:
         PruningProblem.from_activations(w_bar, np.ones((4, 3)), damping=0)
     PruningProblem.from_activations(w_bar, np.ones((4, 3)), damping=caught.value.sufficient_damping)
+
+
+def test_samples_that_stand_in_columns_are_named() -> None:
+    rows, w_bar = np.ones((5, 3)), np.ones(3)
+    for make, field in ((PruningProblem.from_gradients, "G"), (PruningProblem.from_activations, "X")):
+        with pytest.raises(InputError, match=rf"{field}: has shape \(3, 5\) .* 3 weights.*{field}\.T"):
+            make(w_bar, rows.T, dampening_frac=0.01)
+        with pytest.raises(InputError, match="w: has 3 weights, but the curvature is of order 4"):
+            make(w_bar, np.ones((5, 4)), dampening_frac=0.01)
 
 
 # ---------------------------------------------------------------- validation

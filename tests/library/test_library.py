@@ -157,6 +157,7 @@ def test_the_commands(cli: Cli, tmp_path: Path) -> None:
     exported = cli("instances", "export", SMALL[0], block, "--certificate", proof)
     assert exported.code == 0
     assert "asked: --sparsity 0.5" in exported.out
+    assert f"cbs-opt certify {block} --certificate {proof}" in " ".join(exported.out.split())
     assert cli("certify", block, "--certificate", proof).code == 0
     assert cli("instances", "export", SMALL[0], tmp_path / "model.xyz").code == 2
 

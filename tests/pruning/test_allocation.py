@@ -84,8 +84,13 @@ def test_n_of_m_counts_along_the_input_channels(conv_network):
     found = n_of_m_quotas(weights, 1, 2)
     for target in weights.targets:
         assert found[target.name].tolist() == [1] * (target.numel // 2)
-    with pytest.raises(CbsOptError, match=r"layer 3: its 2 input channels are not divided by the 3 of 1:3"):
+    with pytest.raises(CbsOptError, match=r"1:3: 3 has to divide .* layer 3 has 2, layer 7 has 4;"):
         n_of_m_quotas(weights, 1, 3)
+    everything = Weights.of(model, find_targets(model))
+    with pytest.raises(
+        CbsOptError, match=r"but layer 0 has 1, layer 3 has 2, .*ignore=\['0', '3', '7'\] or --ignore '0,3,7'"
+    ):
+        n_of_m_quotas(everything, 1, 3)
 
 
 @pytest.mark.parametrize("method", ["greedy-obs", "magnitude", "sparsegpt", "admm", "swap"])

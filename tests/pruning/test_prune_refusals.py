@@ -8,6 +8,7 @@ from network_state import state
 
 import cbs_opt
 from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
+from cbs_opt.pruning.certify_layers import certify_layers
 
 
 @pytest.mark.parametrize(
@@ -165,3 +166,17 @@ def test_a_method_that_cannot_take_the_problem_is_refused_before_the_work(digits
     with pytest.raises(CbsOptError, match=words):
         cbs_opt.prune(digits_network, digits, 0.5, samples=50, progress=told.append, **arguments)
     assert not told
+
+
+def test_masks_that_are_attached_are_named_where_layers_are_judged(digits_network, digits):
+    from torch.nn.utils import prune
+
+    other = copy.deepcopy(digits_network)
+    prune.l1_unstructured(other.fc2, "weight", amount=0.5)
+    with pytest.raises(CbsOptError, match=r"layer fc2: its weight is no parameter .*torch\.nn\.utils\.prune\.remove"):
+        cbs_opt.prune(other, digits, 0.9, samples=50)
+    with pytest.raises(CbsOptError, match=r"layer fc2: in the pruned network .*torch\.nn\.utils\.prune\.remove"):
+        certify_layers(digits_network, other, digits, samples=50)
+    del other.fc2
+    with pytest.raises(CbsOptError, match=r"fc2\.weight: is not in the pruned network"):
+        certify_layers(digits_network, other, digits, samples=50)

@@ -189,7 +189,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"k": 2.5}, "k: is 2.5; a whole number"),
     ({"k": True}, "k: is True; a whole number"),
     ({"X": np.ones(14)}, "X: has shape (14,); 2 axes are needed"),
-    ({"y": np.ones((14, 1))}, "y: has shape (14, 1); 1 axes are needed"),
+    ({"y": np.ones((14, 1))}, "y: has shape (14, 1); one axis is needed, as .ravel() leaves it"),
     ({"y": np.arange(13.0)}, "y: has 13 entries, but X has 14 rows; they must agree"),
     ({"y": np.ones(14)}, "y: is constant; there is nothing to explain"),
     ({"y": np.zeros(14), "intercept": False}, "y: is zero throughout; there is nothing to explain"),

@@ -26,7 +26,10 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
     if raw.dtype.kind not in "fiub":
         raise InputError(f"{field}: has dtype {raw.dtype}; give real numbers")
     if raw.ndim != ndim:
-        raise InputError(f"{field}: has shape {raw.shape}; {ndim} axes are needed")
+        remedy = "one axis is needed" if ndim == 1 else f"{ndim} axes are needed"
+        if ndim == 1 and raw.ndim > 1 and raw.size == max(raw.shape):
+            remedy += ", as .ravel() leaves it"
+        raise InputError(f"{field}: has shape {raw.shape}; {remedy}")
     if raw.size == 0:
         raise InputError(f"{field}: is empty, shape {raw.shape}; give at least one value")
     with np.errstate(over="ignore"):

@@ -31,7 +31,11 @@ def resolve_damping(damping: float | None, dampening_frac: float | None, mean_di
         When both or neither are given, or a value is negative or not finite.
     """
     if (damping is None) == (dampening_frac is None):
-        raise InputError("damping: give exactly one of damping (absolute) and dampening_frac (of the mean diagonal)")
+        given = "neither is given" if damping is None else "both are given"
+        raise InputError(
+            f"damping: {given}; give exactly one of damping (absolute) and dampening_frac (of the mean diagonal; "
+            f"{DAMPENING_FRAC:g} is usual)"
+        )
     if damping is not None:
         return as_nonnegative(damping, "damping")
     return as_nonnegative(dampening_frac, "dampening_frac") * mean_diagonal
