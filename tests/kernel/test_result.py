@@ -15,6 +15,7 @@ from cbs_opt.errors import BoundViolationError
 from cbs_opt.kernel.judge import judge
 from cbs_opt.kernel.method import Objective
 from cbs_opt.kernel.result import (
+    GAP_TOLERANCE,
     Outcome,
     Solution,
     SolutionStatus,
@@ -40,9 +41,31 @@ def test_no_bound_is_unknown_and_a_lying_bound_raises() -> None:
         relative_gap(1.0, 1.1)
 
 
+def test_an_infinite_bound_is_a_lie() -> None:
+    with pytest.raises(BoundViolationError):
+        relative_gap(1.0, math.inf)
+
+
+def test_what_a_method_does_not_say_claims_nothing() -> None:
+    outcome = Outcome(np.array([True]))
+    assert (outcome.bound, outcome.nodes, outcome.termination) == (-math.inf, 0, TerminationCondition.CONVERGED)
+    words = {"mask": outcome.mask, "weights": np.ones(1), "objective": 1.0, "selection_objective": 1.0}
+    ends = {"termination_condition": TerminationCondition.CONVERGED, "solution_status": SolutionStatus.FEASIBLE}
+    told = Solution("b", "m", **words, bound=0.0, selection_bound=0.0, **ends, seconds=0.0)  # type: ignore[arg-type]
+    assert (told.round_off, told.selection_round_off, told.nodes) == (0.0, 0.0, 0)
+    assert 0 < GAP_TOLERANCE <= 1e-6
+
+
+def test_a_solver_that_leaves_no_answer_has_no_condition() -> None:
+    assert TerminationCondition.named("maxTimeLimit") is TerminationCondition.TIME_LIMIT
+    assert TerminationCondition.named("infeasible") is None
+
+
 def test_round_off_is_granted_and_no_more() -> None:
     assert relative_gap(1.0, 1.0 + 1e-10) == 0.0
     assert relative_gap(1e-12, 1.5e-12, 1e-12) == 0.0
+    assert relative_gap(0.0, -1e-12, 1e-12) == 0.0
+    assert relative_gap(0.0, -2e-12, 1e-12) == math.inf
     with pytest.raises(BoundViolationError):
         relative_gap(1e-12, 3e-12, 1e-12)
 

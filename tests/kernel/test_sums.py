@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.sums import scaled_below, sum_below, total_bound
 
 numbers = st.floats(-1e300, 1e300)
@@ -21,6 +22,19 @@ def test_a_sum_is_the_largest_number_not_above_the_exact_one(terms: list[float])
     exact, found = sum(map(Fraction, terms), Fraction(0)), sum_below(*terms)
     assert Fraction(found) <= exact
     assert Fraction(math.nextafter(found, math.inf)) > exact
+
+
+@given(st.lists(st.floats(0, 1e300), max_size=8))
+def test_a_sum_from_above_is_the_smallest_number_not_below_the_exact_one(terms: list[float]) -> None:
+    exact, found = sum(map(Fraction, terms), Fraction(0)), sum_above(np.array(terms))
+    assert Fraction(found) >= exact
+    assert Fraction(math.nextafter(found, -math.inf)) < exact
+
+
+def test_a_sum_from_above_that_float64_cannot_hold_is_infinite_and_that_of_nothing_is_no_minus_zero() -> None:
+    assert sum_above(np.array([1e308, 1e308])) == math.inf
+    assert sum_above(np.array([1.0, math.inf])) == math.inf
+    assert math.copysign(1.0, sum_above(np.zeros(0))) == 1.0
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-200, 200))
@@ -45,6 +59,7 @@ def test_one_missing_bound_leaves_none() -> None:
     assert total_bound([1.0, -math.inf], [2.0, 3.0]) == -math.inf
     assert total_bound([]) == 0.0
     assert sum_below(1e308, 1e308, -math.inf) == -math.inf
+    assert sum_below(math.nan, -math.inf) == -math.inf
     assert sum_below(-1e308, -1e308) == -math.inf
 
 

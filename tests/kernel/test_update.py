@@ -157,6 +157,24 @@ def test_a_support_that_is_not_positive_definite_names_a_damping_that_suffices(s
     update_dense(H + needed * np.eye(3), w_bar, masks)
 
 
+class Unchecked(DenseCurvature):
+    """Any H, as a curvature of the user's own may have it."""
+
+    def __init__(self, H: Matrix) -> None:
+        super().__init__(np.eye(len(H)))
+        self._any = H
+
+    def dense(self) -> Matrix:
+        return self._any
+
+
+@pytest.mark.parametrize("entry", [0.0, -1.0])
+def test_a_diagonal_that_is_not_positive_is_refused_without_a_warning(entry: float) -> None:
+    problem = PruningProblem([1.0, 2.0, 3.0], Unchecked(np.diag([1.0, entry, 2.0])))
+    with pytest.raises(NotPositiveDefiniteError, match="kept weights is not positive definite"):
+        obs_update(problem, np.array([True, True, False]))
+
+
 def test_damping_lost_in_round_off_is_refused_with_one_that_is_not() -> None:
     A = np.tile(np.random.default_rng(0).standard_normal(8), (4, 1)) * 1e6
     w_bar, z = np.ones(8), np.arange(8) > 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cbs_opt import Budget, DenseCurvature, PruningProblem
+from cbs_opt.kernel.arrays.types import EPS
 from cbs_opt.solvers.bounds.elimination import Elimination
 from cbs_opt.solvers.exact.bnb_units import UnitSearch
 from cbs_opt.solvers.forms.node_state import state_of
@@ -59,3 +60,29 @@ def test_what_is_needed_is_what_proves() -> None:
     for value in (1.0, 1.5, 40.0):
         assert math.isclose(float(node.proves(np.array(node.needs(value)))), value, rel_tol=1e-12)
     assert node.proves(np.array([-np.inf, 1e-9, np.inf])).tolist() == [1.0 - 1e-4, 1.0 - 1e-4, np.inf]
+
+
+def test_round_off_by_hand() -> None:
+    """H = 4I, two weights, one kept: Σ√H_jj|d_j| = 2, Σ√H_jj|x_j| = 4, the trace is 8."""
+    node = Elimination.of(4.0 * np.eye(2), np.array([1.0, 2.0]), np.array([-1.0, 0.0]), 1, 3.0, 4.0)
+    assert node.value == 3.0
+    assert math.isclose(node.drift, (2 * (2 + 2) * 2 + 4) * EPS * math.sqrt(8 / (2 * 4)), rel_tol=1e-12)
+    assert node.stretch == 1.0 + (16 + 2 * (1 + 1) * 8 / 4) * EPS
+
+
+def test_a_singular_node_proves_nothing() -> None:
+    node = Elimination.of(np.eye(2), np.zeros(2), np.zeros(2), 1, 3.0, 0.0)
+    assert node.proves(np.array([1.0, math.inf])).tolist() == [-math.inf, -math.inf]
+    assert node.needs(-1.0) == math.inf
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_step_from_a_computed_point_loses_no_more_than_is_taken_off(seed: int) -> None:
+    """f(x) + rᵀe + V ≥ what is proven, for any e in the direction against r, which is the worst."""
+    rng = np.random.default_rng(seed)
+    node = Elimination(value=rng.normal(), drift=10.0 ** rng.uniform(-6, 0), stretch=1.0 + 10.0 ** rng.uniform(-9, -1))
+    V = 10.0 ** rng.uniform(-8, 4, 50)
+    # What the bound sees of V is at most V·stretch; the linear term is at most 2ε√V.
+    least = node.value + V - 2.0 * node.drift * np.sqrt(V)
+    assert (node.proves(node.stretch * V) <= least + 1e-12 * (1.0 + V)).all()
+    assert (node.proves(node.stretch * V) >= node.value - node.drift**2 * (1.0 + 1e-12)).all()
