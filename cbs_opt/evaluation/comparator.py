@@ -23,6 +23,7 @@ from cbs_opt.evaluation.catalogue import methods as all_methods
 from cbs_opt.evaluation.catalogue import usual_methods
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask
 from cbs_opt.kernel.display import Card, Displayed, frame_of
@@ -38,7 +39,6 @@ from cbs_opt.kernel.result import (
     finite_or_none,
     relative_gap,
 )
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update_error import update_excess
 from cbs_opt.kernel.words import duration, percent, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from cbs_opt.kernel.arrays.sums import sum_below, total
-
-__all__ = ["scaled_below", "sum_below", "total", "total_bound"]
+from cbs_opt.kernel.arrays.sums import sum_below
 
 
 def scaled_below(value: float, unit: float) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import total
 from cbs_opt.kernel.result import finite_or_none
-from cbs_opt.kernel.sums import total
 from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.measures.wins import wins
 from cbs_opt.report.records import Records

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import scaled_below, sum_below
+from cbs_opt.kernel.sums import scaled_below
 
 if TYPE_CHECKING:
     from cbs_opt.solvers.forms.node_state import Room

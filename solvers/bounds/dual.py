@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.dual_blocks import DualBlock, pieces_of
 
 TOLERANCE = 1e-5

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 
 ROUNDS = 60

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.device import device_named, tensor
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.forms.layer_tensors import memory_of, shared_curvature
 

@@ -6,9 +6,9 @@ import math
 from abc import abstractmethod
 from typing import TypeVar
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.problem import PruningProblem
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import tree

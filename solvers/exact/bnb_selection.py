@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cbs_opt.errors import SolverError
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome
-from cbs_opt.kernel.sums import scaled_below, sum_below
+from cbs_opt.kernel.sums import scaled_below
 from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.compiling import announced
 

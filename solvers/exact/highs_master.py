@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.result import TerminationCondition
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.models.outer_approximation import Master, Point
 
 SCALE = 1024.0

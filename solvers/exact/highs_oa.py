@@ -29,6 +29,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.curvature import DenseCurvature
@@ -36,7 +37,6 @@ from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.models.outer_approximation import Point, build
 from cbs_opt.models.ranges import pattern_ranges

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky
 
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
-from cbs_opt.kernel.sums import sum_below
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.exact.decided import deciding, fixed, settled

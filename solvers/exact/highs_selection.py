@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, SolverError
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
@@ -32,7 +33,7 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
-from cbs_opt.kernel.sums import scaled_below, sum_below
+from cbs_opt.kernel.sums import scaled_below
 from cbs_opt.models.box import incumbent_box
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from cbs_opt.errors import InputError, SolverError, UnsupportedError
+from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.method import MethodSpec, Objective
@@ -38,7 +39,7 @@ from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.patterns.forced import forced
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
-from cbs_opt.kernel.sums import scaled_below, sum_below
+from cbs_opt.kernel.sums import scaled_below
 from cbs_opt.kernel.update import obs_update
 from cbs_opt.models import by_name
 from cbs_opt.models.algebra import expanded

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cbs_opt.kernel.arrays.sums import sum_above
-from cbs_opt.kernel.sums import scaled_below, sum_below, total_bound
+from cbs_opt.kernel.arrays.sums import sum_above, sum_below
+from cbs_opt.kernel.sums import scaled_below, total_bound
 
 numbers = st.floats(-1e300, 1e300)
 

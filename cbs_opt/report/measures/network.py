@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cbs_opt.kernel.arrays.sums import total
 from cbs_opt.kernel.arrays.types import Mask, Vector
-from cbs_opt.kernel.sums import total, total_bound
+from cbs_opt.kernel.sums import total_bound
 
 
 @dataclass(frozen=True)
