@@ -124,10 +124,11 @@ class Agreement:
     networks : int
         That have the figure.
     rho : float
-        Spearman's rank correlation of the figure with perplexity: 1 where the lower figure always is the better model;
-        nan where there are fewer than three networks.
+        Spearman's rank correlation of the figure with perplexity, the mean over the seeds: 1 where the lower figure
+        always is the better model; nan where no seed has three networks.
     right, pairs : int
-        Of all twos of networks, those where the lower figure is the lower perplexity.
+        Of all twos of networks of one seed, those where the lower figure is the lower perplexity. Figures of several
+        seeds are about different calibration windows and do not compare.
     """
 
     networks: int
@@ -137,10 +138,17 @@ class Agreement:
 
 
 def agreement(points: Sequence[Point], figure: Figure) -> Agreement:
-    """Of the points that have the figure."""
+    """Of the points that have the figure, seed by seed."""
     known = [point for point in points if math.isfinite(figure(point))]
-    columns = [figure(point) for point in known], [point.perplexity for point in known]
-    return Agreement(len(known), rank_correlation(*columns), *same_order(*columns))
+    rhos, right, pairs = [], 0, 0
+    for seed in sorted({point.seed for point in known}):
+        mine = [point for point in known if point.seed == seed]
+        columns = [figure(point) for point in mine], [point.perplexity for point in mine]
+        rhos.append(rank_correlation(*columns))
+        ordered, twos = same_order(*columns)
+        right, pairs = right + ordered, pairs + twos
+    told = [rho for rho in rhos if not math.isnan(rho)]
+    return Agreement(len(known), fmean(told) if told else math.nan, right, pairs)
 
 
 def exceptions(points: Sequence[Point], figure: Figure) -> Iterator[tuple[str, str]]:
