@@ -18,8 +18,9 @@ FIGURES: dict[str, Figure] = {"layer error": lambda p: p.error, "gap": lambda p:
 WITHIN = """\
 Within each pattern and seed, over all selectors: ρ is Spearman's rank correlation of the mean layer error (of the
 mean gap) with perplexity, 1 where the lower one always is the better model, its mean where several seeds have three
-networks. Pairs: of all twos of networks of one seed, those where the lower one is the lower perplexity. Networks whose weights were refined on whole blocks are in the first
-columns and not in the second: no layer error is about what refining does."""
+networks. Pairs: of all twos of networks of one seed, those where the lower one is the lower perplexity. Networks
+whose weights were refined on whole blocks are in the first columns and not in the second: no layer error is about
+what refining does."""
 
 GAPS = """\
 The bound of a layer is the same for all selectors of a seed, so within a pattern the gap ranks the networks of a
