@@ -38,8 +38,9 @@ def test_methods_that_cannot_take_it_say_so(cli: Cli, block: Path) -> None:
     refused.refused("method cbs: cannot take the pattern Quotas; it takes Cardinality")
     run = cli("compare", block, "--pattern", "2:4")
     assert run.code == 0
-    assert "cannot take the pattern Quotas" in run.out
     assert "greedy-obs" in run.out
+    told = json.loads(cli("compare", block, "--pattern", "2:4", "--json", "-").out)
+    assert "cannot take the pattern Quotas" in told["blocks"][0]["skipped"]["cbs"]
 
 
 def test_compare_bounds_the_pattern(cli: Cli, block: Path) -> None:

@@ -31,7 +31,7 @@ def test_large_finite_values_whose_sum_overflows_are_taken() -> None:
 @pytest.mark.parametrize(
     ("value", "ndim", "message"),
     [
-        (np.ones((2, 2)), 1, r"has shape \(2, 2\); 1 axes"),
+        (np.ones((2, 2)), 1, r"has shape \(2, 2\); one axis"),
         (np.ones(0), 1, "is empty"),
         (["a", "b"], 1, "give real numbers"),
         (np.ones(2, dtype=complex), 1, "give real numbers"),

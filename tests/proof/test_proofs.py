@@ -61,7 +61,7 @@ def test_a_tree_that_grows_goes_on_with_pieces_and_is_far_smaller_for_it(monkeyp
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(40, 9)), 2, axis=1) + 0.01 * rng.normal(size=(40, 18))
     problem = PruningProblem.from_activations(rng.normal(size=18), X, damping=1e-3).pruning(12)
-    monkeypatch.setattr(bnb_search, "PIECES_FROM", 10**9)
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", -1)
     without, _ = checked(problem)
     monkeypatch.setattr(bnb_search, "PIECES_FROM", 2)
     proof, verification = checked(problem)

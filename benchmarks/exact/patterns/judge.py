@@ -90,11 +90,12 @@ def _method(spec: MethodSpec, problem: PruningProblem, optima: dict[Objective, O
 
 
 def answered(ask: Callable[[], Verdict]) -> Verdict:
-    """The verdict; an error of one sentence is a refusal, unless it asks to be reported; any other is wrong."""
+    """The verdict; an error of one sentence is a refusal, unless it is about a mistake of the package's own."""
     try:
         return ask()
     except (InputError, MethodError, SolverError) as error:
-        return ("wrong", [str(error)]) if "please report" in str(error) else ("refused", [])
+        mistake = any(words in str(error) for words in ("please report", "its run function returned"))
+        return ("wrong", [str(error)]) if mistake else ("refused", [])
     except Exception as error:
         return "wrong", [f"{type(error).__name__}: {error}"]
 

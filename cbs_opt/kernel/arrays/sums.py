@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from cbs_opt.kernel.arrays.types import Vector
+if TYPE_CHECKING:
+    from cbs_opt.kernel.arrays.types import Vector
 
 
 def sum_below(*terms: float) -> float:
