@@ -80,7 +80,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """How much of the package the suite runs, by folder; fails below the floor (``fail_under`` in pyproject.toml).
+    """How much of the package the suite runs, by folder; fails below a floor (``fail_under`` in pyproject.toml).
 
     Not part of a plain `nox`, since every line is counted as it runs. Other processes and compiled loops are not seen.
     """
