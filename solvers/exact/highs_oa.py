@@ -128,10 +128,13 @@ class _Search:
                 self.offer(root.kept)
             if self.closed:
                 return False
-            V = self.value - root.reduction.base
-            if not (root.free.size and V > 0 and root.reduction.slack(ROOM * V) < (ROOM - 1.0) * V):
+            lost = self.value - root.reduction.base
+            if not (root.free.size and lost > 0):
                 return self.give_up()
-            return _Stage(self, root, cutoff).prove()
+            slack = root.reduction.slack(ROOM * lost)
+            if not slack < (ROOM - 1.0) * lost:
+                return self.give_up()
+            return _Stage(self, root, slack, cutoff).prove()
         except (LinAlgError, NotPositiveDefiniteError):
             return self.give_up()
 
@@ -203,16 +206,14 @@ class _Search:
 class _Stage:
     """One master: what is left of the problem, at the incumbent it was built for."""
 
-    def __init__(self, search: _Search, root: Root, cutoff: float) -> None:
+    def __init__(self, search: _Search, root: Root, slack: float, cutoff: float) -> None:
         self._search, self._cutoff = search, cutoff
         self._kept, self._free, self._base = root.kept, root.free, root.reduction.base
         reduction = root.reduction
         self._problem = PruningProblem(reduction.c, reduction.H, Rest(root.pattern, root.free))
         self._start = search.value
-        lost = search.value - reduction.base
         # A mask no worse than the incumbent costs the rounded copy at most this: its loss is convex.
-        slack = reduction.slack(ROOM * lost)
-        self._V = (lost + slack) * (1.0 + 1e-9)
+        self._V = (search.value - reduction.base + slack) * (1.0 + 1e-9)
         self._master = build(self._problem, incumbent=self._V, D=root.D, scale=SCALE)
         self._highs = HighsMaster(self._master)
         self._margin = search.arithmetic() + slack
