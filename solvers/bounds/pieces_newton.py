@@ -102,6 +102,11 @@ def _gram(A: Matrix) -> Matrix:
     return blas.dsyrk(1.0, A, trans=1, lower=1)
 
 
+def _diagonal(A: Matrix) -> Vector:
+    """The diagonal of a square matrix, as a view to write to."""
+    return np.einsum("ii->i", A)
+
+
 def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
     """ζ ≤ min(1, s) with its two derivatives."""
     root = np.sqrt((1 - s) ** 2 + 4 * ROUNDING)
@@ -137,7 +142,7 @@ def start(problem: Problem) -> Point | None:
 def point_at(problem: Problem, sets: Sets, D: Vector, q: Vector, z: Vector, mu: float) -> Point | None:
     """The point of the path's inner problem at (D, q); None where R is not positive definite."""
     R = problem.H - sets.gram(sets.u, q, sets.u)
-    R[np.diag_indices(len(D))] -= D
+    _diagonal(R)[:] -= D
     L = factor(R)
     inner = None if L is None else _relax(problem, sets, D, q, R, z, mu)
     if L is None or inner is None:
@@ -148,18 +153,18 @@ def point_at(problem: Problem, sets: Sets, D: Vector, q: Vector, z: Vector, mu: 
 
 def _relaxed(
     problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float
-) -> tuple[float, Matrix, Vector] | None:
-    """φ with the barriers of z, the factor of M and the minimizing w."""
+) -> tuple[float, Matrix, Vector, tuple[Vector, Vector, Vector]] | None:
+    """φ with the barriers of z, the factor of M, the minimizing w, and ζ of the pieces with its derivatives."""
     if not (z.min() > 0 and z.max() < 1):
         return None
-    zeta = smooth(sets.total(z))[0]
-    M = R + sets.gram(sets.u, q / zeta, sets.u)
-    M[np.diag_indices(len(D))] += D / z
+    kinks = smooth(sets.total(z))
+    M = R + sets.gram(sets.u, q / kinks[0], sets.u)
+    _diagonal(M)[:] += D / z
     L = factor(M)
     if L is None:
         return None
     w = back(L, problem.b)
-    return -0.5 * float(problem.b @ w) - mu * float(np.log(z).sum() + np.log1p(-z).sum()), L, w
+    return -0.5 * float(problem.b @ w) - mu * float(np.log(z).sum() + np.log1p(-z).sum()), L, w, kinks
 
 
 def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float) -> Inner | None:
@@ -167,26 +172,28 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
     found = _relaxed(problem, sets, D, q, R, z, mu)
     if found is None:
         return None
-    value, L, w = found
+    value, L, w, (zeta, slope, bend) = found
     upper, lower = mu / (1 - z), mu / z
-    m = len(z)
-    diagonal = np.diag_indices(m)
+    sides = np.empty((len(z), 1 + problem.A.shape[1]), order="F")
     for _ in range(60):
-        zeta, slope, bend = smooth(sets.total(z))
         t = sets.along(w)
         pull = 0.5 * q * (t / zeta) ** 2
         gradient = -0.5 * D * (w / z) ** 2 + mu / (1 - z) - mu / z - sets.spread(slope * pull)
         cross = sets.gram(sets.u, -q * t / zeta**2 * slope, sets.inside)
-        cross[diagonal] -= D * w / z**2
+        _diagonal(cross)[:] -= D * w / z**2
         Y = forward(L, cross)
         hessian = sets.gram(sets.inside, pull * (2 * slope**2 / zeta - bend), sets.inside) - _gram(Y).T
-        hessian[diagonal] += D * w**2 / z**3 + upper / (1 - z) + lower / z
+        _diagonal(hessian)[:] += D * w**2 / z**3 + upper / (1 - z) + lower / z
         F, info = lapack.dpotrf(hessian.T, lower=1, clean=1)
         if info:
             return None
-        X = back(F, np.column_stack([gradient, problem.A]))
+        sides[:, 0], sides[:, 1:] = gradient, problem.A
+        X = back(F, sides)
         by_label = problem.A.T @ X
-        nu = np.linalg.solve(by_label[:, 1:], problem.A.T @ z - problem.room.room - by_label[:, 0])
+        schur = factor(by_label[:, 1:])
+        if schur is None:
+            return None
+        nu = back(schur, problem.A.T @ z - problem.room.room - by_label[:, 0])
         d = -X[:, 0] - X[:, 1:] @ nu
         if not -(gradient + problem.A @ nu) @ d >= 0.02 * mu:
             return Inner(value, w, z, L, Y, F)
@@ -201,7 +208,7 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
             if step < 1e-6:
                 return Inner(value, w, z, L, Y, F)
         z = z + step * d
-        value, L, w = found
+        value, L, w, (zeta, slope, bend) = found
         upper = np.clip(upper + dual * d_upper, 0.1 * mu / (1 - z), 10 * mu / (1 - z))
         lower = np.clip(lower + dual * d_lower, 0.1 * mu / z, 10 * mu / z)
     return Inner(value, w, z, L, Y, F)
@@ -226,8 +233,11 @@ def _direction(problem: Problem, point: Point) -> tuple[Vector, float] | None:
     solved = forward(inner.F, np.column_stack([by_z - inner.Y.T @ by_w, problem.A]))
     X, normals = solved[:, : len(weights)], solved[:, len(weights) :]
     along = normals.T @ X
-    hessian = _gram(np.vstack([by_w, X])) - along.T @ np.linalg.solve(normals.T @ normals, along) + mu * G * G
-    hessian[np.diag_indices(len(weights))] += mu * pulls / weights**2
+    schur = factor(normals.T @ normals)
+    if schur is None:
+        return None
+    hessian = _gram(np.vstack([by_w, X])) - _gram(forward(schur, along)) + mu * G * G
+    _diagonal(hessian)[:] += mu * pulls / weights**2
     F, info = lapack.dpotrf(hessian, lower=1)
     if info:
         return None

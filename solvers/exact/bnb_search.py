@@ -298,22 +298,16 @@ class Search(BlockSearch[Node | PieceNode]):
         return bool(done)
 
     def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
-        """The relaxed point's largest w_i²H_ii, as many as the node may still keep."""
-        from cbs_opt.solvers.forms.node_state import FREE, KEPT
+        """The relaxed point's largest w_i²H_ii of each label, as many as the node may still keep."""
+        from cbs_opt.solvers.compiled.oracle import choose_best
+        from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
-        mask: Mask = state == KEPT
-        free = np.flatnonzero(state == FREE)
-        order = free[np.argsort(-(w[free] ** 2 * self._weight[free]), kind="stable")]
-        labels, room = self._room
-        if len(room) == 1:
-            mask[order[: max(self._budget - int(np.count_nonzero(mask)), 0)]] = True
-            return mask
-        left = room - np.bincount(labels[mask], minlength=len(room))
-        order = order[np.argsort(labels[order], kind="stable")]
-        size = np.bincount(labels[order], minlength=len(room))
-        place = np.arange(len(order)) - (np.cumsum(size) - size)[labels[order]]
-        mask[order[place < left[labels[order]]]] = True
-        return mask
+        kept, pruned = state == KEPT, state == PRUNED
+        scores = np.fmin(w * w * self._weight, np.finfo(float).max)  # what has overflowed included
+        scores[kept], scores[pruned] = np.inf, -1.0
+        mask = np.empty(len(w), dtype=np.bool_)
+        choose_best(scores, self._room, mask)
+        return mask & ~pruned
 
     def _greedy(self) -> Mask:
         """The mask of greedy OBS."""
