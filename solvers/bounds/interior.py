@@ -32,5 +32,5 @@ def back(L: Matrix, x: Matrix) -> Matrix:
 
 def room(x: Vector, dx: Vector, most: float) -> float:
     """The longest step ≤ 1 that takes no more than ``most`` of any x > 0."""
-    falling = dx < 0
-    return min(1.0, most * float((x[falling] / -dx[falling]).min())) if falling.any() else 1.0
+    steepest = float((dx / x).min(initial=0.0))
+    return min(1.0, most / -steepest) if steepest < 0 else 1.0

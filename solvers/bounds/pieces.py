@@ -65,8 +65,8 @@ COUNTING = 0.2
 BEGIN = 0.5
 """Pieces are added from μ = BEGIN·value/m on: before that almost anything seems to pay."""
 
-LEAST_MU, REDUCTION = 2e-3, 0.6
-"""The path ends at μ = LEAST_MU·value/m; reduction of μ from one point of it to the next."""
+REDUCTION = 0.6
+"""Of μ, from one point of the path to the next."""
 
 STEPS, IDLE = 150, 20
 """Newton steps in (D, q) at the most, and without a better bound: then what ζ's rounded kink costs grows faster than μ
@@ -90,7 +90,7 @@ class Splitting(NamedTuple):
     bound: float
 
 
-def choose(H: Matrix, b: Vector, room: Room, value: float) -> Splitting | None:
+def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> Splitting | None:
     """A splitting whose bound on min ½(w − c)ᵀH(w − c) with what ``room`` allows kept is nearly the best of its kind.
 
     Parameters
@@ -101,7 +101,9 @@ def choose(H: Matrix, b: Vector, room: Room, value: float) -> Splitting | None:
     room : Room
         Some weight of each label may be kept, and not all.
     value : float
-        Value of a mask: the bound is exact to some 0.2 % of it.
+        Value of a mask.
+    accuracy : float
+        The part of ``value`` that the bound may fall short of its best by: the path ends at μ = accuracy·value/m.
 
     Returns
     -------
@@ -116,10 +118,10 @@ def choose(H: Matrix, b: Vector, room: Room, value: float) -> Splitting | None:
         point = None if problem is None else start(problem)
         if problem is None or point is None:
             return None
-        return _in_units_of(H, s, value, problem, _follow(problem, point))
+        return _in_units_of(H, s, value, problem, _follow(problem, point, accuracy / len(b)))
 
 
-def _follow(problem: Problem, point: Point) -> Point:
+def _follow(problem: Problem, point: Point, least: float) -> Point:
     """The best point of the path from ``point`` to the least μ, pieces dropped and added on the way."""
     m = len(point.D)
     best, reached, twice = point, bound_at(problem, point), False
@@ -134,7 +136,7 @@ def _follow(problem: Problem, point: Point) -> Point:
             break
         if not central:
             continue
-        if point.mu * m <= LEAST_MU:
+        if point.mu <= least:
             break
         sets, q, mu = point.sets, point.q, point.mu
         renewed = _renewed(problem, point) if mu * m < BEGIN else None
@@ -143,7 +145,7 @@ def _follow(problem: Problem, point: Point) -> Point:
         # Two rounds of new pieces at every other μ: the second for what the first has left violated.
         twice = renewed is not None and not twice
         if not twice:
-            mu = max(REDUCTION * mu, LEAST_MU / m)
+            mu = max(REDUCTION * mu, least)
         following = point_at(problem, sets, point.D, q, point.inner.z, mu)
         if following is None:
             break

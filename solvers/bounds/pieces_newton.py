@@ -167,6 +167,11 @@ def _relaxed(
     return -0.5 * float(problem.b @ w) - mu * float(np.log(z).sum() + np.log1p(-z).sum()), L, w, kinks
 
 
+def _near(central: Vector, multipliers: Vector) -> Vector:
+    """``multipliers``, none further than a factor of ten from where the path has it."""
+    return np.minimum(np.maximum(multipliers, 0.1 * central), 10 * central)
+
+
 def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float) -> Inner | None:
     """Primal-dual Newton in z from ``z`` until the decrement is small against μ."""
     found = _relaxed(problem, sets, D, q, R, z, mu)
@@ -209,8 +214,8 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
                 return Inner(value, w, z, L, Y, F)
         z = z + step * d
         value, L, w, (zeta, slope, bend) = found
-        upper = np.clip(upper + dual * d_upper, 0.1 * mu / (1 - z), 10 * mu / (1 - z))
-        lower = np.clip(lower + dual * d_lower, 0.1 * mu / z, 10 * mu / z)
+        upper = _near(mu / (1 - z), upper + dual * d_upper)
+        lower = _near(mu / z, lower + dual * d_lower)
     return Inner(value, w, z, L, Y, F)
 
 

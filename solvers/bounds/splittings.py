@@ -22,6 +22,9 @@ from cbs_opt.solvers.forms.node_state import Room, state_of
 PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the splitting with pieces, in a mixture."""
 
+ACCURACY = 2e-3
+"""Of the bound with pieces, relative to the incumbent: a model is written once, and has no tree of ours below it."""
+
 SHARE = 0.999
 """Part of a splitting that is used: what is left of it makes R positive definite."""
 
@@ -72,7 +75,7 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
     room = Room.one(problem.n, _most_kept(pattern)) if own is None else own
     if not 1 <= room.room[0] < problem.n:
         return None
-    found = choose(H, H @ center, room, incumbent - problem.objective(center))
+    found = choose(H, H @ center, room, incumbent - problem.objective(center), ACCURACY)
     if found is None:
         return None
     U = directions(found.pieces, problem.n)

@@ -14,6 +14,9 @@ from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
+ACCURACY = 1e-2
+"""Of the bound at the root, relative to the incumbent: the nodes below it make up for the rest in less time."""
+
 
 class PieceRoot(NamedTuple):
     """The pieces of a tree, by the weights of its root problem, and the splitting and z (0 where fixed) at its root."""
@@ -56,7 +59,7 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value:
     except np.linalg.LinAlgError:
         return None
     base = 0.5 * float(step @ H @ step)
-    found = choose(HF, HF @ (c + step)[free], left, value - base)
+    found = choose(HF, HF @ (c + step)[free], left, value - base, ACCURACY)
     if found is None:
         return None
     D, z = np.zeros(len(c)), np.zeros(len(c))

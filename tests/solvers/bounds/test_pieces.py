@@ -17,6 +17,7 @@ from cbs_opt.solvers.forms.node_state import Room
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, random_curvature
 
 SEEDS = st.integers(0, 2**32 - 1)
+ACCURACY = 2e-3
 
 
 def rest(H: np.ndarray, splitting: pieces.Splitting) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_never_above_the_optimum(seed: int, m: int, kind: str, zeros: bool, slac
         labels, count = np.zeros(m, dtype=np.int64), np.array([m])
     most = np.array([int(rng.integers(1, size)) for size in count])
     optimum, error = best_by_enumeration(cbs_opt.PruningProblem(c, H).within(Labels(labels, count - most)))
-    splitting = pieces.choose(H, H @ c, Room(labels, most), slack * optimum)
+    splitting = pieces.choose(H, H @ c, Room(labels, most), slack * optimum, ACCURACY)
     if splitting is None:
         assert optimum == 0.0
         return
@@ -73,7 +74,7 @@ def test_what_is_left_is_positive_definite_and_pieces_are_laid_out_as_said(seed:
         return
     K = int(rng.integers(1, m))
     c = rng.normal(size=m) / s
-    splitting = pieces.choose(H, H @ c, Room.one(len(H), K), float(c @ H @ c) / 4)
+    splitting = pieces.choose(H, H @ c, Room.one(len(H), K), float(c @ H @ c) / 4, ACCURACY)
     assert splitting is not None
     (members, u), D, q, z, _ = splitting
     E = len(q)
@@ -110,7 +111,7 @@ def test_better_than_the_best_diagonal_where_columns_are_nearly_equal(m: int) ->
     problem = cbs_opt.PruningProblem(c, H).pruning(3 * m // 4)
     diagonal, _ = perspective_bound(problem)
     value = cbs_opt.solve(problem, method="greedy-obs").objective
-    splitting = pieces.choose(H, H @ c, Room.one(m, m - 3 * m // 4), value)
+    splitting = pieces.choose(H, H @ c, Room.one(m, m - 3 * m // 4), value, ACCURACY)
     assert splitting is not None
     assert diagonal < value
     assert splitting.bound > diagonal + 0.1 * (value - diagonal)
@@ -122,7 +123,7 @@ def test_units_do_not_matter(scale: float) -> None:
     """f in other units, all weights in other units, and every weight in its own."""
     H, c = nearly_duplicated(16)
     K, value = 4, 0.3 * float(c @ H @ c)
-    plain = pieces.choose(H, H @ c, Room.one(len(H), K), value)
+    plain = pieces.choose(H, H @ c, Room.one(len(H), K), value, ACCURACY)
     assert plain is not None
     unit = scale ** np.random.default_rng(1).uniform(0, 1, 16)
     for H2, c2, value2 in (
@@ -130,7 +131,7 @@ def test_units_do_not_matter(scale: float) -> None:
         (H, c * scale, value * scale**2),
         (H * np.outer(unit, unit), c / unit, value),
     ):
-        other = pieces.choose(H2, H2 @ c2, Room.one(len(H2), K), value2)
+        other = pieces.choose(H2, H2 @ c2, Room.one(len(H2), K), value2, ACCURACY)
         assert other is not None
         assert other.bound / value2 == pytest.approx(plain.bound / value, rel=1e-4)
         assert len(other.q) > 0
@@ -157,9 +158,9 @@ def test_pieces_asked_for_are_violated_as_the_definition_says(seed: int, m: int)
 
 def test_none_where_there_is_nothing_to_split() -> None:
     ones = np.ones((3, 3))
-    assert pieces.choose(ones, ones @ np.ones(3), Room.one(3, 1), 1.0) is None
-    assert pieces.choose(np.diag([1.0, -1.0]), np.ones(2), Room.one(2, 1), 1.0) is None
-    assert pieces.choose(np.diag([1.0, 0.0]), np.ones(2), Room.one(2, 1), 1.0) is None
+    assert pieces.choose(ones, ones @ np.ones(3), Room.one(3, 1), 1.0, ACCURACY) is None
+    assert pieces.choose(np.diag([1.0, -1.0]), np.ones(2), Room.one(2, 1), 1.0, ACCURACY) is None
+    assert pieces.choose(np.diag([1.0, 0.0]), np.ones(2), Room.one(2, 1), 1.0, ACCURACY) is None
     for value in (0.0, -1.0, np.inf, np.nan):
-        assert pieces.choose(np.eye(3), np.ones(3), Room.one(3, 1), value) is None
-    assert pieces.choose(np.eye(3), np.array([1.0, np.nan, 1.0]), Room.one(3, 1), 1.0) is None
+        assert pieces.choose(np.eye(3), np.ones(3), Room.one(3, 1), value, ACCURACY) is None
+    assert pieces.choose(np.eye(3), np.array([1.0, np.nan, 1.0]), Room.one(3, 1), 1.0, ACCURACY) is None
