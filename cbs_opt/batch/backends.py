@@ -15,6 +15,7 @@ from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Limits
 from cbs_opt.batch.worker import Returned, work
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.words import counted
 
 Groups = Iterator[tuple[int, list[dict[str, Any]]]]
 
@@ -91,7 +92,7 @@ def _loky(jobs: int | None) -> Iterator[Backend]:
         yield from _results(groups, limits, parent, count, count, backend="loky", idle_worker_timeout=IDLE)
 
     try:
-        yield Backend(count, f"{count} worker{'s' if count > 1 else ''}", run)
+        yield Backend(count, counted(count, "worker"), run)
     finally:
         if count > 1:
             get_reusable_executor(max_workers=count).shutdown(wait=True, kill_workers=True)

@@ -26,6 +26,7 @@ from cbs_opt.cli.output import emit, load_asked, number, percent, say, seconds
 from cbs_opt.cli.outputs import block_inputs, check_outputs, network_inputs
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.terminal import working
+from cbs_opt.kernel.words import counted
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.certify import Judgement
@@ -205,9 +206,11 @@ def _verify(block: Path, file: Path, json: str | None) -> None:
     problem = PruningProblem.load(block)
     proof = Proof.load(file)
     try:
-        with working(f"verifying {file.name}, {proof.nodes:,} nodes") as tell:
+        with working(f"verifying {file.name}, {counted(proof.nodes, 'node')}") as tell:
             verification = verify(
-                problem, proof, progress=lambda done, nodes: tell(f"verifying {file.name}: {done:,} of {nodes:,} nodes")
+                problem,
+                proof,
+                progress=lambda done, nodes: tell(f"verifying {file.name}: {done:,} of {nodes:,} nodes"),
             )
     except NotVerifiedError as error:
         typer.echo(f"error: {file}: {error}", err=True)
@@ -216,7 +219,7 @@ def _verify(block: Path, file: Path, json: str | None) -> None:
 
 
 def _show_verified(v: Verification) -> None:
-    say(f"{v.name}: verified, {v.nodes:,} nodes in {seconds(v.seconds)}, by {v.arithmetic}")
+    say(f"{v.name}: verified, {counted(v.nodes, 'node')} in {seconds(v.seconds)}, by {v.arithmetic}")
     forced = "" if v.forced == 0 else f" that keeps or prunes the {v.forced} weights it has to"
     say(f"  no mask with {v.pattern}{forced} has a loss below {v.bound!r}")
     say(f"  the certificate's mask has a loss of {v.objective!r}  (gap {percent(v.gap)})")

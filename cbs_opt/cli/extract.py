@@ -24,6 +24,7 @@ from cbs_opt.cli.output import emit, say, seconds
 from cbs_opt.cli.outputs import check_outputs, network_inputs
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.terminal import working
+from cbs_opt.kernel.words import counted
 
 if TYPE_CHECKING:
     from cbs_opt.blocks import Extraction
@@ -105,8 +106,7 @@ def extract(
 
 
 def _show(network: str, extracted: Extraction) -> None:
-    of = f"{extracted.layers} layer{'s' if extracted.layers > 1 else ''}"
-    into = f"{extracted.blocks:,} block{'s' if extracted.blocks > 1 else ''}"
+    of, into = counted(extracted.layers, "layer"), counted(extracted.blocks, "block")
     say(
         f"{network}: {extracted.weights:,} weights of {of} in {into}, {_bytes(extracted.bytes)}, "
         f"{seconds(extracted.seconds)}"

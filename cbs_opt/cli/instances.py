@@ -12,6 +12,7 @@ from cbs_opt.cli.output import emit, number, percent, say, seconds, table
 from cbs_opt.cli.outputs import check_outputs
 from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.terminal import working
+from cbs_opt.kernel.words import counted
 
 if TYPE_CHECKING:
     from cbs_opt.library import Instance
@@ -178,5 +179,5 @@ def _line(row: dict[str, Any]) -> str:
         return f"{row['name']}: NOT VERIFIED, {row['reason']}"
     return (
         f"{row['name']}: verified, no mask with {row['pattern']} has a loss below {row['bound']!r} "
-        f"(gap {percent(row['gap'])}, {row['nodes']:,} nodes, {seconds(row['seconds'])})"
+        f"(gap {percent(row['gap'])}, {counted(row['nodes'], 'node')}, {seconds(row['seconds'])})"
     )

@@ -23,6 +23,7 @@ from cbs_opt.cli.output import emit, number, percent, say, seconds
 from cbs_opt.cli.outputs import block_inputs, check_outputs
 from cbs_opt.errors import CbsOptError
 from cbs_opt.kernel.terminal import working
+from cbs_opt.kernel.words import counted
 
 if TYPE_CHECKING:
     from cbs_opt.kernel.problem import PruningProblem
@@ -84,7 +85,7 @@ def solve(
     with working(title) as tell:
         if "progress" in spec.options:
             options["progress"] = lambda nodes, incumbent, bound: tell(
-                f"{title}: {nodes:,} nodes, incumbent {number(incumbent)}, bound {number(bound)}"
+                f"{title}: {counted(nodes, 'node')}, incumbent {number(incumbent)}, bound {number(bound)}"
             )
         solution = run(problem, method, seed=seed, **options)
     if out is not None:
@@ -149,4 +150,5 @@ def _show(solution: Solution, exact: bool, out: Path | None, certificate: dict[s
         say(f"  mask and weights in {out}")
     if certificate is not None:
         proven = number(float(certificate["bound"]))
-        say(f"  certificate in {certificate['file']}: a lower bound of {proven} by {certificate['nodes']} nodes")
+        by = counted(int(certificate["nodes"]), "node")
+        say(f"  certificate in {certificate['file']}: a lower bound of {proven} by {by}")

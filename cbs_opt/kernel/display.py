@@ -112,7 +112,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _and_more(count: int, what: str) -> list[str]:
-    return [f"  … and {count:,} more {what}{'s' if count > 1 else ''}"] if count > 0 else []
+    return [f"  … and {count:,} more {what}{'' if count == 1 else 's'}"] if count > 0 else []
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

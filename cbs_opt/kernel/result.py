@@ -13,7 +13,7 @@ import numpy as np
 from cbs_opt.errors import BoundViolationError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.display import Card, Displayed
-from cbs_opt.kernel.words import duration, plain_number
+from cbs_opt.kernel.words import counted, duration, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words
 
 GAP_TOLERANCE = 1e-6
@@ -183,7 +183,7 @@ class Solution(Displayed):
             facts["bound on the selection"] = f"{plain_number(self.selection_bound)} (gap {gap})"
         else:
             facts["proven lower bound"] = "none by this method; compare or lower_bound proves one"
-        facts["time"] = duration(self.seconds) + (f", {self.nodes:,} nodes" if self.nodes else "")
+        facts["time"] = duration(self.seconds) + (f", {counted(self.nodes, 'node')}" if self.nodes else "")
         name = f"{self.name}: " if self.name else ""
         title = f"{name}{self.method} pruned {self.pruned:,} of {self.n:,} weights, loss {plain_number(self.objective)}"
         return Card(f"{title}, {answer}", facts, notes=self.notes)

@@ -74,6 +74,11 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 node', '1,234 nodes'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def shown(text: str, most: int = 120) -> str:
     """One line of at most ``most`` characters, in which nothing commands a terminal or turns the text around."""
     clean = "".join(_visible(character) for character in text[: 4 * most])

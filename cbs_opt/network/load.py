@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from cbs_opt.network.reference import NETWORKS
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("cbs_opt")
 
 ORIGINAL, MASK = "_orig", "_mask"
 """What torch.nn.utils.prune adds to the name of a weight for the two parts it splits it into."""
@@ -57,6 +60,8 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
         fill(model, load_tensors(weights), str(weights))
     elif not own:
         raise InputError(f"network {name}: has no embedded weights; give a weights file")
+    elif ":" in name:
+        log.warning("network %s: no weights file is given; it keeps the weights that its factory sets", name)
     elif name in NETWORKS:
         embedded = NETWORKS[name].weights
         assert embedded is not None

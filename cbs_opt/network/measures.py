@@ -122,7 +122,9 @@ def as_measure(test: Any, data: Any = None) -> Measure | None:
     if test is None:
         return Accuracy(data.test_x, data.test_y) if isinstance(data, Data) else None
     try:
-        x, y = calibration(test)
+        x, y = calibration(test, needs_labels=False)
+        if y is not None:
+            return Accuracy(*calibration((x, y)))
     except InputError as error:
         raise InputError(f"test: {str(error).removeprefix('data: ')}") from None
-    return Accuracy(x, y)
+    raise InputError("test: has no labels, without which there is no accuracy; give (x, y), or leave it out")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cbs_opt.collect import LayerModel, SequentialLayers
 from cbs_opt.collect.block_layers import BlockLayers
 from cbs_opt.kernel.arrays.types import Mask, Matrix
+from cbs_opt.kernel.words import counted
 from cbs_opt.network.targets import Target
 from cbs_opt.pruning.estimate import about
 from cbs_opt.pruning.refine import refine
@@ -139,8 +140,7 @@ class Pace:
         left = len(self._weights) - number
         weights = sum(self._weights[number:])
         many = f"{weights / 1e6:.0f} million" if weights >= 1e7 else f"{weights:,}"
-        blocks = f"{left} block{'s' if left > 1 else ''}"
-        return f"pruning {blocks}, {many} weights: {about(sum(self._sizes[number:]))}"
+        return f"pruning {counted(left, 'block')}, {many} weights: {about(sum(self._sizes[number:]))}"
 
     def done(self, number: int) -> None:
         """The block of this number, counted from 0, is done."""

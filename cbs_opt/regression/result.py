@@ -12,7 +12,7 @@ from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Solution, SolutionStatus
-from cbs_opt.kernel.words import duration
+from cbs_opt.kernel.words import counted, duration
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,5 +86,5 @@ class Subset(Displayed):
         return (
             f"{len(self.support)} of {len(self.coefficients)} columns, {proven}: {self.support.tolist()}\n"
             f"R² {self.r2:.6g}, RSS {self.rss:.6g}, objective {self.objective:.8g}, bound {self.bound:.8g} "
-            f"(gap {self.gap:.1e}), {self.solution.nodes:,} nodes in {duration(self.solution.seconds)}"
+            f"(gap {self.gap:.1e}), {counted(self.solution.nodes, 'node')} in {duration(self.solution.seconds)}"
         )

@@ -21,6 +21,7 @@ from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_mask, as_nonnegative
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome, TerminationCondition
+from cbs_opt.kernel.words import counted
 from cbs_opt.solvers.exact.team import HAND, ROUND, Team, team
 
 OPEN_NODE = 500
@@ -263,7 +264,7 @@ def search(
     termination = tree.explore(time_limit, node_limit, most_open, progress, threads)
     notes: tuple[str, ...] = ()
     if termination is TerminationCondition.STOPPED:
-        notes = (f"stopped by its progress callback after {tree.nodes:,} nodes",)
+        notes = (f"stopped by its progress callback after {counted(tree.nodes, 'node')}",)
     elif progress is not None and termination is not TerminationCondition.INTERRUPTED:
         tree._told_to_stop(progress)
     if termination is TerminationCondition.ITERATION_LIMIT and tree.open_nodes >= most_open:

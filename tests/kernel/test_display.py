@@ -13,10 +13,15 @@ import pytest
 import cbs_opt
 from cbs_opt.errors import UnavailableMethodError
 from cbs_opt.kernel.display import NOTES, ROWS_OF_A_SCREEN, Card, Displayed, frame_of
+from cbs_opt.kernel.words import counted
 from cbs_opt.network.data import Data, digits_data
 from cbs_opt.network.load import load_network
 
 AWKWARD = "<b>a&b</b>\x1b[31m\n‮"
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(n, "node") for n in (0, 1, 2, 1234)] == ["0 nodes", "1 node", "2 nodes", "1,234 nodes"]
 
 
 @pytest.fixture(scope="module")

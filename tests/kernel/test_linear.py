@@ -101,6 +101,12 @@ def product(model: Any) -> None:
     model.both = Constraint(expr=model.z[0] * model.z[1] <= 0)
 
 
+def beyond(model: Any) -> None:
+    from pyomo.environ import Constraint
+
+    model.far = Constraint(expr=model.z[0] + model.z[2] <= 1)
+
+
 def objective(model: Any) -> None:
     from pyomo.environ import Objective
 
@@ -135,6 +141,7 @@ ALIVE: list[Any] = []
         (product, "rule: both is not linear in z"),
         (objective, "rule: adds best, which is of the kind Objective"),
         (too_many, "no mask satisfies 1 linear constraint on 2 weights"),
+        (beyond, r"rule: asks for z\[2\]; the 2 weights are z\[0\] … z\[1\]"),
         (foreign, "rule: c has a variable of another model, x"),
     ],
 )

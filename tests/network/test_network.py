@@ -89,12 +89,13 @@ def test_unreadable_weights(tmp_path, suffix, content):
         load_tensors(file)
 
 
-def test_factory_from_the_current_folder(tmp_path, monkeypatch):
+def test_factory_from_the_current_folder(tmp_path, monkeypatch, caplog):
     (tmp_path / "my_nets_for_test.py").write_text(
         "import torch\ndef tiny():\n    return torch.nn.Linear(3, 2)\ndef wrong():\n    return 3\n"
     )
     monkeypatch.chdir(tmp_path)
     assert isinstance(load_network("my_nets_for_test:tiny"), torch.nn.Linear)
+    assert "no weights file is given; it keeps the weights that its factory sets" in caplog.text
     with pytest.raises(InputError, match=r"returned int; a torch\.nn\.Module is needed"):
         load_network("my_nets_for_test:wrong")
     with pytest.raises(InputError, match="cannot be made"):

@@ -246,7 +246,7 @@ def test_batches_and_a_test_set_of_their_own(digits_network, digits):
     assert found.settings["samples"] == 100
     assert found.accuracy_dense == expected.accuracy_dense
     assert found.sparsity == expected.sparsity
-    with pytest.raises(CbsOptError, match="test: has no labels"):
+    with pytest.raises(CbsOptError, match="test: has no labels, without which there is no accuracy"):
         cbs_opt.prune(digits_network, batches, 0.5, test=digits.test_x, **arguments)
 
 

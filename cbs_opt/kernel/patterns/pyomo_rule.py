@@ -62,6 +62,11 @@ def system_of(n: int, rule: Callable[[Any], object]) -> System:
                 "it of z"
             ) from None
         raise
+    except KeyError as error:
+        asked = re.search(r"Index '(.+)' is not valid for indexed component 'z'", str(error))
+        if asked:
+            raise PatternError(f"rule: asks for z[{asked[1]}]; the {n} weights are z[0] … z[{n - 1}]") from None
+        raise
     for component in model.component_objects(active=True):
         kind = component.ctype.__name__
         if kind not in TAKEN:

@@ -16,7 +16,7 @@ from cbs_opt.errors import CbsOptError, InputError
 from cbs_opt.kernel.arrays.types import Mask, Matrix, Vector
 from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.files import write_whole
-from cbs_opt.kernel.words import plain_number
+from cbs_opt.kernel.words import counted, plain_number
 from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _Reader
 from cbs_opt.proof.certificate.limits import Limits
 
@@ -142,7 +142,7 @@ class Proof(Displayed):
         return 1 if self.tree is None else len(self.tree.parent)
 
     def _card(self) -> Card:
-        kind = "one dual vector" if self.tree is None else f"a tree of {self.nodes:,} nodes"
+        kind = "one dual vector" if self.tree is None else f"a tree of {counted(self.nodes, 'node')}"
         return Card(
             f"{self.n:,} weights, {self.limits}: claims a lower bound of {plain_number(self.bound)}",
             {"proof": f"{kind}; `verify` checks it with the block", "digest of the block": self.digest[:16] + "…"},

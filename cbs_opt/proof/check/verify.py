@@ -27,7 +27,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import finite_or_none
-from cbs_opt.kernel.words import duration, plain_number
+from cbs_opt.kernel.words import counted, duration, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words
 from cbs_opt.proof.certificate.digest import claim_digest
 from cbs_opt.proof.certificate.limits import Limits
@@ -93,7 +93,8 @@ class Verification(Displayed):
             {
                 "loss of its mask": f"{plain_number(self.objective)} (gap {gap_in_words(self.gap)})",
                 "proven lower bound": plain_number(self.bound),
-                "proof": f"{self.nodes:,} nodes, {self.points:,} points, {self.arithmetic}, {duration(self.seconds)}",
+                "proof": f"{counted(self.nodes, 'node')}, {counted(self.points, 'point')}, {self.arithmetic}, "
+                f"{duration(self.seconds)}",
             },
             notes=self.notes,
         )
