@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cbs_opt.batch.settings import Settings, read_study
     from cbs_opt.kernel.asked import Asked
 
-# Where each name lives; imported on first use, so that a worker, which needs none of them, starts in no time.
+# Where each name lives; imported on first use, so that a worker, which needs none of them, starts without the wait.
 _HOME = {
     "Asked": "cbs_opt.kernel.asked",
     "BatchResult": "cbs_opt.batch.runner",
