@@ -1,4 +1,4 @@
-"""Many blocks, many methods: solved in parallel, resumed after any interruption, kept in a store."""
+"""Batches: many blocks are solved by many methods in parallel, resumed after interruptions, and kept in a store."""
 
 from __future__ import annotations
 
