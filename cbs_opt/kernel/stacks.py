@@ -1,7 +1,7 @@
 """The OBS update of many supports at once, in NumPy or torch, in the dense or the factor form (see ``update``).
 
-A stack is an array whose leading axes, written ``*batch`` in shapes, run over the blocks or rows. Where the curvature of
-the kept weights has no Cholesky factor, each of these functions raises ``NotPositiveDefiniteError``.
+A stack is an array whose leading axes, written ``*batch`` in shapes, run over the blocks or rows. Where the curvature
+of the kept weights has no Cholesky factor, each of these functions raises ``NotPositiveDefiniteError``.
 """
 
 from __future__ import annotations
