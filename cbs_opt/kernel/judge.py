@@ -78,7 +78,7 @@ def evaluate(problem: PruningProblem, mask: Mask) -> Evaluation:
     Raises
     ------
     NotPositiveDefiniteError
-        As ``obs_update`` does.
+        The curvature of the kept weights has no Cholesky factor, as for ``obs_update``.
     """
     weights = obs_update(problem, mask)
     as_trained = np.where(mask, problem.w_bar, 0.0)

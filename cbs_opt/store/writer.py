@@ -104,7 +104,7 @@ class StoreWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the store and let others write; it is then one plain file, unless somebody is reading it."""
+        """Close the store and let others write; it is then one plain file, unless a reader has it open."""
         with suppress(sqlite3.Error):
             self._database.execute("PRAGMA busy_timeout = 0")
             self._database.execute("PRAGMA journal_mode = DELETE")

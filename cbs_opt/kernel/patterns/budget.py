@@ -18,7 +18,10 @@ from cbs_opt.kernel.patterns.rows import Named, limits
 
 
 class Budget(Grouped):
-    """Z = {z : Σ cost_bg over the groups g with a kept weight ≤ budget_b for every b}, within ``keep`` and ``forbid``.
+    """The pattern in which the groups of weights that stay keep within one or more budgets.
+
+        Z = {z : Σ cost_bg over the groups g with a kept weight ≤ budget_b for every budget b,
+                 z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
 
     Costs can be anything that adds up over the groups that stay: floating-point operations, bytes, or milliseconds from
     a table of measurements. Each weight is a group of its own unless groups are given.

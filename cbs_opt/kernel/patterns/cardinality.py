@@ -36,7 +36,9 @@ def prune_count(n: int, sparsity: float) -> int:
 
 
 class Cardinality(Labelled):
-    """Z = {z : Σ z_i ≤ n − k, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}: at least k weights are pruned, anywhere.
+    """The pattern in which at least k of n weights are pruned, wherever they stand.
+
+        Z = {z : Σ z_i ≤ n − k, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
 
     Parameters
     ----------

@@ -16,9 +16,11 @@ from cbs_opt.kernel.patterns.rows import Named
 
 
 class Groups(Grouped):
-    """Z = {z : at most groups − k groups have a kept weight, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which at least k groups of weights are pruned whole, such as columns, neurons, heads or blocks.
 
-    At least k groups are pruned whole. A group that stays may have zeros, too.
+        Z = {z : at most groups − k groups have a kept weight, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    A group that stays may have zeros, too.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ TABLE = 30_000_000
 """Most entries, items times possible costs, of the table of the dynamic program."""
 
 FEW = 300
-"""With more items than this, so many of them are solved first, for a better selection and a smaller core."""
+"""Where there are more items, this number of them is solved first, for a better selection and a smaller core."""
 
 SUMMED = 64.0 * EPS
 """The relative error that NumPy's pairwise sums may have, with room to spare."""

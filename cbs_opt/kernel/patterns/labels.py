@@ -14,10 +14,11 @@ from cbs_opt.kernel.patterns.quotas import quotas_of
 
 
 class Labels(Labelled):
-    """Z = {z : Σ_{i of label l} z_i ≤ size_l − prune_l for every l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which every weight has a label, and each label its own least number of zeros.
 
-    At least ``prune_l`` weights of each label l are pruned. Use it where the weights of a quota are scattered; for
-    consecutive segments there is ``Quotas``.
+        Z = {z : Σ_{i of label l} z_i ≤ size_l − prune_l for every l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    Use it where the weights that share a quota are scattered; for consecutive segments there is ``Quotas``.
 
     Parameters
     ----------

@@ -18,7 +18,9 @@ from cbs_opt.kernel.patterns.stated import Stated
 
 
 class Linear(Stated):
-    """Z = {z : z ≤ z' for some z' with A z' ≤ b, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern of any linear constraints on the mask.
+
+        Z = {z : z ≤ z' for some z' ∈ {0,1}ⁿ with A z' ≤ b, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
 
     The constraints are on which weights *may* be other than zero (z'); a mask z may prune any of these weights besides.
     For instance, z'_0 = z'_1 says that weights 0 and 1 stay together, and then Z also has masks that prune only one of

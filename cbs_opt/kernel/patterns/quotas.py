@@ -12,10 +12,12 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 
 
 class Quotas(Labelled):
-    """Z = {z : Σ_{i in segment s} z_i ≤ size_s − prune_s for every s, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which each of several consecutive segments of weights has its own least number of zeros.
 
-    At least ``prune_s`` weights of each segment s are pruned. Segment s holds the ``sizes[s]`` weights that follow
-    those of segment s − 1.
+        Z = {z : Σ_{i in segment s} z_i ≤ size_s − prune_s for every s, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    Segment s holds the ``sizes[s]`` weights that follow those of segment s − 1, for instance a row or a layer. N:M
+    sparsity is made by ``Quotas.n_of_m``.
 
     Parameters
     ----------

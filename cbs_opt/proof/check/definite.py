@@ -31,7 +31,7 @@ PLACES = 6 * DIGIT
 """Bits behind the point of R and LLᵀ."""
 
 GRID = 2.0**40
-"""In the scaled units, the entries of V, of which V Vᵀ is subtracted, are multiples of 1/GRID: 41 bits at the most."""
+"""In the scaled units the entries of V, with V Vᵀ subtracted from H, are multiples of 1/GRID, of at most 41 bits."""
 
 MOST_COLUMNS = 2_000
 """The largest number of columns of V."""
