@@ -58,7 +58,7 @@ class BatchResult(Displayed):
     asked : int
         The number of all tasks, whether they were done before or not.
     before : int
-        The number of tasks that the store had results for before this run.
+        The number of tasks that are not done in this run because the store has their results, failed ones included.
     solved : int
         The number of tasks that this run has brought to an end, failed ones included.
     tally : Tally

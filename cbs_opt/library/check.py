@@ -13,8 +13,8 @@ from cbs_opt.proof.check.verify import Verification, verify
 def check(instance: Instance, *, progress: Progress | None = None) -> Verification:
     """Verify what is published of ``instance``, in exact arithmetic.
 
-    Its certificate must prove the published ``certified`` bound for the instance's pattern, and its mask must have the
-    published objective.
+    Its certificate must prove the published ``certified`` bound for the instance's pattern, and the loss of its mask
+    must not exceed the published objective by more than round-off.
 
     Parameters
     ----------
