@@ -1,4 +1,9 @@
-"""cbs-opt: mathematical optimization for pruning neural networks, with proven gaps."""
+"""cbs-opt: mathematical optimization for pruning neural networks, with proven gaps.
+
+A ``PruningProblem`` is a quadratic model of the loss of one block of weights. ``solve`` prunes it by one method,
+``compare`` by several, and ``lower_bound`` proves how low the loss of any mask can be. ``prune`` does this for a whole
+network, ``shrink`` removes whole channels, and ``best_subset`` selects the columns of a least-squares problem.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The tree of errors:
 
     CbsOptError
-    ├── InputError                    the data cannot be what it claims to be
+    ├── InputError                    something given has a wrong shape, type or value
     │   ├── BlockFileError            a file that is not a readable block
     │   ├── PatternError              a pattern nothing satisfies, or one of the wrong size
     │   ├── NotPositiveDefiniteError  a curvature that needs damping (says how much)
@@ -27,7 +27,7 @@ class CbsOptError(Exception):
 
 
 class InputError(CbsOptError, ValueError):
-    """The data cannot be what it claims to be."""
+    """Something given has a wrong shape, type or value; the message names it."""
 
 
 class BlockFileError(InputError):
@@ -85,7 +85,7 @@ class BoundViolationError(CbsOptError):
 
 
 def unknown_name(what: str, name: str, known: list[str]) -> UnknownMethodError:
-    """The error for a name nobody has, with the nearest one that somebody has."""
+    """The error for a ``name`` that is not among the ``known`` ones; it suggests the nearest of them."""
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return UnknownMethodError(f"{what} {name!r}: unknown; {hint}there are {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Many blocks, many methods: solved in parallel, resumed after any interruption, kept in a store."""
+"""Batches: many blocks are solved by many methods in parallel, resumed after interruptions, and kept in a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cbs_opt.batch.settings import Settings, read_study
     from cbs_opt.kernel.asked import Asked
 
-# Where each name lives; imported on first use, so that a worker, which needs none of them, starts in no time.
+# Where each name lives; imported on first use, so that a worker, which needs none of them, starts without the wait.
 _HOME = {
     "Asked": "cbs_opt.kernel.asked",
     "BatchResult": "cbs_opt.batch.runner",

@@ -1,4 +1,4 @@
-"""Who does the work: joblib's own backends, on this machine (loky) or on a cluster (Dask, Ray)."""
+"""The workers of a batch, by joblib's backends: on this machine (loky) or on a cluster (Dask, Ray)."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from cbs_opt.kernel.words import counted
 Groups = Iterator[tuple[int, list[dict[str, Any]]]]
 
 DEATHS = frozenset({"TerminatedWorkerError", "BrokenProcessPool", "KilledWorker", "WorkerCrashedError"})
-"""Errors, by name, that say that a worker process was ended from outside."""
+"""The names of the errors that mean that a worker process was ended from outside."""
 
 PATIENCE = 20
-"""Seconds to wait for a scheduler's answer."""
+"""Seconds to wait for the answer of a scheduler."""
 
 IDLE = 20
-"""Seconds after which a worker of loky that has nothing to do ends itself; matters when its parent was killed."""
+"""Seconds after which a worker of loky without work ends itself, as it has to when its parent was killed."""
 
 
 class WorkersDied(Exception):
-    """Workers were ended from outside; what they had is lost."""
+    """Workers were ended from outside, and the tasks that they were working on are lost."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Workers that are ready.
+    """Workers that are ready for tasks.
 
     Parameters
     ----------
     jobs : int
-        How many there are.
+        The number of workers.
     name : str
-        For messages.
+        The workers in words, for messages.
     run : callable
-        Has groups of tasks worked on, and yields them as they come back; raises ``WorkersDied``.
+        ``run(groups, limits)`` hands groups of tasks to the workers, and yields each group when it is done; it raises
+        ``WorkersDied`` where workers were ended from outside.
     """
 
     jobs: int
@@ -54,12 +55,12 @@ class Backend:
 
 @contextlib.contextmanager
 def backend_of(settings: Settings) -> Iterator[Backend]:
-    """The workers that are asked for, for as long as they are needed.
+    """A context with the workers that ``settings`` asks for.
 
     Raises
     ------
     InputError
-        A package is missing, or the cluster does not answer.
+        A package is missing, the address of a scheduler is missing or superfluous, or the cluster does not answer.
     """
     if settings.backend == "loky":
         if settings.scheduler is not None:
@@ -87,7 +88,7 @@ def _loky(jobs: int | None) -> Iterator[Backend]:
     count = jobs or int(cpu_count())
 
     def run(groups: Groups, limits: Limits) -> Generator[Returned, None, None]:
-        # With one job joblib works in this process, which has no parent to watch.
+        # With one job, joblib works in this process itself, so that there is no parent whose end has to be noticed.
         parent = os.getpid() if count > 1 else None
         yield from _results(groups, limits, parent, count, count, backend="loky", idle_worker_timeout=IDLE)
 
@@ -149,7 +150,7 @@ def _no_answer(scheduler: str, error: Exception) -> InputError:
 def _results(
     groups: Groups, limits: Limits, parent: int | None, jobs: int, ahead: int, **backend: Any
 ) -> Generator[Returned, None, None]:
-    """The groups as they come back; ``ahead`` of them are out at a time."""
+    """Each group of tasks when it is done; ``ahead`` groups are handed out at a time."""
     from joblib import Parallel, delayed, parallel_config
 
     watched = contextlib.nullcontext if parent is None else interrupts_ignored
@@ -160,7 +161,7 @@ def _results(
         parallel = Parallel(return_as=way, batch_size=1, pre_dispatch=ahead)
     try:
         if not streams:
-            # A backend that brings everything back at once is given little at once; its workers are kept.
+            # A backend that returns everything at once is given few groups at a time, with the same workers each time.
             with parallel:
                 while part := list(islice(calls, ahead)):
                     yield from parallel(part)

@@ -1,6 +1,6 @@
-"""A block that has no file: the problem itself goes to the solver process, and with it the methods a user registered.
+"""Blocks without a file: the problem itself is sent to the solver process, with the methods that a user registered.
 
-A block file would not do: it stores the factor of a curvature as gradients, and the last digits would be others.
+It is not sent as a block file, which stores the factor of a curvature as gradients and so changes its last digits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Carried:
-    """A problem on its way: its bytes, and the digest that tells it apart."""
+    """A problem as bytes to be sent, and the digest that identifies it."""
 
     data: bytes
     content: str
 
 
 def carried(problem: PruningProblem, registered: Sequence[MethodSpec] = ()) -> Carried:
-    """A problem and methods as bytes; those of a user's own script travel with their code, as joblib sends them."""
+    """A problem and methods as bytes; methods that a user's script defines are sent with their code, as joblib does."""
     from joblib.externals.loky.cloudpickle_wrapper import dumps
 
     data: bytes = dumps((problem, tuple(registered)))
@@ -33,7 +33,7 @@ def carried(problem: PruningProblem, registered: Sequence[MethodSpec] = ()) -> C
 
 
 def unpacked(data: bytes) -> PruningProblem:
-    """The problem; the methods that came with it are known from now on."""
+    """The problem in ``data``, which ``carried`` made; the methods that came with it are registered."""
     from cbs_opt.evaluation.catalogue import methods, register
 
     problem: PruningProblem

@@ -1,9 +1,9 @@
-"""The solver process: takes tasks from its standard input one by one, and answers each at once.
+"""The solver process: it reads tasks from its standard input one by one, and writes each answer when it is found.
 
-It is ended from outside when a task overruns its limits, so nothing of value is kept here. It ends itself when its
-worker is gone (its input closes), and after ``IDLE`` seconds without work.
+Its worker kills it when a task exceeds its limits, so that it keeps nothing that would be lost. It ends itself when its
+worker is gone, which closes its input, and after ``IDLE`` seconds without work.
 
-Run as ``python -P -m cbs_opt.batch.child MEMORY_LIMIT`` (bytes; 0: none).
+It is run as ``python -P -m cbs_opt.batch.child MEMORY_LIMIT``, in bytes, where 0 stands for no limit.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from cbs_opt.kernel.result import Solution, finite_or_none
 from cbs_opt.store.rows import BAD_INPUT, DONE, ERROR, FAILED, MEMORY_LIMIT, pack_mask, pack_weights
 
 TASKS = 0
-"""The descriptor that tasks come from."""
+"""The file descriptor from which tasks are read: standard input."""
 IDLE = 60.0
+"""Seconds without work after which the process ends itself."""
 MOST_POINTS = 200
-"""Points of a trace that are kept."""
+"""The largest number of points of a trace that are kept."""
 
 
 def main() -> None:
     """Answer tasks until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what a solver prints must not come between the answers
+    os.dup2(2, 1)  # what a solver prints goes to stderr, not between the answers
     _limit_memory(int(sys.argv[1]))
     threading.Thread(target=_end_with_worker, daemon=True).start()
     solver, prepared, frames = Solver(), set[str](), Frames()
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def _next_task(frames: Frames) -> tuple[dict[str, Any], bytes]:
-    """The next task, and its block where that has no file; the process ends when none comes."""
+    """The next task, with the bytes of its block if that has no file; without a task in time the process ends."""
     while (message := frames.take()) is None:
         data = os.read(TASKS, 1 << 16) if select.select([TASKS], [], [], IDLE)[0] else b""
         if not data:
@@ -68,15 +69,15 @@ def _next_task(frames: Frames) -> tuple[dict[str, Any], bytes]:
 
 
 def _end_with_worker() -> None:
-    """Wait until the worker is gone, whatever is being solved meanwhile; tasks are left for the main thread to read."""
+    """End the process as soon as its worker is gone, even during a solve; tasks are read by the main thread only."""
     watch = select.poll()
-    watch.register(TASKS, 0)  # only that the other end is closed
+    watch.register(TASKS, 0)  # waits only for the other end to be closed
     watch.poll()
     os._exit(0)
 
 
 def _limit_memory(limit: int) -> None:
-    """Let allocations beyond the limit fail, so that the task can say so; where the system has such a limit."""
+    """Make allocations beyond ``limit`` bytes fail with an error that the task can report; only on Linux."""
     if limit and sys.platform == "linux":
         import resource
 
@@ -84,25 +85,28 @@ def _limit_memory(limit: int) -> None:
 
 
 def _prepare(name: str, block: bytes) -> None:
-    """Load what a method needs before the first task's time runs; troubles show up in the task."""
+    """Load what a method needs, before the time of its first task begins; errors are left for the task to report."""
     from cbs_opt.evaluation.catalogue import method
 
     with contextlib.suppress(Exception):
         if block:
-            unpacked(block)  # the method may be one that came with it
+            unpacked(block)  # the method may be one that came with the block
         spec = method(name)
         if spec.prepare is not None and not spec.unavailable_because():
             spec.prepare()
 
 
 class Solver:
-    """Solves tasks; the last block is kept, because the next task is often about the same."""
+    """Solves tasks; it keeps the last block, because the next task is often about the same one."""
 
     def __init__(self) -> None:
         self._held: tuple[str, PruningProblem, float] | None = None
 
     def answer(self, task: dict[str, Any], carried: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Facts for the store, and mask and weights as bytes; ``carried``: the block, where it has no file."""
+        """Solve one task: the facts for the store, and mask and weights as bytes.
+
+        ``carried`` holds the block if it has no file.
+        """
         started = time.perf_counter()
         block: dict[str, Any] = {}
         try:
@@ -161,7 +165,7 @@ def _solve(problem: PruningProblem, task: dict[str, Any], points: list[tuple[flo
             (nodes, (time.perf_counter() - started, incumbent, bound))
         )
     solution = solve(_asked(task["asked"]).of(problem), name, seed=task["seed"] or 0, **options)
-    # The report at the end is no word on the way: the record says how it ended.
+    # The last report, at the end of the search, is left out: the result itself says the same.
     points += [point for nodes, point in reported if nodes < solution.nodes]
     return solution
 
@@ -170,14 +174,14 @@ _asked = lru_cache(Asked.parse)
 
 
 def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
-    """At most ``MOST_POINTS`` of them, spread evenly over their order; the last one always."""
+    """At most ``MOST_POINTS`` of the points, evenly spaced in their order, always with the last one."""
     if len(points) <= MOST_POINTS:
         return points
     return [points[int(i)] for i in np.linspace(0, len(points) - 1, MOST_POINTS)]
 
 
 def _why(error: Exception) -> tuple[str, str]:
-    """The reason and a sentence."""
+    """The reason (one of ``REASONS``) and the sentence of a failure."""
     text = " ".join(str(error).split())
     cause: BaseException | None = error
     while cause is not None:

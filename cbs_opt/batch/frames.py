@@ -1,6 +1,6 @@
-"""How a worker and its solver process talk over pipes: lengths, a piece of JSON, and plain bytes.
+"""The messages between a worker and its solver process, over pipes: two lengths, a piece of JSON, and plain bytes.
 
-What comes back is never unpickled. What goes out is only where a block has no file (see ``cbs_opt.batch.carried``).
+Answers are never unpickled. Tasks hold pickled bytes only where a block has no file (see ``cbs_opt.batch.carried``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 BLOCK = "block"
-"""The key of a task under which the bytes of a carried block stand, in place of a file."""
+"""The key of a task under which the bytes of a block without a file are held."""
 
 _LENGTHS = struct.Struct("<IQ")
 
@@ -22,22 +22,22 @@ def frame(head: dict[str, Any], blob: bytes = b"") -> bytes:
 
 
 def task_frame(task: dict[str, Any]) -> bytes:
-    """A task as one message: a carried block as plain bytes behind the JSON."""
+    """A task as one message, with the bytes of a block without a file after the JSON."""
     return frame({key: value for key, value in task.items() if key != BLOCK}, task.get(BLOCK, b""))
 
 
 class Frames:
-    """Messages out of bytes that come in pieces."""
+    """Puts messages together from bytes that arrive in pieces."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Append what was read."""
+        """Add bytes that were read."""
         self._bytes += data
 
     def take(self) -> tuple[bytes, bytes] | None:
-        """The next whole message as (JSON, bytes); None while it is not all there."""
+        """The next message as (JSON, bytes); None until all of it has arrived."""
         if len(self._bytes) < _LENGTHS.size:
             return None
         size, extra = _LENGTHS.unpack_from(self._bytes)

@@ -1,4 +1,4 @@
-"""The blocks meant by BLOCKS: files, folders, patterns and manifests."""
+"""Finding the blocks of a batch, which are given as files, folders, patterns of file names, and manifests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from cbs_opt.store.rows import Block
 
 
 def find_blocks(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
-    """The blocks at ``places``, each with its content; a folder with a manifest stands for what that lists.
+    """The blocks at ``places``, each with the digest of its content, and each file once.
 
-    Files are hashed here, not read as blocks: one that is no readable block is found when its turn comes.
+    A folder with a manifest stands for the blocks that the manifest lists. Files are only hashed here; one that is no
+    readable block is noticed when its task is solved.
 
     Raises
     ------
     BlockFileError, InputError
-        A file that is not there or cannot be opened, a pattern that nothing matches, a broken manifest.
+        A file is missing or cannot be opened, nothing matches a pattern, or a manifest is damaged.
     """
     seen: set[str] = set()
     for block in _all(places):
@@ -48,7 +49,7 @@ def _all(places: Iterable[str | os.PathLike[str]]) -> Iterator[Block]:
 
 
 def matches(place: str) -> list[str]:
-    """The paths a pattern stands for; a path that exists stands for itself."""
+    """The paths that match the pattern ``place``; an existing path, or one without wildcards, stands for itself."""
     if Path(place).exists() or not glob.has_magic(place):
         return [place]
     found = without_curvature(sorted(glob.glob(place, recursive=True)))

@@ -1,4 +1,4 @@
-"""Ctrl-C where joblib's workers do the work: the process that started them ends them, and nobody else takes notice."""
+"""Handling of Ctrl-C and SIGTERM: only the process that started a batch reacts, and it ends its workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Processes started in here ignore Ctrl-C, which reaches all of a terminal: whoever started them ends them."""
+    """A context in which started processes ignore Ctrl-C.
+
+    A terminal sends Ctrl-C to all its processes, but those here are to be ended by the one that started them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,13 +22,13 @@ def interrupts_ignored() -> Iterator[None]:
     try:
         yield
     finally:
-        if handler is not None:  # not one of Python's
+        if handler is not None:  # None: the handler was not set by Python, and cannot be restored
             signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM in the body are heard at its end: what it does is done whole, or not begun."""
+    """A context at whose end a Ctrl-C or SIGTERM that came inside takes effect, so that its body is not cut short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -45,7 +48,7 @@ def interrupts_held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_cancellation() -> Iterator[None]:
-    """Without joblib's remark that tasks were cancelled: after Ctrl-C, or an error told otherwise, that is meant."""
+    """A context without joblib's warning that tasks were cancelled, which is intended after Ctrl-C or an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks which were still being processed", category=UserWarning)
         yield
@@ -53,7 +56,7 @@ def quiet_cancellation() -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM, which cluster managers send, ends the work as Ctrl-C does."""
+    """A context in which SIGTERM, which cluster managers send, raises ``KeyboardInterrupt`` as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

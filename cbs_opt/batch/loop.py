@@ -1,4 +1,4 @@
-"""The loop of a batch: hand out, take back, until nothing is left."""
+"""The loop of a batch: it hands out tasks and takes answers until no task is left."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from cbs_opt.batch.task_queue import TaskQueue, Tasks
 from cbs_opt.batch.worker import Returned, work
 
 Take = Callable[[tuple[Answer, ...], dict[str, str]], None]
-"""Called with answers, and what they were computed with."""
+"""A function that is called with answers and the environment that they were computed in."""
 
 
 class Loop:
-    """Has tasks worked on.
+    """Has all tasks solved by the workers of a backend.
 
     Parameters
     ----------
     tasks : Tasks
+        The tasks to be solved.
     backend : Backend
+        The workers.
     limits : Limits
-        Of one task.
+        The limits of one task.
     take : callable
-        Called with answers as they come back, each once.
+        Called with the answers as they arrive, with each once.
     say : callable
-        Called with a sentence when workers died.
+        Called with a sentence when workers have died.
     """
 
     def __init__(self, tasks: Tasks, backend: Backend, limits: Limits, take: Take, say: Callable[[str], None]) -> None:
@@ -35,7 +37,7 @@ class Loop:
         self._tasks, self._backend, self._limits, self._take, self._say = tasks, backend, limits, take, say
 
     def go(self) -> None:
-        """Work until nothing is left."""
+        """Solve tasks until none is left."""
         while self.queue:
             try:
                 with quiet_cancellation(), closing(self._backend.run(self.queue.groups(), self._limits)) as returned:
@@ -50,7 +52,10 @@ class Loop:
             self._do_alone()
 
     def _do_alone(self) -> None:
-        """Tasks that were out when workers died, twice: here, one by one, so that nobody else suffers from them."""
+        """Solve the tasks that were handed out at two deaths of workers, one by one in this process.
+
+        If one of them is to blame, no other task is lost by it again.
+        """
         while self.queue.alone:
             number = self.queue.alone.pop()
             back = work(0, [self._tasks.message(number)], self._limits, None)

@@ -1,4 +1,4 @@
-"""How long tasks take: guessed at first, then learned from those that are done."""
+"""Estimates of how long tasks take: guessed at first, then learned from those that are done."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from collections import Counter
 from cbs_opt.kernel.method import MethodSpec
 
 TARGET = 0.3
-"""Seconds of work that are handed to a worker at once: far more than handing them over costs, and soon lost."""
+"""Seconds of work in a group of tasks: far more than handing it to a worker takes, and little to lose if it dies."""
 LARGEST_GROUP = 256
+"""The largest number of tasks in a group."""
 UNKNOWN = 0.15
-"""Seconds assumed of a task of a kind that was never seen, so that the first groups are small."""
+"""Seconds assumed for a task of a kind that was never measured, so that the first groups are small."""
 MEMORY = 50
-"""Tasks after which an old measurement counts for little."""
+"""The number of tasks after which an old measurement counts for little."""
 
 
 def guess(spec: MethodSpec, n: int) -> float:
-    """Seconds for ``n`` weights, roughly: it only says which tasks come first."""
+    """A rough guess of the seconds for ``n`` weights; it only decides the order of the tasks."""
     if spec.exact:
         return float(2e-3 * (1 + (n / 32) ** 3 * 2 ** min(n / 64, 20)))
     return 1e-4 + 1e-6 * n * n
 
 
 class Pace:
-    """Seconds per task by kind: method and size, sizes within a factor of two taken together."""
+    """Learns the seconds per task for each kind of task.
+
+    Tasks are of one kind if they have the same method and pattern and sizes with equally many binary digits.
+    """
 
     def __init__(self) -> None:
         self._mean: dict[tuple[int, int], float] = {}
@@ -32,15 +36,15 @@ class Pace:
 
     @staticmethod
     def kind(combination: int, n: int) -> tuple[int, int]:
-        """The kind of a task: the number of its method and pattern, and how many binary digits n has."""
+        """The kind of a task: the number of its combination of method and pattern, and of binary digits of n."""
         return combination, n.bit_length()
 
     def expect(self, kind: tuple[int, int], tasks: int) -> None:
-        """So many tasks of this kind are to be done."""
+        """Note that so many ``tasks`` of this kind are to be done."""
         self._left[kind] += tasks
 
     def learn(self, kind: tuple[int, int], seconds: float) -> None:
-        """A task of this kind took so long."""
+        """Note that a task of this kind took ``seconds``."""
         self._left[kind] -= 1
         self._seen[kind] += 1
         share = 1 / min(self._seen[kind], MEMORY)
@@ -51,7 +55,7 @@ class Pace:
         return self._mean.get(kind, UNKNOWN)
 
     def remaining(self, jobs: int) -> float | None:
-        """Seconds of work left for ``jobs`` workers; None while nothing is known about most of it."""
+        """Seconds until ``jobs`` workers have done the rest; None while the kinds of most tasks were never measured."""
         total = sum(self._left.values())
         known = sum(count for kind, count in self._left.items() if kind in self._mean)
         if 2 * known < total:

@@ -1,4 +1,4 @@
-"""What is to be done: blocks × methods × patterns × seeds, less what the store has; the longest tasks first."""
+"""The plan of a batch: the tasks of all blocks, methods, patterns and seeds, without those that the store has."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Lookup = Callable[[str], Known | None]
 
 @dataclass(frozen=True)
 class Combination:
-    """One method, one pattern, one seed (None for a method that draws nothing), for every block.
+    """One method, one pattern and one seed (None for a method that draws no random numbers), for every block.
 
-    ``options`` belong to the question and to the key; ``limits`` only say how long to try.
+    ``options`` are part of the task and of its key in the store; ``limits`` only limit the effort.
     """
 
     spec: MethodSpec
@@ -38,37 +38,39 @@ class Combination:
     limits: dict[str, Any]
 
     def key(self, block: Block) -> str:
-        """Under which the result for this block is stored."""
+        """The key under which the result for this block is stored."""
         return result_key(block.content, self.spec.name, str(self.asked), self.seed, self.options)
 
     @property
     def all_options(self) -> dict[str, Any]:
-        """What the method is given."""
+        """All options that the method is given."""
         return {**self.options, **self.limits}
 
 
 class Plan:
-    """The work of a batch. Tasks are numbered; what they are is worked out when they are handed out.
+    """The tasks of a batch: every block with every combination of method, pattern and seed.
+
+    Tasks are numbers; the message of a task is made when it is handed out, so that the plan takes little memory.
 
     Parameters
     ----------
     settings : Settings
-        Of the batch.
+        The settings of the batch.
     known : callable
-        What the store has under a key.
+        Returns what the store has under a key, or None.
     retry_failed : bool
-        Whether failed tasks are to be done again.
+        Whether tasks that have failed before are done again.
 
     Attributes
     ----------
     pending : integer array
-        The numbers of the tasks to be done, the longest first.
+        The numbers of the tasks to be done, those that are expected to take longest first.
     tally : Tally
-        What the store has already of what is asked for.
+        Counts of the results that the store already has.
     left_out : dict
-        Methods that cannot take a pattern, and why.
+        The combinations of a method with a pattern that it cannot take, each with the reason.
     repeated : int
-        Files whose content another file has, too; solved once.
+        The number of files with the same content as another file, which are not solved twice.
     """
 
     def __init__(self, settings: Settings, known: Lookup, *, retry_failed: bool = False) -> None:
@@ -93,7 +95,7 @@ class Plan:
 
     @property
     def tasks(self) -> int:
-        """How many tasks are asked for, done or not."""
+        """The number of all tasks, done or not."""
         return len(self.blocks) * len(self.combinations)
 
     def task(self, number: int) -> tuple[Block, Combination]:
@@ -102,12 +104,12 @@ class Plan:
         return self.blocks[block], self.combinations[combination]
 
     def kind(self, number: int) -> tuple[int, int]:
-        """What tasks that take about as long have in common."""
+        """The kind of a task; tasks of one kind are expected to take equally long."""
         block, combination = divmod(number, len(self.combinations))
         return combination, (self.blocks[block].n or 0).bit_length()
 
     def message(self, number: int) -> dict[str, Any]:
-        """A task as the solver process gets it."""
+        """The message for a task that the solver process gets."""
         block, combination = self.task(number)
         return {
             "task": number,
@@ -130,7 +132,7 @@ class Plan:
                     yield Combination(spec, asked, seed, settings.options_of(spec), settings.limits_of(spec))
 
     def _pending(self, known: Lookup, time_limit: float | None, retry_failed: bool) -> np.ndarray[Any, Any]:
-        """Numbers of the tasks to be done; the longest first, those of one block together."""
+        """The numbers of the tasks to be done, the longest first; those that take equally long are ordered by block."""
         numbers: list[int] = []
         seconds: list[float] = []
         for number in range(self.tasks):
@@ -149,7 +151,10 @@ class Plan:
 
 
 def _again(stored: Known, time_limit: float | None, retry_failed: bool) -> bool:
-    """Whether a stored result is worked out anew: it failed and that is wanted, or it has more time now than it had."""
+    """Whether a task with a stored result is done again.
+
+    It is if it failed and ``retry_failed`` is set, or if it ran out of time and now has more of it.
+    """
     if not stored.done and retry_failed:
         return True
     ran_out = stored.reason == TIME_LIMIT or stored.termination == TerminationCondition.TIME_LIMIT

@@ -1,4 +1,4 @@
-"""From what a solver process said to what the store holds."""
+"""From the answer of a solver process to the record that goes into the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAMES = ("name", "file", "tensor", "manifest")
 
 
 def record_of(answer: Answer, block: Block, combination: Combination, environment: dict[str, str]) -> Record:
-    """The row of an answer; names and messages are text that the store can hold."""
+    """The record of an answer; names and messages are turned into text that the store can hold."""
     facts = json.loads(answer.facts)
     found = facts["block"]
     block = replace(block, n=found["n"], name=found["name"], unit=found["unit"]) if found else replace(block, n=None)

@@ -1,4 +1,4 @@
-"""A batch from its plan to its last result."""
+"""Running a batch, from its plan to its last result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cbs_opt.store.rows import FAILED, Record
 from cbs_opt.store.writer import StoreLookup, StoreWriter
 
 SHOWN_FAILURES = 20
-"""Failures that are named at the end; the store has them all."""
+"""The largest number of failures in a ``BatchResult``; the store has all of them."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Failure:
     Parameters
     ----------
     file : str
-        The block's.
+        The file of the block.
     method, asked : str
-        What was to be run, and what was asked of the block, as 'sparsity 0.8'.
+        The method, and what was asked of the block, for instance 'sparsity 0.8'.
     reason, error : str
         One of ``cbs_opt.store.REASONS``, and a sentence.
     """
@@ -49,30 +49,30 @@ class Failure:
 
 @dataclass(repr=False)
 class BatchResult(Displayed):
-    """What became of a batch.
+    """What one run of a batch has done, as ``run_batch`` returns it; the answers themselves are in the store.
 
     Parameters
     ----------
     store : Path
-        The file of all results.
+        The file with all results.
     asked : int
-        Tasks asked for, whether they were done before or not.
+        The number of all tasks, whether they were done before or not.
     before : int
-        Those the store had already.
+        The number of tasks that are not done in this run because the store has their results, failed ones included.
     solved : int
-        Those brought to an end by this run, failed ones among them.
+        The number of tasks that this run has brought to an end, failed ones included.
     tally : Tally
-        Of all that is asked for and was tried, by method and pattern.
+        Counts of all results of the batch's tasks, from before and from this run, by method and pattern.
     failures : list
         The first failures of this run.
     broken : list of str
-        Answers that lie below a proven bound on their block: bugs in a bound.
+        Answers in the store that lie below a proven bound on their block, each of which is a bug in a bound.
     notices : list of str
-        What happened on the way: workers that died, methods left out.
+        What happened on the way: methods that were left out, workers that died.
     seconds : float
         Wall time of this run, planning included.
     interrupted : bool
-        Whether the user ended it.
+        Whether the user ended the run.
     """
 
     store: Path
@@ -88,12 +88,15 @@ class BatchResult(Displayed):
 
     @property
     def left(self) -> int:
-        """Tasks that were not tried."""
+        """The number of tasks that were not tried."""
         return self.asked - self.before - self.solved
 
     @property
     def exit_code(self) -> int:
-        """130 interrupted; 1 where a task failed, now or before, or a bound is broken; else 0."""
+        """The exit code of the command: 130 if interrupted, 1 if a task failed or a bound is broken, and otherwise 0.
+
+        Tasks that failed in an earlier run count, too.
+        """
         if self.interrupted:
             return 130
         return 1 if self.tally.sums()[3] or self.broken else 0
@@ -110,7 +113,7 @@ class BatchResult(Displayed):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """All fields and counts as plain data for JSON."""
         return {
             "store": str(self.store),
             "asked": self.asked,
@@ -129,27 +132,32 @@ class BatchResult(Displayed):
 
 
 class Watcher(Protocol):
-    """Whoever follows a batch."""
+    """The interface of an object that is told about the progress of a batch, for instance to show it."""
 
     def begin(self, result: BatchResult, backend: Backend) -> None:
-        """The plan is made, the workers are there."""
+        """Called once the plan is made and the workers are ready."""
 
     def advance(self, result: BatchResult, remaining: float | None) -> None:
-        """Results are in the store; so many seconds are left, as far as is known."""
+        """Called when results were stored; ``remaining`` estimates the seconds until the end, None while unknown."""
 
     def notice(self, text: str) -> None:
-        """Something happened that the user should know."""
+        """Called with a sentence when something happens that the user should know."""
 
 
 def plan_batch(settings: Settings, *, retry_failed: bool = False) -> Plan:
-    """What a batch would do; nothing is written.
+    """The plan of a batch, to see what ``run_batch`` would do; nothing is solved or written.
 
     Parameters
     ----------
     settings : Settings
-        Of the batch.
+        The settings of the batch.
     retry_failed : bool
-        Whether what has failed before is to be tried again.
+        Whether tasks that have failed before are done again.
+
+    Raises
+    ------
+    InputError, MethodError, StoreError
+        The request cannot be met, or the store cannot be read.
     """
     lookup = StoreLookup(settings.store)
     try:
@@ -159,27 +167,29 @@ def plan_batch(settings: Settings, *, retry_failed: bool = False) -> Plan:
 
 
 def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watcher | None = None) -> BatchResult:
-    """Do what is asked for and the store does not have.
+    """Solve all tasks of a batch that the store has no result for, and store each result when it is there.
+
+    Calling it again with the same settings resumes a batch that was interrupted.
 
     Parameters
     ----------
     settings : Settings
-        Of the batch.
+        The settings of the batch.
     retry_failed : bool
-        Do failed tasks again.
+        Whether tasks that have failed before are done again.
     watcher : Watcher, optional
-        Who is told how it goes on.
+        An object that is told about the progress.
 
     Returns
     -------
     BatchResult
-        After Ctrl-C with what was done until then.
+        What was done, after Ctrl-C until then.
 
     Raises
     ------
     InputError, MethodError, StoreError
-        Before anything is solved: what is asked for cannot be, or the store cannot be written. A ``StoreError`` may
-        come later, too, when the disk is full; what was written is safe.
+        The request cannot be met, or the store cannot be written to; this is found before anything is solved. Only a
+        ``StoreError`` may also come later, when the disk is full; what was written is then safe.
     """
     started = time.monotonic()
     with StoreWriter(settings.store) as store, terminations_as_interrupts():
@@ -204,7 +214,7 @@ def run_batch(settings: Settings, *, retry_failed: bool = False, watcher: Watche
 
 
 class _Run:
-    """The loop, and what becomes of its answers: written, and counted."""
+    """Runs the loop of a batch, and writes and counts its answers."""
 
     def __init__(
         self,
@@ -220,12 +230,12 @@ class _Run:
         self._loop = Loop(plan, backend, limits, self._write, self._say)
 
     def go(self) -> None:
-        """Work until nothing is left."""
+        """Solve tasks until none is left."""
         self._loop.go()
 
     def _write(self, answers: tuple[Answer, ...], environment: dict[str, str]) -> None:
         records = [record_of(answer, *self._plan.task(answer.task), environment) for answer in answers]
-        with interrupts_held():  # what is in the store is counted
+        with interrupts_held():  # so that every result in the store is counted
             self._store.write(records)
             for answer, record in zip(answers, records, strict=True):
                 self._count(answer, record)
@@ -249,7 +259,7 @@ class _Run:
 
 
 def _broken(store: Path) -> list[str]:
-    """Answers below a bound that another method proved on the same block."""
+    """One sentence for each answer in the store that lies below a proven bound on the same block."""
     if not store.exists():
         return []
     with open_store(store) as opened:

@@ -1,4 +1,4 @@
-"""What a batch is asked to do, from a study file, the command line, or both."""
+"""The settings of a batch, from a study file, the command line, or both."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from cbs_opt.kernel.method import MethodSpec
 
 BACKENDS = ("loky", "dask", "ray")
 LEAST_MEMORY = 500_000_000
-"""Bytes a solver process takes before it solves anything, about."""
+"""About the bytes of memory that a solver process takes before it solves anything."""
 SET_FOR_ALL = {"time_limit": "time_limit", "memory_limit": "memory_limit", "gap": "gap", "seed": "seeds"}
-"""Options of methods that are set for the whole batch, and what they are called there."""
+"""Options of methods that are set for the whole batch, each with its name in the settings."""
 NOT_PLAIN = frozenset({"start", "progress", "record"})
-"""Options that take more than a number or a word."""
+"""Options of methods whose values are no numbers or words, so that a study file cannot set them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a batch is asked to do.
+    """The settings of a batch: which blocks are solved, by which methods and for which patterns, and how.
 
     Parameters
     ----------
     blocks : tuple of str
         Block files, folders, patterns such as ``blocks/*.npz``, or manifests.
     methods : tuple of str
-        Names from ``cbs_opt.methods()``.
+        Names of methods, from ``cbs_opt.methods()``.
     asked : tuple of Asked
-        Sparsities, numbers of zeros, patterns.
+        What is asked of each block: sparsities, numbers of zeros, or patterns.
     seeds : tuple of int
-        For the methods that draw.
+        The seeds with which each method that draws random numbers is run.
     store : str
-        The SQLite file.
+        The SQLite file of the results.
     jobs : int or None
-        Workers; None: as many as there are cores (or as the cluster has).
+        The number of workers; None for as many as there are cores, or as the cluster has.
     backend : str
-        One of ``BACKENDS``.
+        'loky' for this machine, 'dask' or 'ray' for a cluster.
     scheduler : str or None
-        Address of a running Dask or Ray cluster; None: one on this machine.
+        The address of a running Dask or Ray cluster; None for 'loky'.
     time_limit, memory_limit : float (seconds), int (bytes) or None
-        Of one task.
+        The limits of one task; None for no limit.
     gap : float or None
-        Relative gap at which an exact method may stop.
+        Relative gap at which exact methods may stop; None for their own default.
     options : mapping of method to its own options
-        As ``{"admm": {"iterations": 100}}``.
+        Options of single methods, for instance ``{"admm": {"iterations": 100}}``.
     """
 
     blocks: tuple[str, ...] = ()
@@ -69,12 +69,12 @@ class Settings:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, Any]) -> Settings:
-        """The same with what ``values`` has, checked; its keys are those of a study file.
+        """The same settings with those in ``values`` replaced, after a check; the keys are those of a study file.
 
         Raises
         ------
         InputError
-            An unknown key (says the nearest), or a value that cannot be.
+            A key is unknown (the message suggests the nearest), or a value is none of its key.
         """
         known = [*(name for name in (f.name for f in fields(self)) if name != "asked"), *KINDS]
         for key in values:
@@ -87,14 +87,14 @@ class Settings:
         return replace(self, **changes)
 
     def options_of(self, spec: MethodSpec) -> dict[str, Any]:
-        """The options that belong to the question: what the method is given, limits apart."""
+        """The options of the method without limits; they are part of the key under which a result is stored."""
         options = dict(self.options.get(spec.name, {}))
         if self.gap is not None and "gap" in spec.options:
             options["gap"] = self.gap
         return options
 
     def limits_of(self, spec: MethodSpec) -> dict[str, Any]:
-        """The limits that the method knows itself: it stops in time and says what it has."""
+        """The limits that the method takes as options, so that it stops by itself and returns what it has."""
         limits: dict[str, Any] = {}
         if self.time_limit is not None and "time_limit" in spec.options:
             limits["time_limit"] = self.time_limit
@@ -104,19 +104,20 @@ class Settings:
 
 
 def read_study(path: str | os.PathLike[str], settings: Settings | None = None) -> Settings:
-    """The settings of a study file (TOML); paths in it are meant from its folder.
+    """Read the settings of a study file in TOML; paths in the file are relative to its folder.
 
     Parameters
     ----------
     path : path
-        The file.
+        The study file.
     settings : Settings, optional
-        What holds where the file says nothing.
+        The settings that apply to all keys that are not in the file.
 
     Raises
     ------
     InputError
-        Naming the file and the key.
+        The file cannot be read, a key is unknown, or a value is none of its key; the message names the file and the
+        key.
     """
     file = Path(path)
     try:
@@ -135,7 +136,7 @@ def read_study(path: str | os.PathLike[str], settings: Settings | None = None) -
 
 
 def as_bytes(text: str | int | float) -> int:
-    """'4GB', '500 MB', '2GiB' or a number of bytes."""
+    """A memory size, as '4GB', '500 MB', '2GiB' or a number of bytes, in bytes."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)(i?)b?\s*", str(text), re.IGNORECASE)
     if not found:
         raise InputError(f"memory_limit: is {text!r}; give bytes, or a number with a unit as in 4GB")
@@ -200,7 +201,7 @@ def _seconds(key: str, value: Any) -> float:
 
 
 def memory_of(key: str, value: Any) -> int:
-    """Bytes of a memory limit; raises where no solver process could work within it."""
+    """A memory limit in bytes; an error if it is too small for any solver process."""
     size = as_bytes(value)
     if size < LEAST_MEMORY:
         raise InputError(f"{key}: is {size / 1e6:.0f} MB; a solver process needs {LEAST_MEMORY / 1e6:.0f} MB or more")

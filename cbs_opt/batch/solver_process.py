@@ -1,7 +1,7 @@
-"""A solver process watched from outside: one that overruns its limits is ended, and a new one goes on.
+"""A solver process that is watched from outside: if a task exceeds its limits, it is killed and a new one started.
 
-A limit kept by the code that is limited is none: compiled loops and external solvers do not look at a clock, and
-memory is taken where nobody counts. So the solves run in a process of their own, and what watches it only reads pipes.
+Code cannot keep its own limits reliably: compiled loops and external solvers do not look at a clock, and do not count
+the memory that they take. So tasks are solved in a process of their own, and the code here only watches its pipes.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 LOOK = 0.1
-"""Seconds between two looks at the memory of a process that does not answer."""
+"""Seconds between two checks of the memory of a process that has not answered yet."""
 
 GRACE, GRACE_SHARE = 2.0, 0.1
-"""Beyond the time limit a method gets so many seconds, or this share of it, to stop by itself with what it has."""
+"""After the time limit a method has GRACE seconds, or GRACE_SHARE of the limit if that is longer, to stop by itself."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one task: seconds, and bytes of its process; None: no limit."""
+    """The limits of one task: seconds, and bytes of memory of its process; None for no limit."""
 
     time: float | None = None
     memory: int | None = None
 
     @property
     def patience(self) -> float | None:
-        """Seconds after which the process is ended."""
+        """Seconds after which the process is killed; None for never."""
         return None if self.time is None else self.time + max(GRACE, GRACE_SHARE * self.time)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one task: its number, facts as JSON, mask and weights as bytes."""
+    """The answer to one task, or its failure: its number, the facts as JSON, and mask and weights as bytes."""
 
     task: int
     facts: bytes
@@ -55,14 +55,14 @@ class Answer:
 
     @classmethod
     def failed(cls, task: int, reason: str, error: str, seconds: float | None = None) -> Answer:
-        """A task without an answer."""
+        """The ``Answer`` for a task that has failed, with the reason and a sentence."""
         facts: dict[str, Any] = {"block": {}, "status": FAILED, "reason": reason, "error": error, "seconds": seconds}
         return cls(task, json.dumps(facts).encode())
 
 
 @dataclass
 class _Ended(Exception):
-    """The process is gone; ``reason`` is None where nobody knows why."""
+    """The process has ended before it answered; ``reason`` is None where the cause is unknown."""
 
     reason: str | None
     error: str
@@ -72,14 +72,14 @@ class _Ended(Exception):
 
 @dataclass
 class SolverProcess:
-    """One solver process at a time; started when it is needed, replaced when it ended.
+    """One solver process, which is started when it is needed and replaced when it has ended.
 
-    ``environment`` is what the answers were computed with; known with the first of them.
+    ``environment`` holds the versions that answers were computed with, from the first answer on.
     """
 
     limits: Limits
     parent: int | None = None
-    """The process whose child this one is, as long as there is anybody to work for; None: never mind."""
+    """The process that started this worker, which ends itself when that process is gone; None if it need not."""
     environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
     _prepared: set[str] = field(default_factory=set)
@@ -88,12 +88,15 @@ class SolverProcess:
     _frames: Frames = field(default_factory=Frames)
 
     def solve(self, task: dict[str, Any], ahead: dict[str, Any] | None = None) -> Answer:
-        """One task. If two processes die at it for no known reason, it has failed.
+        """Solve one task; it has failed if two processes die at it for an unknown reason.
 
         Parameters
         ----------
+        task : dict
+            The message of the task.
         ahead : dict, optional
-            The task that will be asked for next: sent at once if it is short, so that the process need not wait for it.
+            The task that will be solved next. It is sent along if it is short, so that the process need not wait for
+            it.
 
         Raises
         ------
@@ -121,11 +124,11 @@ class SolverProcess:
             if task is not sent:
                 _send(process, task_frame(task))
             if 0 < len(following) <= select.PIPE_BUF:
-                # The pipe takes it whole. A longer one would keep us from watching until the process reads on, and it
-                # might wait for us to read its answer.
+                # The pipe takes it at once. Sending a longer message could block until the process reads on, while the
+                # process waits for its answer to be read.
                 _send(process, following)
                 self._ahead = ahead
-        except BrokenPipeError:  # it ended itself for want of work
+        except BrokenPipeError:  # the process has ended itself after a time without work
             raise _Ended(None, self._last_words(), ready=False) from None
         if task["method"] not in self._prepared:
             self.environment = json.loads(self._next(process, patience=None, ready=False)[0])["environment"]
@@ -133,7 +136,7 @@ class SolverProcess:
         return Answer(task["task"], *self._next(process, self.limits.patience, ready=True))
 
     def _next(self, process: subprocess.Popen[bytes], patience: float | None, ready: bool) -> tuple[bytes, bytes]:
-        """The next message; ends the process when it takes too long or too much."""
+        """The next message; kills the process if it takes too much time or memory."""
         assert process.stdout is not None
         started, descriptor = time.monotonic(), process.stdout.fileno()
         while (message := self._frames.take()) is None:
@@ -152,7 +155,7 @@ class SolverProcess:
                 continue
             if self.parent is not None and os.getppid() != self.parent:
                 self.end()
-                os._exit(1)  # nobody wants the answer any more
+                os._exit(1)  # the parent is gone, and with it the use of the answer
             if self.limits.memory is not None and (taken := resident(process.pid)) > self.limits.memory:
                 process.kill()
                 raise _Ended(
@@ -180,7 +183,7 @@ class SolverProcess:
             self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end)
             self._frames, self._prepared = Frames(), set()
             self._process = subprocess.Popen(
-                # -P: a file called random.py in the user's folder is not ours to import.
+                # -P keeps the current folder off the path: a user's random.py there must not be imported.
                 [sys.executable, "-P", "-m", "cbs_opt.batch.child", str(self.limits.memory or 0)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -191,13 +194,13 @@ class SolverProcess:
         return self._process
 
     def _last_words(self) -> str:
-        """The last line the process wrote on stderr."""
+        """The last line that the process wrote to stderr."""
         self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 2000))
         lines = self._said.read().decode(errors="replace").split("\n")
         return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
 
     def end(self) -> None:
-        """End the process, if there is one."""
+        """Kill the process, if there is one."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -208,7 +211,7 @@ class SolverProcess:
 
 
 def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
-    """Write it all, however little the pipe takes at a time."""
+    """Write all of ``message``, however little the pipe takes at a time."""
     assert process.stdin is not None
     rest = memoryview(message)
     while rest:
@@ -216,7 +219,7 @@ def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
 
 
 def resident(process: int) -> int:
-    """Bytes of memory a process takes; 0 where the system does not tell (only Linux does here)."""
+    """The resident memory of a process in bytes; 0 where it cannot be read, which is so outside Linux."""
     try:
         with open(f"/proc/{process}/statm", "rb") as stream:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -225,14 +228,14 @@ def resident(process: int) -> int:
 
 
 class Pool:
-    """Idle solver processes of this worker: as many as it has threads, one as a rule."""
+    """The idle solver processes of this worker: one for each of its threads, of which there is usually one."""
 
     def __init__(self) -> None:
         self._idle: list[SolverProcess] = []
         self._lock = threading.Lock()
 
     def take(self, limits: Limits, parent: int | None) -> SolverProcess:
-        """One with these limits, for one thread; give it back."""
+        """A solver process with these limits, for one thread, which gives it back by ``give``."""
         with self._lock:
             for solver in self._idle:
                 if (solver.limits, solver.parent) == (limits, parent):
@@ -241,12 +244,12 @@ class Pool:
         return SolverProcess(limits, parent)
 
     def give(self, solver: SolverProcess) -> None:
-        """Keep it for the next group."""
+        """Keep a solver process for the next group."""
         with self._lock:
             self._idle.append(solver)
 
     def clear(self) -> None:
-        """End them all."""
+        """End all idle processes."""
         with self._lock:
             while self._idle:
                 self._idle.pop().end()

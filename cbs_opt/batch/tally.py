@@ -1,4 +1,4 @@
-"""Counts of what became of the tasks, by method and pattern."""
+"""Counts of the results of tasks, by method and pattern."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from cbs_opt.kernel.method import MethodSpec
 
 @dataclass
 class Line:
-    """One method at one pattern. ``worst`` is the largest gap of an exact method's own answer; None: none known."""
+    """The counts of one method at one pattern.
+
+    ``worst`` is the largest gap of the method's own answers if it is exact, and None if no gap is known.
+    """
 
     method: str
     asked: str
@@ -24,7 +27,7 @@ class Line:
 
 @dataclass
 class Tally:
-    """Counts by method and pattern, and of the reasons of failures."""
+    """Counts of results by method and pattern, and of failures by reason."""
 
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -44,11 +47,11 @@ class Tally:
             line.worst = gap if line.worst is None else max(line.worst, gap)
 
     def sums(self) -> tuple[int, int, int, int]:
-        """Answers, proven ones among them, unproven ones of exact methods, and failures."""
+        """The numbers of answers, of proven ones among them, of unproven ones of exact methods, and of failures."""
         lines = self.lines.values()
         done, proven, failed = (sum(getattr(line, name) for line in lines) for name in ("done", "proven", "failed"))
         return done, proven, sum(line.done - line.proven for line in lines if line.exact), failed
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """Plain data, line by line."""
+        """The counts of each line as plain data."""
         return [dict(line.__dict__) for line in self.lines.values()]

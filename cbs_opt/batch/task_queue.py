@@ -1,4 +1,4 @@
-"""The tasks on their way: waiting, handed out in groups, back."""
+"""The queue of a batch's tasks: they wait, are handed out in groups, and come back."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from cbs_opt.batch.worker import Returned
 
 
 class Tasks(Protocol):
-    """Numbered tasks that are to be done; what they are is worked out when they are handed out."""
+    """The interface of numbered tasks, whose messages are made when they are handed out."""
 
     @property
     def pending(self) -> np.ndarray[Any, Any]:
-        """Their numbers, in the order in which they are handed out."""
+        """The numbers of the tasks to be done, in the order in which they are handed out."""
 
     def kind(self, number: int) -> tuple[int, int]:
-        """What tasks that take about as long have in common."""
+        """The kind of a task; tasks of one kind are expected to take equally long."""
 
     def message(self, number: int) -> dict[str, Any]:
-        """A task as the solver process gets it."""
+        """The message for a task that the solver process gets."""
 
 
 class TaskQueue:
-    """Hands out groups of about ``TARGET`` seconds of work; knows what is out, and what was out when workers died.
+    """Hands out groups of about ``TARGET`` seconds of work, and remembers which tasks were out when workers died.
 
-    Groups are asked for by joblib's threads, so a lock holds this together.
+    Threads of joblib ask for groups, so that a lock protects the state.
     """
 
     def __init__(self, plan: Tasks, jobs: int) -> None:
@@ -47,11 +47,11 @@ class TaskQueue:
             self.pace.expect(plan.kind(int(number)), 1)
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Whether any task waits to be handed out."""
         return self._next < len(self._plan.pending) or bool(self._back)
 
     def groups(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """(number, tasks) while there are any; what comes back undone waits for the next call."""
+        """Groups as (number, tasks) while tasks wait; those that come back undone may wait for the next call."""
         while True:
             with self._lock:
                 numbers = self._take()
@@ -62,7 +62,7 @@ class TaskQueue:
             yield self._group, [self._plan.message(number) for number in numbers]
 
     def returned(self, back: Returned) -> None:
-        """A group is back; tasks of it that were not begun wait again."""
+        """Note that a group is back; those of its tasks that were not begun wait again."""
         with self._lock:
             numbers = self._out.pop(back.group)
             left = numbers[len(back.answers) :]
@@ -73,7 +73,10 @@ class TaskQueue:
                 self.pace.learn(self._plan.kind(number), back.seconds / len(back.answers))
 
     def workers_died(self) -> int:
-        """Whatever is out waits again, one task a group; what was out at two deaths waits in ``alone``."""
+        """Let all tasks that are out wait again, and return their number.
+
+        Each becomes a group of its own; one that was out at two deaths of workers goes to ``alone`` instead.
+        """
         with self._lock:
             lost = [number for numbers in self._out.values() for number in numbers]
             self._out.clear()

@@ -1,4 +1,4 @@
-"""What a worker of joblib does with a group of tasks: have them solved, and bring back what came out."""
+"""What a worker of joblib does with a group of tasks: it has them solved by its solver process, and returns answers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from cbs_opt.batch.solver_process import Answer, Limits, Pool
 
 LONG_ENOUGH = 1.0
-"""Seconds after which a group is brought back half done, so that what is solved gets into the store."""
+"""Seconds after which a group is returned even if tasks are left, so that its answers get into the store."""
 
 POOL = Pool()
 
 
 @dataclass(frozen=True)
 class Returned:
-    """A group that came back: its number, answers, seconds in all, and what they were computed with."""
+    """A group that came back: its number, its answers, the seconds for all, and the versions that computed them."""
 
     group: int
     answers: tuple[Answer, ...]
@@ -28,9 +28,9 @@ class Returned:
 
 
 def work(group: int, tasks: Sequence[dict[str, Any]], limits: Limits, parent: int | None) -> Returned:
-    """Solve the tasks of a group, or those that fit into about a second; at least one.
+    """Solve the tasks of a group, or the first of them that fit into about a second; at least one.
 
-    ``parent`` is the process that started this worker, where it did: without it nobody wants the answers.
+    ``parent`` is the process that started this worker, without which it ends itself; None if it need not.
     """
     if parent is not None:
         with contextlib.suppress(ValueError):  # not in the main thread

@@ -1,4 +1,4 @@
-"""Cutting a network into block files, with a manifest that says where each block's weights live."""
+"""Cutting a network into block files with a manifest of where each block's weights belong, and assembling answers."""
 
 from cbs_opt.blocks.extract import Extraction, extract
 

@@ -1,4 +1,4 @@
-"""The stored answers to the blocks of a manifest: read, checked, and chosen from."""
+"""The answers that a store has for the blocks of a manifest: which one to take, and checks of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cbs_opt.store import Result, Store
 
 
 class _Answers:
-    """The answers in a store: which to take for a block, and the best bound on it."""
+    """The answers in a store, of which one is taken for each block."""
 
     def __init__(self, store: Store, plan: Manifest, asked: Asked, method: str | None) -> None:
         self._store, self._plan, self._asked, self._method = store, plan, asked, method
@@ -26,7 +26,10 @@ class _Answers:
             raise InputError(f"{store.path}: holds no results of the method {method}; it has {has}")
 
     def of(self, block: ManifestBlock) -> tuple[Result | None, list[Result], str]:
-        """The answer (None: none), all methods' answers, and why there is none."""
+        """The answer to take for a block, the answers of all methods, and why there is none to take.
+
+        The first is None where there is none; the last is empty where there is one.
+        """
         known = self._store.block(block.content)
         if known is None:
             return None, [], "not run"
@@ -45,12 +48,15 @@ class _Answers:
 
     @property
     def asked(self) -> Asked:
-        """What the answers are answers to."""
+        """What was asked of the blocks."""
         return self._asked
 
 
 def _checked(problem: PruningProblem, answer: Result, asked: Asked, file: Path) -> tuple[float, float]:
-    """The answer's objective and its round-off, computed here."""
+    """The objective of an answer and its round-off, computed from its weights; an error where the answer is not valid.
+
+    It has to have a mask of the pattern, weights that fit it, and the objective that the store says.
+    """
     what = f"{file}: the result of {answer.method} for {asked}"
     mask, weights = answer.mask, answer.weights
     if mask is None or weights is None or len(mask) != problem.n or len(weights) != problem.n:
@@ -78,7 +84,7 @@ def _objective(result: Result) -> float:
 
 
 def _wanted(store: Store, plan: Manifest, asked: str | None) -> Asked:
-    """What was asked of the blocks."""
+    """The request whose answers are taken: ``asked``, or the only one that the store has."""
     there = store.asked()
     if asked is not None:
         wanted = Asked.parse(asked)
@@ -99,7 +105,7 @@ def _wanted(store: Store, plan: Manifest, asked: str | None) -> Asked:
 
 
 def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
-    """Raise where groups, rows and columns, which are counted in a block, would not be those of the layer."""
+    """Raise an error where groups, rows or columns of a block would not be those of its layer."""
     if not asked.terms:
         return
     inputs = {target.tensor: target.inputs for target in targets}
@@ -108,7 +114,8 @@ def _check_groups(plan: Manifest, targets: list[Target], asked: Asked) -> None:
         start = block.first % row
         for term in asked.terms:
             straddles = start % term.of or (start + block.n > row and row % term.of)
-            # A manifest does not say which rows a block of several has; rows one by one are no whole columns.
+            # Terms across the rows of a layer cannot be checked: a manifest does not say how many rows a block has, and
+            # a block of one row has no whole columns.
             if straddles or term.across or (term.whole_rows and (start or block.n != row)):
                 raise InputError(
                     f"{plan.path(block)}: {term.groups} in this block are not those of the rows of "

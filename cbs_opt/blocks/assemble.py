@@ -1,7 +1,7 @@
-"""From solved blocks back to a network: the pruned checkpoint, its masks, and what is proven about them all together.
+"""From solved blocks back to a network: the pruned network, its masks, and what is proven about all blocks together.
 
-For a block-diagonal model of the loss, one block after the other, objectives and bounds add up: no choice of masks that
-gives each block what was asked of it has a loss below the sum of the bounds.
+The model of the loss is then block-diagonal, with one block of H for each block file, so that objectives and bounds add
+up: no masks that give each block what was asked of it have a loss below the sum of the bounds.
 """
 
 from __future__ import annotations
@@ -41,12 +41,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("cbs_opt")
 
 EVERY = 100
-"""Blocks between two words of progress."""
+"""The number of blocks between two reports of progress."""
 
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One weight tensor: how many of its weights are pruned, and what is known of its blocks together."""
+    """One weight tensor of the assembled network: its numbers of weights, pruned weights, blocks, and missing answers.
+
+    ``objective`` and ``bound`` are sums over its blocks with an answer; the bound is −inf where one of them has none.
+    """
 
     name: str
     n: int
@@ -64,23 +67,26 @@ class Assembled(Displayed):
     Parameters
     ----------
     model : torch.nn.Module
-        A pruned copy in eval mode, in the network's own precision; the network that was given is as it was.
+        The pruned network in eval mode and in its own precision: a copy; the network that was given is not changed.
     weights : Weights
         The weights before they were rounded to that precision, and their mask.
     tensors : tuple of TensorReport
+        The weight tensors, one by one.
     asked : str
-        What each block was asked for, as 'sparsity 0.8'.
+        What was asked of each block, for instance 'sparsity 0.8'.
     methods : mapping of str to int
-        How many blocks each method's answer was taken for.
+        For each method, the number of blocks whose answer is from it.
     blocks, missing : int
-        Of the manifest; those without an answer stayed dense.
+        The number of blocks in the manifest, and of those without an answer, whose weights stayed dense.
     objective, bound : float
-        Sums over the blocks that have an answer; −inf where one has no bound.
+        The sums of objectives and of lower bounds over the blocks that have an answer; the bound is −inf where one of
+        them has none.
     round_off : float
-        What float64 may have got wrong in the objective.
+        How far rounding may have put the objective off.
     accuracy_dense, accuracy : float or None
-        None without test samples.
+        Accuracy before and after; None without test samples.
     notes : tuple of str
+        What else should be known, one sentence each.
     """
 
     model: torch.nn.Module
@@ -99,23 +105,23 @@ class Assembled(Displayed):
 
     @property
     def gap(self) -> float:
-        """(objective − bound)/|objective| of the sums; inf without a bound."""
+        """The relative gap (objective − bound)/|objective| of the sums; inf without a bound."""
         return relative_gap(self.objective, self.bound, self.round_off)
 
     def masks(self) -> dict[str, Mask]:
-        """The mask of each tensor, in its own shape, by its name in ``named_parameters()``; 1 keeps."""
+        """The masks of the tensors, by their names in ``named_parameters()`` and in their own shapes; 1 keeps."""
         return tensor_masks(self.weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all tensors of the network under their own names, as .safetensors, whole or not at all."""
+        """Write all tensors of the network to a .safetensors file under their own names, whole or not at all."""
         save_network(self.model, path)
 
     def save_masks(self, path: str | os.PathLike[str]) -> None:
-        """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
+        """Write the masks (booleans, 1 keeps) to a .safetensors file under the names of the pruned tensors."""
         save_masks(self.weights, path)
 
     def to_frame(self) -> Any:
-        """The weight tensors as a ``pandas.DataFrame``, a row for each; unknown numbers are NaN.
+        """The weight tensors as a ``pandas.DataFrame``, one row for each; unknown numbers are NaN.
 
         Raises
         ------
@@ -147,7 +153,7 @@ class Assembled(Displayed):
         return Card(title, facts, ("tensor", "blocks", "weights", "pruned"), rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; what is unknown is None."""
+        """Everything but the network and its weights as plain data for JSON; what is unknown is None."""
         return {
             "n": self.weights.n,
             "pruned": self.weights.pruned,
@@ -177,39 +183,45 @@ def assemble(
     data: Data | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Assembled:
-    """Put the answers of a store into the network that the blocks were cut from.
+    """Put the answers that a batch has stored into the network that the blocks were cut from.
 
-    Nothing is taken on trust: every block file must be the one of the manifest, its weights must be the network's at
-    that place, and every answer must lie in the pattern asked for and have the objective that the store says.
+    Everything is checked: every block file must be the one of the manifest, its weights must be those of the network at
+    its place, and every answer must lie in the pattern that was asked for and have the objective that the store says.
 
     Parameters
     ----------
     manifest : path
-        ``manifest.json`` of ``extract``, or its folder with all block files.
+        The ``manifest.json`` that ``extract`` wrote, or its folder, with all block files.
     store : path
-        Of `cbs-opt batch`.
+        The store of the batch that solved the blocks.
     model : torch.nn.Module
-        The network as it was when the blocks were cut; left as it is.
+        The network as it was when the blocks were cut; it is not changed.
     method : str, optional
-        Whose answers to take. Left out, the best objective of each block.
+        The method whose answers are taken. If left out, the answer with the least objective is taken for each block.
     asked : str, optional
-        'sparsity 0.8', 'prune 26' or 'pattern 2:4', as it was asked of the blocks; may be left out where the store
-        holds only one. The bound of a block is the best of all methods for the same.
+        What was asked of the blocks: 'sparsity 0.8', 'prune 26' or 'pattern 2:4'. It may be left out where the store
+        holds results for one request only. The bound of a block is the best of all methods for the same request.
     partial : bool
-        Leave blocks without an answer dense instead of raising, as long as any has one.
+        Whether blocks without an answer stay dense instead of being an error. At least one block must have an answer.
     data : Data, optional
-        Measure the accuracy on its test samples.
+        Accuracy is measured on its test samples.
     progress : callable, optional
-        Called with a few words now and then.
+        Called with a few words from time to time.
+
+    Returns
+    -------
+    Assembled
+        The pruned network, and the sums of its blocks' objectives and bounds.
 
     Raises
     ------
     InputError
-        Blocks without an answer (says how many and what to run), anything that differs from the manifest.
+        Blocks have no answer (the message says how many, and what to run), or a file, the network or an answer differs
+        from the manifest.
     StoreError
         The store cannot be read.
     BoundViolationError
-        A bound lies above an answer's objective: a bug in the bound.
+        A bound lies above the objective of an answer, which is a bug in the bound.
     """
     tell = progress or (lambda words: None)
     plan = load_manifest(manifest)
@@ -253,7 +265,7 @@ def assemble(
 
 
 class _Pieces:
-    """What has been put together so far."""
+    """The weights, mask and sums of the blocks that were put together so far."""
 
     def __init__(self, plan: Manifest, dense: Weights, answers: _Answers) -> None:
         self._plan, self._answers = plan, answers
@@ -271,7 +283,7 @@ class _Pieces:
         self.covered = 0
 
     def take(self, block: ManifestBlock) -> None:
-        """Check one block, and put its answer in its place."""
+        """Check one block, and put its answer into its place."""
         file = self._plan.path(block)
         self._blocks[block.tensor] += 1
         self.covered += block.n
@@ -309,7 +321,7 @@ class _Pieces:
         self.methods[answer.method] += 1
 
     def reports(self) -> Iterator[TensorReport]:
-        """One a tensor."""
+        """One ``TensorReport`` for each tensor."""
         for target, part in self._dense.parts():
             pruned = target.numel - int(self.mask[part].sum())
             name = target.tensor
@@ -325,7 +337,7 @@ class _Pieces:
 
 
 def _targets(plan: Manifest, model: torch.nn.Module) -> list[Target]:
-    """The tensors of the manifest in the network."""
+    """The tensors of the manifest, found in the network; an error where one is missing or has another shape."""
     targets = []
     for name, described in plan.tensors.items():
         try:

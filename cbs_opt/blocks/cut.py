@@ -1,6 +1,7 @@
-"""The blocks of layers: of the empirical Fisher of per-sample gradients, and of the Gram matrix of layer inputs.
+"""Making the blocks of layers, from the empirical Fisher of per-sample gradients or the Gram matrix of layer inputs.
 
-Layers are collected some at a time, as memory allows; what one block needs is formed when its turn comes.
+Gradients or inputs are collected for a few layers at a time, as memory allows, and the curvature of each block is
+formed when the block is made.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 EVERY = 100
-"""Blocks between two words of progress."""
+"""The number of blocks between two reports of progress."""
 
 
 @dataclass(frozen=True)
 class CutLayers:
-    """What is to be said of layers that were cut into blocks.
+    """What should be known of the layers that were cut into blocks.
 
     Parameters
     ----------
     notes : list of str
-        What was altered or looks wrong.
+        What was altered or looks wrong, one sentence each.
     dominance : dict of str to float
-        By tensor, λ over the mean diagonal of the layer's curvature without it.
+        For each tensor, λ over the mean diagonal of the layer's curvature without it.
     """
 
     notes: list[str] = field(default_factory=list)
@@ -49,19 +50,19 @@ class CutLayers:
 
 
 class Sink(Protocol):
-    """Where blocks go: a folder (``BlockFolder``) or memory (``BlocksInMemory``)."""
+    """The interface of what takes the blocks: a folder (``BlockFolder``) or memory (``BlocksInMemory``)."""
 
     @property
     def scratch(self) -> Path:
-        """Where a file may lie for as long as blocks are made."""
+        """A folder for temporary files while blocks are made."""
 
     def share(self, curvature: Curvature, target: Target, number: int) -> str | None:
-        """Take a curvature that several blocks of a layer have; what they name in its place, if they name anything."""
+        """Take a curvature that several blocks of a layer share; returns the name of its file, or None without one."""
 
     def add(
         self, problem: PruningProblem, target: Target, first: int, damping: float, curvature: str | None = None
     ) -> None:
-        """Take the block of the weights from ``first`` on; ``curvature``: what ``share`` said of its curvature."""
+        """Take a block whose first weight is number ``first``; ``curvature`` is what ``share`` returned for its H."""
 
 
 def fisher_blocks(
@@ -72,9 +73,10 @@ def fisher_blocks(
     sink: Sink,
     tell: Report,
 ) -> CutLayers:
-    """Make the blocks of all targets, and return what is to be said of them.
+    """Make the Fisher blocks of all targets and give them to ``sink``; returns what should be known of the layers.
 
-    H = AᵀA + λI of the block's columns of A = G/√m; λ as given, or as a share of the mean diagonal of the layer.
+    A block has H = AᵀA + λI with its columns of A = G/√m, where G holds the per-sample gradients. λ is the given one,
+    or a share of the mean diagonal of the layer's AᵀA.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
     size = len(samples.x) * np.dtype(settings.precision).itemsize
@@ -91,7 +93,7 @@ def fisher_blocks(
             folder=sink.scratch,
             numbers=samples.numbers,
         )
-        # A file that the gradients lay in is gone when the blocks are there.
+        # A note about the temporary file of the gradients is left out: the file is deleted when the blocks are made.
         cut.notes.extend(note for note in factor.notes if str(sink.scratch) not in note)
         for target in pack:
             with target.naming():
@@ -109,14 +111,14 @@ def gram_blocks(
     tell: Report,
     precision: Precision | None = None,
 ) -> CutLayers:
-    """Make the blocks of all targets, and return what is to be said of them.
+    """Make the Gram blocks of all targets and give them to ``sink``; returns what should be known of the layers.
 
-    Each Gram matrix is shared by all rows of the layer (of its group, of a grouped convolution). ``precision`` is what
-    the network computes its inputs in; its own if left out.
+    All rows of a layer share one Gram matrix, or all rows of a group in a grouped convolution. ``precision`` is the one
+    in which the network computes the inputs; its own if left out.
     """
     most = min(MOST_GRADIENTS, available_memory() / 4)
     cut = CutLayers()
-    # The sums, the matrices with damping, and what is taken of them.
+    # Three matrices for each layer: the sums, the same with damping, and the part of it that a block takes.
     sizes = [3 * 8.0 * target.groups * target.inputs**2 for target in targets]
     for pack in packs(targets, sizes, most):
         tell(f"collecting the inputs of {_named(pack)}")
@@ -145,7 +147,7 @@ def _fisher_layer(
     sink: Sink,
     tell: Report,
 ) -> float:
-    """Make a layer's blocks, and return their λ."""
+    """Make the Fisher blocks of a layer, and return their λ."""
     mean = factor.mean_square[target.tensor]
     damping = resolve_damping(settings.damping, settings.dampening_frac, mean)
     if not damping > 0:
@@ -194,7 +196,7 @@ def _gram_layer(layer: LayerModel, settings: Settings, sink: Sink, tell: Report)
 
 
 def _part(curvature: DenseCurvature, start: int, n: int) -> DenseCurvature:
-    """Rows and columns ``start`` to ``start + n - 1``."""
+    """The curvature of the weights ``start`` to ``start + n - 1`` of a row."""
     if n == curvature.n:
         return curvature
     part = slice(start, start + n)
@@ -202,7 +204,7 @@ def _part(curvature: DenseCurvature, start: int, n: int) -> DenseCurvature:
 
 
 def _columns(chosen: NDArray[np.intp]) -> slice | NDArray[np.intp]:
-    """The same columns, as a slice where they stand side by side."""
+    """The ``chosen`` columns, as a slice where they are consecutive."""
     side_by_side = bool((np.diff(chosen) == 1).all())
     return slice(int(chosen[0]), int(chosen[-1]) + 1) if side_by_side else chosen
 

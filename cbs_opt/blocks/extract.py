@@ -1,4 +1,4 @@
-"""``extract``: a network and data in, block files and a manifest out."""
+"""``extract``, which makes block files and a manifest of a network and data."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Extraction(Displayed):
-    """What was written.
+    """What ``extract`` has written.
 
     Parameters
     ----------
     manifest : Path
-        In the folder of the blocks.
+        The manifest, in the folder of the blocks.
     blocks, weights, bytes : int
-        Block files, the weights in them, and what all files take.
+        The number of block files, of the weights in them, and of the bytes of all files.
     layers : int
-        That were cut.
+        The number of layers that were cut.
     seconds : float
         Wall time.
     notes : tuple of str
-        What was altered or looks wrong.
+        What was altered or looks wrong, one sentence each.
     """
 
     manifest: Path
@@ -88,50 +88,57 @@ def extract(
     data_file: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Extraction:
-    """Cut a network into block files, with a manifest of where each block's weights live.
+    """Cut a network into block files, with a manifest that says where in the network each block's weights belong.
 
-    The blocks are those of the quadratic model that ``cbs_opt.prune`` makes of the same samples, seed and λ, each a
-    problem of its own. Memory grows neither with their number nor with the network: layers are collected a few at a
-    time.
+    Each block is a part of the quadratic model that ``cbs_opt.prune`` makes of the same samples, seed and λ, as a
+    problem of its own. Memory grows neither with the number of blocks nor with the network, since gradients or inputs
+    are collected for a few layers at a time.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is.
+        The network; it is not changed.
     data : Data, (x, y), or x alone for 'gram'
         The calibration samples; ``samples`` of them are drawn with ``seed``.
     out : path
-        A new folder. It appears when everything is in it.
+        A new folder, which appears when it is complete.
     curvature : 'fisher' or 'gram'
-        The empirical Fisher of per-sample gradients (cross-entropy), or the Gram matrix of each layer's inputs.
+        The empirical Fisher of per-sample gradients (of the cross-entropy), or the Gram matrix of each layer's inputs.
     partition : 'row', 'layer' or int
-        One block an output of a layer, one a layer (of 'gram': one a group of a convolution), or chunks of so many
-        consecutive weights (of 'gram': within a row). Left out: chunks of 32 for 'fisher', 'row' for 'gram'.
+        'row' makes one block of each output of a layer, and 'layer' one of each layer (for 'gram', one of each group of
+        a convolution). A number makes chunks of so many consecutive weights (for 'gram', within a row). If left out,
+        chunks of 32 for 'fisher' and 'row' for 'gram'.
     samples : int
-        m.
+        The number m of calibration samples.
     damping, dampening_frac : float
-        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+        λ itself, or λ as a share of the mean diagonal of each layer's curvature; a share of 0.01 if neither is given.
     targets, ignore : patterns
-        Names of layers, as in ``cbs_opt.prune``.
+        Patterns of layer names, as in ``cbs_opt.prune``.
     dense : bool
-        Store H in every block, (n, n). Otherwise a Fisher block of more weights than samples stores its gradients,
-        and blocks that share a Gram matrix name one file that holds it.
+        Whether every block stores its H, shape (n, n). Otherwise a Fisher block with more weights than samples stores
+        its gradients, and blocks that share a Gram matrix name one file that holds it.
     precision : 'float32' or 'float64'
-        Of the gradients. The inputs of layers are computed in the network's own precision and summed in float64.
+        The precision of the gradients. Inputs of layers are computed in the network's own precision and summed in
+        float64.
     device : 'cpu' or 'cuda'
         Where gradients and inputs are computed.
     seed : int
-        Of the draw of samples.
+        The seed of the draw of samples.
     network, weights_file, data_file : str and paths, optional
-        Where model and data came from, for the manifest.
+        Where model and data come from; recorded in the manifest.
     progress : callable, optional
-        Called with a few words now and then.
+        Called with a few words from time to time.
+
+    Returns
+    -------
+    Extraction
+        What was written.
 
     Raises
     ------
     CbsOptError
-        Before or while anything is computed; no folder is left behind. ``TooLargeError`` where a layer is too large
-        to be one block, naming it.
+        The request cannot be met, or computing fails; no folder is left behind. A layer that is too large to be one
+        block is a ``TooLargeError`` that names it.
     """
     import torch
 
@@ -187,7 +194,7 @@ def _patterns(given: Iterable[str]) -> list[str]:
 
 
 def _from(folder: Path, file: str | os.PathLike[str] | None) -> str | None:
-    """Where ``file`` lies as seen from ``folder``, for a manifest in it; None without a file."""
+    """The path of ``file`` relative to ``folder``, for a manifest in that folder; None without a file."""
     if file is None:
         return None
     try:

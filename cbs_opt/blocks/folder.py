@@ -1,6 +1,6 @@
-"""The folder of extracted blocks: whole, or not there at all.
+"""The folder of extracted blocks, which appears only when it is complete.
 
-Everything is written into a folder ``….partial`` beside it, the manifest last, which is then renamed.
+Everything is first written into a folder ``….partial`` beside it, the manifest last; then that folder is renamed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from cbs_opt.network.targets import Target
 
 
 class BlockFolder:
-    """Use it in a ``with`` statement; ``finish`` makes it real, leaving without that removes what was written.
+    """A ``Sink`` that writes blocks to a new folder, to be used in a ``with`` statement.
 
-    Memory does not grow with the number of blocks: the manifest's lines wait in a file without a name.
+    ``finish`` gives the folder its name; leaving the statement without it removes what was written. Memory does not
+    grow with the number of blocks, since the lines of the manifest are kept in a temporary file.
 
     Raises
     ------
     InputError
-        Something is there already, or nothing can be written there.
+        The place is taken by something other than an empty folder, or cannot be written to.
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
@@ -63,11 +64,11 @@ class BlockFolder:
 
     @property
     def scratch(self) -> Path:
-        """Where a file may lie for as long as blocks are made."""
+        """A folder for temporary files while blocks are made."""
         return self.partial
 
     def share(self, curvature: Curvature, target: Target, number: int) -> str:
-        """Write a curvature that several blocks of a layer have, and return the name of its file."""
+        """Write a curvature that several blocks of a layer share, and return the name of its file."""
         name = f"{self._stem(target)}.{number}{CURVATURE_SUFFIX}"
         save_curvature(curvature, self.partial / name)
         self.bytes += (self.partial / name).stat().st_size
@@ -76,7 +77,10 @@ class BlockFolder:
     def add(
         self, problem: PruningProblem, target: Target, first: int, damping: float, curvature: str | None = None
     ) -> None:
-        """Write the block of the weights from ``first`` on; ``curvature``: the shared file that holds its H."""
+        """Write a block whose first weight is number ``first`` of the layer.
+
+        ``curvature`` names the shared file that holds its H; None to store H in the block.
+        """
         name = f"{self._stem(target)}.{first:0{len(str(target.numel - 1))}d}.npz"
         path = self.partial / name
         problem.save(path, curvature=curvature)
@@ -88,7 +92,7 @@ class BlockFolder:
         self.bytes += path.stat().st_size
 
     def finish(self, facts: Mapping[str, Any]) -> Path:
-        """Write the manifest, give the folder its name, and return the manifest's place."""
+        """Write the manifest with these ``facts``, give the folder its name, and return the path of the manifest."""
         with self._writing():
             self._lines.seek(0)
         write_manifest(self.partial / NAME, facts, self._lines)
@@ -107,7 +111,7 @@ class BlockFolder:
             raise InputError(f"{self.place}: cannot be written ({error.strerror or error})") from None
 
     def _stem(self, target: Target) -> str:
-        """The tensor's name as a file name of its own."""
+        """The name of the tensor as the beginning of file names, different for every tensor."""
         if target.tensor not in self._names:
             stem = re.sub(r"[^A-Za-z0-9._-]", "_", target.tensor)
             taken = {name.lower() for name in self._names.values()}

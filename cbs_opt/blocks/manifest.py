@@ -1,25 +1,25 @@
-"""The manifest of extracted blocks: where in the network the weights of each block live, and what made the blocks.
+"""The manifest of extracted blocks: where in the network the weights of each block belong, and how blocks were made.
 
 ``manifest.json`` lies in the folder of the block files and is their table of contents:
 
 =================  ============================================================================================
 ``format``         1
-``network``        name of the network, '' where it was given as a module
+``network``        name of the network, '' if it was given as a module
 ``weights``        ``file``, ``path`` (from the manifest's folder) and ``sha256`` of the weights file (null: embedded,
                    or none), and ``state``: the SHA-256 of the network's tensors themselves, whatever file they came
                    from
-``data``           name of the data file, ``data_path``: where it lies, from the manifest's folder
+``data``           name of the data file, and ``data_path``: where it lies, from the manifest's folder
 ``targets``, ``ignore``, ``partition`` ('rows', 'layers', 'chunks'), ``chunk``, ``curvature``, ``dense``,
-``damping``, ``dampening_frac``, ``samples``, ``seed``, ``precision``: as asked for
+``damping``, ``dampening_frac``, ``samples``, ``seed``, ``precision``: the arguments of ``extract``
 ``notes``          what was altered or looks wrong
-``versions``       what it was computed with
+``versions``       the versions with which the blocks were computed
 ``tensors``        by name: ``shape``; ``rows`` (outputs); ``kind`` ('linear', 'conv2d', 'conv1d'); ``groups``
-``blocks``         one a file: ``file``; ``content`` (see ``kernel.block_file.content_of``); ``tensor``; ``first``
+``blocks``         for each block: ``file``; ``content`` (see ``kernel.block_file.content_of``); ``tensor``; ``first``
                    and ``n``: which weights; ``damping``: its λ
 =================  ============================================================================================
 
-A block holds the n weights from number ``first`` on of the tensor as a matrix (out, in), row by row: the flattened
-tensor itself, but for the kind 'conv1d', which stores (in, out).
+A block holds n consecutive weights of a tensor, from number ``first`` on, counted row by row in the tensor's matrix
+(out, in). This is the order of the flattened tensor, except for the kind 'conv1d', which is stored as (in, out).
 """
 
 from __future__ import annotations
@@ -47,19 +47,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ManifestBlock:
-    """One block file.
+    """The entry of one block file in a manifest.
 
     Parameters
     ----------
     file : str
-        Its name in the manifest's folder.
+        The name of the file in the manifest's folder.
     content : str
-        ``content_of`` the file when it was written.
+        The digest of the file when it was written (``content_of``).
     tensor : str
+        The name of the tensor that its weights belong to.
     first, n : int
-        Weights ``first`` to ``first + n - 1`` of the tensor as a matrix (out, in), row by row.
+        The block holds weights ``first`` to ``first + n - 1`` of the tensor's matrix (out, in), counted row by row.
     damping : float
-        λ.
+        The λ in its curvature.
     """
 
     file: str
@@ -72,15 +73,16 @@ class ManifestBlock:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A manifest as it was read.
+    """A manifest of extracted blocks, as ``load_manifest`` reads it.
 
     Parameters
     ----------
     file : Path
-        The manifest itself.
+        The file of the manifest.
     facts : mapping
-        All of it but the blocks.
+        Everything in the manifest but the blocks.
     blocks : tuple of ManifestBlock
+        The entries of all blocks.
     """
 
     file: Path
@@ -89,27 +91,27 @@ class Manifest:
 
     @property
     def folder(self) -> Path:
-        """Where the block files lie."""
+        """The folder of the block files."""
         return self.file.parent
 
     @property
     def network(self) -> str:
-        """The network's name; '' where none was said."""
+        """The name of the network; '' where none was given."""
         return str(self.facts["network"])
 
     @property
     def weights(self) -> Mapping[str, Any]:
-        """'file', 'sha256' and 'state'."""
+        """The weights that the blocks were cut from: 'file', 'path', 'sha256' and 'state', as in the manifest."""
         return dict(self.facts["weights"])
 
     @property
     def weights_file(self) -> Path | None:
-        """The weights file the blocks were cut from, where it still is what it was; None without one.
+        """The weights file that the blocks were cut from, with the same content as then; None if there was none.
 
         Raises
         ------
         InputError
-            There was one, and it is not to be found.
+            There was one, and it cannot be found, or has changed.
         """
         name, digest = self.weights.get("file"), self.weights.get("sha256")
         if not name:
@@ -124,22 +126,22 @@ class Manifest:
 
     @property
     def data_file(self) -> Path | None:
-        """The data file the blocks were cut with, where it still is; None without one."""
+        """The data file that the blocks were cut with; None if there was none, or if it cannot be found."""
         name = self.facts.get("data")
         return next(iter(self._places(self.facts.get("data_path"), name)), None) if name else None
 
     def _places(self, path: Any, name: Any) -> list[Path]:
-        """Files of that path from the folder, or of that name in the folder or where we are."""
+        """The files at ``path`` from the manifest's folder, and called ``name`` there or in the current folder."""
         told = [self.folder / as_path(path)] if isinstance(path, str) else []
         return [file for file in (*told, self.folder / as_path(str(name)), Path(as_path(str(name)))) if file.is_file()]
 
     @property
     def tensors(self) -> Mapping[str, Mapping[str, Any]]:
-        """By tensor name: 'shape', 'rows', 'kind', 'groups'."""
+        """The tensors by name, each with 'shape', 'rows', 'kind' and 'groups'."""
         return dict(self.facts["tensors"])
 
     def path(self, block: ManifestBlock) -> Path:
-        """The block's file."""
+        """The path of the block's file."""
         return self.folder / block.file
 
 
@@ -150,13 +152,13 @@ def is_manifest(path: str | os.PathLike[str]) -> bool:
 
 
 def load_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read a manifest, or that of a folder, and check it.
+    """Read a manifest, or the one in a folder, and check it.
 
     Raises
     ------
     InputError
-        Naming the file, the entry and what is wrong with it: not a manifest, another format, no block, a block outside
-        its tensor, two blocks that share a weight.
+        The file is no manifest or has another format, it lists no blocks, a block lies outside its tensor, or two
+        blocks share a weight. The message names the file, the entry and what is wrong.
     """
     file = Path(path)
     if file.is_dir():
@@ -177,7 +179,7 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def write_manifest(file: Path, facts: Mapping[str, Any], lines: Iterator[str]) -> None:
-    """Write a manifest, whole or not at all; ``lines`` are the blocks, one JSON object a line (see ``line_of``)."""
+    """Write a manifest, whole or not at all; ``lines`` hold the blocks, one JSON object each (see ``line_of``)."""
 
     def write(stream: IO[bytes]) -> None:
         head = json.dumps({"format": FORMAT, **facts}, indent=1, ensure_ascii=False, allow_nan=False)
@@ -191,7 +193,7 @@ def write_manifest(file: Path, facts: Mapping[str, Any], lines: Iterator[str]) -
 
 
 def line_of(block: ManifestBlock) -> str:
-    """A block as one line of a manifest."""
+    """The entry of a block as one line of JSON."""
     return json.dumps({name: getattr(block, name) for name in ManifestBlock.__slots__}, ensure_ascii=False)
 
 

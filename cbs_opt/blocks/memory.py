@@ -1,4 +1,4 @@
-"""Blocks that stay in memory: where those go that are solved at once and then forgotten."""
+"""Blocks that are kept in memory instead of files, for those that are solved at once and not needed again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from cbs_opt.network.targets import Target
 
 @dataclass(frozen=True, eq=False)
 class CutBlock:
-    """A block in memory and where in the network its weights live.
+    """A block in memory, and where in the network its weights belong.
 
     Parameters
     ----------
     problem : PruningProblem
-        Without a pattern. Rows of a layer share one curvature object.
+        The block, without a pattern. The rows of a layer share one curvature object.
     target : Target
+        The layer.
     first : int
-        Position of its first weight in the layer's matrix (out, in), counted row by row.
+        The position of the block's first weight in the layer's matrix (out, in), counted row by row.
     damping : float
         The λ in its curvature.
     """
@@ -34,20 +35,20 @@ class CutBlock:
 
 @dataclass(frozen=True, eq=False)
 class BlocksInMemory:
-    """Takes blocks as ``BlockFolder`` does, and holds them as long as somebody holds it."""
+    """A ``Sink`` that keeps blocks in a list."""
 
     blocks: list[CutBlock] = field(default_factory=list)
 
     @property
     def scratch(self) -> Path:
-        """Where a file may lie for as long as blocks are made."""
+        """A folder for temporary files while blocks are made."""
         return Path(tempfile.gettempdir())
 
     def share(self, curvature: Curvature, target: Target, number: int) -> None:
-        """Nothing to do: the blocks hold the curvature that they share."""
+        """Do nothing, since blocks in memory hold the curvature object that they share."""
 
     def add(
         self, problem: PruningProblem, target: Target, first: int, damping: float, curvature: str | None = None
     ) -> None:
-        """Keep the block of the weights from ``first`` on."""
+        """Keep a block whose first weight is number ``first`` of the layer."""
         self.blocks.append(CutBlock(problem, target, first, damping))

@@ -1,4 +1,4 @@
-"""What an extraction is asked for, checked before anything is computed, and how it cuts a layer."""
+"""The settings of an extraction, checked before anything is computed, and the pieces that it cuts a layer into."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cbs_opt.network.targets import Target
 CURVATURES = ("fisher", "gram")
 PARTITIONS = ("row", "layer")
 CHUNK = 32
-"""Weights of a chunk of the Fisher, where nothing else is asked for: small enough for exact methods."""
+"""The default number of weights of a Fisher chunk, small enough for exact methods."""
 
 OVERHEAD = 2_000
-"""Bytes of a block file beside its arrays, about, and of its line in the manifest."""
+"""About the bytes of a block file besides its arrays, with its line in the manifest."""
 
 MOST_GRADIENTS = 2.0**31
-"""Bytes of gradients, or of Gram matrices, that are held at once, where memory allows."""
+"""The largest number of bytes of gradients, or of Gram matrices, that are held at once; less if memory is short."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """See ``cbs_opt.extract`` for what each of these means."""
+    """The settings of an extraction; ``cbs_opt.extract`` describes its arguments of the same names."""
 
     curvature: str = "fisher"
     partition: str | int | None = None
@@ -44,7 +44,7 @@ class Settings:
     device: str = "cpu"
     seed: int = 0
     blocks_per_layer: int | None = None
-    """Most blocks of a layer, evenly spread over it; None: all of them."""
+    """The largest number of blocks of a layer, evenly spread over it; None for all blocks."""
 
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES:
@@ -76,15 +76,15 @@ class Settings:
 
     @property
     def words(self) -> str:
-        """The partition as the manifest calls it."""
+        """The partition in the words of the manifest: 'rows', 'layers' or 'chunks'."""
         return "chunks" if isinstance(self.partition, int) else f"{self.partition}s"
 
     def formed(self, n: int) -> bool:
-        """Whether a Fisher block of n weights stores H: where asked for, or where it is no larger than its factor."""
+        """Whether a Fisher block of n weights stores H: if asked for, or if H is no larger than its factor."""
         return self.dense or n <= self.samples
 
     def pieces(self, target: Target) -> Iterator[tuple[int, int]]:
-        """(first, n) of each block that is taken of a layer, weights counted row by row of the matrix (out, in)."""
+        """(first, n) for each block that is made of a layer; weights are counted row by row in its matrix (out, in)."""
         most = self.blocks_per_layer
         total = 0 if most is None else self.count(target)
         if most is None or most >= total:
@@ -94,14 +94,14 @@ class Settings:
         yield from (piece for number, piece in enumerate(self._all_pieces(target)) if number in chosen)
 
     def count(self, target: Target) -> int:
-        """How many blocks a layer has, whether they are taken or not."""
+        """The number of all blocks of a layer, before ``blocks_per_layer`` limits it."""
         return sum(1 for _ in self._all_pieces(target))
 
     def _all_pieces(self, target: Target) -> Iterator[tuple[int, int]]:
-        """(first, n) of each block of a layer.
+        """(first, n) for each block of a layer.
 
-        Rows of a Gram matrix have nothing in common, so its chunks end with their row, and its layers are cut into
-        the groups of a convolution.
+        With Gram curvature rows do not interact, so that chunks end with their row, and a layer is cut into the groups
+        of its convolution.
         """
         inputs = target.inputs
         if self.partition == "row":
@@ -118,7 +118,7 @@ class Settings:
                     yield first, min(self.partition, start + within - first)
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The settings as the manifest records them."""
         return {
             "partition": self.words,
             "chunk": self.partition if isinstance(self.partition, int) else None,
@@ -133,12 +133,21 @@ class Settings:
 
 
 def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path | None) -> int:
-    """The number of blocks; raises where one is too large, or where all of them do not fit the disk (None: no disk).
+    """Check that no block is too large and that all of them fit on the disk; returns their number.
+
+    Parameters
+    ----------
+    targets : sequence of Target
+        The layers.
+    settings : Settings
+        How they are cut.
+    folder : path or None
+        A folder on the disk; None if blocks are kept in memory.
 
     Raises
     ------
     TooLargeError
-        Naming the layer and how to cut it.
+        A block or all of them are too large; the message names the layer and says how to cut it.
     """
     count, needed, free = 0, 0.0, available_memory()
     for target in targets:
@@ -173,7 +182,7 @@ def check_sizes(targets: Sequence[Target], settings: Settings, folder: Path | No
 
 
 def packs(targets: Sequence[Target], sizes: Sequence[float], most: float) -> Iterator[tuple[Target, ...]]:
-    """Targets in order, as many at a time as stay within ``most`` bytes together, one at least."""
+    """The targets in order, in groups whose ``sizes`` sum to at most ``most`` bytes, with at least one in each."""
     pack: list[Target] = []
     total = 0.0
     for target, size in zip(targets, sizes, strict=True):

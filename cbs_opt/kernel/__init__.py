@@ -1,1 +1,1 @@
-"""The bottom room: the problem, its curvature and patterns, the update, and what a method promises."""
+"""What all else rests on: the problem, its curvature and patterns, the update, and what a method declares."""

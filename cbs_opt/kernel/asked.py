@@ -1,7 +1,7 @@
-"""What is asked of a block: how many weights, or which of them, have to go.
+"""What a user asks of a block: which share of its weights, or how many, are pruned, or in what pattern.
 
-The one reader of a sparsity, a number of weights and a pattern, whoever asks: a command, a study file, a store. The
-grammar of patterns is in ``pattern_text``.
+Commands, study files and stores all read a sparsity, a number of weights or a pattern by this module. The grammar of
+patterns is in ``pattern_text``.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ KINDS = ("sparsity", "prune", "pattern")
 
 @dataclass(frozen=True)
 class Asked:
-    """One pattern for blocks of any size. ``str`` of it is the word of the store: 'sparsity 0.8'.
+    """One request for blocks of any size: a sparsity, a number of weights, or a pattern.
+
+    ``str`` of it is the text under which a store keeps it, as 'sparsity 0.8'.
 
     Parameters
     ----------
     kind : str
-        'sparsity' (at least this share is pruned), 'prune' (at least so many) or 'pattern' (see ``pattern_text``; the
-        pattern 'sparsity 0.8' is of the kind 'sparsity').
+        'sparsity' (at least this share of the weights is pruned), 'prune' (at least this number of weights is pruned)
+        or 'pattern' (the grammar is in ``cbs_opt.kernel.pattern_text``). The pattern 'sparsity 0.8' becomes one of the
+        kind 'sparsity'.
     value : str
-        As the user would write it.
+        The share, the number or the pattern, as a user writes it: '0.8', '100' or '2:4'.
 
     Raises
     ------
     InputError
-        A value that cannot be.
+        The kind is none of the three, or the value is none of its kind.
     """
 
     kind: str
@@ -66,13 +69,13 @@ class Asked:
 
     @classmethod
     def parse(cls, text: str) -> Asked:
-        """The inverse of ``str``."""
+        """What ``str`` has turned into ``text``: the inverse of ``str``."""
         kind, _, value = text.partition(" ")
         return cls(kind, value)
 
     @classmethod
     def of_options(cls, sparsity: float | None, prune: int | None, pattern: str | None = None) -> Asked:
-        """What one command asks of a block.
+        """The request in the three options of a command, of which exactly one is given.
 
         Parameters
         ----------
@@ -81,7 +84,7 @@ class Asked:
         prune : int or None
             The least number of weights that is pruned.
         pattern : str or None
-            A pattern as text, as '2:4'.
+            A pattern as text, for instance '2:4'.
 
         Raises
         ------
@@ -96,23 +99,24 @@ class Asked:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """The terms of the kind 'pattern'; none for the other kinds."""
+        """The terms of a request of the kind 'pattern'; none for the other kinds."""
         return terms_of(self.value) if self.kind == "pattern" else ()
 
     @property
     def pattern_class(self) -> type[Pattern]:
-        """The kind of pattern it becomes."""
+        """The class of the pattern that the request becomes for a block."""
         return class_of(self.terms) if self.kind == "pattern" else Cardinality
 
     def of(self, problem: PruningProblem) -> PruningProblem:
-        """The problem with this pattern.
+        """``problem`` with the pattern that this request means for its size.
 
-        Rows are those of the curvature, and a block without rows is one row.
+        The rows of a pattern are those of the problem's curvature; a block that is not stored as rows is one row.
 
         Raises
         ------
         PatternError
-            More weights to prune than there are, a row that the size of a group does not divide, or no mask at all.
+            More weights are to be pruned than there are, the size of a group does not divide a row, or no mask
+            satisfies all terms.
         """
         if self.kind == "sparsity":
             return problem.at_sparsity(float(self.value))
@@ -123,12 +127,12 @@ class Asked:
 
     @property
     def n_of_m(self) -> tuple[int, int]:
-        """N and M, where that is all that is asked.
+        """N and M of the pattern N:M.
 
         Raises
         ------
         InputError
-            Something else is.
+            The request is anything other than one pattern N:M.
         """
         found = self.terms[0].n_of_m if len(self.terms) == 1 else None
         if found is None:

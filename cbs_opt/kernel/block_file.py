@@ -1,21 +1,21 @@
-"""Block files: one pruning problem in a ``.npz``, no pickle.
+"""Block files: a pruning problem without its pattern in an ``.npz`` archive, never with pickled objects.
 
 ====================  ==========================================================================
 ``w``                 (n,) trained weights
-one of ``H``          (n, n) curvature, as it is
+one of ``H``          (n, n) curvature, damping included
 ``G`` + ``damping``   (m, n) per-sample gradients, H = GᵀG/m + λI
 ``X`` + ``damping``   (m, n) layer inputs, H = XᵀX/m + λI
-``curvature``         name of a curvature file in the same folder, ``….curvature.npz``, that holds one of the above
-``rows``              optional, with ``H`` or a curvature file that holds one: w is that many rows one after the
-                      other, each with the curvature H of order n/rows, and none across rows
+or ``curvature``      name of a curvature file in the same folder, ``….curvature.npz``, that holds one of the above
+``rows``              optional, where the curvature is a matrix H: w holds this many rows, one after the other, each
+                      with the curvature H of order n/rows, and rows do not interact
 ``g``, ``offset``     optional: (n,) first-order term; f(w̄)
 ``name``              optional text; control characters become spaces
 ====================  ==========================================================================
 
-Other arrays are left alone. The pattern is not part of a block: it is what is asked of it.
+Other arrays in the file are ignored. The pattern is no part of a block, so that one block can be asked for many.
 
 A curvature file stores once what many blocks share, as the rows of a layer share the Gram matrix of its inputs. It is
-read once for all of them, and is no block itself: a folder of blocks leaves it out.
+read once for all of them. It is no block itself, and where a folder stands for the blocks in it, it is left out.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ SOURCES = ("H", "G", "X", "curvature")
 FIELDS = ("w", *SOURCES, "damping", "rows", "g", "offset", "name")
 
 SHARED = ("H", "G", "X", "damping")
-"""The fields of a curvature file; what else a curvature is stored by stands in the block."""
+"""The fields of a curvature file; other fields of a curvature, such as ``rows``, are stored in the block."""
 
 CURVATURE_SUFFIX = ".curvature.npz"
-"""Ends the name of every curvature file."""
+"""The end of the name of every curvature file."""
 
 MOST_BYTES = 2**29
-"""Curvature files up to this size together stay in memory for the next blocks that name them; the last one always."""
+"""Curvature files of up to so many bytes together stay in memory for the next blocks; the last one always does."""
 
 AT_ONCE = 2**24
-"""Files up to this size are read in one piece, and all that is said of them is said of these bytes."""
+"""Files of up to so many bytes are read once, so that digest and content are those of the same bytes."""
 
 
 def read_block(path: str | os.PathLike[str], content: str | None = None) -> dict[str, Any]:
@@ -64,13 +64,15 @@ def read_block(path: str | os.PathLike[str], content: str | None = None) -> dict
 
     Parameters
     ----------
+    path : path
+        The file, ``.npz``.
     content : str, optional
-        What ``content_of`` said of the file: if it has changed, it is not read.
+        The digest that ``content_of`` returned for the file earlier; a file that has changed since is an error.
 
     Raises
     ------
     BlockFileError
-        Naming the file, the field and the offending entry.
+        The file cannot be read as a block; the message names the file, the field and the offending entry.
     """
     file = Path(path)
     with _opened(file) as stream:
@@ -86,7 +88,7 @@ def read_block(path: str | os.PathLike[str], content: str | None = None) -> dict
 
 @contextmanager
 def about(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever is said in the body of what is in a file names the file first; the class of an error stays as it is."""
+    """A context in which the message of every error of this package begins with the name of the file ``path``."""
     try:
         yield
     except CbsOptError as error:
@@ -95,7 +97,7 @@ def about(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files meant by ``paths``: a folder stands for the .npz files in it, curvature files left out."""
+    """The block files that ``paths`` stand for: a folder stands for the .npz files in it, without curvature files."""
     files: list[Path] = []
     for path in map(Path, without_curvature(paths)):
         if not path.is_dir():
@@ -109,7 +111,7 @@ def block_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def without_curvature(paths: Iterable[T]) -> list[T]:
-    """``paths`` without curvature files, which a pattern of the shell names beside the blocks; all if that is none."""
+    """``paths`` without curvature files, which a shell's ``*.npz`` includes; all of them where no other is left."""
     everything = list(paths)
     return [path for path in everything if not str(path).endswith(CURVATURE_SUFFIX)] or everything
 
@@ -124,13 +126,21 @@ def write_block(
     name: str = "",
     shared: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write a block file; the factor of a factored curvature is saved as gradients G = √m·A.
+    """Write a block file; the factor A of a factored curvature is stored as gradients G = √m·A.
 
     Parameters
     ----------
+    path : path
+        The file, ``.npz``; an existing one is replaced.
+    w_bar : array, shape (n,)
+        The trained weights.
+    curvature : Curvature
+        H, of order n.
+    g, offset, name
+        As for ``PruningProblem``.
     shared : path, optional
-        A file in the same folder that ``save_curvature`` wrote with this curvature, to be named in the block instead of
-        storing the curvature in it.
+        A file in the same folder, which ``save_curvature`` wrote with this curvature. The block then holds its name
+        instead of the curvature.
     """
     stored = curvature.arrays()
     if shared is not None:
@@ -147,7 +157,7 @@ def write_block(
 
 
 def save_curvature(curvature: Curvature, path: str | os.PathLike[str]) -> None:
-    """Write a curvature file; of the rows of a layer the H that they share."""
+    """Write a curvature file; for the rows of a layer it holds the one H that they share."""
     if not str(path).endswith(CURVATURE_SUFFIX):
         raise BlockFileError(f"{path}: no name for a curvature file; let it end in {CURVATURE_SUFFIX}")
     arrays = {field: value for field, value in curvature.arrays().items() if field in SHARED}
@@ -155,12 +165,12 @@ def save_curvature(curvature: Curvature, path: str | os.PathLike[str]) -> None:
 
 
 def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) -> dict[str, Any]:
-    """The arrays of an npz archive that are called ``fields`` (all of them by default), never unpickled.
+    """The arrays of an npz archive whose names are in ``fields`` (all of them by default); nothing is unpickled.
 
     Raises
     ------
     BlockFileError
-        Naming the file and what to do.
+        The file cannot be read; the message names it and says what to do.
     """
     file = Path(path)
     with _opened(file) as stream:
@@ -168,9 +178,9 @@ def read_npz(path: str | os.PathLike[str], fields: Sequence[str] | None = None) 
 
 
 def content_of(path: str | os.PathLike[str]) -> str:
-    """What a block is told apart by: the SHA-256, in hex, of its file, and of the curvature file it names.
+    """The digest that identifies a block: the SHA-256, in hex, of its file and of the curvature file that it names.
 
-    One that is no readable block has its content, too.
+    A file that is no readable block has a digest, too.
 
     Raises
     ------
@@ -181,9 +191,9 @@ def content_of(path: str | os.PathLike[str]) -> str:
 
 
 def identify(path: str | os.PathLike[str]) -> tuple[str, int | None]:
-    """``content_of`` a block, and how many weights it has by the archive's table of contents.
+    """The digest of a block, as ``content_of`` returns it, and its number of weights as a guess; None without one.
 
-    The number is a guess, None where it cannot be told: nothing is read as a block here.
+    The guess is made from the size of ``w`` in the archive's table of contents, without reading the block.
     """
     file = Path(path)
     with _opened(file) as stream:
@@ -197,7 +207,7 @@ def identify(path: str | os.PathLike[str]) -> tuple[str, int | None]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
-    """A file for reading, as long as it is no larger than ``AT_ONCE`` a copy of it in memory."""
+    """A file opened for reading; one of up to ``AT_ONCE`` bytes is a copy in memory."""
     try:
         with file.open("rb") as stream:
             small = os.fstat(stream.fileno()).st_size <= AT_ONCE
@@ -228,7 +238,7 @@ def _arrays(stream: IO[bytes], file: Path, fields: Sequence[str] | None) -> dict
 
 
 def _content(stream: IO[bytes], file: Path) -> str:
-    """``content_of`` the file whose bytes ``stream`` has; leaves the stream at its start."""
+    """The digest, as of ``content_of``, of the file that is open as ``stream``, which is left at its start."""
     stream.seek(0)
     own = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
     named = _named_curvature(stream)
@@ -261,7 +271,7 @@ def _parts(arrays: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
-    """The curvature in the arrays of a block or of a curvature file."""
+    """The curvature that the arrays of a block or of a curvature file define."""
     sources = [field for field in SOURCES if field in arrays]
     if len(sources) != 1:
         found = " and ".join(sources) if sources else "none of them"
@@ -281,11 +291,11 @@ def _curvature(arrays: dict[str, Any], file: Path) -> Curvature:
 # ---------------------------------------------------------------- curvature files
 
 Identity = tuple[str, int, int, int]
-"""Path, inode, time of the last change in nanoseconds, size: a file that has these anew is read anew."""
+"""Path, inode, time of the last change in nanoseconds, and size: where one of them differs, the file is read again."""
 
 
 class _CurvatureCache:
-    """The curvatures of the last files that blocks named, up to ``MOST_BYTES`` together and at least one."""
+    """The curvatures of the files that blocks named last, up to ``MOST_BYTES`` of files together, and at least one."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[Identity, Curvature] = OrderedDict()
@@ -316,7 +326,7 @@ _CACHE = _CurvatureCache()
 
 
 def _curvature_file(block: Path, name: str) -> Path:
-    """The curvature file that a block names."""
+    """The path of the curvature file called ``name`` beside ``block``; an error if there is none."""
     if not name.endswith(CURVATURE_SUFFIX) or set(name) & set("/\\:\0"):
         raise BlockFileError(
             f"curvature: is {_printable(name)!r}; give the bare name of a file …{CURVATURE_SUFFIX} in "
@@ -341,13 +351,13 @@ def _identity(file: Path) -> Identity:
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, *identity: int) -> bytes:
-    """The SHA-256 of a file; ``identity`` tells its versions apart."""
+    """The SHA-256 of a file; ``identity`` tells its versions apart, so that a changed file is read again."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _named_curvature(stream: IO[bytes]) -> str | None:
-    """The curvature file named in a block; None where there is none, or where it cannot be told."""
+    """The name of the curvature file in a block; None where it names none, or where the bytes are damaged."""
     if isinstance(stream, io.BytesIO) and b"curvature.npy" not in stream.getvalue():
         return None
     try:

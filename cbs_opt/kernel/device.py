@@ -1,8 +1,8 @@
 """Where tensors live: 'cpu' unless 'cuda' is asked for; and how arrays become tensors.
 
-What is proven is always evaluated in float64 on the CPU (only the Cholesky factorizations that prove the splittings of
-a layer are made on the device, in float64), so the device changes how long an answer takes, and its mask at ties,
-never what is claimed about it.
+What is proven is always evaluated in float64 on the CPU; only the Cholesky factorizations that prove the splittings of
+a layer are made on the device, also in float64. So the device changes how long an answer takes and how its mask breaks
+ties, but never what is claimed about it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def device_named(name: str) -> torch.device:
     Raises
     ------
     InputError
-        Another name.
+        ``name`` is no such name.
     UnavailableMethodError
-        CUDA is asked for and absent.
+        CUDA, or the CUDA device of that number, is not there.
     """
     import torch
 
@@ -46,7 +46,7 @@ def device_named(name: str) -> torch.device:
 
 
 def tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """``array`` as a tensor, without a copy on the CPU; read-only arrays must only be read."""
+    """``array`` as a tensor; on the CPU they share memory, so never write to the tensor of a read-only array."""
     import torch
 
     with warnings.catch_warnings():

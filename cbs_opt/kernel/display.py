@@ -1,6 +1,6 @@
-"""How results show themselves: in one line, on one screen, in a notebook, and as a table of pandas.
+"""How results are shown: in one line, on one screen, in a notebook, and as a pandas table.
 
-A class says what there is to see of it as a ``Card``, in words; the rest is done here, once for all of them.
+A class puts what is to be shown on a ``Card``, as text; this module turns the card into each of the four forms.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from cbs_opt.kernel.words import shown
 ROWS_OF_A_SCREEN = 12
 ROWS_OF_A_NOTEBOOK = 60
 NOTES = 4
-"""So many notes are shown; all of them are in the object."""
+"""The number of notes that are shown; the object itself has all of them."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What there is to see of an object, in words.
+    """What is shown of an object, as text.
 
     Parameters
     ----------
     title : str
-        One line, which says the most.
+        One line with the most important facts.
     facts : mapping of name to value
+        One line each, below the title.
     headings : tuple of str
-        Of the table: the first column is text, the others are numbers or short words.
+        The headings of the table, whose first column is text and whose others are numbers or short words.
     rows : sequence of sequences of str
+        The rows of the table, one cell for each heading.
     notes : sequence of str
         What was altered or cut short.
     """
@@ -44,7 +46,7 @@ class Card:
     notes: Sequence[str] = ()
 
     def text(self) -> str:
-        """At most about one screen."""
+        """The card for a terminal, at most about one screen of it."""
         width = max(map(len, self.facts), default=0)
         lines = [shown(self.title)]
         lines += [f"  {name:<{width}}  {shown(value)}" for name, value in self.facts.items()]
@@ -55,7 +57,7 @@ class Card:
         return "\n".join([*lines, *_and_more(len(self.notes) - NOTES, "note")])
 
     def html(self) -> str:
-        """The same for a notebook, which brings the style of its tables; every word is escaped."""
+        """The card for a notebook, which brings its own style of tables; every text is escaped."""
         parts = [f"<p><strong>{escape(shown(self.title))}</strong></p>"]
         if self.facts:
             parts.append(_table((), self.facts.items()))
@@ -69,11 +71,11 @@ class Card:
 
 
 class Displayed(ABC):
-    """An object that shows what is on its card."""
+    """A class whose ``str``, ``repr`` and display in notebooks are made of its card."""
 
     @abstractmethod
     def _card(self) -> Card:
-        """What there is to see."""
+        """What is shown of the object."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {shown(self._card().title)}>"
@@ -86,12 +88,12 @@ class Displayed(ABC):
 
 
 def frame_of(records: Iterable[Mapping[str, Any]]) -> Any:
-    """A ``pandas.DataFrame`` with a row a record; a number that is not known is NaN.
+    """A ``pandas.DataFrame`` with one row for each record; None becomes NaN.
 
     Raises
     ------
     UnavailableMethodError
-        pandas, which this package does without, is not installed.
+        pandas, an optional dependency, is not installed.
     """
     try:
         import pandas

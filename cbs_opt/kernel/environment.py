@@ -12,9 +12,9 @@ PACKAGES = ("cbs-opt", "numpy", "scipy", "numba", "torch", "pyomo", "highspy")
 
 @cache
 def environment() -> dict[str, str]:
-    """Versions of this package and of those it computes with, processor, cores and thread limit.
+    """Versions of this package and of those that it computes with, processor, cores, thread limit and device.
 
-    Nothing is imported for it, so packages that are installed but unused cost no time.
+    No package is imported for this, so packages that are installed but unused cost no time.
     """
     facts = {package: _version(package) for package in PACKAGES}
     facts["python"] = platform.python_version()

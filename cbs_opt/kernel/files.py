@@ -19,12 +19,12 @@ SUFFIX = ".npy"
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Raise one clear sentence when no file can be written at ``path``; better before a long solve than after.
+    """Raise an error unless a file can be written at ``path``; to be called before a long run, not after it.
 
     Raises
     ------
     InputError
-        The folder is missing or closed to this user, or ``path`` is a folder itself.
+        The folder is missing or may not be written to by this user, or ``path`` is a folder itself.
     """
     target = Path(path)
     if target.is_dir():
@@ -37,14 +37,14 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file under a temporary name beside ``path`` and rename it: whole, or not at all.
+    """Write a file under a temporary name beside ``path``, then rename it, so that it is written whole or not at all.
 
-    A link is followed; a device (``/dev/null``) is written to as it is.
+    Where ``path`` is a link, the file that it points to is replaced; a device (``/dev/null``) is written to directly.
 
     Raises
     ------
     InputError
-        The file cannot be written; what was there before is untouched.
+        The file cannot be written; a file that was there before is untouched.
     """
     require_writable(path)
     target = Path(os.path.realpath(path))
@@ -68,16 +68,16 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any])
 
 
 def umask() -> int:
-    """The permissions that new files and folders of this process do not get."""
+    """The permission bits that this process withholds from the files and folders that it makes."""
     now = os.umask(0)
     os.umask(now)
     return now
 
 
 def read_arrays(stream: IO[bytes], fields: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive that are called ``fields``; all of them by default.
+    """The arrays of an npz archive whose names are in ``fields``; all of them by default.
 
-    Damaged bytes raise whatever zipfile, zlib and numpy.lib.format raise; an array of objects is a ``ValueError``.
+    Damaged bytes raise whatever zipfile, zlib and numpy.lib.format raise; an array of objects raises a ``ValueError``.
     """
     arrays: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(stream) as archive:
@@ -93,7 +93,13 @@ def read_arrays(stream: IO[bytes], fields: Collection[str] | None = None) -> dic
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make the folder unless it is there; raises where that cannot be. Call it before a long study."""
+    """``folder`` as a path, made if it is not there; to be called before a long run, not after it.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made or written to.
+    """
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""From a mask and a bound to a ``Solution``: the only place where objectives and statuses are made.
+"""From a mask and a bound to a ``Solution``: the only place where objectives and statuses are computed.
 
-``evaluate`` re-tunes a mask and computes f without and with the update in float64; whoever shows a number of a mask, a
-method's or one from elsewhere, has it from here.
+``evaluate`` re-tunes the weights on a mask and computes f in float64, without and with the update. Every number that is
+shown of a mask, whether a method or another tool chose it, comes from here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cbs_opt.kernel.update_error import update_excess
 
 @dataclass(frozen=True)
 class Loss:
-    """f of some weights in float64, and what may be wrong in it."""
+    """f at some weights, evaluated in float64, and how far rounding may have put it off."""
 
     value: float
     round_off: float
@@ -54,15 +54,16 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A mask, re-tuned.
+    """A mask with its re-tuned weights, and the loss without and with re-tuning.
 
     Parameters
     ----------
     mask : boolean array, shape (n,)
+        1 keeps.
     weights : array, shape (n,)
-        After the OBS update.
+        The weights after the OBS update on the mask.
     updated, as_trained : Loss
-        With these weights (CBS), and with the kept weights as trained (CBS-S).
+        The loss with these weights (CBS), and with the kept weights as trained (CBS-S).
     """
 
     mask: Mask
@@ -77,7 +78,7 @@ def evaluate(problem: PruningProblem, mask: Mask) -> Evaluation:
     Raises
     ------
     NotPositiveDefiniteError
-        As ``obs_update`` does.
+        The curvature of the kept weights has no Cholesky factor, as for ``obs_update``.
     """
     weights = obs_update(problem, mask)
     as_trained = np.where(mask, problem.w_bar, 0.0)
@@ -95,19 +96,31 @@ def judge(
     notes: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Solution:
-    """Update the weights on the outcome's mask, evaluate f in float64, derive the status.
+    """Update the weights on the outcome's mask, evaluate f in float64, and derive the status.
 
     Parameters
     ----------
+    problem : PruningProblem
+        The problem that was solved.
+    method : str
+        The name of the method, for the result and for messages.
+    outcome : Outcome
+        What the method returned.
     objective : Objective
-        The problem that ``outcome.bound`` bounds.
+        The problem, joint or selection, that ``outcome.bound`` is a bound on.
+    seconds : float
+        Wall time of the solve.
     tolerance : float
         Relative gap up to which an answer is called optimal.
+    notes : tuple of str
+        The notes of the result.
+    options : mapping, optional
+        The options that the method was run with.
 
     Raises
     ------
     BoundViolationError
-        The bound exceeds the objective it bounds, or is NaN.
+        The bound lies above the objective that it should bound from below, by more than round-off, or is NaN.
     """
     bound = float(outcome.bound)
     if math.isnan(bound):
@@ -115,7 +128,8 @@ def judge(
     found = evaluate(problem, outcome.mask)
     joint = objective is Objective.JOINT
     judged = found.updated if joint else found.as_trained
-    # What the update has left makes f too high, which excuses no bound of this method; but then f is known less well.
+    # f(weights) may lie above the least f on the mask by ``left``. That excuses no bound that is too high, but it is
+    # counted as doubt before the answer is called optimal.
     left = update_excess(problem, outcome.mask, found.weights)
     doubt = judged.round_off + (left if joint else 0.0)
     # An objective that is itself not known to the tolerance cannot be proven optimal to it.

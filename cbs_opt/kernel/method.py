@@ -1,4 +1,4 @@
-"""What a method declares about itself, and the table of all methods."""
+"""What a method declares about itself: its name, what it can take, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -27,47 +27,52 @@ from cbs_opt.kernel.result import Outcome
 
 
 class Objective(StrEnum):
-    """Which problem a method is about."""
+    """The problem that a method solves, and that its bound is a bound on."""
 
     JOINT = "joint"
-    """CBS: mask and weights together."""
+    """CBS: the mask and the values of the kept weights are chosen together."""
 
     SELECTION = "selection"
-    """CBS-S: the mask, with the kept weights as trained."""
+    """CBS-S: the mask is chosen, and the kept weights stay as trained."""
 
 
 @dataclass(frozen=True, repr=False)
 class MethodSpec:
-    """One method: a file that ends in one of these, listed in ``cbs_opt.solvers``.
+    """What a method declares about itself: which problems it takes, and the function that solves them.
+
+    A method of your own is made known by ``cbs_opt.register(MethodSpec(…))``; each built-in method is a file in
+    ``cbs_opt.solvers`` that ends in one of these.
 
     Parameters
     ----------
     name : str
-        What users type.
+        The name by which users ask for the method.
     run : callable
         ``run(problem, *, option=default, …) -> Outcome``. Its keyword arguments are the method's options.
     summary : str
         One line for ``cbs-opt methods``.
     exact : bool
-        Proves its answer, given time.
+        Whether the method proves its answer optimal, given enough time.
     objective : Objective
-        The problem it is about, and that its bound bounds.
+        The problem that it solves, joint or selection; its bound is a bound on the same one.
     reference : str
         Where the method comes from.
     patterns : tuple of Pattern classes
-        The patterns it handles: ``Pattern`` for all, ``Labelled`` for all whose weights carry labels with room.
+        The patterns that it takes: ``Pattern`` for all, ``Labelled`` for all that give every weight a label and every
+        label room for so many kept weights.
     curvatures : tuple of Curvature classes
-        The curvatures it handles; any of them, if it asks for no more than their methods.
+        The curvatures that it takes; leave ``Curvature`` if the method needs only what every curvature offers.
     requires : tuple of str
-        Import names of packages beyond numpy and scipy.
+        Import names of the packages that it needs besides numpy and scipy.
     max_n : int or None
-        Most weights it accepts.
+        The largest number of weights that it takes; None for no limit.
     left_out_because : str
-        Why a comparison that names no methods does not run it; empty: it does.
+        Why a comparison without a list of methods leaves this one out; empty where it does not.
     prepare : callable, optional
-        Compiles or loads what the first run needs, so that no solve is charged for it.
+        Compiles or loads what the first run needs, so that the time of no solve includes it.
     operations : callable, optional
-        About how much work the selection of one layer is, by its size: for an estimate before a network is pruned.
+        Estimates, from a ``LayerSize``, the work of selecting the mask of one layer; used to tell how long pruning a
+        network will take.
     """
 
     name: str
@@ -89,7 +94,7 @@ class MethodSpec:
 
     @property
     def options(self) -> dict[str, object]:
-        """Options and their defaults, from the signature of ``run``."""
+        """The method's options and their defaults, from the signature of ``run``."""
         return dict(_options(self.run))
 
     def unavailable_because(self) -> str | None:
@@ -102,22 +107,22 @@ class MethodSpec:
         return issubclass(pattern, self.patterns)
 
     def patterns_in_words(self) -> str:
-        """The patterns the method handles, as users call them."""
+        """The names of the patterns that the method takes, as one text; 'every' for all."""
         if Pattern in self.patterns:
             return "every"
         return ", ".join(name for pattern in self.patterns for name in _names(pattern))
 
     def curvatures_in_words(self) -> str:
-        """The curvatures the method handles, by their kinds."""
+        """The kinds of curvature that the method takes, as one text; 'every' for all."""
         return "every" if Curvature in self.curvatures else ", ".join(curvature.kind for curvature in self.curvatures)
 
     def option_words(self) -> dict[str, str]:
-        """What each option does, from the docstring of ``run``; an empty word where that says nothing."""
+        """What each option does, from the docstring of ``run``; an empty text where the docstring does not say."""
         words = option_words(self.run)
         return {name: words.get(name, "") for name in self.options}
 
     def check(self, problem: PruningProblem) -> None:
-        """Raise a clear error unless the method can take ``problem``, here and now."""
+        """Raise an error with the reason unless the method can take ``problem`` on this machine."""
         reason = self.unavailable_because()
         if reason:
             raise UnavailableMethodError(f"method {self.name}: {reason}; install it, or see `cbs-opt methods`")
@@ -140,11 +145,12 @@ class MethodSpec:
             )
 
     def checked(self, outcome: object, problem: PruningProblem) -> Outcome:
-        """What ``run`` has returned, if it is an ``Outcome`` with a mask of the pattern; else its author is told.
+        """``outcome``, which ``run`` has returned, once it is known to be an ``Outcome`` with a mask of the pattern.
 
         Raises
         ------
         SolverError
+            It is something else; the message is for the author of the method.
         """
         author = f"method {self.name}: its run function returned"
         if not isinstance(outcome, Outcome):
@@ -172,7 +178,7 @@ class MethodSpec:
         return None
 
     def check_options(self, names: Mapping[str, object]) -> None:
-        """Raise unless every option is one of this method's."""
+        """Raise an error unless every name is that of an option of this method."""
         for name in names:
             if name not in self.options:
                 has = ", ".join(self.options) or "none"
@@ -180,7 +186,7 @@ class MethodSpec:
 
 
 def _names(pattern: type[Pattern]) -> list[str]:
-    """A kind of pattern as users call it; of an abstract one the kinds that there are."""
+    """The name of a class of patterns; of an abstract class, the names of all its concrete subclasses."""
     if not inspect.isabstract(pattern):
         return [pattern.__name__]
     return [name for kind in pattern.__subclasses__() for name in _names(kind)]
@@ -193,7 +199,7 @@ def _options(run: Callable[..., Outcome]) -> dict[str, object]:
 
 
 def index_methods(specs: tuple[MethodSpec, ...]) -> dict[str, MethodSpec]:
-    """Specs by name; a name taken twice is a mistake of ours."""
+    """The specs by name; two of the same name are a mistake in the package, and an error."""
     table = {spec.name: spec for spec in specs}
     if len(table) != len(specs):
         raise MethodError("two methods share a name")

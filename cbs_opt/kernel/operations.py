@@ -1,7 +1,7 @@
-"""How much work something is, in additions and multiplications of matrix products.
+"""How much work a computation is, in the additions and multiplications of a large matrix product.
 
-What is no matrix product, like sorting or many small factorizations, counts as many operations as a product does in the
-time that it takes, about.
+Work of another kind, like sorting or many small factorizations, counts about as many operations as a matrix product
+does in the same time.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from typing import NamedTuple
 
 
 class Operations(NamedTuple):
-    """Additions and multiplications in float32 (or less) and in float64."""
+    """Numbers of additions and multiplications: ``single`` in float32 (or less), ``double`` in float64."""
 
     single: float = 0.0
     double: float = 0.0
 
     def and_(self, *others: Operations) -> Operations:
-        """All of them, one after the other."""
+        """The sum of these operations and all of ``others``."""
         every = (self, *others)
         return Operations(sum(one.single for one in every), sum(one.double for one in every))
 
     def times(self, factor: float) -> Operations:
-        """The same so many times."""
+        """These operations repeated ``factor`` times."""
         return Operations(self.single * factor, self.double * factor)
 
 
 class LayerSize(NamedTuple):
-    """What the work on a layer depends on.
+    """The size of a layer, on which the work of pruning it depends.
 
     Parameters
     ----------
     rows, inputs : int
+        The shape of the layer's weights, one output a row.
     kept : float
-        Weights that a row keeps, in the mean.
+        The mean number of weights that a row keeps.
     """
 
     rows: int
@@ -41,14 +42,14 @@ class LayerSize(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """How many there are."""
+        """The number of weights."""
         return self.rows * self.inputs
 
 
 SORTED = 6_000
-"""Operations in whose time one of many weights is sorted."""
+"""The number of operations that take about as long as sorting does for each weight."""
 
 
 def ranking(size: LayerSize) -> Operations:
-    """Of ranking all weights of a layer, as the oracle of a pattern does."""
+    """The work of ranking all weights of a layer, as the oracle of a pattern does."""
     return Operations(double=SORTED * size.weights)

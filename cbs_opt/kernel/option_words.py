@@ -1,4 +1,4 @@
-"""What a method's options are for, out of the docstring of its function: said once, shown wherever it is asked."""
+"""What a method's options do, taken from the docstring of its ``run`` function, where it is written once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*)(?: : (?P<kind>.+))?$")
 
 
 def option_words(run: Callable[..., Any]) -> dict[str, str]:
-    """The parameters in the numpydoc section 'Parameters' of ``run``, and what it says of each, as one line."""
+    """The description of each parameter in the numpydoc section 'Parameters' of ``run``, as one line."""
     words: dict[str, str] = {}
     names: list[str] = []
     kind, text = "", list[str]()
@@ -26,7 +26,7 @@ def option_words(run: Callable[..., Any]) -> dict[str, str]:
 
 
 def _parameters(doc: str) -> list[str]:
-    """The lines of that section."""
+    """The lines of the section 'Parameters' of a docstring; none without such a section."""
     lines = doc.splitlines()
     if "Parameters" not in lines:
         return []

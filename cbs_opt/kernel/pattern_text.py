@@ -5,8 +5,8 @@
              |  "quota-per-row" share            at least this share of every row is pruned
              |  "sparsity" share                 at least this share of all weights is pruned
              |  "rows" share                     whole rows (neurons, filters), at least this share of them
-             |  "columns" share                  whole input columns
-             |  "blocks-of-" C share             whole blocks of C consecutive weights of a row
+             |  "columns" share                  whole input columns, at least this share of them
+             |  "blocks-of-" C share             whole blocks of C consecutive weights of a row, at least this share
 
 A share is a number in [0, 1]. Rows are those of the block's curvature; a block without rows is one row.
 """
@@ -24,7 +24,7 @@ from cbs_opt.errors import InputError, PatternError
 from cbs_opt.kernel.patterns import Cardinality, Groups, Pattern, Quotas, intersect, prune_count
 
 WHOLE = r"\d{1,18}"
-"""A whole number that no integer type is too small for."""
+"""The form of a whole number, of few enough digits for a 64-bit integer."""
 
 HELP = (
     "give N:M, as 2:4 for 2 kept of every 4 consecutive weights, with N ≤ M and M ≥ 1, or a word and a share, as 'rows "
@@ -32,29 +32,31 @@ HELP = (
 )
 
 LARGEST_SAMPLE = 1_000_000
-"""Most weights of the block on which a combination is tried before there is one."""
+"""Most weights of the made-up row on which a combination of terms is tried before there is a block."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One limit on a block of rows.
+    """One term of a pattern's text: one condition on a block of any size.
 
     Parameters
     ----------
     text : str
-        As it is written in a store.
+        The term as a store writes it.
     kind : type
-        The pattern it is on its own.
+        The class of the pattern that the term becomes on its own.
     make : callable
-        ``make(rows, row) -> Pattern`` for ``rows`` rows of ``row`` weights.
+        ``make(rows, row) -> Pattern`` for a block of ``rows`` rows of ``row`` weights.
     of : int
-        Consecutive weights that have to be of one row: a divisor of ``row``.
+        The number of consecutive weights of a row in one group; it has to divide ``row``. 1 without such groups.
     n_of_m : (int, int), optional
-        N and M, where it is that.
+        N and M of a term N:M.
     share : float, optional
-        Where it is not.
-    across, whole_rows : bool
-        Whether it is about all rows of a layer at once, or about whole rows: part of them is not enough.
+        The share of any other term.
+    across : bool
+        Whether the term concerns all rows of a layer at once, so that it has no meaning for some of them.
+    whole_rows : bool
+        Whether the term concerns whole rows, so that it has no meaning for a part of a row.
     """
 
     text: str
@@ -68,7 +70,7 @@ class Term:
 
     @property
     def groups(self) -> str:
-        """What it is about, in words."""
+        """The groups of the term in words, for messages."""
         return f"groups of {self.of}" if self.of > 1 else "rows and columns"
 
 
@@ -78,7 +80,7 @@ def terms_of(text: str) -> tuple[Term, ...]:
     Raises
     ------
     InputError
-        What is no term, or a share outside [0, 1].
+        A part of the text is no term, or its share lies outside [0, 1].
     """
     terms = [_term(part, text) for part in text.split("&")]
     order = list(READERS)
@@ -88,19 +90,20 @@ def terms_of(text: str) -> tuple[Term, ...]:
 
 
 def pattern_of(terms: tuple[Term, ...], rows: int, row: int) -> Pattern:
-    """The pattern of a block of ``rows`` rows of ``row`` weights.
+    """The pattern that the terms mean for a block of ``rows`` rows of ``row`` weights: what all of them allow at once.
 
     Raises
     ------
     PatternError
-        A row that the size of a group does not divide, or whole rows of a block that is one.
+        The size of a group does not divide a row, whole rows are to be pruned of a block that is one row, or no mask
+        satisfies all terms.
     """
     patterns = [term.make(rows, row) for term in terms]
     return patterns[0] if len(patterns) == 1 else intersect(*patterns)
 
 
 def class_of(terms: tuple[Term, ...]) -> type[Pattern]:
-    """The kind of pattern that ``pattern_of`` makes: for several terms, that of a small block."""
+    """The class of the pattern that ``pattern_of`` makes; for several terms, found by trying them on a small block."""
     if len(terms) == 1:
         return terms[0].kind
     row = 2 * math.lcm(*(term.of for term in terms))
@@ -121,7 +124,7 @@ def _term(part: str, text: str) -> Term:
 
 
 def _share(found: re.Match[str]) -> tuple[str, float]:
-    """The last word as a share, and as it is written."""
+    """The share in the last word, as a store writes it and as a number."""
     try:
         share = float(found[found.re.groups])
         prune_count(1, share)
@@ -199,4 +202,4 @@ READERS: dict[str, Callable[[re.Match[str]], Term]] = {
     r"columns (\S+)": _columns,
     rf"blocks-of-({WHOLE}) (\S+)": _blocks,
 }
-"""Each kind of term as a form of text, and what makes a term of it."""
+"""The text of each kind of term, as a regular expression, and the function that makes the term of a match."""

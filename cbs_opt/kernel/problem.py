@@ -21,7 +21,7 @@ from cbs_opt.kernel.words import plain_number
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PruningProblem(Displayed):
-    """A quadratic model of the loss increase around trained weights, and which masks are allowed.
+    """A quadratic model of the loss increase around trained weights, and the masks that are allowed.
 
         f(w) = offset + gᵀ(w − w̄) + ½ (w − w̄)ᵀ H (w − w̄),   w_i = 0 where z_i = 0,   z ∈ Z
 
@@ -32,23 +32,24 @@ class PruningProblem(Displayed):
     curvature : Curvature or array, shape (n, n)
         H ≻ 0; an array becomes a ``DenseCurvature``.
     pattern : Pattern, optional
-        Z. Set it here or later: ``problem.at_sparsity(0.9)``, ``problem.pruning(k)``, ``problem.within(pattern)``.
+        The allowed masks Z. It can also be set later, by ``problem.at_sparsity(0.9)``, ``problem.pruning(k)`` or
+        ``problem.within(pattern)``, each of which returns a new problem.
     g : array, shape (n,), optional
-        First-order term; left out it is zero.
+        The first-order term, which is the gradient of f at w̄; zero if left out.
     offset : float
-        f(w̄), not zero when w̄ is not the point the model was fitted at (sequential layer curvature).
+        f(w̄). It is not zero where w̄ is not the point that the model was fitted at, as in sequential layer curvature.
     name : str
-        For tables and messages.
+        Shown in tables and messages.
 
     Raises
     ------
     InputError
-        Wrong shapes, NaN or infinity (names the field and the entry), H not symmetric positive definite.
+        A shape is wrong, an entry is NaN or infinite (the message names the field and the entry), or H is not
+        symmetric positive definite.
 
     Notes
     -----
-    Arrays are taken without a copy where they are contiguous float64 and held as read-only views: do
-    not change them afterwards.
+    Arrays that are contiguous float64 are not copied but held as read-only views, so do not change them afterwards.
     """
 
     w_bar: Vector
@@ -58,7 +59,7 @@ class PruningProblem(Displayed):
     offset: float = 0.0
     name: str = ""
 
-    if TYPE_CHECKING:  # the generated one, with all that it takes
+    if TYPE_CHECKING:  # the generated __init__, with all the types that __post_init__ accepts
 
         def __init__(
             self,
@@ -104,24 +105,24 @@ class PruningProblem(Displayed):
         g: Any = None,
         name: str = "",
     ) -> PruningProblem:
-        """Empirical Fisher curvature H = GᵀG/m + λI.
+        """A problem with the empirical Fisher curvature H = GᵀG/m + λI of per-sample gradients.
 
         Parameters
         ----------
         w_bar : array, shape (n,)
             The trained weights.
         gradients : array, shape (m, n)
-            G, one per-sample gradient a row.
+            G: each row is the gradient of the loss of one sample.
         damping, dampening_frac : float
-            Exactly one: λ itself, or λ as a fraction of the mean diagonal of GᵀG/m.
+            Exactly one of the two: λ itself, or λ as a fraction of the mean diagonal of GᵀG/m.
         pattern, g, name
-            As of the class.
+            As for the class.
 
         Notes
         -----
-        With fewer samples than weights the factor G/√m is kept and H is never formed; else H, which
-        is then the smaller of the two. f is evaluated on what is kept; its rounding is in every proven bound, which
-        holds for the H of G and λ as they are given.
+        The smaller one is stored: with m < n the factor G/√m, without ever forming H, and otherwise H. Either is
+        rounded when it is computed from G. f is evaluated on what is stored; proven bounds allow for the rounding and
+        hold for the H that the given G and λ define exactly.
         """
         curvature = curvature_of_samples(_one_a_row(gradients, "G", w_bar), "G", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, g=g, name=name)
@@ -137,21 +138,21 @@ class PruningProblem(Displayed):
         pattern: Pattern | None = None,
         name: str = "",
     ) -> PruningProblem:
-        """Layer Gram curvature H = XᵀX/m + λI of one output row, from the layer's inputs.
+        """A problem for one output row of a layer, with the Gram curvature H = XᵀX/m + λI of the layer's inputs.
 
-        f is then half the mean squared change of the row's output over the samples, plus damping. As with
-        ``from_gradients`` proven bounds hold for the H of X and λ as they are given.
+        f(w) is then half the mean squared change of the row's output over the samples, plus (λ/2)‖w − w̄‖². As with
+        ``from_gradients``, proven bounds hold for the H that the given X and λ define exactly.
 
         Parameters
         ----------
         w_bar : array, shape (n,)
             The trained weights of the row.
         inputs : array, shape (m, n)
-            X, one sample a row, one input of the layer a column.
+            X: each row is one sample, each column one input of the layer.
         damping, dampening_frac : float
-            Exactly one: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
+            Exactly one of the two: λ itself, or λ as a fraction of the mean diagonal of XᵀX/m.
         pattern, name
-            As of the class.
+            As for the class.
         """
         curvature = curvature_of_samples(_one_a_row(inputs, "X", w_bar), "X", damping, dampening_frac)
         return cls(w_bar, curvature, pattern=pattern, name=name)
@@ -165,12 +166,13 @@ class PruningProblem(Displayed):
         path : path
             The file, ``.npz``.
         content : str, optional
-            What ``content_of`` said of the file: if it has changed, it is not read.
+            The digest that ``cbs_opt.kernel.block_file.content_of`` returned for the file earlier. If the file has
+            changed since, an error is raised instead of reading it.
 
         Raises
         ------
         BlockFileError
-            Naming the file, the field and the offending entry.
+            The file cannot be read as a block; the message names the file, the field and the offending entry.
         """
         from cbs_opt.kernel.block_file import about, read_block
 
@@ -186,8 +188,8 @@ class PruningProblem(Displayed):
         path : path
             The file, ``.npz``.
         curvature : path, optional
-            A file in the same folder that ``save_curvature`` wrote with the problem's curvature, to be named in the
-            block instead of storing the curvature in it.
+            A file in the same folder, which ``cbs_opt.kernel.block_file.save_curvature`` wrote with the problem's
+            curvature. The block then holds the name of this file instead of the curvature.
         """
         from cbs_opt.kernel.block_file import write_block
 
@@ -216,11 +218,11 @@ class PruningProblem(Displayed):
         return replace(self, pattern=pattern)
 
     def at_sparsity(self, sparsity: float) -> PruningProblem:
-        """The same model, at least ⌈sparsity·n⌉ weights pruned."""
+        """The same model with the pattern 'at least ⌈sparsity·n⌉ weights are pruned'."""
         return self.within(Cardinality.from_sparsity(self.n, sparsity))
 
     def pruning(self, k: int) -> PruningProblem:
-        """The same model, at least k weights pruned."""
+        """The same model with the pattern 'at least k weights are pruned'."""
         return self.within(Cardinality(self.n, k))
 
     @property
@@ -247,7 +249,7 @@ class PruningProblem(Displayed):
         return len(self.w_bar)
 
     def linear_term(self) -> Vector:
-        """g, shape (n,), zeros where the problem has none."""
+        """The first-order term g, shape (n,); zeros where the problem was given none."""
         return np.zeros(self.n) if self.g is None else self.g
 
     def objective(self, w: Vector) -> float:
@@ -257,10 +259,10 @@ class PruningProblem(Displayed):
         return value if self.g is None else value + float(self.g @ d)
 
     def round_off(self, w: Vector) -> float:
-        """What float64 may get wrong in ``objective(w)``, for the w that is meant by its rounded entries.
+        """How far rounding may put ``objective(w)`` off, in the units of f, where the entries of w are rounded, too.
 
-        With D = Σ|w_i − w̄_i|√H_ii and W = Σ|w_i|√H_ii: eps·D² of the evaluation, and eps·DW + (eps·W)² because w
-        itself is rounded; likewise of the first-order term and the offset.
+        With D = Σ|w_i − w̄_i|√H_ii and W = Σ|w_i|√H_ii this is eps·D² for the evaluation, plus eps·DW + (eps·W)²
+        because the entries of w are rounded, and likewise for the first-order term and the offset.
         """
         root = np.sqrt(self.curvature.diagonal())
         d = np.abs(w - self.w_bar)
@@ -273,24 +275,25 @@ class PruningProblem(Displayed):
         return self.w_bar if self.g is None else self.w_bar - self.curvature.solve(self.g)
 
     def below(self) -> PruningProblem:
-        """The problem with the curvature ``below`` its own: f is nowhere larger, so its bounds are the problem's too.
+        """The problem with the curvature ``self.curvature.below()``, on which proven bounds are computed.
 
-        It is the problem itself where no array of the user's was rounded when the curvature was made of them.
+        Its f is nowhere larger than the f that the user's arrays define, so that its lower bounds hold for that f, too.
+        Where nothing was rounded when the curvature was made of those arrays, the problem itself is returned.
         """
         lower = self.curvature.below()
         return self if lower is self.curvature else replace(self, curvature=lower)
 
     def times(self, scale: float) -> PruningProblem:
-        """``below`` with f multiplied by ``scale`` > 0, dense; exact where ``scale`` is a power of two."""
+        """The problem ``below()``, its curvature dense, with f multiplied by ``scale`` > 0; exact for powers of two."""
         g = None if self.g is None else self.g * scale
         H = DenseCurvature(self.curvature.below().dense() * scale)
         return replace(self, curvature=H, g=g, offset=self.offset * scale)
 
     def normalized(self) -> tuple[PruningProblem, float, float]:
-        """``below`` in units where the largest weight and the mean of diag(H) lie in [1, 2).
+        """The problem ``below()`` in units where the largest weight and the mean of diag(H) lie in [1, 2).
 
-        Both units are powers of two, so no digit is lost: f = s·f', w = t·w' for the returned
-        ``(problem', s, t)``. External solvers with absolute tolerances are run on it.
+        External solvers, whose tolerances are absolute, are given this problem. Returned is ``(problem', s, t)`` with
+        f = s·f' and w = t·w'; s and t are powers of two, so that no digit is lost.
         """
         low = self.below()
         t = _power_of_two(float(np.abs(low.minimizer()).max()) or float(np.abs(low.w_bar).max()))
@@ -302,7 +305,7 @@ class PruningProblem(Displayed):
 
 
 def require_problem(value: object) -> None:
-    """Raise unless ``value`` is a ``PruningProblem``, saying how one is made of a file."""
+    """Raise an error unless ``value`` is a ``PruningProblem``; the message shows how one is loaded from a file."""
     if isinstance(value, PruningProblem):
         return
     what = f"the file name {str(value)!r:.80}" if isinstance(value, (str, os.PathLike)) else f"a {type(value).__name__}"
@@ -312,14 +315,14 @@ def require_problem(value: object) -> None:
 
 
 LARGEST_LOSS, SMALLEST_LOSS = 1e290, 1e-290
-
+"""The scale of a loss lies between these, so that sums of losses neither overflow nor vanish in float64."""
 
 LARGEST_SIZE, SMALLEST_SIZE = 1e140, 1e-140
-"""Their squares, and those of their last digits, are numbers that float64 holds to all digits."""
+"""Between these, the square of a number, and that of its last digit, are held by float64 to all their digits."""
 
 
 def _one_a_row(samples: Any, field: str, w_bar: Any) -> Matrix:
-    """``samples`` as an array (m, n); where only its transpose fits the weights, that is said."""
+    """``samples`` as an array (m, n); the error says so where only its transpose would fit the weights."""
     rows, n = as_array(samples, field, 2), len(as_array(w_bar, "w", 1))
     if rows.shape[1] != n == rows.shape[0]:
         raise InputError(
@@ -329,7 +332,7 @@ def _one_a_row(samples: Any, field: str, w_bar: Any) -> Matrix:
 
 
 def _require_representable(w_bar: Vector, curvature: Curvature, g: Vector | None) -> None:
-    """Squares must neither overflow nor vanish in float64: of the loss's scale, of w̄, and of gradients Hw̄ and g."""
+    """Raise an error where the loss's scale, or squares of w̄, of Hw̄ or of g, would overflow or vanish in float64."""
     diagonal = curvature.diagonal()
     with np.errstate(over="ignore", under="ignore"):
         sizes = {
@@ -355,5 +358,5 @@ def _require_representable(w_bar: Vector, curvature: Curvature, g: Vector | None
 
 
 def _power_of_two(value: float) -> float:
-    """The power of two next below ``value`` (1 for 0)."""
+    """The largest power of two that is not above ``value``; 1 for 0."""
     return float(2.0 ** np.floor(np.log2(value))) if value > 0 else 1.0

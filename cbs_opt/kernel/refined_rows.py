@@ -1,13 +1,15 @@
-"""Rows with a shared curvature, solved by factors in float32 and refined in float64.
+"""Systems of many rows with a shared curvature, solved by factors in float32 and refined in float64.
 
-The systems H_SS d = rhs of the rows of a layer differ in S alone. Scaled to unit diagonal (U), each U_SS is factorized
-in float32, which takes half the time and half the memory, and the factor M serves
+In the systems H_SS d = rhs of the rows of a layer the curvature H is the same, and S, the kept weights of the row, is
+not. H is scaled to unit diagonal (U) and each U_SS factorized in float32, which takes half the time and half the
+memory. With M, the product of the factors, the steps
 
     r = rhs − U_SS d (of all rows, one product in float64),      d ← d + M⁻¹r,
 
-until r is what a factorization in float64 would leave. That is **checked**, row by row: a d with
-‖r‖ ≤ 2·eps·(‖U‖ ‖d‖ + ‖rhs‖) solves exactly a system that differs from this one by the rounding of its entries. Rows
-whose factor does not exist in float32, or that do not get there, are left to float64 by ``NOT_SOLVED``.
+are repeated until r is as small as a factorization in float64 would leave it. This is **checked** for every row: a d
+with ‖r‖ ≤ 2·eps·(‖U‖ ‖d‖ + ‖rhs‖) solves exactly a system that differs from the given one by the rounding of its
+entries. Rows whose factor does not exist in float32, or that fail the check, are marked as not solved; the caller
+solves them in float64.
 
 J. H. Wilkinson, Rounding errors in algebraic processes, 1963; Higham & Mary, Mixed precision algorithms in numerical
 linear algebra, Acta Numerica 31, 2022: it converges where cond(U_SS) is below about 1e7.
@@ -22,29 +24,32 @@ from scipy.linalg import blas, lapack
 from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix
 
 FROM_ORDER = 96
-"""Kept weights of a row from which it pays; below, the stack in float64 is as quick."""
+"""The number of kept weights from which rows are solved this way; with fewer, stacks in float64 are as fast."""
 
 CORRECTIONS = 12
-"""Most corrections; each gains as many digits as float32 has left after the condition number took its own."""
+"""Most corrections of a row. Each gains about 7 − log10(cond U_SS) digits, 7 being those of float32."""
 
 Single = NDArray[np.float32]
 
 
 def solved_rows(H: Matrix, rhs: Matrix, mask: Mask) -> tuple[Matrix, Mask]:
-    """d with H_SS d_S = rhs_S and zeros off S for each row, and which rows have it.
+    """The solution d of H_SS d_S = rhs_S for each row, zero off S, and which rows are solved.
 
     Parameters
     ----------
     H : array, shape (d, d)
+        The curvature that the rows share.
     rhs : array, shape (rows, d)
+        One right-hand side for each row.
     mask : boolean array, shape (rows, d)
         S of each row.
 
     Returns
     -------
     d : array, shape (rows, d)
+        The solutions.
     solved : boolean array, shape (rows,)
-        False where float64 has to do it; d means nothing there.
+        False for the rows that remain to be solved in float64; their d means nothing.
     """
     diagonal = H.diagonal()
     if not (diagonal > 0).all():
@@ -75,7 +80,7 @@ def solved_rows(H: Matrix, rhs: Matrix, mask: Mask) -> tuple[Matrix, Mask]:
 
 
 def _factors(U: Single, mask: Mask) -> list[Single | None]:
-    """The lower Cholesky factor of U_SS of each row, column-major; None where float32 has none."""
+    """The lower Cholesky factor of U_SS of each row, column-major; None where it does not exist in float32."""
     factors: list[Single | None] = []
     for z in mask:
         U_SS = U[z].T[z]  # symmetric
@@ -85,7 +90,7 @@ def _factors(U: Single, mask: Mask) -> list[Single | None]:
 
 
 def _solution(factor: Single | None, rest: Matrix, z: Mask) -> Matrix:
-    """M⁻¹r of one row, (d,), zero off S; r is scaled so that float32 holds it."""
+    """M⁻¹r of one row, shape (d,), zero off S; r is scaled so that its entries fit into float32."""
     step, r = np.zeros_like(rest), rest[z]
     largest = float(np.abs(r).max(initial=0.0))
     if not largest > 0:

@@ -24,43 +24,59 @@ BOUND_ROUND_OFF = 1e-9
 
 
 class TerminationCondition(StrEnum):
-    """Why a method stopped: the words of Pyomo's solver interface, and one for a user's own callback."""
+    """Why a method stopped: the words of Pyomo's solver interface, and one for the user's ``progress`` callback."""
 
     CONVERGED = "convergenceCriteriaSatisfied"
+    """The method came to its own end: its criterion is met, or it has nothing more to try."""
+
     TIME_LIMIT = "maxTimeLimit"
+    """The time limit was reached."""
+
     ITERATION_LIMIT = "iterationLimit"
+    """A limit on iterations or nodes was reached."""
+
     INTERRUPTED = "interrupted"
+    """The user interrupted the run."""
+
     STOPPED = "stoppedByProgress"
+    """The user's ``progress`` callback asked the method to stop."""
 
     @classmethod
     def named(cls, word: str) -> TerminationCondition | None:
-        """The condition Pyomo calls ``word``; None for one that leaves no answer that can be used."""
+        """The condition that Pyomo calls ``word``; None for all other words of Pyomo, which leave no usable answer."""
         return cls(word) if word in set(cls) else None
 
 
 class SolutionStatus(StrEnum):
-    """What the user holds. ``OPTIMAL`` only ever with a proof: incumbent and bound within the gap."""
+    """What is known about the answer: it is proven optimal, or it is feasible."""
 
     OPTIMAL = "optimal"
+    """Proven: the gap between the objective and its lower bound is within the tolerance."""
+
     FEASIBLE = "feasible"
+    """The mask lies in the pattern; nothing proves it optimal to the tolerance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method hands back. It reports no objective: that is computed from the mask, in one place.
+    """What the ``run`` function of a method returns.
+
+    It holds no objective: objectives are computed from the mask, by the same code for all methods
+    (``cbs_opt.kernel.judge``).
 
     Parameters
     ----------
     mask : boolean array, shape (n,)
-        1 keeps. In Z.
+        1 keeps the weight, 0 prunes it; the mask lies in the pattern Z.
     bound : float
-        A proven lower bound on the problem the method is about (joint or selection); −inf: none.
+        A proven lower bound on the optimum of the problem that the method solves (joint or selection); −inf if it
+        proves none.
     termination : TerminationCondition
-        Why it stopped.
+        Why the method stopped.
     nodes : int
         Nodes of a tree search, 0 for other methods.
     notes : tuple of str
-        Whatever was altered or cut short.
+        Everything that was altered or cut short, one sentence each.
     """
 
     mask: Mask
@@ -77,35 +93,35 @@ class Solution(Displayed):
     Parameters
     ----------
     name : str
-        Of the problem.
+        The name of the problem.
     method : str
-        What chose the mask.
+        The name of the method that chose the mask.
     mask : boolean array, shape (n,)
-        1 keeps.
+        1 keeps the weight, 0 prunes it.
     weights : array, shape (n,)
-        After the OBS update on the mask.
+        The weights after the OBS update on the mask; zero where the mask prunes.
     objective : float
-        f(weights), with the ½: the joint problem (CBS).
+        f(weights), with the factor ½: the objective of the joint problem (CBS).
     selection_objective : float
-        f(mask ∘ w̄), without the update: the selection problem (CBS-S).
+        f(mask ∘ w̄), without the update: the objective of the selection problem (CBS-S).
     bound, selection_bound : float
-        Proven lower bounds on the two; −inf where there is none. (A bound on the joint problem also
-        bounds the selection problem, not the other way round.)
+        Proven lower bounds on the optima of the two problems; −inf where there is none. A bound on the joint problem is
+        also one on the selection problem, but not the other way round.
     termination_condition : TerminationCondition
         Why the method stopped.
     solution_status : SolutionStatus
-        What is held.
+        Whether the answer is proven optimal.
     round_off, selection_round_off : float
-        What float64 may have got wrong in the two objectives; of the first, also how far the updated weights may lie
-        above the best on their mask.
+        How far rounding may have put the two objectives off, in the units of the objective. The first also includes how
+        far f(weights) may lie above the least f on the mask.
     seconds : float
-        Wall time of the solve; start-up and compilation excluded where they can be told apart.
+        Wall time of the solve, without start-up and compilation where they can be told apart.
     nodes : int
-        Of the search, or rounds; 0 where there are none.
+        Nodes of a tree search, or rounds of a method that works in rounds; 0 for all other methods.
     notes : tuple of str
-        Everything altered or cut short: damping, symmetrisation, limits.
+        Everything that was altered or cut short, as damping, symmetrisation or a limit; one sentence each.
     options : mapping
-        The options the method was run with.
+        The options that the method was run with.
     """
 
     name: str
@@ -137,16 +153,16 @@ class Solution(Displayed):
 
     @property
     def gap(self) -> float:
-        """(objective − bound) / |objective| of the joint problem; inf without a bound."""
+        """The relative gap (objective − bound) / |objective| of the joint problem; inf without a bound."""
         return relative_gap(self.objective, self.bound, self.round_off)
 
     @property
     def selection_gap(self) -> float:
-        """The same of the selection problem."""
+        """The relative gap of the selection problem, between its objective and its bound; inf without a bound."""
         return relative_gap(self.selection_objective, self.selection_bound, self.selection_round_off)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; what is unknown is None."""
+        """All fields and both gaps as plain data for JSON; an unknown bound or gap is None."""
         return {
             "name": self.name,
             "method": self.method,
@@ -190,13 +206,16 @@ class Solution(Displayed):
 
 
 def relative_gap(objective: float, bound: float, round_off: float = 0.0) -> float:
-    """(objective − bound)/|objective|; inf without a bound, 0 where they are equal.
+    """The relative gap (objective − bound)/|objective|; inf without a bound, 0 where the two are equal.
 
     Parameters
     ----------
+    objective, bound : float
+        A feasible value and a proven lower bound of the same problem.
     round_off : float
-        What the evaluation of the objective can be wrong by, see ``PruningProblem.round_off``. It excuses a
-        bound that lies above the objective by less, or below an objective of exactly 0; it closes no other gap.
+        How far rounding may have put the objective off, see ``PruningProblem.round_off``. The gap is 0 where the bound
+        lies above the objective by no more than this, or below an objective of exactly 0 by no more than this; no other
+        gap is closed by it.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""The update in stacks: many supports at once, NumPy or torch, dense or factor form."""
+"""The OBS update of many supports at once, in NumPy or torch, in the dense or the factor form (see ``update``).
+
+A stack is an array whose leading axes, written ``*batch`` in shapes, run over the blocks or rows. Where the curvature
+of the kept weights has no Cholesky factor, each of these functions raises ``NotPositiveDefiniteError``.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,15 @@ COLUMN_CHUNK = 16_384
 """Columns of a factor that are gathered at a time."""
 
 SMALL, PRODUCTS = 4, 4
-"""How many times longer than a large product a row's factor takes for its operations, gathering H_SS included; and the
-products with H of a refined layer."""
+"""SMALL: how many times longer an operation takes in the factorization of a row's H_SS, gathering included, than in a
+large matrix product. PRODUCTS: how many products with H are counted for the rows of a layer, refinement included."""
 
 ROWS_BYTES = 2**27
-"""Most memory for the matrices H_SS of the rows that are solved at a time (one row may take more)."""
+"""Most bytes for the matrices H_SS of the rows that are solved at a time (a single row may take more)."""
 
 
 Step = Callable[[Any, Any], Any]
-"""d with H_SS d_S = H_SP w̄_P − g_S from A_P w̄_P (None: zero) and g; off the support its entries mean nothing."""
+"""A function of A_P w̄_P (None for zero) and g: the d with H_SS d_S = H_SP w̄_P − g_S; d means nothing off S."""
 
 
 def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
@@ -34,14 +38,16 @@ def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
     Parameters
     ----------
     H : array or tensor, shape (*batch, n, n)
-        May be one matrix (n, n) shared by the whole batch: it is not copied.
+        The curvatures; one matrix (n, n) may be shared by the whole stack, and is then not copied.
     w_bar, g : array or tensor, shape (*batch, n)
-        ``g`` may be left out (zero).
+        The trained weights and the first-order terms; ``g`` is zero if left out.
     mask : boolean array or tensor, shape (*batch, n)
+        1 keeps.
 
     Returns
     -------
     array or tensor, shape (*batch, n)
+        The updated weights.
     """
     xp = _namespace(H, w_bar, mask)
     kept_first, valid, _ = _gather_order(xp, mask)
@@ -58,21 +64,24 @@ def update_dense(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
 
 
 def update_rows(H: Any, w_bar: Any, mask: Any, g: Any = None) -> Any:
-    """The update of the rows of a layer, which share one curvature; rows of similar support are solved together.
+    """The update of the rows of a layer, which share one curvature; rows with similar numbers kept are solved together.
 
-    Rows of many kept weights are factorized in float32 and refined to what float64 gives (``refined_rows``), in
-    float64 where that does not converge.
+    NumPy rows with many kept weights are factorized in float32 and refined to the accuracy of float64
+    (``refined_rows``), and solved in float64 where that does not succeed.
 
     Parameters
     ----------
     H : array or tensor, shape (d, d)
+        The curvature of every row.
     w_bar, g : array or tensor, shape (rows, d)
-        ``g`` may be left out (zero).
+        The trained weights and the first-order terms; ``g`` is zero if left out.
     mask : boolean array or tensor, shape (rows, d)
+        1 keeps.
 
     Returns
     -------
     array or tensor, shape (rows, d)
+        The updated weights.
     """
     xp = _namespace(H, w_bar, mask)
     rhs = xp.where(mask, xp.zeros_like(w_bar), w_bar) @ H
@@ -108,13 +117,16 @@ def update_columns(H: Matrix, w_bar: Matrix, kept: Mask, g: Matrix | None = None
     Parameters
     ----------
     H : array, shape (d, d)
+        The curvature of every row.
     w_bar, g : array, shape (rows, d)
-        ``g`` may be left out (zero).
+        The trained weights and the first-order terms; ``g`` is zero if left out.
     kept : boolean array, shape (d,)
+        The inputs that every row keeps.
 
     Returns
     -------
     array, shape (rows, d)
+        The updated weights.
     """
     from scipy.linalg import cho_factor, cho_solve
 
@@ -139,7 +151,7 @@ def update_columns(H: Matrix, w_bar: Matrix, kept: Mask, g: Matrix | None = None
 
 
 def operations_of_update(size: LayerSize) -> Operations:
-    """About what ``update_rows`` takes: a factor for each row, and products with H for all rows."""
+    """About the work of ``update_rows``: one factorization for each row, and products with H for all rows."""
     factors = SMALL * size.rows * size.kept**3 / 3
     products = Operations(double=PRODUCTS * 2 * size.weights * size.inputs)
     single = size.kept >= FROM_ORDER
@@ -152,14 +164,25 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
     Parameters
     ----------
     A : array or tensor, shape (*batch, m, n)
+        The factor of each block.
     damping : float
         λ > 0, the same for all blocks.
     w_bar, g, mask
         As in ``update_dense``.
 
+    Returns
+    -------
+    array or tensor, shape (*batch, n)
+        The updated weights.
+
+    Raises
+    ------
+    InputError
+        λ is not above zero. One that is lost in the round-off of AAᵀ is a ``NotPositiveDefiniteError``.
+
     Notes
     -----
-    Works with the m × m or the |S| × |S| matrix, whichever is smaller.
+    Of the m × m and the |S| × |S| matrices, the smaller ones are factorized.
     """
     xp = _namespace(A, w_bar, mask)
     if not damping > 0:
@@ -178,15 +201,19 @@ def update_factor(A: Any, damping: float, w_bar: Any, mask: Any, g: Any = None) 
 
 
 def _refined(xp: Any, w: Any, gradient: Callable[[Any], tuple[Any, Any]], correction: Callable[[Any], Any]) -> Any:
-    """The weights w (*batch, n), improved where float64 leaves too large a gradient on the support.
+    """The weights w, shape (*batch, n), refined where float64 has left too large a gradient on the support.
 
     Parameters
     ----------
+    xp : module
+        ``numpy`` or ``torch``.
+    w : array or tensor, shape (*batch, n)
+        The updated weights.
     gradient : callable
-        w ↦ r = (H(w − w̄) + g)_S, zero off the support, and λ (w − w̄)ᵀH(w − w̄), of shape (*batch). Nothing is done where
-        eps times the latter is at least ‖r‖²: by (excess) of ``update_error`` f is then good to its own round-off.
+        w ↦ r = (H(w − w̄) + g)_S, zero off the support, and q = λ (w − w̄)ᵀH(w − w̄), of shape (*batch). A block with
+        ‖r‖² ≤ eps·q is left as it is: by (excess) of ``update_error``, its f is then right to its own round-off.
     correction : callable
-        r ↦ −H_SS⁻¹r. It is done again while ‖r‖ halves (R. D. Skeel, Mathematics of Computation 35, 1980).
+        r ↦ −H_SS⁻¹r. It is repeated while ‖r‖ is at least halved (R. D. Skeel, Mathematics of Computation 35, 1980).
     """
     rest, size = gradient(w)
     wrong = (rest * rest).sum(-1) > EPS * size
@@ -203,17 +230,17 @@ def _refined(xp: Any, w: Any, gradient: Callable[[Any], tuple[Any, Any]], correc
 
 
 def _images(A: Any, v: Any) -> Any:
-    """A v of every block, (*batch, m)."""
+    """A v for every block, shape (*batch, m)."""
     return (A @ v[..., None])[..., 0]
 
 
 def _backs(A: Any, u: Any) -> Any:
-    """Aᵀu of every block, (*batch, n)."""
+    """Aᵀu for every block, shape (*batch, n)."""
     return (u[..., None, :] @ A)[..., 0, :]
 
 
 def _stacked_step(xp: Any, A: Any, damping: float, mask: Any) -> Step:
-    """The step of a stack of blocks, by the m × m or the |S| × |S| matrices, whichever are smaller."""
+    """The ``Step`` of a stack of blocks, by the m × m or the |S| × |S| matrices, whichever are smaller."""
     m, n = A.shape[-2:]
     kept_first, valid, S = _gather_order(xp, mask)
     flat = A.reshape(-1, m, n)
@@ -245,7 +272,7 @@ def _stacked_step(xp: Any, A: Any, damping: float, mask: Any) -> Step:
 
 
 def _placed(xp: Any, like: Any, kept_first: Any, d_S: Any) -> Any:
-    """d_S (B, S) in the places of the kept weights, zero elsewhere; in the shape of ``like``, (*batch, n)."""
+    """d_S, shape (B, S), put into the places of the kept weights, zero elsewhere; in the shape of ``like``."""
     d = xp.zeros_like(like).reshape(-1, like.shape[-1])
     if xp is np:
         np.put_along_axis(d, kept_first, d_S, axis=-1)
@@ -255,7 +282,7 @@ def _placed(xp: Any, like: Any, kept_first: Any, d_S: Any) -> Any:
 
 
 def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:
-    """u (B, m) with (λI + A_S A_Sᵀ) u = rhs, for K = λI + A_S A_Sᵀ of shape (B, m, m)."""
+    """The u, shape (B, m), with K u = rhs, for K = λI + A_S A_Sᵀ of shape (B, m, m)."""
     try:
         return _cholesky_solve(xp, K, rhs)
     except NotPositiveDefiniteError:
@@ -266,7 +293,7 @@ def _solve_samples(xp: Any, K: Any, rhs: Any, damping: float) -> Any:
 
 
 def _solve_padded(xp: Any, H_SS: Any, rhs: Any, valid: Any) -> Any:
-    """H_SS d = rhs on the valid entries of each padded support, zero on the padding; (B, S)."""
+    """The d, shape (B, S), with H_SS d = rhs on the valid entries of each padded support, zero on the padding."""
     if H_SS.shape[-1] == 0:
         return rhs
     both = valid[:, :, None] & valid[:, None, :]
@@ -287,7 +314,7 @@ def _solve_padded(xp: Any, H_SS: Any, rhs: Any, valid: Any) -> Any:
 
 
 def _cholesky_solve(xp: Any, M: Any, rhs: Any) -> Any:
-    """M⁻¹ rhs for a stack M (B, k, k) of positive definite matrices, rhs (B, k)."""
+    """M⁻¹ rhs for a stack M, shape (B, k, k), of positive definite matrices and rhs of shape (B, k)."""
     if xp is np:
         from scipy.linalg import cho_solve
 
@@ -303,7 +330,7 @@ def _cholesky_solve(xp: Any, M: Any, rhs: Any) -> Any:
 
 
 def _singular(xp: Any, H_SS: Any, both: Any) -> NotPositiveDefiniteError:
-    """The error that names the first block that cannot be solved, and a damping that would do."""
+    """The error that names the first block that cannot be solved, and a damping that suffices."""
     for i in range(len(H_SS)):
         block = np.asarray(xp.where(both[i], H_SS[i], xp.zeros_like(H_SS[i])).tolist())
         spectrum = np.linalg.eigvalsh(block)
@@ -334,7 +361,10 @@ def _namespace(*arrays: Any) -> Any:
 
 
 def _gather_order(xp: Any, mask: Any) -> tuple[Any, Any, int]:
-    """Kept indices first (B, S) with S the largest support, which of them are kept, and S."""
+    """The kept indices of each support, padded with pruned ones to the size S of the largest; which are kept; and S.
+
+    The first two have shape (B, S).
+    """
     flat = mask.reshape(-1, mask.shape[-1])
     S = int(flat.sum(-1).max())
     pruned = ~flat
@@ -344,7 +374,7 @@ def _gather_order(xp: Any, mask: Any) -> tuple[Any, Any, int]:
 
 
 def _scatter(xp: Any, w_bar: Any, mask: Any, kept_first: Any, d_S: Any) -> Any:
-    """w = w̄ + d on the kept weights, zero on the others; (*batch, n)."""
+    """The weights w̄ + d on the kept weights, zero on the others, shape (*batch, n)."""
     return xp.where(mask, w_bar + _placed(xp, w_bar, kept_first, d_S), xp.zeros_like(w_bar))
 
 

@@ -1,4 +1,4 @@
-"""Sums, quotients and products of bounds, rounded downwards: a bound may lose its last digit, never gain one."""
+"""Sums, quotients and products of lower bounds, rounded downwards, so that rounding never raises a bound."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from cbs_opt.kernel.arrays.sums import sum_below
 
 
 def scaled_below(value: float, unit: float) -> float:
-    """``value`` · ``unit`` for a power of two ``unit`` > 0: exact, but rounded down where digits are lost near zero."""
+    """``value`` · ``unit`` for a power of two ``unit`` > 0: exact, or rounded down where it underflows."""
     product = value * unit
     return product if product / unit <= value else math.nextafter(product, -math.inf)
 
 
 def total_bound(bounds: Iterable[float], units: Iterable[float] | None = None) -> float:
-    """A bound on the sum of separate problems, from below; −inf where one has none.
+    """A lower bound on the sum of the optima of separate problems; −inf where one of them has no bound.
 
     Parameters
     ----------
     bounds : iterable of float
-        One of each problem.
+        A lower bound on the optimum of each problem.
     units : iterable of float, optional
-        Each > 0: what the bound of each problem is divided by before they are added (problems in different units).
+        The unit > 0 of each problem, by which its bound is divided before the sum; all 1 by default.
     """
     if units is None:
         return sum_below(*bounds)

@@ -1,4 +1,4 @@
-"""What is going on, for whoever sits at a terminal."""
+"""Progress of a long call, shown on stderr while that is a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 @contextmanager
 def working(message: str) -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr while it is a terminal; yields a function that changes its text."""
+    """Show a spinner with ``message`` on stderr if that is a terminal; yields a function that changes the text."""
     if not sys.stderr.isatty():
         yield lambda text: None
         return
@@ -26,7 +26,10 @@ def working(message: str) -> Iterator[Callable[[str], None]]:
 
 
 def shows_progress(message: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """For a function with an optional ``progress=``: left out, a terminal shows what it would be called with."""
+    """A decorator for functions with an optional argument ``progress``, a callable that takes a text.
+
+    If the caller gives none and stderr is a terminal, a spinner shows these texts.
+    """
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)

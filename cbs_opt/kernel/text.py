@@ -1,4 +1,4 @@
-"""Names of files as text that any file, database or page can hold: a name is bytes, and need not be UTF-8."""
+"""Names of files as text that any file, database or page can hold; on disk a name is bytes, which need not be UTF-8."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _BYTES = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 def as_text(name: str) -> str:
-    r"""``name`` with ``\xff`` for a byte that is no UTF-8, which Python keeps as half a character."""
+    r"""``name`` with an escape like ``\xff`` for each byte that is not UTF-8 (in Python's string a lone surrogate)."""
     return _HALVES.sub(_escaped, name)
 
 
 def as_path(text: str) -> str:
-    r"""The path that ``as_text`` wrote so, where it has a byte that is no UTF-8: ``\xff`` is that byte again."""
+    r"""The path of which ``as_text`` made ``text``: an escape like ``\xff`` becomes that byte again."""
     return _BYTES.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 

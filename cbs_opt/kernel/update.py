@@ -5,16 +5,16 @@ With d = w − w̄, P the pruned and S the kept weights, d_P = −w̄_P and
     H_SS d_S = H_SP w̄_P − g_S                                                      (dense form)
 
 Hassibi & Stork, Second order derivatives for network pruning: Optimal Brain Surgeon, NIPS 1992, remove
-one weight; Yu, Serra, Ramalingam & Zhe, ICML 2022, eq. (10), a set of them. For H = AᵀA + λI
+one weight by it; Yu, Serra, Ramalingam & Zhe, ICML 2022, eq. (10), a set of weights. For H = AᵀA + λI
 
     u = (I + A_S A_Sᵀ/λ)⁻¹ (A_P w̄_P + A_S g_S/λ),     d_S = (A_Sᵀ u − g_S)/λ          (factor form)
 
-one m × m Cholesky factorization whatever n is, without ever inverting λ². Where λ is tiny beside ‖A‖² the weights are
-refined by the same step on their gradient r on the support, since they may lie ½ rᵀH_SS⁻¹r ≤ ‖r‖²/(2λ) above the best;
-what is left is in ``update_error``.
+takes one m × m Cholesky factorization whatever n is, and never divides by λ². Where λ is tiny beside ‖A‖², rounding may
+leave a gradient r on the support, with which f lies ½ rᵀH_SS⁻¹r ≤ ‖r‖²/(2λ) above its least value there; the same step,
+taken from r, then refines the weights, and ``update_error`` bounds what remains.
 
-This is the only update in the package. ``obs_update`` serves problems; ``update_dense``, ``update_factor`` and
-``update_rows`` serve stacks of blocks, as NumPy arrays or torch tensors on any device.
+There is no other update in the package. ``obs_update`` serves problems; ``update_dense``, ``update_factor`` and
+``update_rows`` (in ``stacks``) serve many blocks at once, as NumPy arrays or torch tensors on any device.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ from cbs_opt.kernel.stacks import Step, _refined, _singular, _solve_padded, _sol
 
 
 def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
-    """The weights w, shape (n,), that minimize f on the support of a mask; zero elsewhere.
+    """The weights w, shape (n,), that minimize f among those with w_i = 0 wherever the mask prunes (CBS-U).
 
     Parameters
     ----------
     problem : PruningProblem
-        Its pattern has no say.
+        The quadratic model; its pattern is not looked at.
     mask : boolean array, shape (n,)
         1 keeps.
 
     Raises
     ------
     NotPositiveDefiniteError
-        H_SS has no Cholesky factor; names a damping that would do. Nothing falls back silently.
+        H_SS, the curvature of the kept weights, has no Cholesky factor in float64; the message names a damping that
+        suffices. There is no silent fallback.
     """
     z = as_mask(mask, "mask", problem.n)
     return updated(problem.curvature, problem.w_bar, z, problem.linear_term())
@@ -59,7 +60,10 @@ def obs_update(problem: PruningProblem, mask: Mask) -> Vector:
 
 @singledispatch
 def updated(curvature: Curvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
-    """The updated weights of one problem, (n,) each: by the dense form, unless the class has a better one here."""
+    """The updated weights of one problem, shape (n,), by the form that suits the class of the curvature.
+
+    A class for which nothing is registered here is updated by the dense form.
+    """
     return _update_one_dense(curvature.dense(), w_bar, z, g)
 
 
@@ -81,7 +85,7 @@ def _rows(curvature: RowsCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector
 
 
 def _update_one_dense(H: Matrix, w_bar: Vector, z: Mask, g: Vector) -> Vector:
-    """The dense form of one problem, without what stacks need: small blocks by the thousand feel it."""
+    """The dense form for one problem, without the padding of stacks, whose cost shows in thousands of small blocks."""
     w, kept = np.zeros_like(w_bar), np.flatnonzero(z)
     if not len(kept):
         return w
@@ -99,7 +103,7 @@ def _update_one_dense(H: Matrix, w_bar: Vector, z: Mask, g: Vector) -> Vector:
 
 @updated.register
 def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Vector) -> Vector:
-    """The factor form of one problem: columns are gathered in float64 some at a time, whatever A is stored in."""
+    """The factor form for one problem; whatever A is stored in, its columns are taken in float64, some at a time."""
     lam, kept = curvature.damping, np.flatnonzero(z)
     step = (_step_in_weights if len(kept) < curvature.m else _step_in_samples)(curvature, z)
     w = np.where(z, w_bar + step(curvature.image(np.where(z, 0.0, w_bar)), g), 0.0)
@@ -113,7 +117,7 @@ def _update_one_factor(curvature: FactorCurvature, w_bar: Vector, z: Mask, g: Ve
 
 
 def _step_in_weights(curvature: FactorCurvature, z: Mask) -> Step:
-    """By the |S| × |S| matrix."""
+    """The step of the update by the |S| × |S| matrix H_SS, for supports smaller than the number of samples."""
     kept = np.flatnonzero(z)
     A_S = curvature.columns(kept)
     H_SS = (A_S.T @ A_S + curvature.damping * np.eye(len(kept)))[None]
@@ -128,7 +132,7 @@ def _step_in_weights(curvature: FactorCurvature, z: Mask) -> Step:
 
 
 def _step_in_samples(curvature: FactorCurvature, z: Mask) -> Step:
-    """By the m × m matrix."""
+    """The step of the update by the m × m matrix λI + A_S A_Sᵀ."""
     lam = curvature.damping
     K = curvature.sample_gram(np.flatnonzero(z))
     K[np.diag_indices(curvature.m)] += lam

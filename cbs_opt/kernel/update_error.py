@@ -9,8 +9,9 @@ For H = AᵀA + λI, in float64, with y = A(w − w̄) and D = Σ|w_i − w̄_i|
 
     ‖A_i‖ ((m + 8)·eps·‖y‖ + (n + 8)·eps·D) + 8·eps·(λ|w_i − w̄_i| + |g_i|)
 
-(eps is twice the unit of rounding, which leaves room for what is of higher order), and counts as part of r. A dense H
-says nothing of its smallest eigenvalue; there the update is one Cholesky solve in units where the diagonal is one.
+(eps is twice the unit of rounding, which leaves room for terms of higher order), and is added to |r_i|. For a dense H
+no such λ is known, so that (excess) says nothing; the update is then one Cholesky solve in units where the diagonal is
+one.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from cbs_opt.kernel.problem import PruningProblem
 
 
 def update_excess(problem: PruningProblem, mask: Mask, weights: Vector) -> float:
-    """How far f(weights) may lie above the least f on the support ``mask``: (excess), 0 in dense form.
+    """How far f(weights) may lie above the least f on the support of ``mask``, by (excess) of this module.
+
+    For a dense curvature, of which (excess) says nothing, 0 is returned.
 
     Parameters
     ----------
+    problem : PruningProblem
+        The quadratic model.
     mask : boolean array, shape (n,)
         1 keeps.
     weights : array, shape (n,)
@@ -39,7 +44,7 @@ def update_excess(problem: PruningProblem, mask: Mask, weights: Vector) -> float
 
 @singledispatch
 def excess(curvature: Curvature, d: Vector, z: Mask, g: Vector) -> float:
-    """(excess) at w̄ + ``d``, all of shape (n,); 0 for the classes that it says nothing of."""
+    """(excess) at the weights w̄ + ``d``, all arrays of shape (n,); 0 for the classes that it says nothing of."""
     return 0.0
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, gaps, durations and names as text for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOT_ASKED = "not asked"
 
 
 def scientific(value: float) -> str:
-    """'3.21e-2'; short, and aligned by its point."""
+    """A number with three digits and an exponent, as '3.21e-2'."""
     if not math.isfinite(value):
         return UNKNOWN
     if value == 0:
@@ -21,19 +21,19 @@ def scientific(value: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """'156.3015': up to seven digits, for sums that differ late."""
+    """A number with up to seven digits, as '156.3015', for values that differ only in late digits."""
     return f"{value:.7g}" if math.isfinite(value) else UNKNOWN
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """'12.3 %'."""
+    """A fraction in percent, as '12.3 %'."""
     if fraction is None or not math.isfinite(fraction):
         return UNKNOWN
     return f"{100 * fraction:.{digits}f} %"
 
 
 def gap(fraction: float) -> str:
-    """A gap in percent; '0 %' is only what is proven to six digits, 'unknown' what has no bound."""
+    """A gap in percent: '0 %' only up to a gap of 1e-6, 'unknown' without a bound."""
     if not math.isfinite(fraction):
         return "unknown"
     if fraction <= 1e-6:
@@ -44,13 +44,16 @@ def gap(fraction: float) -> str:
 
 
 def proven(value: float | None, words: Callable[[float], str], asked: bool) -> str:
-    """A bound or a gap in ``words``; where there is none because nobody asked for it, that."""
+    """A bound or a gap as ``words`` writes it; 'not asked' where there is none because none was ``asked`` for."""
     known = value is not None and math.isfinite(value)
     return words(math.inf if value is None else value) if known or asked else NOT_ASKED
 
 
 def proven_percent(value: float, *, up: bool) -> str:
-    """A side of an interval in words: rounded outwards, so that what is printed is proven, too."""
+    """One end of a proven interval in percent, rounded away from the interval, so that the printed end is proven, too.
+
+    ``up`` rounds upwards (the upper end), otherwise downwards.
+    """
     if not math.isfinite(value):
         return "unknown"
     digits = 2 if 0 < abs(value) < 0.1 else 1
@@ -60,7 +63,7 @@ def proven_percent(value: float, *, up: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'12.3 s', '45 ms', '80 µs', '3 min 20 s'."""
+    """A duration with its unit, as '80 µs', '45 ms', '12.3 s', '3 min 20 s' or '2 h 5 min'."""
     if not math.isfinite(seconds):
         return UNKNOWN
     if 0 < seconds < 9.5e-4:
@@ -80,17 +83,17 @@ def counted(count: int, noun: str) -> str:
 
 
 def shown(text: str, most: int = 120) -> str:
-    """One line of at most ``most`` characters, in which nothing commands a terminal or turns the text around."""
+    """``text`` as one line of at most ``most`` characters, without any that control a terminal or reverse the text."""
     clean = "".join(_visible(character) for character in text[: 4 * most])
     if len(clean) <= most:
         return clean
-    # Names of blocks differ at their ends as often as at their beginnings.
+    # Both ends are shown, since names of blocks often differ only at their ends.
     head = most * 2 // 3
     return f"{clean[:head]}…{clean[head + 1 - most :]}" if len(text) <= 4 * most else f"{clean[: most - 1]}…"
 
 
 def _visible(character: str) -> str:
-    # Cc: control characters; Cf: marks such as those that reverse the direction; Cs: halves of characters.
+    # Cc: control characters; Cf: marks such as those that reverse the direction; Cs: surrogates; Zl, Zp: separators.
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return " " if character in "\n\t\r" else "�"
     return character

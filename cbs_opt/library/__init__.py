@@ -1,4 +1,4 @@
-"""The open library of instances: blocks that anyone rebuilds to the last bit, with their optima and certificates."""
+"""The open library of instances: blocks that anyone can rebuild to the last bit, with their bounds and certificates."""
 
 from cbs_opt.library.catalogue import Instance, instance, instances
 from cbs_opt.library.check import check

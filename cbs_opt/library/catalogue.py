@@ -1,4 +1,4 @@
-"""The instances by name, with what is published of each: optimum or best bound, fingerprint, certificate."""
+"""The instances by name, with what is published of each: best objective, proven bounds, fingerprint, certificate."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from cbs_opt.proof.certificate.digest import block_digest
 from cbs_opt.proof.certificate.record import Proof
 
 HOME = resources.files("cbs_opt.library")
-"""Where ``published.json`` and ``certificates/NAME.npz`` lie."""
+"""The folder of ``published.json`` and ``certificates/NAME.npz``."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of an instance.
+    """What is published of an instance: the best known objective, and what is proven about it.
 
     Parameters
     ----------
     fingerprint : str
-        SHA-256 over the block's numbers, in hex.
+        SHA-256 of the block's numbers, in hex.
     objective : float
-        The least loss known, of the mask in the certificate after the update.
+        The least known loss: that of the certificate's mask after the update.
     bound : float
-        Proven by ``bnb`` in float64, its round-off taken off.
+        The lower bound that ``bnb`` proved in float64, with its margin for round-off.
     certified : float
-        What the certificate proves in exact arithmetic: the same, or less where a full one would be too large to ship.
+        The lower bound that the certificate proves in exact arithmetic. It is about ``bound``, or less where a
+        certificate of that bound would be too large to ship.
     nodes : int
-        Of the certificate.
+        The number of nodes of the certificate.
     """
 
     fingerprint: str
@@ -53,24 +54,24 @@ class Published:
 
     @property
     def certified_gap(self) -> float:
-        """(objective − certified)/|objective|."""
+        """The relative gap that the certificate proves: (objective − certified)/|objective|."""
         return max(0.0, (self.objective - self.certified) / abs(self.objective))
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One question about one block.
+    """One problem of the library: a block and a pattern, with what is published about its optimum.
 
     Parameters
     ----------
     name : str
-        Lower-case letters, digits and hyphens.
+        The name of the instance, of lower-case letters, digits and hyphens.
     recipe : Recipe
-        What the block is of, and how it is built.
+        Where the block comes from, and how it is built.
     asked : Asked
-        What is asked of the mask: a sparsity, or another pattern.
+        The pattern of the masks: a sparsity, a number of weights, or another pattern.
     published : Published or None
-        None until ``python -m benchmarks.exact.instances --publish`` has run for it.
+        What is published; None until ``python -m benchmarks.exact.instances --publish`` has run for the instance.
     """
 
     name: str
@@ -80,19 +81,19 @@ class Instance:
 
     @property
     def known(self) -> Published:
-        """What is published.
+        """``published``, for code that needs it.
 
         Raises
         ------
         InputError
-            Nothing is.
+            Nothing is published of the instance.
         """
         if self.published is None:
             raise InputError(f"instance {self.name}: nothing is published of it; publish it with the benchmark")
         return self.published
 
     def problem(self) -> PruningProblem:
-        """The block with its pattern, built anew, and checked against its fingerprint.
+        """Build the block with its pattern, and check its numbers against the published fingerprint.
 
         Raises
         ------
@@ -108,14 +109,14 @@ class Instance:
         return self.asked.of(replace(problem, name=self.name))
 
     def certificate(self) -> Proof:
-        """The certificate that comes with the package; ``check`` verifies it."""
+        """The instance's certificate, which comes with the package; it is read here, and ``check`` verifies it."""
         with resources.as_file(HOME / "certificates" / f"{self.name}.npz") as file:
             return Proof.load(file)
 
 
 @cache
 def instances() -> dict[str, Instance]:
-    """All instances by name, in the order of the list."""
+    """All instances by name, in the order in which ``cbs-opt instances list`` shows them."""
     table = HOME / "published.json"
     known: Mapping[str, Any] = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
     found = {}
@@ -134,7 +135,7 @@ def instance(name: str) -> Instance:
     Raises
     ------
     UnknownMethodError
-        There is none; says which is nearest.
+        There is none; the message suggests the nearest name.
     """
     try:
         return instances()[name]
@@ -147,7 +148,7 @@ def instance(name: str) -> Instance:
 
 
 def _suffix(asked: Asked, recipe: Recipe) -> str:
-    """s80 for a sparsity of 0.8, 2of4 for 2:4, k05 for a subset of five columns."""
+    """The end of an instance's name: s80 for a sparsity of 0.8, 2of4 for 2:4, k05 for a subset of five columns."""
     if asked.kind == "sparsity":
         return f"s{prune_count(100, float(asked.value)):02}"
     if asked.kind == "pattern":
@@ -157,6 +158,6 @@ def _suffix(asked: Asked, recipe: Recipe) -> str:
 
 @cache
 def _block(name: str) -> PruningProblem:
-    """The block of the recipe of that name, without a pattern; built once in a process."""
+    """The block of the recipe called ``name``, without a pattern; it is built once in a process."""
     (recipe,) = (recipe for recipe in recipes() if recipe.name == name)
     return recipe.build()

@@ -1,4 +1,4 @@
-"""An instance verified: rebuilt, compared with its fingerprint, and its certificate proven anew in exact arithmetic."""
+"""Verifying an instance: its block is rebuilt and compared with its fingerprint, and its certificate is verified."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from cbs_opt.proof.check.verify import Verification, verify
 
 
 def check(instance: Instance, *, progress: Progress | None = None) -> Verification:
-    """Prove what is published of ``instance``: its bound, under its own pattern, and a mask with its objective.
+    """Verify what is published of ``instance``, in exact arithmetic.
+
+    Its certificate must prove the published ``certified`` bound for the instance's pattern, and the loss of its mask
+    must not exceed the published objective by more than round-off.
 
     Parameters
     ----------
     instance : Instance
-        From ``instance(name)`` or ``instances()``.
+        The instance, from ``instance(name)`` or ``instances()``.
     progress : callable, optional
-        ``progress(done, nodes)`` now and then.
+        Called as ``progress(done, nodes)`` from time to time.
+
+    Returns
+    -------
+    Verification
+        What was proven.
 
     Raises
     ------
     NotVerifiedError
-        A step of the certificate fails, or it proves something else than is published.
+        A step of the certificate fails, or it does not prove what is published.
     InputError
-        The block comes out with other numbers, or the certificate cannot be read.
+        The rebuilt block has other numbers than those published, or the certificate cannot be read.
     """
     problem, proof, known = instance.problem(), instance.certificate(), instance.known
     limits = Limits.of(problem)

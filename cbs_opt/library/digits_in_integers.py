@@ -1,8 +1,9 @@
-"""The embedded digits network in fixed-point arithmetic: inputs and gradients of its layers as exact integers.
+"""The embedded digits network in fixed-point arithmetic, so that every machine computes the same inputs and gradients.
 
-The shipped weights are rounded to multiples of 2^-12, biases to those of 2^-16; images are the whole numbers 0 … 16 in
-which scikit-learn has them. From there on everything is sums and products of integers, and right shifts, which round
-down; the softmax is computed in decimal arithmetic to 30 digits and rounded to 2^-12. Nothing depends on the machine.
+The weights that come with the package are rounded to multiples of 2^-12, and the biases to the unit of their layer's
+outputs. The pixels of scikit-learn's images are whole numbers from 0 to 16. All else consists of sums and products of
+integers, and of right shifts, which round down; only the softmax is computed in decimal arithmetic of 30 digits and
+rounded to 2^-12.
 """
 
 from __future__ import annotations
@@ -21,26 +22,28 @@ Whole = NDArray[np.int64]
 WEIGHT_BITS = 12
 """Weights are whole multiples of 2^-WEIGHT_BITS."""
 INPUT_BITS = (4, 8, 8)
-"""Inputs of fc1 (the pixels), fc2 and fc3 are whole multiples of 2^-these."""
+"""With b the entry of a layer, the inputs of fc1 (the pixels), fc2 and fc3 are whole multiples of 2^-b."""
 GRADIENT_BITS = 12
-"""So are the gradients of the outputs of every layer."""
+"""Gradients of the outputs of every layer are whole multiples of 2^-GRADIENT_BITS."""
 
 LAYERS = ("fc1", "fc2", "fc3")
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer on m images.
+    """A layer of the network with its inputs and gradients on m images.
 
     Parameters
     ----------
     weights : integers, shape (d_out, d_in)
-        In units of 2^-WEIGHT_BITS.
+        The weights in units of 2^-WEIGHT_BITS.
     inputs : integers, shape (m, d_in)
-        In units of 2^-input_bits.
+        The inputs of the layer in units of 2^-input_bits.
     output_gradients : integers, shape (m, d_out)
-        Of the cross-entropy of each image's own label, in units of 2^-GRADIENT_BITS.
+        For each image, the gradient of the cross-entropy at its label with respect to the layer's outputs, in units of
+        2^-GRADIENT_BITS.
     input_bits : int
+        The number of bits that gives the unit of ``inputs``.
     """
 
     weights: Whole
@@ -49,9 +52,9 @@ class Layer:
     input_bits: int
 
     def gradients(self, chosen: slice) -> Whole:
-        """Of each image with respect to consecutive entries of the flattened weights, shape (m, len(chosen)).
+        """The gradient of each image's loss with respect to the ``chosen`` entries of the flattened weights.
 
-        In units of 2^-(GRADIENT_BITS + input_bits).
+        The shape is (m, number of chosen entries), and the unit 2^-(GRADIENT_BITS + input_bits).
         """
         rows, columns = np.divmod(np.arange(self.weights.size)[chosen], self.weights.shape[1])
         return np.asarray(self.output_gradients[:, rows] * self.inputs[:, columns])
@@ -87,7 +90,7 @@ def _whole(layer: str, kind: str, bits: int) -> Whole:
 
 
 def _softmax_errors(logits: Whole, bits: int, labels: NDArray[np.int64]) -> Whole:
-    """Probabilities less the label's one, shape (m, 10), in units of 2^-GRADIENT_BITS."""
+    """The probabilities of the softmax minus 1 at the label, shape (m, 10), in units of 2^-GRADIENT_BITS."""
     errors = np.empty_like(logits)
     one = 2**GRADIENT_BITS
     with localcontext() as context:

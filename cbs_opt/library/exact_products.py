@@ -1,7 +1,7 @@
-"""XᵀX/m + λI and Xᵀy/m, rounded once and correctly: the same float64 numbers on every machine.
+"""XᵀX/m + λI and Xᵀy/m with every entry correctly rounded, so that every machine has the same float64 numbers.
 
 Sums of products by a linear algebra library differ in their last bits from one processor to the next. Here every entry
-is a sum of integers, whose order is of no account, and becomes a float64 by one division that Python rounds correctly.
+is computed as an exact fraction, and converted to float64 by one correctly rounded division.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def gram(rows: Integers, exponent: int, damping: Fraction) -> Matrix:
     Parameters
     ----------
     rows : integers, shape (m, n)
+        R in units of 2^exponent, one sample a row.
+    exponent : int
+        The unit of ``rows``.
     damping : Fraction
-        λ as a fraction of the mean diagonal of RᵀR/m.
+        λ as a fraction of the mean diagonal of RᵀR/m; λ itself is rounded to float64.
     """
     m, n = rows.shape
     whole = products(rows, rows)

@@ -1,4 +1,4 @@
-"""The blocks of the library and how each is made: a name, what it is of, and the function that builds it."""
+"""The blocks of the library: the name and origin of each, its patterns, and the function that builds it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cbs_opt.library.exact_products import gram, least_squares
 from cbs_opt.library.regressions import SETS
 
 DAMPINGS = {"weak": Fraction(1, 10_000), "strong": Fraction(1, 10)}
-"""λ as a fraction of the mean diagonal."""
+"""λ as a fraction of the mean diagonal of the curvature without it."""
 
 RIDGE = 1e-6
 IMAGES = 1024
@@ -25,20 +25,20 @@ IMAGES = 1024
 
 @dataclass(frozen=True)
 class Recipe:
-    """A block of the library.
+    """A block of the library, and the patterns that make instances of it.
 
     Parameters
     ----------
     name : str
-        Lower-case letters, digits and hyphens: a file's name on any system.
+        The name of the block, of lower-case letters, digits and hyphens, which is a file name on any system.
     n : int
         Number of weights.
     family : str
-        'gram', 'fisher' or 'best-subset'.
+        The kind of curvature: 'gram', 'fisher' or 'best-subset'.
     origin : str
-        What it is of, in words.
+        Where the block comes from, in words.
     asked : tuple of str
-        The instances: what is asked of the block, in the words of ``kernel.asked``.
+        The pattern of each instance, as text that ``cbs_opt.kernel.asked`` reads.
     build : callable
         Makes the block, without a pattern.
     """
@@ -53,7 +53,7 @@ class Recipe:
 
 @cache
 def recipes() -> tuple[Recipe, ...]:
-    """All of them, in the order of the list."""
+    """All blocks of the library, in the order in which their instances are listed."""
     return (*_rows(), *_chunks(), *_regressions())
 
 
@@ -74,7 +74,7 @@ def _rows() -> Iterator[Recipe]:
 
 
 def _chunks() -> Iterator[Recipe]:
-    """Consecutive weights of a layer with their empirical Fisher matrix, of more images than weights and of fewer."""
+    """Consecutive weights of a layer with their empirical Fisher matrix, some of fewer images than weights."""
     chunks = (
         ("fc2", 40, 16, 512),
         ("fc1", 320, 32, 512),
@@ -98,7 +98,7 @@ def _chunks() -> Iterator[Recipe]:
 
 
 def _regressions() -> Iterator[Recipe]:
-    """Best subsets of k columns: n − k weights are pruned."""
+    """Best subset problems, one weight for each column: for a subset of k columns n − k weights are pruned."""
     sizes = {
         "diabetes10": (3, 5),
         "diabetes64": (5, 10, 20, 32),

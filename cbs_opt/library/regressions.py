@@ -1,7 +1,7 @@
-"""Data sets that scikit-learn carries, as standardized columns and a centred response.
+"""Data sets that come with scikit-learn, as standardized columns and a centred response.
 
-Sums are rounded once (``regression.columns``), and the rest is done entry by entry, so that the numbers are the same on
-every machine. Labels of classes serve as numbers: a linear discriminant.
+Every sum is rounded once (``regression.columns``), and all other operations work entry by entry, so that the numbers
+are the same on every machine. Where the response is the label of a class, its number is fitted as it is.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ Data = tuple[Matrix, Vector]
 
 
 def standardized(data: Matrix) -> Matrix:
-    """Mean 0 and standard deviation 1, shape (m, p) as ``data``."""
+    """The columns of ``data``, shape (m, p), with mean 0 and standard deviation 1."""
     return Columns.of(data, centred=True, scaled=True).values
 
 
 def quadratic(X: Matrix, without: tuple[int, ...] = ()) -> Matrix:
-    """Standardized columns, their products and their squares (those ``without`` left out), standardized again."""
+    """The standardized columns of X, their products and their squares, all standardized again.
+
+    The squares of the columns ``without`` are left out.
+    """
     Z = standardized(X)
     p = Z.shape[1]
     products = [Z[:, i] * Z[:, j] for i in range(p) for j in range(i + 1, p)]
@@ -39,7 +42,10 @@ def diabetes() -> Data:
 
 
 def diabetes_quadratic() -> Data:
-    """The same with 45 products and nine squares; that of sex, a column of two values, says nothing new."""
+    """The ``diabetes`` data with 45 products and nine squares of its columns.
+
+    The square of sex is left out: the column has two values, so that its square is a linear function of it.
+    """
     from sklearn.datasets import load_diabetes
 
     X, y = load_diabetes(return_X_y=True, scaled=False)
@@ -63,7 +69,7 @@ def wine() -> Data:
 
 
 def wine_quadratic() -> Data:
-    """The same with 78 products and 13 squares."""
+    """The ``wine`` data with 78 products and 13 squares of its columns."""
     from sklearn.datasets import load_wine
 
     X, y = load_wine(return_X_y=True)
@@ -71,7 +77,7 @@ def wine_quadratic() -> Data:
 
 
 def eights() -> Data:
-    """scikit-learn's 1,797 digits: eight or not, by the 61 pixels that are not always zero."""
+    """scikit-learn's 1,797 images of digits: whether it is an eight, by the 61 pixels that are not always zero."""
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)

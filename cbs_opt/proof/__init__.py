@@ -1,4 +1,4 @@
-"""Certificates: a lower bound saved with all that re-proves it, and a verifier that shares nothing with the search."""
+"""Certificates: a lower bound with everything that proves it, and a verifier that uses none of the search's code."""
 
 from cbs_opt.proof.certificate.digest import block_digest
 from cbs_opt.proof.certificate.limits import Limits

@@ -1,4 +1,4 @@
-"""Best subset selection: a least-squares problem as a pruning problem, and what its proven answer says of the data."""
+"""Best subset selection: a least-squares problem as a pruning problem, and its proven answer in terms of the data."""
 
 from cbs_opt.regression.best_subset import best_subset
 from cbs_opt.regression.result import Subset

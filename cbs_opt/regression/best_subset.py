@@ -1,8 +1,8 @@
-"""From data to a proven subset of its columns.
+"""Best subset selection: from data to the columns that explain a response best, with a proof.
 
     min over (b, w) of ‖y − b − Xw‖²/(2m) + ½ρ‖w‖²,   at most k of the p coefficients w_j not zero,
 
-as the pruning problem of ``least_squares``, by branch and bound (``solvers.exact.bnb``).
+is solved as the pruning problem of ``least_squares``, by branch and bound (``solvers.exact.bnb``).
 
 References: A. Miller, *Subset Selection in Regression*, 2nd edition, 2002; D. Bertsimas, A. King & R. Mazumder, *Best
 subset selection via a modern optimization lens*, Annals of Statistics 44 (2016); H. Hazimeh, R. Mazumder & A. Saab,
@@ -24,11 +24,11 @@ from cbs_opt.regression.least_squares import least_squares
 from cbs_opt.regression.result import Subset
 
 MOST_COLUMNS = 999
-"""Most columns of X: with the response they are the thousand weights that branch and bound takes."""
+"""The largest number of columns of X: with the response they are the thousand weights that branch and bound takes."""
 
 LARGEST = 2.0**420
-"""Most that the largest entry of a column may be, and one over the least: what is left of it once the column is centred
-still has squares that float64 holds to the last digit."""
+"""The largest entry of a column, in absolute value, lies between 1/LARGEST and LARGEST, so that what is left of the
+column after centring still has squares that float64 holds to the last digit."""
 
 
 def best_subset(
@@ -42,42 +42,46 @@ def best_subset(
     gap: float = GAP_TOLERANCE,
     time_limit: float | None = None,
 ) -> Subset:
-    """The at most ``k`` columns of X that explain y best in the sense of least squares, with a proof.
+    """Find the at most ``k`` columns of X that explain y best in the sense of least squares, with a proof.
 
-    Minimized is rss/(2m) + ½·ridge·‖w‖² over the coefficients w and the intercept, which the ridge leaves alone.
+    The objective rss/(2m) + ½·ridge·‖w‖² is minimized over the coefficients w, at most k of them not zero, and the
+    intercept, which the ridge does not penalize.
 
     Parameters
     ----------
     X : array, shape (m, p)
-        One observation a row; real numbers, p up to 999.
+        One observation a row; finite real numbers, p up to 999.
     y : array, shape (m,)
         The response.
     k : int
-        1 ≤ k ≤ p.
+        The largest number of columns, 1 ≤ k ≤ p.
     ridge : float
-        ρ ≥ 0, in the units of the mean squares of X. Needed where columns depend on each other, as wherever p ≥ m.
+        ρ ≥ 0, in the units of the mean squares of X. It has to be above 0 where columns depend linearly on each other,
+        as they do wherever p ≥ m.
     intercept : bool
-        Whether a constant is fitted beside the columns: X and y are then centred.
+        Whether a constant is fitted, too; X and y are then centred.
     standardize : bool
-        Whether the ridge weighs coefficients of columns of unit standard deviation (unit mean square, without
-        intercept). Without a ridge it changes nothing. Coefficients are returned in the units of X in any case.
+        Whether the ridge penalizes the coefficients of standardized columns, which have unit standard deviation (unit
+        mean square without intercept). Without a ridge it changes nothing. The coefficients that are returned are in
+        the units of X in any case.
     gap : float
         Relative gap (objective − bound)/objective at which the search may stop.
     time_limit : float, optional
-        Seconds; what has been found and proven by then is returned.
+        Seconds after which the search stops and returns what it has found and proven.
 
     Returns
     -------
     Subset
-        ``bound`` holds for X and y as they are given: what centring, scaling and forming XᵀX rounded is taken off.
+        The columns, their coefficients and fit, and the proven bound. The bound holds for X and y as they are given:
+        it allows for the rounding in centring, scaling and forming XᵀX.
 
     Raises
     ------
     InputError
-        Saying which array, and what is wrong with it: shape, NaN, constant columns, units in which a column is beyond
-        1e±126, a ridge that is needed.
+        An array has a wrong shape, holds a NaN or an infinity, has a constant column or a column whose largest entry is
+        beyond 1e±126, or a ridge is needed. The message says which.
     TooLargeError
-        More than 999 columns.
+        X has more than 999 columns.
     """
     data, response = as_array(X, "X", 2), as_array(y, "y", 1)
     _require_fit(data, response)

@@ -1,14 +1,13 @@
-"""Columns of data as they enter a regression, centred and scaled, and how far rounding has moved each of them.
+"""Columns of data as they enter a regression, centred and scaled, and bounds on how far rounding has moved them.
 
-The mean and the scale of a column are made of sums without rounding (``math.fsum``), and whatever else is done to it is
-done entry by entry: the same numbers come out on every machine.
+The mean and the scale of a column come from sums without rounding (``math.fsum``), and all other operations work entry
+by entry, so that every machine computes the same numbers.
 
-A column x centred as x₁ = x − μ₁ and once more as x₂ = x₁ − μ₂ differs from the exactly centred one by what the two
-subtractions round, at most ½eps of each entry of their results, and by the mean that is left, so that in the 2-norm
+A column x is centred twice, as x₁ = x − μ₁ and x₂ = x₁ − μ₂, for the sake of columns that lie far from zero. It differs
+from the exactly centred column x̃ by the rounding of the two subtractions, at most ½eps of each entry of their results,
+and by the mean that is left. Since centring a vector of errors exactly does not make it longer, in the 2-norm
 
-    ‖x₂ − x̃‖ ≤ ½eps(‖x₁‖ + ‖x₂‖) + √m |mean(x₂)|,
-
-for centring again what was rounded makes it no longer. The second pass is for columns that lie far from zero.
+    ‖x₂ − x̃‖ ≤ ½eps(‖x₁‖ + ‖x₂‖) + √m |mean(x₂)|.
 """
 
 from __future__ import annotations
@@ -21,20 +20,21 @@ import numpy as np
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 
 CAUTION = 1.0 + 1e-6
-"""For the roundings of a norm and of a sum of errors."""
+"""A factor that covers the rounding in norms and in sums of error bounds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Columns that enter a regression.
+    """Columns as they enter a regression.
 
     Parameters
     ----------
     values : array, shape (m, p)
+        The columns, values ≈ (data − mean)/scale.
     mean, scale : arrays, shape (p,)
-        values ≈ (data − mean)/scale; zeros and ones where nothing was centred or scaled.
+        What was subtracted from each column and what it was divided by; zeros and ones without centring or scaling.
     error : array, shape (p,)
-        What rounding may have added to each column, in the 2-norm.
+        A bound on how far rounding has moved each column of ``values``, in the 2-norm.
     """
 
     values: Matrix
@@ -44,15 +44,17 @@ class Columns:
 
     @classmethod
     def of(cls, data: Matrix, *, centred: bool, scaled: bool) -> Columns:
-        """The columns of ``data``, shape (m, p).
+        """The columns of ``data``, centred and scaled if asked for.
 
         Parameters
         ----------
+        data : array, shape (m, p)
+            The columns as they are given.
         centred : bool
-            Their means are taken off.
+            Whether the mean of each column is subtracted.
         scaled : bool
-            They are divided by the roots of their mean squares, which after centring are the standard deviations
-            (those that divide by m). A column of zeros is left as it is.
+            Whether each column is divided by its root mean square, which after centring is its standard deviation (the
+            one that divides by m). A column of zeros is left as it is.
         """
         m, p = data.shape
         values, mean, scale, error = data, np.zeros(p), np.ones(p), np.zeros(p)
@@ -72,7 +74,7 @@ class Columns:
 
 
 def means(data: Matrix) -> Vector:
-    """The mean of every column, shape (p,): the sum is rounded once, and so is the quotient."""
+    """The mean of every column, shape (p,); only the sum and the quotient are rounded, once each."""
     return np.array([math.fsum(column.tolist()) / len(column) for column in data.T])
 
 

@@ -1,13 +1,14 @@
-"""Least squares as a pruning problem: the response is one weight more, and it has to go.
+"""Least squares as a pruning problem with one more weight, that of the response, which every mask prunes.
 
-With A = (X, y/s), a weight for each column, w̄ = (0, …, 0, s) and H = AᵀA/m + ρI, any w whose last weight is zero has
-A(w − w̄) = Xw − y, so that
+Let A = (X, y/s) with one weight for each column, w̄ = (0, …, 0, s) and H = AᵀA/m + ρI. Any w whose last weight is zero
+has A(w − w̄) = Xw − y, so that
 
     −½ρs² + ½(w − w̄)ᵀH(w − w̄) = ‖y − Xw‖²/(2m) + ½ρ‖w‖².
 
-The best subset of the columns of X is the best mask that prunes y. Nothing is formed but AᵀA, whose rounding is in
-every proven bound; a linear term Xᵀy, and a minimizer that a linear system was solved for, would each add their own.
-s is a power of two, for which no digit is lost; it is below 1 where ρs² would otherwise drown the loss.
+The best subset of the columns of X is the best mask that prunes the weight of y. In this form only AᵀA is rounded, and
+every proven bound allows for it; a linear term Xᵀy and the solution of a linear system would each add errors of their
+own. The number s is a power of two, so that dividing by it loses no digit; it is below 1 where ρs² would otherwise be
+large beside the loss, and cancel its digits.
 """
 
 from __future__ import annotations
@@ -25,16 +26,29 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.regression.columns import Columns, norms
 
 DROWNED = 2.0**-10
-"""Most that ρs² may be of ‖y‖²/m."""
+"""The largest ratio of ρs² to ‖y‖²/m."""
 
 
 def least_squares(x: Columns, y: Columns, k: int, ridge: float, name: str) -> PruningProblem:
-    """The problem of p + 1 weights, the last of which is the response's: at most k of the p columns of ``x`` stay.
+    """The pruning problem of p + 1 weights, the last of them that of the response, which keeps at most k columns.
+
+    Parameters
+    ----------
+    x : Columns
+        The p columns of the data.
+    y : Columns
+        The response, as one column.
+    k : int
+        The largest number of columns that stay.
+    ridge : float
+        ρ ≥ 0.
+    name : str
+        The name of the problem.
 
     Raises
     ------
     InputError
-        No ridge, and columns that depend on each other in float64 (names a ridge that would do).
+        The columns depend linearly on each other to the digits of float64; the message names a ridge that suffices.
     """
     m, p = x.values.shape
     unit = _unit(float(norms(y.values)[0]) / math.sqrt(m), ridge)
@@ -61,12 +75,12 @@ def least_squares(x: Columns, y: Columns, k: int, ridge: float, name: str) -> Pr
 
 
 def _unit(size: float, ridge: float) -> float:
-    """s ≤ 1, for a response of the root mean square ``size``."""
+    """The power of two s ≤ 1 for a response with the root mean square ``size``."""
     if ridge <= DROWNED * size * size:
         return 1.0
     return float(2.0 ** math.floor(math.log2(size) + 0.5 * (math.log2(DROWNED) - math.log2(ridge))))
 
 
 def _products(size: Vector, error: Vector) -> Vector:
-    """What errors of columns of this 2-norm may change in their products, entry by entry, shape (n, n)."""
+    """Bounds on how far the inner products of columns are off, shape (n, n), from the 2-norms of columns and errors."""
     return np.outer(size, error) + np.outer(error, size) + np.outer(error, error)

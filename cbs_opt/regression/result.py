@@ -22,20 +22,20 @@ class Subset(Displayed):
     Parameters
     ----------
     support : integer array, shape (k,) or shorter
-        The columns of X that are used, ascending.
+        The indices of the columns of X that are used, ascending.
     coefficients : array, shape (p,)
-        In the units of X and y as they were given, zero outside the support.
+        The coefficients in the units of X and y as they were given; zero outside the support.
     intercept : float
-        In the units of y; 0 where none was asked for.
+        The intercept in the units of y; 0 where none was asked for.
     rss : float
         ‖y − ŷ‖², the residual sum of squares.
     r2 : float
         1 − rss/‖y − mean(y)‖²; without an intercept 1 − rss/‖y‖².
     problem : PruningProblem
-        The same question as a pruning problem, with its pattern: one weight a column of X and one for y, which is
-        pruned. ``prove(found.problem)`` makes its certificate, ``found.problem.save(path)`` a block file.
+        The pruning problem that was solved, with its pattern: one weight for each column of X, and one for y, which
+        every mask prunes. ``prove(found.problem)`` makes a certificate, and ``found.problem.save(path)`` a block file.
     solution : Solution
-        Its answer: mask, weights, notes, and why the search ended.
+        The solution of this problem: mask, weights, notes, and why the search ended.
     """
 
     support: NDArray[np.int64]
@@ -48,26 +48,26 @@ class Subset(Displayed):
 
     @property
     def objective(self) -> float:
-        """rss/(2m) + ½·ridge·‖w‖², w being the coefficients of the columns (standardized, if so asked)."""
+        """rss/(2m) + ½·ridge·‖w‖², where w are the coefficients of the columns, standardized if asked for."""
         return self.solution.objective
 
     @property
     def bound(self) -> float:
-        """No subset of at most k columns has a smaller objective than this."""
+        """The proven lower bound: no subset of at most k columns has a smaller objective."""
         return self.solution.bound
 
     @property
     def gap(self) -> float:
-        """(objective − bound)/objective."""
+        """The relative gap (objective − bound)/objective."""
         return self.solution.gap
 
     @property
     def solution_status(self) -> SolutionStatus:
-        """'optimal' where the bound proves it to the gap asked for, else 'feasible'."""
+        """'optimal' where the gap is within the one that was asked for, else 'feasible'."""
         return self.solution.solution_status
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """The fit, and what is proven about it, as plain data for JSON."""
         return {
             "support": self.support.tolist(),
             "coefficients": self.coefficients.tolist(),

@@ -1,4 +1,4 @@
-"""What the columns of a store have to hold: SQLite keeps no types, and something else may have written to the file."""
+"""Checks of what is read from a store: SQLite enforces no types, and other programs may have written to the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOCK: tuple[Kinds, Kinds] = (
     {"content": str, "name": str, "file": str, "id": int},
     {"n": int, "tensor": str, "first": int, "manifest": str, "unit": float},
 )
-"""What has to be there, and what may be unknown."""
+"""The types of columns that must have a value, and of those that may be NULL; likewise in the tables below."""
 RESULT: tuple[Kinds, Kinds] = (
     {
         "key": str,
@@ -56,9 +56,9 @@ TRACE: tuple[Kinds, Kinds] = ({"result": int, "seconds": float}, {"incumbent": f
 
 
 def check(values: Mapping[str, Any], kinds: tuple[Kinds, Kinds]) -> None:
-    """Raise ``ValueError``, naming the column, unless what ``values`` has of a row is of its kind.
+    """Raise a ``ValueError`` that names the column unless all values of a row have the types of ``kinds``.
 
-    Numbers are finite, whole ones 0 or more; an answer has an objective.
+    Numbers must be finite, whole numbers also not negative, and a result that is done must have an objective.
     """
     needed, possible = kinds
     for name, value in values.items():
@@ -74,7 +74,7 @@ def check(values: Mapping[str, Any], kinds: tuple[Kinds, Kinds]) -> None:
 
 
 def options_of(text: str) -> dict[str, Any]:
-    """The options of a result."""
+    """The options of a result, from their JSON text."""
     read = json.loads(text)
     if not isinstance(read, dict):
         raise ValueError(f"options is {text!r:.40}")
@@ -82,7 +82,7 @@ def options_of(text: str) -> dict[str, Any]:
 
 
 def notes_of(text: str) -> tuple[str, ...]:
-    """The notes of a result."""
+    """The notes of a result, from their JSON text."""
     read = json.loads(text)
     if not isinstance(read, list) or not all(isinstance(note, str) for note in read):
         raise ValueError(f"notes is {text!r:.40}")
@@ -90,7 +90,7 @@ def notes_of(text: str) -> tuple[str, ...]:
 
 
 def environment_of(text: Any) -> dict[str, str]:
-    """What results were computed with."""
+    """The versions with which results were computed, from their JSON text."""
     read = json.loads(text) if isinstance(text, str) else None
     if not isinstance(read, dict) or not all(isinstance(value, str) for value in read.values()):
         raise ValueError(f"content is {text!r:.40}")

@@ -1,4 +1,4 @@
-"""Opening the SQLite file of a store, and its troubles in one sentence."""
+"""Opening the SQLite file of a store, and SQLite's errors as one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from cbs_opt.errors import StoreError
 
 PATIENCE = 30.0
-"""Seconds to wait for another connection's transaction."""
+"""Seconds to wait for the transaction of another connection."""
 
 DAMAGED = "is damaged; recover it by `sqlite3 STORE .recover`, or start a new store"
 
@@ -20,8 +20,8 @@ DAMAGED = "is damaged; recover it by `sqlite3 STORE .recover`, or start a new st
 def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
     """A connection in autocommit mode; ``mode`` is 'ro', 'rw' or 'rwc' (create), as SQLite calls them.
 
-    A file in a folder that cannot be written to is read as it lies there, unless results wait beside it in a ``-wal``
-    that would then be missing.
+    A file in a folder without write permission is opened as immutable. This is refused where results still lie beside
+    it in a file ``-wal``, since they would be missing.
     """
     place = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}"
     with troubles(path):
@@ -41,22 +41,22 @@ def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
 
 
 def _waiting(path: str | os.PathLike[str]) -> bool:
-    """Whether what a batch wrote last is not in the file itself yet."""
+    """Whether results lie in the file ``-wal`` beside the store and not yet in the store itself."""
     log = Path(f"{os.path.abspath(path)}-wal")
     return log.exists() and log.stat().st_size > 0
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
-    """The files that a store is while it is open: itself, what SQLite keeps beside it, and the lock of its writer.
+    """All files of a store while it is open: the store itself, what SQLite keeps beside it, and the lock of its writer.
 
-    Beside the path and beside the file that it leads to: which of the two is SQLite's and the lock's own affair.
+    Where ``path`` is a link, they may lie beside the link or beside the file that it points to; both are listed.
     """
     places = dict.fromkeys((os.path.abspath(path), os.path.realpath(path)))
     return [Path(path), *(Path(place + end) for place in places for end in ("-wal", "-shm", "-journal", ".lock"))]
 
 
 def require_file(path: str | os.PathLike[str]) -> None:
-    """Raise unless ``path`` is a file."""
+    """Raise a ``StoreError`` unless ``path`` is a file."""
     if not Path(path).exists():
         raise StoreError(f"{path}: no such store; `cbs-opt batch … --store {path}` makes one")
     if not Path(path).is_file():
@@ -65,7 +65,7 @@ def require_file(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def troubles(path: str | os.PathLike[str]) -> Iterator[None]:
-    """SQLite's errors inside become a ``StoreError``: what, where, what to do."""
+    """A context in which errors of SQLite become a ``StoreError`` that says what, where and what to do."""
     try:
         yield
     except UnicodeDecodeError as error:  # SQLite quotes damaged text in its message
@@ -99,7 +99,7 @@ def _sentence(error: sqlite3.Error) -> str:
 
 @contextmanager
 def damage(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Errors inside are those of a row, ``what``, that something else wrote to."""
+    """A context for reading the row ``what``: errors in its values become a ``StoreError`` that calls it damaged."""
     try:
         yield
     except (ValueError, TypeError, RecursionError) as error:

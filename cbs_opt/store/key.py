@@ -1,4 +1,4 @@
-"""What makes two tasks the same: the key under which a result is stored, and nothing is solved twice."""
+"""The key under which a store keeps a result: two tasks with the same key are the same, and are solved only once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 LIMITS = frozenset({"time_limit", "memory_limit"})
-"""Options that say how long to try, not what is asked; a store holds one result, however long it took."""
+"""Options that limit the effort and do not change the task; a store holds one result, whatever these limits were."""
 
 
 def version_that_matters() -> str:
-    """Major and minor version of the package: a patch changes no answer."""
+    """The major and minor version of the package; a patch version changes no answer, and is no part of a key."""
     from cbs_opt.version import __version__
 
     return ".".join(__version__.split(".")[:2])
@@ -26,11 +26,11 @@ def result_key(content: str, method: str, asked: str, seed: int | None, options:
     content : str
         SHA-256 of the block, see ``cbs_opt.kernel.block_file.content_of``.
     method, asked : str
-        As ``bnb`` and ``sparsity 0.8``.
+        The method and the request, for instance ``bnb`` and ``sparsity 0.8``.
     seed : int or None
-        None for a method that draws nothing.
+        The seed; None for a method that draws no random numbers.
     options : mapping
-        The method's own, plain values; ``LIMITS`` among them are left out.
+        The options of the method, as plain values. Limits of time and memory are no part of the key.
     """
     what = {name: value for name, value in options.items() if name not in LIMITS}
     parts = [content, method, asked, seed, what, version_that_matters()]

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock beside the store that its holder's death releases."""
+"""A lock beside the store that allows one writer at a time; it is released when its holder ends, in whatever way."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cbs_opt.errors import StoreError
 
 @contextmanager
 def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold ``PATH.lock`` while inside.
+    """A context that holds the lock ``PATH.lock``.
 
     Raises
     ------
     StoreError
-        Somebody else holds it: who, and since when.
+        Another process holds it; the message says which, and since when. Or the file cannot be opened or locked.
     """
     place = Path(os.path.realpath(path))
     file = place.with_name(f"{place.name}.lock")
@@ -34,7 +34,10 @@ def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _locked(file: Path, store: str | os.PathLike[str]) -> int:
-    """A descriptor that holds the lock; whoever held it before may have removed the file meanwhile."""
+    """An open descriptor of the lock file that holds the lock.
+
+    It is tried again where the previous holder has removed the file in the meantime.
+    """
     import fcntl
 
     while True:
@@ -59,7 +62,7 @@ def _locked(file: Path, store: str | os.PathLike[str]) -> int:
 
 
 def _note(descriptor: int, text: str) -> None:
-    """Who holds the lock, for the message of whoever comes second; a full disk does not keep anybody out."""
+    """Write who holds the lock into its file, for the error message of others; a full disk is no reason to fail."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

@@ -23,9 +23,10 @@ GAP_COLUMNS = tuple(field.name for field in fields(Gap))
 
 
 class Store:
-    """A store, opened for reading. Rows are read as they are asked for, so that memory does not grow with them.
+    """A store of results, opened for reading by ``open_store``.
 
-    Use it in a ``with`` statement, or ``close`` it. One method's iterator sees the store as it was when it began.
+    Use it in a ``with`` statement, or ``close`` it. The methods return iterators that read row by row, so that memory
+    does not grow with the store; each sees the store as it was when the iteration began.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -52,13 +53,13 @@ class Store:
     # ---------------------------------------------------------------- rows
 
     def blocks(self, *, manifest: str | None = None) -> Iterator[Block]:
-        """All blocks, in the order of their ids; or those of one manifest."""
+        """All blocks, or those of one manifest, in the order of their ids."""
         where = _Where().equal("manifest", manifest)
         for row in self._rows(f"SELECT {', '.join(BLOCK_COLUMNS)} FROM blocks{where} ORDER BY id", where.values):
             yield self._block(row)
 
     def block(self, content: str) -> Block | None:
-        """The block of this content; None where the store has none."""
+        """The block with the digest ``content``; None where the store has none."""
         query = f"SELECT {', '.join(BLOCK_COLUMNS)} FROM blocks WHERE content = ?"
         for row in self._rows(query, [content]):
             return self._block(row)
@@ -74,7 +75,15 @@ class Store:
         block: int | None = None,
         arrays: bool = False,
     ) -> Iterator[Result]:
-        """Results in the order of their ids, those that agree with what is given; masks and weights with ``arrays``."""
+        """The results that match all given values, in the order of their ids.
+
+        Parameters
+        ----------
+        status, method, asked, seed, block
+            Values of these fields of ``Result``; None matches all.
+        arrays : bool
+            Whether masks and weights are read, too; they are None otherwise.
+        """
         where = _Where().equal("status", status).equal("method", method).equal("asked", asked)
         where.equal("seed", seed).equal("block", block)
         columns = (*RESULT_COLUMNS, *ARRAYS) if arrays else RESULT_COLUMNS
@@ -84,7 +93,15 @@ class Store:
             yield found
 
     def gaps(self, *, method: str | None = None, asked: str | None = None, broken: bool | None = None) -> Iterator[Gap]:
-        """Every answer against the best bound on its block, in the order of the results. Look at ``Gap.broken``."""
+        """Every answer with the best bound on its block by any method, in the order of the results.
+
+        Parameters
+        ----------
+        method, asked
+            Values of these fields of ``Gap``; None matches all.
+        broken : bool or None
+            Whether a bound lies above the objective by more than round-off, which is a bug; None matches all.
+        """
         where = _Where().equal("method", method).equal("asked", asked).equal("broken", broken)
         for row in self._rows(f"SELECT {', '.join(GAP_COLUMNS)} FROM gaps{where} ORDER BY result", where.values):
             values = dict(zip(GAP_COLUMNS, row, strict=True))
@@ -93,7 +110,7 @@ class Store:
             yield Gap(**{**values, "broken": bool(values["broken"])})
 
     def traces(self, result: int | None = None) -> Iterator[tuple[int, TracePoint]]:
-        """(result, point) in the order of time, of one result or of all: the searches' own words."""
+        """Pairs (result id, point) of what searches reported, in the order of time; of one result or of all."""
         where = _Where().equal("result", result)
         query = f"SELECT result, seconds, incumbent, bound FROM traces{where} ORDER BY result, seconds"
         for number, seconds, incumbent, bound in self._rows(query, where.values):
@@ -102,7 +119,7 @@ class Store:
             yield number, TracePoint(seconds, incumbent, bound)
 
     def environments(self) -> dict[int, dict[str, str]]:
-        """By id, what the results were computed with."""
+        """The environments in which results were computed, by id: versions, machine and threads."""
         found = {}
         for number, text in self._rows("SELECT id, content FROM environments", []):
             with damage(self.path, f"environment {number}"):
@@ -112,22 +129,22 @@ class Store:
     # ---------------------------------------------------------------- counts
 
     def counts(self) -> dict[str, int]:
-        """Results by status: {'done': …, 'failed': …}."""
+        """The numbers of results by status: {'done': …, 'failed': …}."""
         found = {"done": 0, "failed": 0}
         found.update(self._rows("SELECT status, count(*) FROM results GROUP BY status", []))
         return found
 
     def methods(self) -> list[str]:
-        """The methods there are results of, in the order they came."""
+        """The methods of all results, in the order in which they first occur."""
         return [name for (name,) in self._rows("SELECT method FROM results GROUP BY method ORDER BY min(id)", [])]
 
     def manifests(self) -> list[str]:
-        """The manifests that blocks came by, as the batch named them."""
+        """The paths of all manifests that blocks came from, as they were given to the batch."""
         query = "SELECT DISTINCT manifest FROM blocks WHERE manifest IS NOT NULL ORDER BY manifest"
         return [str(name) for (name,) in self._rows(query, [])]
 
     def asked(self) -> list[str]:
-        """What was asked of the blocks, as 'sparsity 0.8'; in alphabetical order."""
+        """All that was asked of blocks, for instance 'sparsity 0.8', in alphabetical order."""
         return [asked for (asked,) in self._rows("SELECT DISTINCT asked FROM results ORDER BY asked", [])]
 
     def _block(self, row: tuple[Any, ...]) -> Block:
@@ -147,18 +164,18 @@ class Store:
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """The store at ``path``, for reading; a batch may write to it all the while.
+    """Open the store at ``path`` for reading, which is possible while a batch writes to it.
 
     Raises
     ------
     StoreError
-        No such file, not a store, or one of another version of the schema.
+        There is no such file, it is no store, or it has another version of the schema.
     """
     return Store(path)
 
 
 class _Where:
-    """Conditions of a query; None sets none."""
+    """Collects the conditions of a query; a value of None adds no condition."""
 
     def __init__(self) -> None:
         self._conditions: list[str] = []

@@ -1,4 +1,4 @@
-"""What a store holds, row by row."""
+"""The rows of a store as dataclasses, and the bytes in which masks and weights are stored."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR = (
     "error",
 )
 REASONS = (BAD_INPUT, TIME_LIMIT, MEMORY_LIMIT, WORKER_DIED, ERROR)
-"""Why a task failed."""
+"""All reasons for which a task can fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block.
+    """A block whose results a store holds.
 
     Parameters
     ----------
     content : str
-        SHA-256 of its file, 64 hexadecimal digits.
+        The digest of the block, 64 hexadecimal digits (``cbs_opt.kernel.block_file.content_of``).
     name, file : str
-        As in messages; the path it was read from.
+        The name of the block, and the path that it was read from.
     n : int or None
-        Weights; None where the file could not be read.
+        Number of weights; None where the file could not be read.
     tensor, first, manifest
-        The tensor of the network it was cut from, the index of its first weight in the flattened tensor, and the
-        path of the manifest; None unless it came by one.
+        The tensor of the network that the block was cut from, the index of its first weight in the flattened tensor,
+        and the path of the manifest; None for a block without a manifest.
     unit : float or None
-        Loss of removing the whole block, for sums over unrelated blocks.
+        The loss of pruning the whole block, by which losses of unrelated blocks are divided before they are added.
     id : int
-        In the store; 0 before it is in one.
+        The id of the block in the store; 0 before it is in one.
     """
 
     content: str
@@ -57,14 +57,14 @@ class Block:
 
 @dataclass(frozen=True)
 class TracePoint:
-    """What a search said of itself on its way.
+    """What a search reported of itself at one point of time.
 
     Parameters
     ----------
     seconds : float
-        Since its start.
+        Seconds since its start.
     incumbent, bound : float or None
-        None: there is none yet.
+        The objective of the incumbent and the lower bound; None where there is none yet.
     """
 
     seconds: float
@@ -74,46 +74,46 @@ class TracePoint:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What became of one method on one block.
+    """The result of one task, which is one method on one block: an answer, or why there is none.
 
     Parameters
     ----------
     key : str
-        See ``cbs_opt.store.result_key``.
+        The key of the task, see ``cbs_opt.store.result_key``.
     block : int
-        ``Block.id``.
+        The id of the block, ``Block.id``.
     method, asked : str
-        As ``bnb`` and ``sparsity 0.8``, ``prune 26`` or ``pattern 2:4``.
+        The method and the request, for instance ``bnb`` and ``sparsity 0.8``, ``prune 26`` or ``pattern 2:4``.
     seed : int or None
-        None for a method that draws nothing.
+        The seed; None for a method that draws no random numbers.
     options : mapping
-        The method's own options, its time limit among them.
+        The options of the method, its time limit among them.
     status : str
         'done' or 'failed'.
     reason, error : str or None
-        Of a failed one: one of ``REASONS``, and a sentence.
+        Why the task failed: one of ``REASONS``, and a sentence. None for an answer.
     solution_status, termination_condition : str or None
-        What is held and why the method stopped, as in ``cbs_opt.Solution``.
+        Whether the answer is proven optimal, and why the method stopped, as in ``cbs_opt.Solution``.
     objective, bound, gap, selection_objective, selection_bound, selection_gap, round_off : float or None
-        As in ``cbs_opt.Solution``; None: unknown.
+        As in ``cbs_opt.Solution``; None where unknown.
     seconds : float or None
-        Wall time of the solve; of a failed one, what was spent on it.
+        Wall time of the solve, or the time that was spent on a failed task.
     nodes, n, pruned : int or None
-        Nodes of the search, weights of the block, and how many of them are pruned.
+        Nodes of the search, number of weights of the block, and number of pruned weights.
     mask : boolean array (n,), or None
-        1 keeps. None unless asked for, and where the task failed.
+        The mask, 1 keeps. None unless arrays were asked for, and where the task failed.
     weights : array (n,), or None
-        After the update.
+        The weights after the update; None where ``mask`` is.
     notes : tuple of str
-        Everything altered or cut short.
+        Everything that was altered or cut short, one sentence each.
     attempts : int
         How often the task was run to an end.
     finished : str
-        When, ISO 8601 in UTC.
+        When it was finished, in ISO 8601 and UTC.
     environment : int or None
-        Row of ``environments``.
+        The id of the environment, see ``Store.environments``.
     id : int
-        In the store; 0 before it is in one.
+        The id of the result in the store; 0 before it is in one.
     """
 
     key: str
@@ -148,37 +148,37 @@ class Result:
 
     @property
     def done(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the task has an answer."""
         return self.status == DONE
 
     @property
     def proven(self) -> bool:
-        """Whether the method proved its own answer."""
+        """Whether the method proved its own answer optimal."""
         return self.solution_status == "optimal"
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A row of the view ``gaps``: an answer against the best bound that any method proved on the same block.
+    """An answer with the best bound that any method proved for the same block and request (a row of the view ``gaps``).
 
     Parameters
     ----------
     result, block : int
         ``Result.id`` and ``Block.id``.
     name : str
-        Of the block.
+        The name of the block.
     method, asked : str
-        What was run, and what was asked of the block.
+        The method, and what was asked of the block.
     seed : int or None
-        None for a method that draws nothing.
+        The seed; None for a method that draws no random numbers.
     objective, selection_objective : float
-        With and without the update.
+        The objective with and without the update.
     bound, selection_bound : float or None
-        The best on this block by any method; None: there is none.
+        The best lower bounds on the two by any method; None where there is none.
     gap : float or None
-        (objective − bound)/|objective|.
+        The relative gap (objective − bound)/|objective|; None without a bound.
     broken : bool
-        Whether the bound lies above the objective by more than round-off, so that one of them is wrong: a bug.
+        Whether the bound lies above the objective by more than round-off. One of them is then wrong, which is a bug.
     """
 
     result: int
@@ -197,18 +197,18 @@ class Gap:
 
 @dataclass(frozen=True)
 class Record:
-    """A result on its way into the store, with its block.
+    """A result with its block and everything else that ``StoreWriter`` stores of it.
 
     Parameters
     ----------
     block, result
-        What is stored.
+        The block and the result.
     mask, weights : bytes or None
-        Packed by ``pack_mask`` and ``pack_weights``.
+        The mask and the weights, packed by ``pack_mask`` and ``pack_weights``; None for a failed task.
     trace : tuple of TracePoint
-        What the search said of itself on its way.
+        What the search reported of itself on its way.
     environment : mapping of str to str
-        Versions of what it ran with.
+        The versions that it ran with.
     """
 
     block: Block
@@ -220,28 +220,28 @@ class Record:
 
 
 def pack_mask(mask: Mask) -> bytes:
-    """(n,) booleans as ⌈n/8⌉ bytes, the first weight in the lowest bit."""
+    """Pack a mask, shape (n,), into ⌈n/8⌉ bytes, with the first weight in the lowest bit of the first byte."""
     return np.packbits(mask, bitorder="little").tobytes()
 
 
 def unpack_mask(data: bytes, n: int) -> Mask:
-    """The inverse of ``pack_mask``.
+    """The mask, shape (n,), that ``pack_mask`` packed into ``data``.
 
     Parameters
     ----------
     data : bytes
-        One bit a weight.
+        One bit for each weight.
     n : int
-        Weights.
+        Number of weights.
     """
     return np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=n, bitorder="little").astype(bool)
 
 
 def pack_weights(weights: Vector) -> bytes:
-    """(n,) float64 as 8n bytes, little-endian."""
+    """Pack weights, shape (n,), into 8n bytes: float64, little-endian."""
     return weights.astype("<f8").tobytes()
 
 
 def unpack_weights(data: bytes) -> Vector:
-    """The inverse of ``pack_weights``."""
+    """The weights, shape (n,), that ``pack_weights`` packed into ``data``."""
     return np.frombuffer(data, dtype="<f8").astype(np.float64)

@@ -1,7 +1,7 @@
-"""The tables of a store, and whether a file is one.
+"""The tables of a store, and the check whether a file is a store.
 
-A store is an SQLite database: ``sqlite3 results.sqlite`` or pandas read it as it is. NULL means unknown; there is
-never a NaN or an infinity. `docs/batch.md` describes every column.
+A store is an SQLite database, which ``sqlite3 results.sqlite`` or pandas can read directly. NULL means unknown, and no
+column holds a NaN or an infinity. `docs/batch.md` describes every column.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ WHERE r.status = 'done';
 
 
 def create(database: sqlite3.Connection) -> None:
-    """Make the tables of an empty database, all or none."""
+    """Make the tables of an empty database, in one transaction."""
     from cbs_opt.version import __version__
 
     facts = {
@@ -110,17 +110,18 @@ def create(database: sqlite3.Connection) -> None:
 
 
 def is_empty(database: sqlite3.Connection) -> bool:
-    """Whether nothing was ever written to the database."""
+    """Whether the database has no tables or other objects."""
     return database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
 
 
 def check(database: sqlite3.Connection, path: str) -> dict[str, str]:
-    """The facts about the store; raises where the database is no store, or one of another schema.
+    """The facts in the table ``meta``, once the database is known to be a store with this version of the schema.
 
     Raises
     ------
     StoreError
-        Saying both versions and what to do.
+        The database is no store, or has another version of the schema; the message gives both versions and says what to
+        do.
     """
     from cbs_opt.version import __version__
 

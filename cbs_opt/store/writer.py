@@ -1,4 +1,4 @@
-"""Writing a store: one writer at a time, one transaction a group of results."""
+"""Writing a store: one writer at a time, and one transaction for each group of results."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _KNOWN = (
     "selection_bound",
     "round_off",
 )
-"""What is looked at of a result that is there: all that is judged by it later is checked here."""
+"""The columns of a stored result that are read to decide whether its task is done, and that are checked for damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a store knows of a key: enough to decide whether it is solved again."""
+    """What a store knows under a key: enough to decide whether the task is solved again, and to count its result."""
 
     done: bool
     reason: str | None
@@ -56,14 +56,20 @@ class Known:
 
 
 class StoreWriter:
-    """A store, opened for writing; made where there is none. Use it in a ``with`` statement.
+    """A store of results, opened for writing, and made if there is none. Use it in a ``with`` statement.
 
-    While it is open no other writer gets in; readers do. What was written survives the death of this process.
+    While it is open, no other writer can open it, but readers can. What was written is safe if this process dies.
+
+    Parameters
+    ----------
+    path : path
+        The SQLite file.
 
     Raises
     ------
     StoreError
-        Not a store, another version of the schema, read-only, a full disk, or another writer at work.
+        The file is no store, has another version of the schema or is read-only, the disk is full, or another writer has
+        opened it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -92,29 +98,29 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close; a store that was made for nothing is removed."""
+        """Close the store; one that was made here is removed if an error came before anything was written."""
         if kind is not None and self._fresh:
             self._stack.callback(self.path.unlink, missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Close the file, one plain file unless somebody reads it now, and let others write."""
+        """Close the store and let others write; it is then one plain file, unless a reader has it open."""
         with suppress(sqlite3.Error):
             self._database.execute("PRAGMA busy_timeout = 0")
             self._database.execute("PRAGMA journal_mode = DELETE")
         self._stack.close()
 
     def known(self, key: str) -> Known | None:
-        """What is stored under ``key``."""
+        """What is stored under ``key``; None if nothing is."""
         return known_in(self._database, self.path, key)
 
     def write(self, records: Iterable[Record]) -> None:
-        """Add results, or replace those of the same keys: all of them, or none.
+        """Add results, or replace those with the same keys, in one transaction.
 
         Raises
         ------
         StoreError
-            The disk is full, gone or read-only; what was written before is safe.
+            The disk is full, gone or read-only. None of these results is then stored; earlier ones are safe.
         """
         with troubles(self.path):
             self._database.execute("BEGIN IMMEDIATE")
@@ -151,7 +157,7 @@ class StoreWriter:
             )
 
     def _block(self, block: Block) -> int:
-        """The id of a block; what was not known of it before is filled in."""
+        """The id of a block, which is added if it is new; fields that were unknown are filled in."""
         if block.content in self._blocks:
             return self._blocks[block.content]
         columns = ("content", "name", "file", "n", "tensor", "first", "manifest", "unit")
@@ -159,7 +165,7 @@ class StoreWriter:
         filled = ", ".join(f"{name} = coalesce({name}, excluded.{name})" for name in later)
         ((number,),) = self._database.execute(
             f"INSERT INTO blocks ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            # A block that could not be read was named after its file.
+            # A block that could not be read (n is NULL) was given the name of its file.
             "ON CONFLICT (content) DO UPDATE SET "
             f"name = CASE WHEN n IS NULL THEN excluded.name ELSE name END, {filled} RETURNING id",
             [getattr(block, name) for name in columns],
@@ -180,7 +186,18 @@ class StoreWriter:
 
 
 class StoreLookup:
-    """What a store knows, without writing: for counting what is left to do. Empty where there is no store."""
+    """Looks up keys in a store without writing, to count the tasks that are left; without a store, none is known.
+
+    Parameters
+    ----------
+    path : path
+        The SQLite file, which need not exist.
+
+    Raises
+    ------
+    StoreError
+        The file is no store, or has another version of the schema.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -197,12 +214,12 @@ class StoreLookup:
             self._database.close()
 
     def known(self, key: str) -> Known | None:
-        """What is stored under ``key``."""
+        """What is stored under ``key``; None if nothing is."""
         return None if self._database is None else known_in(self._database, self.path, key)
 
 
 def known_in(database: sqlite3.Connection, path: Path, key: str) -> Known | None:
-    """What the database has stored under ``key``."""
+    """What the database has stored under ``key``; None if nothing is."""
     with troubles(path):
         row = database.execute(f"SELECT {', '.join(_KNOWN)} FROM results WHERE key = ?", [key]).fetchone()
     if row is None:

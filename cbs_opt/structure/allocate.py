@@ -1,8 +1,8 @@
-"""How much each part keeps, from measured error curves: exact on the curves, by HiGHS, with its bound.
+"""How much each part of a network keeps within a budget, from measured error curves, by a mixed-integer program.
 
-Each part s (a set of channels, a layer) has a few levels i with a loss c_s(i) and a cost a_s(i); pairs of parts may
-cost something together, a_st(i, j): a convolution costs its inputs times its outputs. With y_si = 1 where s takes
-level i,
+Each part s (a set of channels, a layer) takes one of a few levels i, with a loss c_s(i) and a cost a_s(i). Two parts
+may have a cost together, a_st(i, j), as a convolution costs its inputs times its outputs. With y_si = 1 where s takes
+level i, HiGHS solves
 
     min  Σ_s Σ_i c_s(i) y_si
     s.t. Σ_i y_si = 1                                                       every part s takes one level
@@ -10,8 +10,8 @@ level i,
          Σ_s Σ_i a_s(i) y_si + Σ_st Σ_ij a_st(i, j) p_stij ≤ budget
          y ∈ {0, 1}
 
-(the products are exact at 0 and 1: Adams & Sherali, Management Science 1986). Unstructured sparsities of layers are the
-same without pairs: the levels of a layer are the numbers of weights it keeps.
+(the products are exact for y in {0, 1}: Adams & Sherali, Management Science 1986). Choosing the sparsity of each layer
+is the same without pairs; the levels of a layer are then numbers of weights that it keeps.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ GAP = 1e-6
 """HiGHS stops where loss and bound are this close, relative to the loss."""
 
 TIGHTER = 1e-9
-"""By what part of the budget it is reduced where what HiGHS found lies above it by round-off."""
+"""The part of the budget by which it is reduced where the answer of HiGHS exceeds it by round-off."""
 
 TIME_LIMIT = 60.0
-"""Seconds after which HiGHS hands over what it has."""
+"""Seconds after which HiGHS returns the best it has found."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Allocation(Displayed):
-    """What each part takes.
+    """The level of each part, as ``allocate`` chose it.
 
     Parameters
     ----------
     levels : int array, shape (parts,)
-        Which point of its curve each part takes.
+        The index of the level that each part takes.
     loss, cost : float
-        Of these levels, evaluated on the curves in float64; the cost is at most the budget.
+        The total loss and cost of these levels, evaluated in float64; the cost is at most the budget.
     bound : float
-        No levels within the budget have a smaller loss (HiGHS's dual bound, less its tolerance).
+        A lower bound on the total loss of any levels within the budget: the dual bound of HiGHS, less a tolerance.
     """
 
     levels: NDArray[np.int64]
@@ -70,30 +70,32 @@ def allocate(
     *,
     time_limit: float = TIME_LIMIT,
 ) -> Allocation:
-    """The levels of least total loss within a budget.
+    """Choose a level for each part so that the total loss is least and the total cost within a budget.
 
     Parameters
     ----------
     curves, costs : sequences of arrays, shape (levels,)
-        Loss and cost of each level of each part.
+        For each part, the loss and the cost of each of its levels.
     budget : float
-        What all may cost together, > 0.
+        The largest total cost, > 0.
     pairs : mapping of (s, t) to array, shape (levels of s, levels of t), optional
-        What two parts s ≠ t cost together.
+        What two parts s ≠ t cost together, in addition, at each pair of their levels.
     time_limit : float
-        Seconds; the bound is proven even where they do not suffice.
+        Seconds after which HiGHS returns the best levels it has found; the bound holds then, too.
 
     Raises
     ------
     InputError
-        Curves and costs that do not fit together or are not finite.
+        Curves, costs and pairs do not fit together or are not finite, or the budget is not positive.
     PatternError
-        Nothing is within the budget.
+        No levels are within the budget.
+    SolverError
+        HiGHS found no levels within the time limit.
     """
     c, a, together = _checked(curves, costs, budget, pairs or {})
     levels, bound = _solved(c, a, budget, together, time_limit)
     reduced = budget
-    while (cost := _cost(levels, a, together)) > budget:  # within the tolerance of HiGHS, but above
+    while (cost := _cost(levels, a, together)) > budget:  # above the budget, by the tolerance of HiGHS
         reduced -= max(TIGHTER * budget, cost - budget)
         levels, _ = _solved(c, a, reduced, together, time_limit)
     loss = float(sum(part[i] for part, i in zip(c, levels, strict=True)))
@@ -131,7 +133,7 @@ def _solved(
     pairs: Mapping[tuple[int, int], Matrix],
     time_limit: float,
 ) -> tuple[NDArray[np.int64], float]:
-    """Levels and a lower bound on the loss."""
+    """The levels that HiGHS chose, and a lower bound on the loss."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     sizes = np.array([len(part) for part in c])
@@ -162,7 +164,7 @@ def _solved(
 def _choices(
     sizes: NDArray[np.int64], starts: NDArray[np.int64], pairs: Mapping[tuple[int, int], Matrix]
 ) -> tuple[Any, Vector, int]:
-    """The equations of levels and products, sparse, their right-hand sides, and how many variables there are."""
+    """The equations of levels and products as a sparse matrix, their right-hand sides, and the number of variables."""
     from scipy.sparse import block_array, coo_array, eye_array, kron, vstack
 
     n, parts = int(starts[-1]), len(sizes)

@@ -1,9 +1,9 @@
-"""Channels that must go together: a coupled set, and where its units stand in the tensors of a network.
+"""Units, the least that can be removed from a network, and coupled sets of them, with their places in its tensors.
 
-A *unit* is the least that can be removed so that all shapes still fit: a filter with its batch normalization and the
-input channel of every layer that reads it, a neuron, a head of attention with its queries, keys and values, a group of
-a grouped convolution. A *coupled set* is all units that stand in the same tensors, like the channels of a residual
-stream; how many of them are kept is free, down to one.
+A *unit* is the least that can be removed so that all shapes still fit: for instance a filter with its batch
+normalization and the input channel of every layer that reads it, a neuron, a head of attention with its queries, keys
+and values, or a group of a grouped convolution. A *coupled set* consists of all units that lie in the same tensors,
+like the channels of a residual stream. Any number of them can be kept, down to one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ Axis = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Where the units of a set stand in one dimension of one tensor.
+    """The places of a set's units in one dimension of one tensor.
 
     Parameters
     ----------
     tensor : str
-        Its name in ``state_dict()``.
+        The name of the tensor in ``state_dict()``.
     dim : int
+        The dimension.
     positions : int array, shape (units, k)
-        Those that go with each unit: k is 1 for a filter's row, 9 where a layer reads a flattened 3×3 map of it.
+        The positions in this dimension that are removed with each unit. k is 1 for the row of a filter, and 9 where a
+        layer reads a flattened 3×3 map of it.
     reads : bool
-        The tensor is the weight of a linear layer or convolution and ``dim`` its inputs: what is computed of the unit.
+        Whether the tensor is the weight of a linear layer or convolution and ``dim`` its inputs, so that the layer
+        computes with the units.
     """
 
     tensor: str
@@ -42,19 +45,20 @@ class Slices:
 
     @property
     def axis(self) -> Axis:
-        """Tensor and dimension."""
+        """The tensor and the dimension."""
         return self.tensor, self.dim
 
 
 @dataclass(frozen=True, eq=False)
 class CoupledSet:
-    """Units that are removed one by one, each from all slices at once.
+    """A coupled set of units; each unit can be removed by itself, and then from all slices at once.
 
     Parameters
     ----------
     name : str
-        The module that makes them, the first of them in the network.
+        The first module of the network that computes the units.
     slices : tuple of Slices
+        All places of the units.
     """
 
     name: str
@@ -62,7 +66,7 @@ class CoupledSet:
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return len(self.slices[0].positions)
 
     @property
@@ -72,7 +76,10 @@ class CoupledSet:
 
 
 def removed_positions(sets: Sequence[CoupledSet], kept: Sequence[Iterable[int]]) -> dict[Axis, Positions]:
-    """The positions, ascending, that leave each dimension of each tensor where of each set only ``kept`` is kept."""
+    """The positions that are removed from each dimension of each tensor where only the units ``kept`` of each set stay.
+
+    They are ascending; dimensions that lose nothing are left out.
+    """
     gone: dict[Axis, list[Positions]] = {}
     for coupled, units in zip(sets, kept, strict=True):
         out = np.ones(coupled.units, dtype=np.bool_)
@@ -84,5 +91,5 @@ def removed_positions(sets: Sequence[CoupledSet], kept: Sequence[Iterable[int]])
 
 
 def removed_in(removed: Mapping[Axis, Positions], tensor: str) -> dict[int, Positions]:
-    """Of these removed positions those of one tensor, by dimension."""
+    """The positions that are removed from one tensor, by dimension."""
     return {dim: positions for (name, dim), positions in removed.items() if name == tensor}

@@ -1,11 +1,10 @@
-"""What a network costs, in operations or parameters, as a function of how many units each set keeps.
+"""The cost of a network, in operations or parameters, as a function of how many units each set keeps.
 
-Every weight has outputs of one or several sets along one dimension and inputs along another. With k_s units kept of set
-s it costs amount · (α_0 + Σ α_s k_s)(β_0 + Σ β_s k_s), so that the whole is a quadratic form,
+A weight has outputs of one or several sets along one dimension and inputs of others along another. If k_s units of each
+set s are kept, it costs amount · (α_0 + Σ α_s k_s)(β_0 + Σ β_s k_s). The cost of the network is therefore exactly the
+quadratic function
 
-    cost(k) = c + Σ_s l_s k_s + Σ_{s ≤ t} Q_st k_s k_t,
-
-exactly, whatever is kept.
+    cost(k) = c + Σ_s l_s k_s + Σ_{s ≤ t} Q_st k_s k_t.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from cbs_opt.kernel.arrays.types import Matrix, Vector
 
 
 class Factor(NamedTuple):
-    """How many positions an axis has: ``fixed`` of them, and so many for each unit of some sets."""
+    """The number of positions of an axis: ``fixed``, plus ``each[s]`` for every unit that set s keeps."""
 
     fixed: float
     each: Mapping[int, float]
 
 
 class Term(NamedTuple):
-    """amount · rows · columns."""
+    """One product in the cost: amount · rows · columns."""
 
     rows: Factor
     columns: Factor
@@ -36,21 +35,26 @@ class Term(NamedTuple):
 
 
 def counted(set_of: NDArray[np.int64], units: Sequence[int]) -> Factor:
-    """The positions of an axis by the sets they belong to (−1: none), every unit of a set having as many."""
+    """The ``Factor`` of an axis, from the set of each position (−1: none) and the number of units of each set.
+
+    All units of a set have equally many positions on the axis.
+    """
     each = {int(s): float((set_of == s).sum()) / units[s] for s in np.unique(set_of) if s >= 0}
     return Factor(float((set_of < 0).sum()), each)
 
 
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """The quadratic form.
+    """The quadratic function cost(k) of this module.
 
     Parameters
     ----------
     constant : float
+        c, the cost of what is never removed.
     linear : array, shape (sets,)
+        l_s.
     quadratic : array, shape (sets, sets)
-        Upper triangle, the diagonal included.
+        Q_st in the upper triangle, the diagonal included.
     """
 
     constant: float
@@ -59,7 +63,7 @@ class Cost:
 
     @classmethod
     def of_terms(cls, sets: int, terms: Iterable[Term]) -> Cost:
-        """The sum of these terms."""
+        """The cost that is the sum of ``terms``, for so many ``sets``."""
         constant, linear, quadratic = 0.0, np.zeros(sets), np.zeros((sets, sets))
         for rows, columns, amount in terms:
             constant += amount * rows.fixed * columns.fixed
@@ -72,6 +76,6 @@ class Cost:
         return cls(constant, linear, quadratic)
 
     def of(self, kept: ArrayLike) -> float:
-        """The cost with so many units kept, shape (sets,)."""
+        """The cost where ``kept`` units of each set are kept, shape (sets,)."""
         k = np.asarray(kept, dtype=np.float64)
         return float(self.constant + self.linear @ k + k @ self.quadratic @ k)

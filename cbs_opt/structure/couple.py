@@ -1,9 +1,9 @@
 """The coupled sets of a network, found by tracing it with one sample (``torch.export``).
 
-The graph is walked once with numbers in place of activations (``numbering``, ``rules``); what is tied together is a
-unit, and units in the same tensors are a set. Nothing is known of any particular architecture. The network's inputs and
-outputs are never pruned, nor is what an operation without a rule touches, nor anything of
-``torch.nn.MultiheadAttention``, whose heads are as wide as its width and their number say.
+The traced graph is walked once with numbers of channels in place of activations (``numbering``, ``rules``). Channels
+whose numbers are tied together form a unit, and units in the same tensors a set. No architecture is treated specially.
+The network's inputs and outputs are never removed, nor are channels that pass through an operation without a rule, nor
+any of ``torch.nn.MultiheadAttention``, which computes the width of its heads from its own width and their number.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Coupling:
-    """What of a network can be removed, and what it costs.
+    """The coupled sets of a network, and its cost as a function of what is kept.
 
     Parameters
     ----------
     sets : tuple of CoupledSet
-        In the order in which the network makes them.
+        The sets whose units can be removed, in the order of the network's tensors.
     flops : Cost
-        Operations for one sample, a multiplication and an addition being two, of all matrix products and convolutions.
+        Operations of all matrix products and convolutions for one sample; a multiplication with an addition counts as
+        two.
     parameters : Cost
-        Numbers in all parameters.
+        The number of entries of all parameters.
     notes : tuple of str
-        Channels that stay because an operation mixes them.
+        Which channels cannot be removed because an operation mixes them.
     """
 
     sets: tuple[CoupledSet, ...]
@@ -52,21 +53,22 @@ class Coupling:
 
 
 def coupling(model: torch.nn.Module, inputs: Inputs, readers: Iterable[Target]) -> Coupling:
-    """Which channels of a network must go together.
+    """Find which channels of a network must be removed together.
 
     Parameters
     ----------
     model : torch.nn.Module
-        In eval mode; left as it is.
+        The network in eval mode; it is not changed.
     inputs : Inputs
         One sample.
     readers : targets
-        The layers whose inputs may be removed; channels that others compute with stay.
+        The layers whose inputs may be removed. A channel that any other layer computes with stays.
 
     Raises
     ------
     InputError
-        The network cannot take the sample, or cannot be traced: it decides by the values of its inputs.
+        The network cannot take the sample, or ``torch.export`` cannot trace it, for instance because its code decides
+        by the values of its inputs.
     """
     program = _exported(model, inputs)
     numbering, products = Numbering(), list[Product]()
@@ -92,7 +94,7 @@ def _exported(model: torch.nn.Module, inputs: Inputs) -> Any:
     import torch
 
     class Network(torch.nn.Module):
-        """The network, of whose answer the tensors are taken."""
+        """The network, returning only the tensors of its answer."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -115,7 +117,7 @@ def _exported(model: torch.nn.Module, inputs: Inputs) -> Any:
 
 
 def _tensors_of(returned: Any) -> Iterator[torch.Tensor]:
-    """All tensors in what a network returns; caches of a language model are none."""
+    """All tensors in what a network returns; the cache of a language model is not looked into."""
     import torch
 
     if isinstance(returned, torch.Tensor):
@@ -148,7 +150,7 @@ def _carried(node: Any, values: Mapping[Any, Any], numbering: Numbering, product
         found = values.get(source)
         if isinstance(found, list):
             return found[place]
-        if found is not None and place and node.users:  # a rule hands back the first result; others are not known
+        if found is not None and place and node.users:  # rules return the first result only: channels of others stay
             numbering.stay(found)
         return found if place == 0 else None
     arguments: list[Any] = []
@@ -167,7 +169,7 @@ def _carried(node: Any, values: Mapping[Any, Any], numbering: Numbering, product
 
 
 def _in_order(node: Any) -> list[Any]:
-    """The arguments by position, with the schema's defaults where none is given."""
+    """The arguments of an operation by position, with the defaults of its schema where none is given."""
     given = list(node.args)
     for argument in node.target._schema.arguments[len(given) :]:
         if argument.name in node.kwargs:
@@ -195,7 +197,7 @@ def _keep_attention(model: torch.nn.Module, numbering: Numbering) -> None:
 def _sets(
     model: torch.nn.Module, numbering: Numbering, readers: set[Axis]
 ) -> tuple[list[CoupledSet], NDArray[np.int64], NDArray[np.int64]]:
-    """The sets, the unit of each number, and the set of each unit (−1: it stays)."""
+    """The sets, the unit of each number, and the set of each unit (−1 if it stays)."""
     unit_of, stay = numbering.components()
     places: dict[int, dict[Axis, NDArray[np.int64]]] = {}
     order = {name: place for place, name in enumerate(model.state_dict())}
@@ -228,7 +230,7 @@ def _coupled(
 def _by_axis(
     name: str, shape: tuple[int, ...], numbering: Numbering, factor: Callable[[NDArray[np.int64]], Factor]
 ) -> Term:
-    """A parameter as rows × columns × the rest."""
+    """The size of a parameter as a ``Term``: rows · columns · the product of its other dimensions."""
     factors: list[Factor] = []
     rest = 1.0
     for dim, size in enumerate(shape):
@@ -241,7 +243,7 @@ def _by_axis(
 
 
 def _mixing_notes(numbering: Numbering, unit_of: NDArray[np.int64], set_of: NDArray[np.int64]) -> list[str]:
-    """For each weight whose outputs stay because they are mixed, by which operation."""
+    """One note for each operation that mixes channels, with the layers whose outputs stay for that reason."""
     blame: dict[int, str] = {}
     for node, number in numbering.mixers:
         if node != "the output":

@@ -22,31 +22,38 @@ if TYPE_CHECKING:
     import torch
 
 LEVELS = 32
-"""Numbers of kept units that are looked at of a set, at most; from one to all, evenly spaced."""
+"""The largest number of levels of a set: numbers of kept units from one to all, evenly spaced."""
 
 
 class Curves:
-    """The traces of all sets, from one pass through the dense network.
+    """The error curves of all sets, from one pass through the dense network.
 
     Parameters
     ----------
     dense : torch.nn.Module
+        The dense network.
     samples : Drawn
+        The calibration samples.
     targets : sequence of Target
-        All readers of the sets among them.
+        Layers of the network, all readers of the sets among them.
     sets : sequence of CoupledSet
+        The coupled sets.
     selection : 'joint' or 'magnitude'
-        Whether units go greedily by the joint loss, or by the norm of the weights that make them.
+        Whether units are removed greedily by the joint loss, or in the order of the norms of the weights that compute
+        them.
     damping, dampening_frac : float or None
-        Exactly one is a number.
+        λ itself, or λ as a fraction of the mean diagonal of each Gram matrix; exactly one is a number.
     clock : Clock
+        Measures the time of each phase.
     seed : int
-        Of the sensitivities.
+        The seed of the random signs with which sensitivities are measured.
 
     Attributes
     ----------
     traces : list of Trace
+        For each set, the order in which its units are removed and the loss after each.
     notes : list of str
+        What was altered, one sentence each.
     """
 
     def __init__(
@@ -87,11 +94,11 @@ class Curves:
                 self.traces.append(trace(readers, one.units, order))
 
     def losses(self, counts: Sequence[int]) -> list[float]:
-        """The loss of each set with so many units kept."""
+        """The loss of each set where ``counts`` of its units are kept."""
         return [float(one.losses[len(one.losses) - k]) for one, k in zip(self.traces, counts, strict=True)]
 
     def within(self, cost: Cost, most: float) -> tuple[list[int], float]:
-        """How many units each set keeps for the least loss within a cost, and a bound on that loss."""
+        """How many units each set keeps for the least loss at a cost of at most ``most``, and a lower bound on it."""
         levels = [
             np.unique(np.linspace(1, one.units, min(one.units, LEVELS)).round().astype(int)) for one in self._sets
         ]
@@ -106,10 +113,10 @@ class Curves:
 
 
 def uniform(sets: Sequence[CoupledSet], cost: Cost, most: float) -> list[int]:
-    """The same share of all sets, as large as the cost allows; at least one unit of each.
+    """How many units each set keeps if all keep the same share, the largest that costs at most ``most``; at least one.
 
-    Numbers are whole: what the largest share in common leaves of the budget goes, a unit each, to the sets that were
-    rounded down most.
+    Since numbers of units are rounded down, a part of the budget is left. The sets that were rounded down most get one
+    more unit each, as far as it allows.
     """
     units = np.array([one.units for one in sets])
     shares = np.unique(np.concatenate([np.arange(1, count + 1) / count for count in units]))

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def linear(step: Step) -> torch.Tensor | None:
-    """x Wᵀ + b with W (out, in)."""
+    """The rule for x Wᵀ + b with W of shape (out, in)."""
     return _affine(step, step.arguments[0], step.arguments[1], step.arguments[2], (0, 1))
 
 
 def addmm(step: Step) -> torch.Tensor | None:
-    """b + x W with W (in, out), the ``Conv1D`` of transformers."""
+    """The rule for b + x W with W of shape (in, out), as in the ``Conv1D`` of transformers."""
     bias, x, weight = step.arguments[:3]
     if not isinstance(weight, Parameter):
         unknown(step)
@@ -49,7 +49,7 @@ def _read(step: Step, x: torch.Tensor | None, dim: int, columns: torch.Tensor) -
 
 
 def convolution(step: Step) -> torch.Tensor | None:
-    """Of one, two or three dimensions; the channels of a group go together where there are several groups."""
+    """The rule for convolutions of one, two or three dimensions; with several groups, those are removed as a whole."""
     x, weight, bias = step.arguments[:3]
     groups = step.arguments[6] if len(step.arguments) > 6 else 1
     if not isinstance(weight, Parameter) or not isinstance(groups, int):
@@ -81,7 +81,7 @@ def convolution(step: Step) -> torch.Tensor | None:
 
 
 def batch_norm(step: Step) -> torch.Tensor | None:
-    """Channel by channel, dimension 1; scale, shift and statistics go with the channel."""
+    """The rule for batch normalization: scale, shift and statistics are removed with the channel of dimension 1."""
     x = step.arguments[0]
     channels = None if x is None else step.numbering.along(x, 1)
     _owned(step, step.arguments[1:5], channels)
@@ -89,7 +89,7 @@ def batch_norm(step: Step) -> torch.Tensor | None:
 
 
 def layer_norm(step: Step) -> torch.Tensor | None:
-    """Mixes the last dimensions; the scale and shift of one of them go with it."""
+    """The rule for layer normalization, which mixes the last dimensions; scale and shift may belong to one of them."""
     x, shape = step.arguments[0], step.arguments[1]
     own = [value for value in step.arguments[2:4] if isinstance(value, Parameter)]
     if x is None:
@@ -103,7 +103,7 @@ def layer_norm(step: Step) -> torch.Tensor | None:
 
 
 def group_norm(step: Step) -> torch.Tensor | None:
-    """Mixes the channels of each group; the groups may go one by one."""
+    """The rule for group normalization, which mixes the channels of each group; whole groups can be removed."""
     x, groups = step.arguments[0], step.arguments[1]
     channels = None if x is None else step.numbering.along(x, 1)
     if channels is not None:
@@ -113,7 +113,7 @@ def group_norm(step: Step) -> torch.Tensor | None:
 
 
 def _owned(step: Step, values: Sequence[Any], channels: torch.Tensor | None) -> None:
-    """Parameters of the shape of the channels."""
+    """Tie parameters with one entry for each channel to the channels."""
     for value in values:
         if isinstance(value, Parameter):
             own = step.numbering.axis(value.tensor, 0, value.shape[0])
@@ -124,7 +124,7 @@ def _owned(step: Step, values: Sequence[Any], channels: torch.Tensor | None) -> 
 
 
 def embedding(step: Step) -> torch.Tensor | None:
-    """Rows of a table; its columns are the channels."""
+    """The rule for an embedding: its result are rows of a table, whose columns are the channels."""
     table = step.arguments[0]
     if not isinstance(table, Parameter):
         unknown(step)
@@ -134,12 +134,15 @@ def embedding(step: Step) -> torch.Tensor | None:
 
 
 def matmul(step: Step) -> torch.Tensor | None:
-    """A B of activations (…, i, c), (…, c, j): what is summed over goes as one, with the rows and columns it makes."""
+    """The rule for A B of activations (…, i, c) and (…, c, j): the channels that are summed over are tied together.
+
+    They are also tied to the rows and columns that they contribute to.
+    """
     return _matmul(step, 0, 1)
 
 
 def baddbmm(step: Step) -> torch.Tensor | None:
-    """S + A B."""
+    """The rule for S + A B of activations."""
     if step.arguments[0] is not None:
         unknown(step)
         return None
@@ -179,13 +182,16 @@ def _matmul(step: Step, left: int, right: int) -> torch.Tensor | None:
 
 
 def _alone(step: Step, numbers: torch.Tensor, other: tuple[int, ...]) -> None:
-    """Dimensions that another operand has as well, without channels, go as one; ``other`` is aligned at the end."""
+    """Tie everything along the dimensions that an operand without channels has, too, aligned at the last one.
+
+    ``other`` is the shape of that operand.
+    """
     wide = [dim for dim in range(-len(other), 0) if other[dim] > 1 and -dim <= numbers.ndim]
     step.numbering.tie_along(numbers, tuple(numbers.ndim + dim for dim in wide), step.node)
 
 
 def attention(step: Step) -> torch.Tensor | None:
-    """Softmax of Q Kᵀ, times V: a head is one, with the head of keys and values that it reads."""
+    """The rule for softmax(Q Kᵀ) V: a head is a unit, together with the head of keys and values that it reads."""
     import torch
 
     query, key, value = (step.numbers(place) for place in range(3))
@@ -215,7 +221,7 @@ def _numel(shape: Sequence[int]) -> float:
 
 
 def prelu(step: Step) -> torch.Tensor | None:
-    """Entry by entry, with a slope for each channel or one for all."""
+    """The rule for PReLU, which works entry by entry, with a slope for each channel or one for all."""
     slope = step.arguments[1]
     if isinstance(slope, Parameter) and slope.shape[0] > 1 and step.arguments[0] is not None:
         _owned(step, [slope], step.numbering.along(step.arguments[0], 1))

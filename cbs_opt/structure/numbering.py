@@ -1,8 +1,8 @@
 """Numbers for channels, and which of them are tied together.
 
-Every position of every dimension of a weight that channels run along gets a number. What ties two of them is written
-down as an edge; in the end the connected components are the units. The number ``STAYS`` belongs to everything that is
-never removed: a unit tied to it stays, too.
+Every position along a dimension of a weight that belongs to channels gets a number. Two numbers that must be removed
+together are tied by an edge, and in the end the connected components are the units. The number ``STAYS`` stands for
+everything that is never removed; a unit that is tied to it stays, too.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ STAYS = 0
 
 
 class Numbering:
-    """The numbers of all axes so far, and their ties.
+    """The numbers of all axes that were met so far, and their ties.
 
-    Number tensors have the shape of an activation, each entry the number of the channel it belongs to. Dimensions
-    along which the number does not change have stride 0 (``compact``), which keeps ties small whatever the activation's
-    size.
+    A *number tensor* has the shape of an activation, and each entry is the number of the channel that the entry of the
+    activation belongs to. Dimensions along which the number does not change have stride 0 (``compact``), so that few
+    ties are needed however large the activation is.
 
     Attributes
     ----------
     axes : dict of axis to int array
-        The numbers of each position.
+        For each axis, the number of each position.
     read : set of axis
-        The inputs of the layers that compute with channels.
+        The input axes of the layers that compute with channels.
     mixers : list of (node, number)
-        Operations that mixed different channels, so that these stay or go as one.
+        Operations that mix different channels, so that these can only be removed together, and one of the channels.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Numbering:
         self._later: list[tuple[torch.Tensor, torch.Tensor, int]] = []
 
     def axis(self, tensor: str, dim: int, size: int) -> torch.Tensor:
-        """The numbers of a dimension, shape (size,); new ones where it has none yet. A single position stays."""
+        """The numbers of an axis, shape (size,), new ones if it has none yet; a single position gets ``STAYS``."""
         import torch
 
         if (tensor, dim) not in self.axes:
@@ -57,7 +57,7 @@ class Numbering:
         return torch.from_numpy(self.axes[tensor, dim])
 
     def tie(self, a: torch.Tensor, b: torch.Tensor) -> None:
-        """Tie two number tensors entry by entry; they are broadcast."""
+        """Tie two number tensors entry by entry, with broadcasting."""
         shape = np.broadcast_shapes(a.shape, b.shape)
         a, b = a.expand(shape), b.expand(shape)
         for dim in range(a.ndim):
@@ -67,15 +67,15 @@ class Numbering:
         self._edges.append(np.unique(pairs[:, pairs[0] != pairs[1]], axis=1))
 
     def stay(self, a: torch.Tensor) -> None:
-        """What these numbers belong to stays."""
+        """Tie these numbers to ``STAYS``, so that their channels are never removed."""
         import torch
 
         self.tie(a, torch.tensor(STAYS))
 
     def tie_along(self, a: torch.Tensor, dims: tuple[int, ...], node: str = "") -> torch.Tensor:
-        """Tie all entries that differ only in these dimensions; returns ``a`` with them cut to size 1.
+        """Tie all entries that differ only in these dimensions; returns ``a`` with these dimensions cut to size 1.
 
-        ``node`` is the operation that mixes them, if one does.
+        ``node`` is the operation that mixes them, or empty.
         """
         first = a
         for dim in dims:
@@ -88,15 +88,17 @@ class Numbering:
         return first
 
     def along(self, a: torch.Tensor, dim: int) -> torch.Tensor:
-        """One number for each position of a dimension, shape (size,): all other dimensions are tied."""
+        """One number for each position of dimension ``dim``, shape (size,), after tying all along the others."""
         dim %= a.ndim
         others = tuple(other for other in range(a.ndim) if other != dim)
         return self.tie_along(a, others).reshape(-1)
 
     def later(self, numbers: torch.Tensor, a: torch.Tensor, dim: int) -> None:
-        """Tie the dimension ``dim`` < 0 of ``a`` to the numbers of a parameter, unless in the end it goes as a whole.
+        """Tie the dimension ``dim`` < 0 of ``a`` to the numbers of a parameter, once all other ties are known.
 
-        The scale of a normalization within each head is the same for all heads, and stays when a head goes.
+        If it turns out that all positions along this dimension belong to the same unit, the parameter stays instead.
+        For instance, the scale of a normalization within each head is shared by all heads, and stays when one is
+        removed.
         """
         self._later.append((numbers.reshape(-1, *[1] * (-dim - 1)), a, dim))
 
@@ -128,7 +130,7 @@ class Numbering:
 
 
 def compact(a: torch.Tensor) -> torch.Tensor:
-    """The same numbers with stride 0 in every dimension along which they do not change."""
+    """``a`` with stride 0 in every dimension along which its numbers do not change."""
     first = a
     for dim in range(a.ndim):
         if a.shape[dim] > 1 and (first.stride(dim) == 0 or bool((first == first.narrow(dim, 0, 1)).all())):
@@ -137,7 +139,7 @@ def compact(a: torch.Tensor) -> torch.Tensor:
 
 
 def positions_of(numbers: NDArray[np.int64], unit_of: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each unit that stands in an axis, and its positions there."""
+    """Each unit with a position on an axis, and its positions there."""
     units = unit_of[numbers]
     order = np.argsort(units, kind="stable")
     bounds = np.flatnonzero(np.diff(units[order])) + 1

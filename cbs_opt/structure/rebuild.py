@@ -1,7 +1,7 @@
-"""The network without the removed units: masked, which keeps every shape, and small, which is dense again.
+"""The network without the removed units, in two forms: masked, with all shapes as before, and small and dense.
 
-Both give the same outputs. In the masked network all slices of a removed unit are zero, those of the layers that
-compute with it too: whatever an activation makes of zero, nothing reads it.
+Both compute the same outputs. In the masked network all slices of a removed unit are zero, also in the layers that read
+it, so that it does not matter what an activation function makes of zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def masks(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> dict[str, Mask]:
-    """The mask of each parameter that loses something, in its own shape, by name; 1 keeps."""
+    """The masks of all parameters that lose entries, by name and in the parameter's shape; 1 keeps."""
     found: dict[str, Mask] = {}
     for name, parameter in model.named_parameters():
         mask = np.ones(tuple(parameter.shape), dtype=np.bool_)
@@ -32,7 +32,7 @@ def masks(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> dict[str
 
 
 def masked(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> torch.nn.Module:
-    """A copy of the network in which all that is removed is zero."""
+    """A copy of the network in which everything that is removed is zero."""
     import torch
 
     result = copy.deepcopy(model)
@@ -44,12 +44,12 @@ def masked(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> torch.n
 
 
 def small(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> torch.nn.Module:
-    """A copy of the network with smaller tensors, and modules whose sizes say so.
+    """A copy of the network with smaller tensors, and with sizes in its modules' attributes to match.
 
     Raises
     ------
     InputError
-        A tensor that the network does not have, or positions outside it.
+        The network does not have one of the tensors, or not these positions, or none would be left.
     """
     result = copy.deepcopy(model)
     names = _names(result)
@@ -78,7 +78,7 @@ def small(model: torch.nn.Module, removed: Mapping[Axis, Positions]) -> torch.nn
 
 
 def _names(model: torch.nn.Module) -> dict[int, tuple[torch.Tensor, list[str]]]:
-    """Each tensor of the network and all its names, by its identity."""
+    """Each tensor of the network with all its names, by the ``id`` of the tensor."""
     found: dict[int, tuple[torch.Tensor, list[str]]] = {}
     for name, value in (
         *model.named_parameters(remove_duplicate=False),
@@ -89,7 +89,7 @@ def _names(model: torch.nn.Module) -> dict[int, tuple[torch.Tensor, list[str]]]:
 
 
 def _cut(value: torch.Tensor, removed: Mapping[Axis, Positions], names: list[str]) -> torch.Tensor:
-    """What is left of a tensor; the tensor itself where nothing is removed."""
+    """The tensor without the removed positions; the tensor itself where nothing is removed."""
     import torch
 
     rest = value.detach()
@@ -104,7 +104,7 @@ def _cut(value: torch.Tensor, removed: Mapping[Axis, Positions], names: list[str
 
 
 def _groups(module: Any, shape: tuple[int, ...]) -> int:
-    """Of a convolution, whose groups go as a whole; its outputs are still counted as before."""
+    """The new number of groups of a convolution, which loses whole groups; ``out_channels`` is still the old number."""
     return int(module.groups * shape[0] // module.out_channels) if module.groups > 1 else 1
 
 
@@ -122,5 +122,5 @@ SIZES: Mapping[str, Callable[[Any, tuple[int, ...]], int]] = {
     "nx": lambda _, shape: shape[0],
     "nf": lambda _, shape: shape[1],
 }
-"""What modules of torch and transformers call their sizes, in the order in which they are set, from the new shape of
-their weight (or running mean)."""
+"""The attributes in which modules of torch and transformers hold their sizes, in the order in which they are set, each
+with its value for the new shape of the module's weight (or running mean)."""

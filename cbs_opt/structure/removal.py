@@ -1,11 +1,13 @@
-"""In what order the units of a set are removed, and what the loss is after each, the layers that read them re-tuned.
+"""The order in which the units of a set are removed, and the loss after each, with the layers that read them re-tuned.
 
-Removing the units P takes the columns P of the weights W of every layer that reads them. Re-tuned, the layers lose
+Removing the units P removes the columns P from the weights W of every layer that reads them. With their other columns
+re-tuned, the loss of these layers is
 
     f(P) = Σ_layers ½ Σ_r S_r w_r,Pᵀ [(H⁻¹)_PP]⁻¹ w_r,P,
 
-jointly, not unit by unit: H is the layer's Gram, S_r how much the network's outputs feel its output r. Greedily, the
-unit of least increase goes next; increase and update are those of the Optimal Brain Surgeon for a group of columns,
+for all units of P together, where H is the Gram matrix of the layer's inputs and S_r how sensitive the network's
+outputs are to output r of the layer. The greedy order removes the unit with the least increase next. Increase and
+update are those of the Optimal Brain Surgeon for a group of columns,
 
     W ← W − W_u [(H⁻¹)_uu]⁻¹ (H⁻¹)_u·,   H⁻¹ ← H⁻¹ − (H⁻¹)_·u [(H⁻¹)_uu]⁻¹ (H⁻¹)_u·,
 
@@ -33,21 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A set with ever fewer units.
+    """The order in which the units of a set are removed, and the loss after each.
 
     Parameters
     ----------
     order : int array, shape (units,)
-        The units as they are removed, first to last; the last is never removed.
+        The units in the order in which they are removed; the last one is never removed.
     losses : array, shape (units,)
-        f after 0, 1, …, units − 1 of them.
+        f after 0, 1, …, units − 1 units are removed.
     """
 
     order: NDArray[np.int64]
     losses: Vector
 
     def kept(self, count: int) -> NDArray[np.int64]:
-        """The units left where ``count`` are kept, ascending."""
+        """The units that are left where ``count`` of them are kept, ascending."""
         return np.sort(self.order[len(self.order) - count :])
 
 
@@ -58,15 +60,16 @@ def columns_of(target: Target, part: Slices) -> NDArray[np.int64]:
 
 
 class Reader:
-    """A layer that reads the units of a set, as units are taken from it.
+    """A layer that reads the units of a set, while one unit after the other is removed.
 
     Parameters
     ----------
     layer : LayerModel
-        Its Gram in the dense network (one group).
+        The layer with the Gram matrix of its inputs in the dense network (one group).
     felt : array, shape (out,)
-        S_r.
+        S_r, how sensitive the network's outputs are to each output of the layer.
     columns : int array, shape (units, columns a unit)
+        The columns of the layer's weights that belong to each unit.
     """
 
     def __init__(self, layer: LayerModel, felt: Vector, columns: NDArray[np.int64]) -> None:
@@ -82,35 +85,36 @@ class Reader:
         self._columns = columns
 
     def increases(self, units: NDArray[np.int64]) -> Vector:
-        """By how much f grows where each of these units goes next, shape (units,)."""
+        """By how much f grows if each of these units is removed next, shape (units,)."""
         columns = self._columns[units]
         blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
         W = self._weights[:, columns].transpose(1, 2, 0)  # (units, columns, out)
         return 0.5 * np.einsum("ucr,ucr->u", W, np.linalg.solve(blocks, W))
 
     def remove(self, unit: int) -> None:
-        """Take a unit out, and re-tune the other columns."""
+        """Remove a unit, and re-tune the columns of the others."""
         columns = self._columns[unit]
         block = self._inverse[np.ix_(columns, columns)]
         rows = np.linalg.solve(block, self._inverse[columns])
         self._weights = self._weights - self._weights[:, columns] @ rows
         self._inverse = self._inverse - self._inverse[:, columns] @ rows
         self._weights[:, columns] = 0.0
-        # Never asked for again; the identity keeps the block regular.
+        # These columns are not used again; the identity keeps the matrix regular.
         self._inverse[columns], self._inverse[:, columns] = 0.0, 0.0
         self._inverse[columns, columns] = 1.0
 
 
 def trace(readers: Sequence[Reader], units: int, order: NDArray[np.int64] | None = None) -> Trace:
-    """The greedy trace of a set, or that of a given order, whose readers are used up.
+    """The ``Trace`` of a set, in the greedy order or in a given one.
 
     Parameters
     ----------
     readers : sequence of Reader
-        All layers that read its units.
+        All layers that read the set's units; they are changed, and cannot be used again.
     units : int
+        The number of units.
     order : int array, shape (units,), optional
-        The units as they are to be removed.
+        The order in which the units are removed; greedy if left out.
     """
     left = np.arange(units)
     losses, found = [0.0], list[int]()
@@ -128,7 +132,7 @@ def trace(readers: Sequence[Reader], units: int, order: NDArray[np.int64] | None
 
 
 def norms(model: torch.nn.Module, coupled: CoupledSet) -> Vector:
-    """The norm of all weights that make each unit of a set, shape (units,)."""
+    """For each unit of a set, the norm of all weights that compute it, shape (units,)."""
     square = np.zeros(coupled.units)
     for part in coupled.slices:
         weight = model.state_dict()[part.tensor]

@@ -1,4 +1,4 @@
-"""What ``cbs_opt.shrink`` returns: the smaller network, what it lost, and how far the allocation is from the best."""
+"""What ``cbs_opt.shrink`` returns: the smaller network, its loss, and the proven gap of the allocation."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SetReport:
-    """One coupled set.
+    """What was kept of one coupled set of channels.
 
     Parameters
     ----------
     name : str
-        The module that makes its units, the first in the network.
+        The first module of the network that computes the set's units.
     units : int
-        Before.
+        The number of units before.
     kept : tuple of int
-        Which of them are left, ascending.
+        The indices of the units that are kept, ascending.
     loss : float
-        f on the curve of this set: what the layers that read it lose, re-tuned, weighted by what the network's outputs
-        feel.
+        The loss on the curve of this set: that of the layers that read it, after re-tuning, weighted by how sensitive
+        the network's outputs are to theirs.
     """
 
     name: str
@@ -44,39 +44,41 @@ class SetReport:
     loss: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """All fields as plain data for JSON."""
         return {"name": self.name, "units": self.units, "kept": list(self.kept), "loss": self.loss}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shrunk(Displayed):
-    """A network with fewer channels.
+    """A network with fewer channels, as ``cbs_opt.shrink`` returns it.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The small, dense network in eval mode; the network that was given is as it was.
+        The small, dense network in eval mode. The network that was given is not changed.
     masked : torch.nn.Module
-        The same with every tensor in its old shape, zero where something is removed.
+        The same network with every tensor in its old shape, zero where something is removed.
     difference : float
-        Largest difference of their outputs on a batch of calibration samples, relative to the largest output.
+        The largest difference between the outputs of the two on a few calibration samples, relative to the largest
+        output.
     sets : tuple of SetReport
-        What was removed of each set of coupled channels.
+        What was kept of each coupled set of channels.
     flops, flops_dense : float
-        Operations of matrix products and convolutions for one sample, a multiplication and an addition being two.
+        Operations of matrix products and convolutions for one sample, after and before; a multiplication with an
+        addition counts as two.
     parameters, parameters_dense : int
-        Numbers in all parameters, after and before.
+        The number of entries of all parameters, after and before.
     loss, bound : float
-        Sum of the sets' losses, and a lower bound on it over all numbers of units within the budget on the same curves;
-        −inf where the units were not allocated by curves.
+        The sum of the sets' losses, and a lower bound on it over all numbers of kept units within the budget, on the
+        same curves. The bound is −inf where units were not allocated by curves.
     removed : mapping of (tensor, dimension) to positions
-        What was taken out of each tensor.
+        The positions that were removed from each tensor.
     measured : Measured or None
-        Accuracy or perplexity before and after.
+        Accuracy or perplexity before and after; None where there was nothing to measure it on.
     settings, seconds : mappings
-        All that was asked for, and wall time by phase.
+        The arguments of the call, and the wall time of each phase.
     notes : tuple of str
-        Everything altered or cut short.
+        Everything that was altered or cut short, one sentence each.
     """
 
     model: torch.nn.Module
@@ -97,11 +99,11 @@ class Shrunk(Displayed):
 
     @property
     def gap(self) -> float:
-        """(loss − bound)/|loss| of the allocation; inf without a bound."""
+        """The relative gap (loss − bound)/|loss| of the allocation; inf without a bound."""
         return relative_gap(self.loss, self.bound)
 
     def masks(self) -> dict[str, Mask]:
-        """The mask of each parameter that lost something, in its old shape, by name; 1 keeps."""
+        """The masks of all parameters that lost entries, by name and in the parameter's old shape; 1 keeps."""
         return masks(self.masked, self.removed)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -109,7 +111,7 @@ class Shrunk(Displayed):
         save(self.model, self.masked, self.removed, self.to_dict(), folder)
 
     def to_frame(self) -> Any:
-        """The coupled sets as a ``pandas.DataFrame``, a row for each.
+        """The coupled sets as a ``pandas.DataFrame``, one row for each set.
 
         Raises
         ------
@@ -136,7 +138,7 @@ class Shrunk(Displayed):
         return Card(title, facts, ("set", "units", "kept", "loss"), rows, self.notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; what is unknown is None."""
+        """Everything but the networks as plain data for JSON; an unknown bound or gap is None."""
         return {
             "flops_dense": self.flops_dense,
             "flops": self.flops,

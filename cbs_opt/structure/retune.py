@@ -1,8 +1,8 @@
-"""The other weights after some channels are removed, layer by layer: the exact update, then a block as a whole.
+"""Re-tuning the remaining weights after channels are removed: each layer by an exact update, then blocks as a whole.
 
-Each layer is fitted to the dense layer's outputs on the inputs that the network re-tuned so far gives it, by least
-squares over the input columns it keeps (``kernel.stacks.update_columns``). ``refine`` passes of Adam then re-tune the
-layers of each block together (``pruning.refine``). Neither needs labels.
+Each layer is fitted to the outputs of the dense layer, on the inputs that it gets from the network as re-tuned so far,
+by least squares over the input columns that it keeps (``kernel.stacks.update_columns``). Then ``refine`` passes of Adam
+re-tune the layers of each block together (``pruning.refine``). Neither step needs labels.
 """
 
 from __future__ import annotations
@@ -59,17 +59,20 @@ def retune(
     seed: int,
     tell: Callable[[str], None] = lambda words: None,
 ) -> torch.nn.Module:
-    """The network with re-tuned layers, in the order of execution.
+    """Re-tune all layers in the order of execution, and return the network.
 
     Parameters
     ----------
     sequence : SequentialLayers
-        Of the dense network.
+        The layers of the dense network.
     masks_of : mapping of module name to boolean array (out, in)
+        The mask of each layer; 1 keeps.
     passes : int
-        Over all samples, of ``refine``.
+        The number of passes of ``refine`` over all samples; 0 for none.
     seed : int
-        Of the order of samples in them.
+        The seed of the order of samples in these passes.
+    tell : callable
+        Called with a few words whenever a layer or a block begins.
     """
     for block in sequence.blocks:
         with block.watched() if passes else nullcontext():

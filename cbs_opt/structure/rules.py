@@ -1,9 +1,10 @@
 """What each operation of a network does to the numbers of channels: it moves them, ties them, or makes new ones.
 
-A rule is a function of a ``Step``. Operations that only move entries (reshape, concatenate, slice) are run on the
-numbers themselves; those that work entry by entry tie what they combine; those that mix entries along a dimension
-(means, normalizations, softmax) tie everything along it, so that it stays or goes as one. What no rule knows ties its
-inputs to what stays. ``None`` stands for an activation that no channel runs through.
+A rule is a function of a ``Step`` that returns the number tensor of the operation's result. Operations that only move
+entries (reshape, concatenate, slice) are run on the numbers themselves. Those that work entry by entry tie the channels
+that they combine. Those that mix entries along a dimension (means, normalizations, softmax) tie everything along it, so
+that it is kept or removed as one. An operation without a rule makes its channels stay. ``None`` stands for an
+activation without channels.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ Rule = Callable[[Step], Any]
 
 
 def checked(step: Step) -> None:
-    """An assertion: nothing becomes of it."""
+    """The rule for an assertion, which has no result."""
 
 
 def pointwise(step: Step) -> torch.Tensor | None:
-    """Entry by entry, with broadcasting."""
+    """The rule for operations that work entry by entry, with broadcasting."""
     found: list[torch.Tensor] = []
     wide: set[int] = set()
     for place, shape in enumerate(step.shapes):
@@ -64,7 +65,7 @@ def pointwise(step: Step) -> torch.Tensor | None:
 
 
 def moved(step: Step) -> Any:
-    """The operation itself, on the numbers."""
+    """The rule for operations that only move entries: the operation itself is run on the numbers."""
     import torch
 
     def numbers(value: Any, shape: tuple[int, ...]) -> Any:
@@ -79,14 +80,17 @@ def moved(step: Step) -> Any:
         arguments[0] = [numbers(x, s) for x, s in zip(arguments[0], step.shapes[0], strict=True)]
     elif isinstance(arguments[0], Parameter):
         arguments[0] = step.numbers(0)
-    # Numbers have strides of 0, which a view of an activation need not expect.
+    # A view may fail on number tensors because of their strides of 0; a reshape does not.
     same = step.operation.__name__.partition(".")[0] in ("view", "_unsafe_view", "view_copy")
     result = arguments[0].reshape(arguments[1]) if same else step.operation(*arguments)
     return [compact(part) for part in result] if isinstance(result, (tuple, list)) else compact(result)
 
 
 def padded(step: Step) -> torch.Tensor | None:
-    """New entries at the borders: the channel's own where no channels lie along them, else such as stay."""
+    """The rule for padding.
+
+    New entries along a dimension without channels belong to the channel that they are added to; others stay.
+    """
     import torch
 
     x, amounts = step.arguments[0], step.arguments[1]
@@ -103,7 +107,7 @@ def padded(step: Step) -> torch.Tensor | None:
 
 
 def mixed_along(dims: Callable[[Step], Sequence[int]]) -> Rule:
-    """A rule for what mixes entries along these dimensions and keeps or drops them."""
+    """The rule for operations that mix all entries along the dimensions ``dims`` and keep or drop these."""
 
     def rule(step: Step) -> torch.Tensor | None:
         x = step.arguments[0]
@@ -120,7 +124,7 @@ def mixed_along(dims: Callable[[Step], Sequence[int]]) -> Rule:
 
 
 def given_dims(step: Step) -> Sequence[int]:
-    """The second argument; all dimensions where it is left out."""
+    """The dimensions in the second argument of an operation; all of them where it is left out."""
     given = step.arguments[1] if len(step.arguments) > 1 else None
     if isinstance(given, int):
         return (given,)
@@ -128,7 +132,7 @@ def given_dims(step: Step) -> Sequence[int]:
 
 
 def trailing(count: int) -> Callable[[Step], Sequence[int]]:
-    """The last dimensions: those of an image."""
+    """The last ``count`` dimensions, which are those of an image or a signal."""
     return lambda step: range(-count, 0)
 
 
@@ -162,7 +166,7 @@ RULES: dict[str, Rule] = {
     "baddbmm": baddbmm,
     "scaled_dot_product_attention": attention,
 }
-"""By the name of the operation without its overload; operations that torch itself calls pointwise need no entry."""
+"""The rules by the names of operations, without overloads; those that torch tags as pointwise need no entry."""
 
 
 def rule_of(operation: Any) -> Rule:

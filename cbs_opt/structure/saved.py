@@ -1,6 +1,6 @@
-"""A smaller network on disk: its tensors, and which positions of the dense network's tensors they are.
+"""A smaller network on disk: its tensors, and which positions of the dense network's tensors were removed.
 
-Nothing in the folder is executed: the modules are those of the dense network, which whoever loads it brings along.
+Nothing in the folder is executed: the modules are those of a dense network that the caller builds.
 """
 
 from __future__ import annotations
@@ -34,14 +34,20 @@ def save(
     report: Mapping[str, Any],
     folder: str | os.PathLike[str],
 ) -> None:
-    """Write the small network's tensors, and what was removed of each tensor of the dense one.
+    """Write the small network's tensors, and which positions were removed from each tensor of the dense one.
 
     Parameters
     ----------
+    model : torch.nn.Module
+        The small network.
     dense : torch.nn.Module
-        Any network with the dense one's shapes.
+        Any network with the shapes of the dense one.
+    removed : mapping of (tensor, dimension) to positions
+        What was removed.
     report : mapping
-        Plain data to be kept beside it, for people.
+        Plain data that is stored in ``structure.json`` for people to read; ``load_shrunk`` ignores it.
+    folder : path
+        Where to write; made if it is not there.
     """
     target = prepare_folder(folder)
     shapes = {name: tuple(tensor.shape) for name, tensor in dense.state_dict().items()}
@@ -63,15 +69,15 @@ def load_shrunk(model: torch.nn.Module, folder: str | os.PathLike[str]) -> torch
     Parameters
     ----------
     model : torch.nn.Module
-        The dense network, built by the same code as the one that was shrunk; its weights do not matter, and it stays as
-        it is.
+        The dense network, built by the same code as the one that was shrunk. Its weights do not matter, and it is not
+        changed.
     folder : path
-        What ``Shrunk.save`` was given.
+        The folder that ``Shrunk.save`` was given.
 
     Raises
     ------
     InputError
-        Files that are missing or damaged, or not of this network (names the tensor).
+        A file is missing or damaged, or it belongs to another network; the message then names the tensor.
     """
     file = Path(folder) / STRUCTURE
     if not file.is_file():
@@ -91,7 +97,7 @@ def load_shrunk(model: torch.nn.Module, folder: str | os.PathLike[str]) -> torch
 
 
 def _removed(file: Path) -> list[dict[str, Any]]:
-    """The entries of the file, each with what it needs."""
+    """The entries ``removed`` of the file ``structure.json``, checked for their form."""
     try:
         told = json.loads(file.read_bytes())
         if told["format"] != FORMAT:

@@ -1,4 +1,4 @@
-"""Shrink a network: which channels of which set go, within a budget, and the smaller network re-tuned."""
+"""Shrinking a network: whole channels are removed until a budget is met, and the rest is re-tuned."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SELECTIONS = ("joint", "magnitude")
 ALLOCATIONS = ("curves", "uniform")
 
 SAME = 1e-5
-"""How far the small network's outputs may be from the masked one's, relative to the largest."""
+"""The largest difference between the outputs of the small and the masked network, relative to the largest output."""
 
 
 @outside_inference_mode
@@ -63,45 +63,52 @@ def shrink(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Shrunk:
-    """Remove whole channels (filters, neurons, heads) so that a smaller dense network is left, and re-tune the others.
+    """Remove whole channels (filters, neurons, heads) from a network and re-tune the rest: a smaller dense network.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is. It is traced by ``torch.export``; which channels must go together is found there.
+        The network; it is not changed. It is traced by ``torch.export`` to find which channels must be removed
+        together.
     data : Data, or (x, y), or x alone, or batches of either
-        Calibration samples, without labels, as ``prune`` takes them.
+        Calibration samples, as ``prune`` takes them; labels are not needed.
     flops, parameters : float
-        Exactly one: the share that may be left of the operations of all matrix products and convolutions for one
-        sample, or of the numbers in all parameters; above 0 and below 1.
+        Exactly one of the two, above 0 and below 1: the share that may be left of the operations of all matrix products
+        and convolutions for one sample, or of the number of entries of all parameters.
     test : (x, y), or batches, optional
-        Accuracy is measured on these, or else on the test part of a ``Data``.
+        Samples on which accuracy is measured; the test part of a ``Data`` if left out.
     selection : 'joint' or 'magnitude'
-        Which units go first: by the loss of all of them together after the update (``removal``), or those with the
-        smallest weights.
+        Which units of a set are removed first: those that raise the joint loss after the update least
+        (``cbs_opt.structure.removal``), or those with the smallest weights.
     allocation : 'curves' or 'uniform'
-        How many each set keeps: least loss within the budget on the measured curves (``allocate``), or the same share
-        of every set.
+        How many units each set keeps: those numbers with the least loss within the budget on the measured curves
+        (``allocate``), or the same share of every set.
     samples : int, optional
-        Calibration samples, drawn without replacement; left out, 1,000 or all where there are fewer.
+        The number of calibration samples, drawn without replacement; by default 1,000, or all where there are fewer.
     damping, dampening_frac : float
-        λ itself, or as a fraction of the mean diagonal of each layer's Gram; 0.01 of it if neither is given.
+        λ itself, or λ as a fraction of the mean diagonal of the Gram matrix of each layer's inputs; a fraction of 0.01
+        if neither is given.
     targets, ignore : patterns of module names
-        Layers that may lose inputs and are re-tuned; channels that another layer computes with stay.
+        The layers that may lose inputs and are re-tuned. Channels that any other layer computes with stay.
     refine : int
-        Passes that re-tune the layers of each block together, after each layer by itself.
+        The number of passes that re-tune the layers of each block together, after each layer by itself.
     reestimate_batchnorm : bool
-        Estimate batch-normalization statistics anew at the end.
+        Whether the statistics of batch normalization are estimated again at the end.
     seed : int
-        Of the draw of samples, and of their order in ``refine``.
+        The seed of the draw of samples, and of their order in ``refine``.
     progress : callable, optional
-        Called with a few words whenever something else begins; left out, a terminal shows them.
+        Called with a few words whenever a new step begins. If left out, a terminal shows them.
+
+    Returns
+    -------
+    Shrunk
+        The smaller network, its loss and cost, and how far the allocation is proven to be from the best.
 
     Raises
     ------
     CbsOptError
-        Nothing can be removed, or not enough of it; a network that cannot be traced, or whose code fixes a size that
-        would have to change.
+        Nothing can be removed, or not enough for the budget; or the network cannot be traced, or its code fixes a size
+        that would have to change.
     """
     import torch
 
@@ -207,18 +214,18 @@ def _check_budget(found: Coupling, cost: Cost, most: float, of: str) -> None:
 
 
 def _at_random(sets: Sequence[CoupledSet], seed: int) -> list[NDArray[np.int64]]:
-    """Half of the units of each set, to see whether the network can be built without the others."""
+    """A random half of the units of each set, to try whether the network can be built without the others."""
     rng = np.random.default_rng(seed)
     return [np.sort(rng.permutation(part.units)[: (part.units + 1) // 2]) for part in sets]
 
 
 def _difference(large: torch.nn.Module, little: torch.nn.Module, calibration: Drawn) -> float:
-    """How far the two networks' outputs are apart, relative to the largest.
+    """The largest difference between the outputs of the two networks, relative to the largest output.
 
     Raises
     ------
     InputError
-        Further than round-off: the network's own code holds a size that has changed.
+        It is larger than ``SAME``, or the small network cannot be run: the network's code fixes a size that changed.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""One operation of a traced network, as the rules see it."""
+"""One operation of a traced network, in the form in which the rules of ``rules`` get it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Parameter(NamedTuple):
 
     @property
     def dim(self) -> int | None:
-        """The only dimension of more than one position; None where there is none, or several."""
+        """The only dimension with more than one position; None where there is no such dimension, or several."""
         long = [dim for dim, size in enumerate(self.shape) if size > 1]
         return long[0] if len(long) == 1 else None
 
 
 class Product(NamedTuple):
-    """A matrix product: ``amount`` operations for each pair of a row and a column."""
+    """A matrix product: the numbers of its rows and columns, and ``amount`` operations for each pair of them."""
 
     rows: torch.Tensor
     columns: torch.Tensor
@@ -35,23 +35,25 @@ class Product(NamedTuple):
 
 @dataclass(eq=False)
 class Step:
-    """One operation.
+    """One operation with its arguments.
 
     Parameters
     ----------
     node : str
-        Its name in the traced graph.
+        The name of the operation in the traced graph.
     operation : callable
-        Of ``torch.ops.aten``.
+        A function of ``torch.ops.aten``.
     arguments : list
-        By position, the operation's defaults filled in: number tensors, None, ``Parameter``, or plain values.
+        The arguments by position, defaults included: a number tensor or None for an activation, a ``Parameter``, or a
+        plain value.
     shapes : list of tuple
-        Of the tensors among them, at the same places (of a list of tensors a tuple of shapes); () elsewhere.
+        The shapes of the arguments that are tensors (for a list of tensors, a tuple of shapes); () for all others.
     out : tuple of int
-        Shape of the (first) result.
+        The shape of the (first) result.
     numbering : Numbering
+        The numbers of all channels, to which a rule adds ties.
     products : list of Product
-        Matrix products so far, and those of this one.
+        All matrix products so far, to which a rule adds its own.
     """
 
     node: str
@@ -63,7 +65,7 @@ class Step:
     products: list[Product]
 
     def numbers(self, place: int) -> torch.Tensor | None:
-        """The numbers of an argument; those of a parameter that runs along one dimension are its own."""
+        """The number tensor of an argument, or None; a parameter with one long dimension has numbers of its own."""
         value = self.arguments[place] if place < len(self.arguments) else None
         if not isinstance(value, Parameter):
             return value if hasattr(value, "stride") else None
@@ -73,13 +75,13 @@ class Step:
         return own.reshape([-1 if dim == value.dim else 1 for dim in range(len(value.shape))])
 
     def tensors(self) -> Iterator[torch.Tensor]:
-        """All number tensors among the arguments, those in lists too."""
+        """All number tensors among the arguments, also those in lists."""
         for value in self.arguments:
             yield from (part for part in (value if isinstance(value, list) else [value]) if hasattr(part, "stride"))
 
 
 def unknown(step: Step) -> None:
-    """Whatever channels come here stay."""
+    """The rule for unknown operations: all channels and parameters among the arguments stay."""
     for numbers in step.tensors():
         if bool((numbers != STAYS).any()):
             step.numbering.mixers.append((step.node, int(numbers[numbers != STAYS][0])))

@@ -1,4 +1,4 @@
-"""The laws that methods, patterns and curvatures obey, and awkward instances to try them on: for anyone's own."""
+"""The laws that every method, pattern and curvature obeys, your own included, and awkward instances to test them on."""
 
 from cbs_opt.testing.curvature_laws import check_curvature
 from cbs_opt.testing.method_laws import check_method

@@ -1,7 +1,7 @@
-"""The laws of a curvature, against its own dense matrix, and of the update that is made with it.
+"""The laws of a curvature: its methods are compared with its dense matrix, and the update made with it is checked.
 
-Whatever a law compares, it allows ``ROUND_OFF`` of the sizes that were added up: in the units of each weight, and
-however ill-conditioned H is.
+Every comparison allows a relative error of ``ROUND_OFF``, measured by the sizes of the numbers that were added up, in
+the units of each weight. So the laws hold however ill-conditioned H is.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from cbs_opt.testing.laws import ROUND_OFF, list_of, require
 
 
 def check_curvature(curvature: Curvature, seed: int = 0, draws: int = 5) -> None:
-    """All laws of a curvature; vectors and masks are drawn at random.
+    """Check all laws of a curvature, on vectors and masks that are drawn at random.
 
     Parameters
     ----------
     curvature : Curvature
-        Of a few hundred weights at most.
+        The curvature, with a few hundred weights at most.
     seed : int
-        Of the draws.
+        The seed of the draws.
     draws : int
-        How many times each law is tried.
+        How many vectors and masks are drawn.
 
     Raises
     ------
@@ -45,13 +45,17 @@ def check_curvature(curvature: Curvature, seed: int = 0, draws: int = 5) -> None
 
 
 def numbers_are_those_of_the_matrix(curvature: Curvature) -> None:
-    """``dense`` is symmetric positive definite of order n, ``diagonal`` and ``inverse_diagonal`` are its own; λ ≥ 0."""
+    """Check ``dense``, ``diagonal``, ``inverse_diagonal`` and ``damping``.
+
+    The dense matrix has to be symmetric positive definite of order n, the two diagonals have to be its own and that of
+    its inverse, and λ ≥ 0.
+    """
     law, name, H, n = "numbers are those of the matrix", _named(curvature), curvature.dense(), curvature.n
     require(H.shape == (n, n), law, name, f"dense() has shape {H.shape}")
     require(np.array_equal(H, H.T), law, name, f"dense() and its transpose differ by {np.abs(H - H.T).max():.3g}")
     require(curvature.damping >= 0, law, name, f"its damping is {curvature.damping}")
     _near(curvature.diagonal(), H.diagonal(), H.diagonal(), law, name, "diagonal()")
-    # In units of unit diagonal: how well H⁻¹ is known does not depend on the units of single weights.
+    # Scaled to unit diagonal: how well H⁻¹ is known does not depend on the units of single weights.
     scale = np.sqrt(H.diagonal())
     unit = H / scale / scale[:, None]
     eigenvalues = np.linalg.eigvalsh(unit)
@@ -62,10 +66,10 @@ def numbers_are_those_of_the_matrix(curvature: Curvature) -> None:
 
 
 def what_lies_below_lies_below(curvature: Curvature) -> None:
-    """H − H' is positive semidefinite for H' = ``below()``, small, and H' is all that defines itself.
+    """Check for H' = ``below()`` that H − H' is positive semidefinite and small, and that H' is its own ``below()``.
 
-    A matrix in float64 cannot tell what its own roundings hide: that H' lies below the H that is *meant* is for its
-    class to prove.
+    H is here the dense matrix in float64. That H' also lies below the matrix of which H is the rounding cannot be seen
+    from H; the class has to prove it.
     """
     law, name, H, below = "what lies below lies below", _named(curvature), curvature.dense(), curvature.below()
     low = below.dense()
@@ -79,7 +83,7 @@ def what_lies_below_lies_below(curvature: Curvature) -> None:
 
 
 def products_are_those_of_the_matrix(curvature: Curvature, v: Vector) -> None:
-    """``matvec(v)`` is ``dense() @ v``, ``quadratic(v)`` is ``v @ dense() @ v``."""
+    """Check that ``matvec(v)`` is ``dense() @ v`` and ``quadratic(v)`` is ``v @ dense() @ v``."""
     law, name, H = "products are those of the matrix", _named(curvature), curvature.dense()
     sizes = np.abs(H) @ np.abs(v)
     _near(curvature.matvec(frozen(v)), H @ v, sizes, law, name, "matvec(v)")
@@ -88,7 +92,7 @@ def products_are_those_of_the_matrix(curvature: Curvature, v: Vector) -> None:
 
 
 def solving_undoes_multiplying(curvature: Curvature, v: Vector) -> None:
-    """H x = v for x = ``solve(v)``, to what rounding x could cause: the law holds however ill-conditioned H is."""
+    """Check that H x = v for x = ``solve(v)``, up to what rounding x can cause; the condition of H does not matter."""
     H, x = curvature.dense(), curvature.solve(frozen(v))
     root = np.sqrt(H.diagonal())
     sizes = root * (root @ np.abs(x))
@@ -96,7 +100,7 @@ def solving_undoes_multiplying(curvature: Curvature, v: Vector) -> None:
 
 
 def the_update_is_the_minimum(problem: PruningProblem, kept: Mask) -> None:
-    """The update solves the problem anew on the kept weights: zero elsewhere, and no gradient on what is kept."""
+    """Check that the update is zero on pruned weights and has a zero gradient on the kept ones."""
     law, name = "the update is the minimum", _named(problem.curvature)
     H, w = problem.curvature.dense(), obs_update(problem, kept)
     require(not w[~kept].any(), law, name, f"pruned weights are {list_of(w[~kept])} for the mask {list_of(kept)}")

@@ -1,4 +1,4 @@
-"""Random small blocks of every awkward kind, drawn from a seed, and their optimum by trying every mask."""
+"""Random small blocks of many awkward kinds, drawn from a seed, and their optima, found by trying every mask."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ KINDS = ("gram", "spectrum", "duplicates", "identity", "integer", "equicorrelate
 
 
 def random_curvature(rng: np.random.Generator, n: int, kind: str) -> Matrix:
-    """A positive definite H of the kind.
+    """A positive definite H, shape (n, n), of one of these kinds:
 
-    gram            few or many samples, damping 1e-8 … 1
-    spectrum        eigenvalues 1e-12 … 1
-    duplicates      equal (or opposite) columns, damping 1e-10 … 1e-2
-    identity        nothing interacts, everything ties
-    integer         small integers: ties everywhere
-    equicorrelated  one correlation for all pairs, negative ones among them
-    units           columns measured in units 1e-5 … 1e5
+    gram            XᵀX/m + λI of few or many samples, λ from 1e-8 to 1
+    spectrum        eigenvalues from 1e-12 to 1
+    duplicates      equal or opposite columns, λ from 1e-10 to 1e-2
+    identity        no weights interact, and all masks tie if the weights do
+    integer         small whole numbers, so that many masks tie
+    equicorrelated  the same correlation for all pairs, which may be negative
+    units           columns in units from 1e-5 to 1e5
     """
     if kind == "gram":
         A = rng.normal(size=(int(rng.integers(1, 2 * n + 1)), n))
@@ -55,7 +55,10 @@ def random_curvature(rng: np.random.Generator, n: int, kind: str) -> Matrix:
 
 
 def random_weights(rng: np.random.Generator, n: int, apart: float = 3.0, scale: float = 6.0) -> Vector:
-    """w̄ with zeros, or that ties, or of sizes 1e±``apart``, or of no such kind; all of it times one of 1e±``scale``."""
+    """Random weights, shape (n,): some zero, all of equal size, of sizes 10^±``apart``, or none of these.
+
+    All of them are multiplied by one random number between 10^−``scale`` and 10^``scale``.
+    """
     w = rng.normal(size=n)
     shape = rng.integers(0, 4)
     if shape == 0:
@@ -68,9 +71,10 @@ def random_weights(rng: np.random.Generator, n: int, apart: float = 3.0, scale: 
 
 
 def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: bool = True) -> PruningProblem | None:
-    """A problem at scales H·1e±10, w·1e±6; zeros and ties in w̄, first-order terms, forced and forbidden weights.
+    """An awkward random problem with a cardinality, or None where the drawn H is not positive definite in float64.
 
-    None where the draw is not positive definite in float64.
+    H is scaled by 1e-10 to 1e10 and w̄ by 1e-6 to 1e6; w̄ may have zeros and ties, and there may be a first-order term
+    (with ``linear``) and forced and forbidden weights.
     """
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, max_n + 1))
@@ -91,7 +95,7 @@ def random_problem(seed: int, max_n: int = 12, kind: str | None = None, linear: 
 
 
 def plain_problem(seed: int, max_n: int = 10) -> PruningProblem:
-    """A well-conditioned problem without ties, some with a first-order term, some with forced and forbidden weights."""
+    """A well-conditioned random problem without ties; it may have a first-order term, forced and forbidden weights."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, max_n + 1))
     X = rng.standard_normal((2 * n + 3, n)) * np.exp(rng.standard_normal(n))
@@ -105,14 +109,14 @@ def plain_problem(seed: int, max_n: int = 10) -> PruningProblem:
 
 
 def gram(n: int, samples: int, damping: float, seed: int = 0) -> PruningProblem:
-    """A layer Gram block of correlated inputs; nothing is asked to be pruned yet."""
+    """A problem with the Gram curvature of correlated inputs, without a pattern."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(samples, n)) @ (np.eye(n) + 0.4 * rng.normal(size=(n, n)) / np.sqrt(n))
     return PruningProblem.from_activations(rng.normal(size=n), X, damping=damping, name=f"gram {n}")
 
 
 def masks_of(pattern: Pattern) -> Mask:
-    """All masks of a pattern of few weights, one a row, shape (masks, n): every one of the 2ⁿ is asked for."""
+    """All masks of a pattern of few weights, one a row, shape (masks, n), found by asking ``contains`` of all 2ⁿ."""
     n = pattern.n
     every = np.arange(2**n)[:, None] >> np.arange(n) & 1 == 1
     inside = np.fromiter(map(pattern.contains, every), np.bool_, len(every))
@@ -120,11 +124,11 @@ def masks_of(pattern: Pattern) -> Mask:
 
 
 def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
-    """The joint optimum over all masks of the pattern, and what its evaluation may be wrong by."""
+    """The optimum of the joint problem over all masks of the pattern, and how far its evaluation may be off."""
     masks = masks_of(problem.Z)
     codes = masks @ (1 << np.arange(problem.n))
     best, error = np.inf, 0.0
-    # Keeping more never hurts the joint objective, so only masks that no other one of Z contains matter.
+    # Keeping more never raises the joint optimum, so that only masks which are in no other mask of Z matter.
     grown = np.where(masks, -1, codes[:, None] | 1 << np.arange(problem.n))
     for mask in masks[~np.isin(grown, codes).any(axis=1)]:
         weights = obs_update(problem, mask)
@@ -135,14 +139,17 @@ def best_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
 
 
 def best_selection_by_enumeration(problem: PruningProblem) -> tuple[float, float]:
-    """The selection's optimum over all masks of the pattern, and what its evaluation may be wrong by."""
+    """The optimum of the selection problem over all masks of the pattern, and how far its evaluation may be off."""
     every = [np.where(mask, problem.w_bar, 0.0) for mask in masks_of(problem.Z)]
     best = min(every, key=problem.objective)
     return problem.objective(best), problem.round_off(best)
 
 
 def assert_equals_enumeration(problem: PruningProblem, method: str, **options: Any) -> None:
-    """What ``method`` proves is what enumeration finds; where round-off hides f, it claims no more."""
+    """Assert that the bound of ``method`` is not above the optimum that enumeration finds.
+
+    Where f is known well enough in float64, the method must also prove its answer optimal, and the answer must be so.
+    """
     optimum, error = best_by_enumeration(problem)
     solution = solve(problem, method, **options)
     assert solution.bound <= optimum + error + 1e-12 * abs(optimum)

@@ -1,4 +1,4 @@
-"""What a law is: it holds for every instance, or an ``AssertionError`` names the law, the instance and the numbers."""
+"""How a law is checked: if an instance breaks it, an ``AssertionError`` names the law, the instance and the numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 
 MOST = 12
-"""Most weights of an instance all of whose masks are tried."""
+"""The largest number of weights of an instance for which all masks are tried."""
 
 ROUND_OFF = 1e-9
-"""What float64 may get wrong in sums of a pattern's scores or a curvature's entries, relative to what was added up."""
+"""The error that laws allow in sums of scores or of entries of H, relative to the sum of their sizes."""
 
 
 def require(holds: object, law: str, instance: object, said: str) -> None:
@@ -23,12 +23,12 @@ def require(holds: object, law: str, instance: object, said: str) -> None:
 
 
 def require_few(n: int) -> None:
-    """Raise unless all masks of ``n`` weights can be tried."""
+    """Raise an error if ``n`` weights are too many for all their masks to be tried."""
     if n > MOST:
         raise InputError(f"laws: every mask of the instance is tried, of at most {MOST} weights, but there are {n}")
 
 
 def list_of(values: NDArray[Any]) -> list[Any]:
-    """Numbers for a message; a mask as zeros and ones."""
+    """``values`` as a list for a message; a mask becomes zeros and ones."""
     plain: list[Any] = (values.astype(int) if values.dtype == np.bool_ else values).tolist()
     return plain

@@ -1,4 +1,4 @@
-"""The laws of a method: what it returns against enumeration, and against itself on the same problem said otherwise."""
+"""The laws of a method: its result is compared with enumeration, and with its result on the same problem restated."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ OPTIMAL = 2e-6
 
 
 def check_method(name: str, seeds: Iterable[int] = range(10)) -> None:
-    """All laws of a method by its name (``cbs_opt.register`` makes your own known), on two instances a seed.
+    """Check all laws of the method called ``name`` on two random instances for each seed.
 
-    The instances ask for a cardinality and have at most 10 weights; an awkward one is for the first law only. The order
-    of the weights may matter to a method with a seed, and the cost of pruning more may fall with a heuristic.
+    ``cbs_opt.register`` makes a method of your own known. The instances have at most 10 weights and a cardinality as
+    pattern. One of the two is well-conditioned and gets all laws; the other is awkward, with ties or a nearly singular
+    H, and gets only the first law, bound ≤ optimum ≤ objective. A method with an option ``seed`` may depend on the
+    order of the weights, and only an exact method has to find that pruning more costs more.
 
     Parameters
     ----------
     name : str
-        Of a method that is registered.
+        The name of a registered method.
     seeds : iterable of int
-        Of the instances.
+        The seeds of the instances.
 
     Raises
     ------
     AssertionError
         A law is broken.
     CbsOptError
-        The method cannot take a dense curvature and a cardinality: try the laws one by one, on problems that it takes.
+        The method cannot take a dense curvature with a cardinality. Then check the laws one by one, on problems that it
+        takes.
     """
     spec = method_named(name)
     for seed in seeds:
@@ -59,17 +62,26 @@ def check_method(name: str, seeds: Iterable[int] = range(10)) -> None:
 
 
 def bound_optimum_objective(problem: PruningProblem, name: str) -> Solution:
-    """bound ≤ optimum ≤ objective, for the joint and for the selection problem, and what is called optimal is.
+    """Check that bound ≤ optimum ≤ objective, for the joint and the selection problem, and that 'optimal' is true.
+
+    Parameters
+    ----------
+    problem : PruningProblem
+        With at most 12 weights, since the optimum is found by trying all masks.
+    name : str
+        The name of a registered method.
 
     Returns
     -------
     Solution
-        What the method found, to look at further.
+        What the method found, for further checks.
 
     Raises
     ------
+    AssertionError
+        The law is broken.
     CbsOptError
-        The method's own, where it refuses the problem; a ``SolverError`` where its mask is not in the pattern.
+        The method refuses the problem; or its mask is not in the pattern, which is a ``SolverError``.
     """
     law, instance = "bound ≤ optimum ≤ objective", _drawn(problem)
     try:
@@ -91,28 +103,31 @@ def bound_optimum_objective(problem: PruningProblem, name: str) -> Solution:
 
 @lru_cache(maxsize=16)
 def _optima(problem: PruningProblem) -> dict[Objective, tuple[float, float]]:
-    """Both optima, and what their evaluation may be wrong by."""
+    """The optima of the joint and the selection problem, each with how far its evaluation may be off."""
     require_few(problem.n)
     joint, selection = best_by_enumeration(problem), best_selection_by_enumeration(problem)
     return {Objective.JOINT: joint, Objective.SELECTION: selection}
 
 
 def _judged(found: Solution, what: Objective) -> tuple[float, float, float]:
-    """Bound, objective and round-off of the problem that ``what`` names."""
+    """Bound, objective and round-off of the joint or the selection problem, whichever ``what`` names."""
     if what is Objective.JOINT:
         return found.bound, found.objective, found.round_off
     return found.selection_bound, found.selection_objective, found.selection_round_off
 
 
 def same_seed_same_mask(problem: PruningProblem, name: str, seed: int = 0) -> None:
-    """A run repeated with the same seed returns the same mask."""
+    """Check that a run that is repeated with the same seed returns the same mask."""
     one, other = (solve(problem, name, seed=seed).mask for _ in range(2))
     said = f"{name}, seed {seed}: {list_of(one)} and {list_of(other)}"
     require(np.array_equal(one, other), "same seed, same mask", _drawn(problem), said)
 
 
 def units_do_not_matter(problem: PruningProblem, name: str, curvature_unit: float, weight_unit: float) -> None:
-    """H·``curvature_unit`` and w̄·``weight_unit`` (and g with them) get the same answer; ties excepted."""
+    """Check that H·``curvature_unit`` and w̄·``weight_unit`` (with g and offset to match) get the same answer.
+
+    Use it on problems without ties.
+    """
     H = problem.curvature.dense() * curvature_unit
     g = None if problem.g is None else problem.g * (curvature_unit * weight_unit)
     offset = problem.offset * curvature_unit * weight_unit**2
@@ -122,12 +137,14 @@ def units_do_not_matter(problem: PruningProblem, name: str, curvature_unit: floa
 
 
 def order_does_not_matter(problem: PruningProblem, name: str, seed: int = 0) -> None:
-    """The weights in another order, drawn from ``seed``, get the same answer; ties excepted.
+    """Check that the weights in another order, drawn from ``seed``, get the same answer.
+
+    Use it on problems without ties.
 
     Raises
     ------
     InputError
-        The pattern is no ``Cardinality``, the one whose weights can stand in any order.
+        The pattern is no ``Cardinality``, the only pattern that allows the weights to be reordered.
     """
     Z = problem.Z
     if not isinstance(Z, Cardinality):
@@ -143,7 +160,10 @@ def order_does_not_matter(problem: PruningProblem, name: str, seed: int = 0) -> 
 
 
 def pruning_more_costs_more(problem: PruningProblem, name: str) -> None:
-    """Of an exact method: the best objective never falls as more weights have to go. Heuristics need not obey."""
+    """Check that the objective of an exact method never falls as more weights have to be pruned.
+
+    Heuristics need not obey this law.
+    """
     before, about = -np.inf, method_named(name).objective
     for k in range(problem.n + 1):
         _, value, round_off = _judged(solve(problem.pruning(k), name), about)
@@ -154,7 +174,7 @@ def pruning_more_costs_more(problem: PruningProblem, name: str) -> None:
 
 
 def _same_answer(law: str, problem: PruningProblem, name: str, one: Mask, other: Mask) -> None:
-    """The same mask; of an exact method one that is as good, since it may stop at any mask within its gap."""
+    """Require the same mask, or from an exact method one as good, since it may stop at any mask within its gap."""
     said = f"{name}: {list_of(one)} and {list_of(other)}"
     same = np.array_equal(one, other)
     if not same and method_named(name).exact:

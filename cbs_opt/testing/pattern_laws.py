@@ -1,6 +1,6 @@
-"""The laws of a pattern Z, against every mask there is.
+"""The laws of a pattern Z, checked by trying every mask.
 
-``check_pattern`` tries all of them; each can also be tried alone, with scores or masks of one's own.
+``check_pattern`` checks all laws; each can also be checked alone, with scores or masks of your own.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
 
 SLACK_OF_MOST = 1e-6
-"""How far ``most`` may lie above the oracle's mask, relative to all scores together."""
+"""How far ``most`` may lie above the score of the oracle's mask, relative to the sum of all scores."""
 
 
 def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
-    """All laws of a pattern; scores and fixed weights are drawn at random.
+    """Check all laws of a pattern, on scores and fixed weights that are drawn at random.
 
     Parameters
     ----------
     pattern : Pattern
-        Of a few hundred weights at most.
+        The pattern, for at most 12 weights, since all masks are tried.
     seed : int
-        Of the draws.
+        The seed of the draws.
     draws : int
-        How many times each law is tried.
+        How many scores and fixed weights are drawn.
 
     Raises
     ------
     AssertionError
         A law is broken.
+    InputError
+        The pattern has more than 12 weights.
     """
     rng = np.random.default_rng(seed)
     free_weights_are_free(pattern)
@@ -62,7 +64,7 @@ def check_pattern(pattern: Pattern, seed: int = 0, draws: int = 20) -> None:
 
 
 def oracle_is_best(pattern: Pattern, scores: Vector) -> None:
-    """``argmax`` returns a mask of Z, and no mask of Z scores more."""
+    """Check that ``argmax`` returns a mask of Z, and that no mask of Z has a larger score."""
     law, best = "the oracle is best", pattern.argmax(frozen(scores))
     require(best.dtype == np.bool_ and best.shape == scores.shape, law, pattern, f"argmax returned {best!r}")
     require(pattern.contains(best), law, pattern, f"argmax({list_of(scores)}) = {list_of(best)} is not in Z")
@@ -74,7 +76,7 @@ def oracle_is_best(pattern: Pattern, scores: Vector) -> None:
 
 
 def most_is_no_less(pattern: Pattern, scores: Vector) -> None:
-    """``most`` is at least what every mask of Z scores, exactly, and little more than ``argmax`` does."""
+    """Check that ``most`` is at least the exact score of every mask of Z, and little more than that of ``argmax``."""
     law, every = "most is no less", all_masks(pattern)
     most, best = pattern.most(frozen(scores)), float(scores[pattern.argmax(scores)].sum())
     for z in every[every @ scores > most - ROUND_OFF * scores.sum()]:
@@ -85,12 +87,18 @@ def most_is_no_less(pattern: Pattern, scores: Vector) -> None:
 
 
 def flips_are_no_less(pattern: Pattern, scores: Vector, exact: bool = False) -> None:
-    """``flip_values`` is no less than what masks score that decide one weight otherwise; −inf where there are none.
+    """Check that ``flip_values`` are at least the scores of the masks that decide the weight differently.
+
+    They have to be −inf where there is no such mask.
 
     Parameters
     ----------
+    pattern : Pattern
+        The pattern, for at most 12 weights.
+    scores : array, shape (n,)
+        Scores ≥ 0.
     exact : bool
-        Whether the values have to be attained, as those of the package's own patterns are.
+        Whether each value has to be the score of such a mask, as with a pattern that has ``exact_flips``.
     """
     law, best = "flip values are no less", pattern.argmax(scores)
     flips, every = pattern.flip_values(frozen(scores), frozen(best)), all_masks(pattern)
@@ -104,7 +112,7 @@ def flips_are_no_less(pattern: Pattern, scores: Vector, exact: bool = False) -> 
 
 
 def pruning_more_never_leaves(pattern: Pattern) -> None:
-    """Z is monotone: a mask of Z with one more free weight pruned is in Z."""
+    """Check that Z is monotone: a mask of Z with one more free weight pruned is in Z."""
     every = all_masks(pattern)
     codes = every @ (1 << np.arange(pattern.n))
     for i in np.flatnonzero(pattern.free):
@@ -114,7 +122,7 @@ def pruning_more_never_leaves(pattern: Pattern) -> None:
 
 
 def units_stay_together(pattern: Pattern) -> None:
-    """Where a mask of Z keeps a weight, Z holds the mask with all free weights of its unit, too."""
+    """Check that a mask of Z that keeps a free weight stays in Z when all free weights of its unit are kept, too."""
     every = all_masks(pattern)
     units = np.asarray(pattern.units)
     codes = every @ (1 << np.arange(pattern.n))
@@ -127,7 +135,7 @@ def units_stay_together(pattern: Pattern) -> None:
 
 
 def relaxing_loses_nothing(pattern: Pattern, scores: Vector) -> None:
-    """``relaxed`` says no less than any mask of Z scores, whatever one weight is decided to."""
+    """Check that ``relaxed`` gives upper bounds on the scores of all masks of Z, also with one weight decided."""
     law, every, found = "relaxing loses nothing", all_masks(pattern), pattern.relaxed(frozen(scores))
     said = f"scores {list_of(scores)}"
     z = found.z
@@ -147,7 +155,7 @@ def relaxing_loses_nothing(pattern: Pattern, scores: Vector) -> None:
 
 
 def free_weights_are_free(pattern: Pattern) -> None:
-    """Z has a mask, and a weight that is not ``free`` is kept by all masks of Z or by none."""
+    """Check that Z has a mask, and that a weight which is not ``free`` is kept by all masks of Z or by none."""
     law, every = "only free weights differ", all_masks(pattern)
     require(len(every) > 0, law, pattern, "no mask is in Z")
     differ = every.any(axis=0) & ~every.all(axis=0) & ~pattern.free
@@ -157,9 +165,9 @@ def free_weights_are_free(pattern: Pattern) -> None:
 
 
 def relief_leads_into_the_pattern(pattern: Pattern, z: Mask) -> None:
-    """``relief`` is of free weights that z keeps, of some as long as z is outside Z, and of none once it is in Z.
+    """Check that ``relief`` is positive only for free weights that z keeps: for some if z is outside Z, else for none.
 
-    A z that lacks a forced weight, or has a forbidden one, is mended first.
+    In z, forced weights are kept and forbidden ones pruned first.
     """
     law, every = "relief leads into the pattern", all_masks(pattern)
     z = (z & every.any(axis=0)) | every.all(axis=0)
@@ -173,7 +181,10 @@ def relief_leads_into_the_pattern(pattern: Pattern, z: Mask) -> None:
 
 
 def fixed_is_the_subset(pattern: Pattern, keep: Mask, prune: Mask) -> None:
-    """``fixed`` holds the masks of Z that keep ``keep`` and prune ``prune``, or raises a ``PatternError``."""
+    """Check that ``fixed`` has just the masks of Z that keep ``keep`` and prune ``prune``.
+
+    Where there is no such mask, and only there, it has to raise a ``PatternError``.
+    """
     law, every = "fixed is the subset", all_masks(pattern)
     wanted = every[every[:, keep].all(axis=1) & ~every[:, prune].any(axis=1)]
     where = f"keep {list_of(np.flatnonzero(keep))}, prune {list_of(np.flatnonzero(prune))}"
@@ -188,7 +199,7 @@ def fixed_is_the_subset(pattern: Pattern, keep: Mask, prune: Mask) -> None:
 
 
 def constraints_are_the_pattern(pattern: Pattern) -> None:
-    """The Pyomo constraints of ``constrain`` allow the masks of Z and no other."""
+    """Check that the Pyomo constraints of ``constrain`` allow the masks of Z and no others."""
     from pyomo.environ import Binary, ConcreteModel, RangeSet, Var
 
     model = ConcreteModel()
@@ -203,7 +214,7 @@ def constraints_are_the_pattern(pattern: Pattern) -> None:
 
 
 def _allows(model: ConcreteModel, mask: Mask) -> bool:
-    """Whether the constraints hold at z = ``mask``, for some values of variables of the pattern's own."""
+    """Whether the constraints hold at z = ``mask``, for some values of the pattern's own variables."""
     from pyomo.contrib.solver.common.factory import SolverFactory
     from pyomo.contrib.solver.common.results import TerminationCondition
     from pyomo.environ import Constraint, Objective, Var
@@ -219,7 +230,7 @@ def _allows(model: ConcreteModel, mask: Mask) -> bool:
     for i in trial.I:
         trial.z[i].fix(int(mask[i]))
     trial.nothing = Objective(expr=0)
-    # HiGHS keeps the number of threads of its first run in a process, and refuses another: the package's is one.
+    # HiGHS refuses any number of threads other than that of its first run in the process, and this package uses one.
     found = SolverFactory("highs").solve(
         trial, threads=1, load_solutions=False, raise_exception_on_nonoptimal_result=False
     )

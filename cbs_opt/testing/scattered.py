@@ -1,4 +1,4 @@
-"""A pattern that the package knows nothing of: weights with labels in any order."""
+"""A pattern for tests of code that should serve any ``Labelled`` pattern: labels in any order, some without weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 class Scattered(Labelled):
     """Z = {z : at most room_l of the weights with label l stay, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    Unlike those of ``Labels``, a label may have no weight at all, and room for more weights than carry it. What holds
-    for labels and quotas only because of how they are made shows on it.
+    Unlike in ``Labels``, a label may have no weight, or room for more weights than it has. Tests with this pattern find
+    code that relies on how ``Labels`` and ``Quotas`` are made.
 
     Parameters
     ----------
     labels : integer array, shape (n,)
-        0 … labels − 1.
+        The label of each weight, 0 … labels − 1.
     room : integer array, shape (labels,)
         The most weights of each label that may stay, forced ones included.
     keep, forbid : iterable of int, optional
@@ -27,7 +27,8 @@ class Scattered(Labelled):
     Raises
     ------
     PatternError
-        An index outside [0, n) or in both, or more kept than their label has room for.
+        An index lies outside [0, n) or is in both lists, or more weights are forced to stay than their label has room
+        for.
     """
 
     def __init__(self, labels: Any, room: Any, keep: Any = (), forbid: Any = ()) -> None:

@@ -1,1 +1,1 @@
-"""Arrays as they come in: what they are called, and the checks that name what is wrong with one."""
+"""Arrays: the names of their types, checks that say what is wrong with a given one, sums rounded to the safe side."""

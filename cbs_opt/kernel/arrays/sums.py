@@ -1,7 +1,7 @@
-"""Sums rounded to the safe side: never above the exact one, or never below it, and off by the last digit at the most.
+"""Sums rounded to a chosen side: never above the exact sum, or never below it, and next to it in float64.
 
-A float64 operation rounds to the nearest number, which may lie on either side of the exact result. What is proven stays
-proven only where the last step, too, goes to the safe side.
+A float64 operation rounds to the nearest number, which may lie on either side of the exact result. A bound stays proven
+only where its last step is rounded to the safe side, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sum_below(*terms: float) -> float:
-    """The largest float64 that is not above the exact sum of ``terms``; −inf where one of them is, or it overflows."""
+    """The largest float64 that is not above the exact sum of ``terms``; −inf where a term is −inf, or on overflow."""
     if -math.inf in terms:
         return -math.inf
     nearest = total(terms, beyond=-math.inf)
@@ -26,7 +26,7 @@ def sum_below(*terms: float) -> float:
 
 def sum_above(terms: Vector) -> float:
     """The smallest float64 that is not below the exact sum of ``terms`` ≥ 0; ∞ where float64 cannot hold it."""
-    return 0.0 - sum_below(*(-terms).tolist())  # no −0
+    return 0.0 - sum_below(*(-terms).tolist())  # 0.0 − x instead of −x, so that the sum of zeros is 0 and not −0
 
 
 def total(terms: Iterable[float], beyond: float) -> float:

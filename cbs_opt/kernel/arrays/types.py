@@ -1,4 +1,4 @@
-"""What arrays are called here and how they are held: read-only, float64; and rounding to the safe side."""
+"""The names of array types, read-only views, the precision of float64, and numbers rounded up for messages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EPS = float(np.finfo(np.float64).eps)
-"""2⁻⁵²: the distance from 1 to the next float64. One operation is wrong by half of it at the most, relatively."""
+"""2⁻⁵²: the distance from 1 to the next float64. The relative error of one operation is at most half of it."""
 
 
 def rounded_up(value: float) -> float:
-    """``value`` > 0 rounded up to three digits: what a message tells the user to type suffices as it is printed."""
+    """``value`` > 0 rounded up to three digits, so that a number printed in a message still suffices when typed."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     up = float(f"{math.ceil(value / unit) * unit:.3g}")
     return up if up >= value else float(f"{up + unit:.3g}")

@@ -1,4 +1,4 @@
-"""Checks of arrays at the border: float64, finite, of the right shape, or one clear sentence."""
+"""Checks of what users give: an array becomes float64, finite and of the right shape, or there is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        Naming the field, and for a NaN or infinity its first position.
+        It is no such array; the message names the field, and for a NaN or infinity its first position.
     """
     try:
         raw = np.asarray(value)
@@ -45,12 +45,12 @@ def as_array(value: Any, field: str, ndim: int) -> NDArray[np.float64]:
 
 
 def as_mask(value: Any, field: str, n: int) -> Mask:
-    """``value`` as a boolean mask of length ``n`` (1 keeps); 0/1 numbers are taken too, and a ``Solution`` for its own.
+    """``value`` as a boolean mask of length ``n`` (1 keeps); numbers 0 and 1 will do, or an object with a ``mask``.
 
     Raises
     ------
     InputError
-        Naming the field and what is wrong with it.
+        It is no such mask; the message names the field and what is wrong with it.
     """
     own = None if isinstance(value, np.ndarray) else getattr(value, "mask", None)
     value = own if isinstance(own, np.ndarray) else value

@@ -14,21 +14,21 @@ MAX_DENSE = 20_000
 
 
 class Curvature(ABC):
-    """A symmetric positive definite H of order n, damping λ already included.
+    """A symmetric positive definite matrix H of order n, in some form of storage, with the damping λ included.
 
-    Laws, whatever the storage: ``matvec(v)`` equals ``dense() @ v``, ``quadratic(v)`` equals
-    ``v @ dense() @ v`` and ``diagonal()`` the diagonal of ``dense()``, up to round-off; ``dense()`` is
-    ``row.dense()`` on each of ``rows`` equal blocks along its diagonal.
+    Every curvature obeys these laws, up to round-off: ``matvec(v)`` equals ``dense() @ v``, ``quadratic(v)`` equals
+    ``v @ dense() @ v``, ``diagonal()`` is the diagonal of ``dense()``, and ``dense()`` consists of ``rows`` equal
+    blocks ``row.dense()`` along its diagonal. ``cbs_opt.testing.check_curvature`` tests them.
 
-    Whatever else is done with a curvature is done by its dense form, unless a function of ``functools.singledispatch``
-    is registered for its class beside the code that does it.
+    Code that needs more than these methods, such as the OBS update, works on ``dense()``, unless a faster function is
+    registered for the class, by ``functools.singledispatch``, in the module of that code.
     """
 
     kind: ClassVar[str]
-    """What it is called in messages and tables."""
+    """The name of this kind of curvature in messages and tables."""
 
     obtained: ClassVar[str] = ""
-    """How one comes by such a curvature, for the message of a method that takes no other; empty: nothing to say."""
+    """How to get such a curvature, for the message of a method that takes no other; may be empty."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.n:,} weights, damping {self.damping:.3g}>"
@@ -41,16 +41,16 @@ class Curvature(ABC):
     @property
     @abstractmethod
     def damping(self) -> float:
-        """The λ that was added to the diagonal, in the units of H (0: none)."""
+        """The λ that was added to the diagonal, in the units of H; 0 where none was."""
 
     @property
     def mean_diagonal(self) -> float:
-        """Mean of diag(H) without the damping, to the digits that λ has left of it."""
+        """The mean of diag(H) without the damping, computed as a difference: a large λ leaves it few digits."""
         return float(self.diagonal().mean()) - self.damping
 
     @property
     def dominance(self) -> float:
-        """λ over ``mean_diagonal``: beyond 1 the model is about λ; inf where there is nothing else."""
+        """λ over ``mean_diagonal``: above 1 the model is more about λ than about samples; inf where H is λI."""
         return dominance(self.damping, self.mean_diagonal)
 
     @abstractmethod
@@ -79,12 +79,12 @@ class Curvature(ABC):
 
     @property
     def rows(self) -> int:
-        """How many rows of a layer share the curvature ``row``, none across rows; 1 unless it is stored so."""
+        """The number of rows of a layer that share the curvature ``row`` and do not interact; 1 unless stored so."""
         return 1
 
     @property
     def blocks(self) -> tuple[Curvature, ...]:
-        """Curvatures of consecutive weights, none across them; itself alone unless it is stored so."""
+        """The blocks along the diagonal of H, in order; the curvature itself alone unless H is stored by blocks."""
         return (self,)
 
     @property
@@ -93,11 +93,11 @@ class Curvature(ABC):
         return self
 
     def arrays(self) -> dict[str, Any]:
-        """What a block file stores it by, under the names of ``cbs_opt.kernel.block_file``: H in full here."""
+        """The arrays of a block file that hold this curvature, by the names in ``cbs_opt.kernel.block_file``."""
         return {"H": self.dense()}
 
     def dense(self) -> Matrix:
-        """H as an (n, n) array, read-only where it is stored so.
+        """H as an (n, n) array, which must not be written to: it may be the stored one.
 
         Raises
         ------
@@ -109,17 +109,18 @@ class Curvature(ABC):
 
     @abstractmethod
     def below(self) -> Curvature:
-        """What proven bounds are computed on: a curvature H' with H − H' positive semidefinite, each entry exact.
+        """The curvature on which proven bounds are computed: an H' that float64 holds exactly, with H − H' ⪰ 0.
 
-        The curvature itself where its numbers are all that defines H. Else H, a product or a sum of the user's arrays,
-        was rounded when it was formed, and the diagonal of H' is lower by as much as that may have added.
+        Here H is the matrix that the user's arrays define in exact arithmetic. Where float64 holds it as it is, H' is
+        the curvature itself. Otherwise H, a product or a sum of those arrays, was rounded when it was formed, and the
+        diagonal of H' is lowered by as much as the rounding may have added.
 
         Raises
         ------
         TooLargeError
-            As ``dense``, where H is formed for it.
+            H' is a full matrix, and there are more than ``MAX_DENSE`` weights.
         NotPositiveDefiniteError
-            H' has no Cholesky factor with the margin float64 needs; names a λ that would do.
+            H' has no Cholesky factor with the margin that float64 needs; the message names a λ that suffices.
         """
 
     def _require_formable(self) -> None:
@@ -132,5 +133,5 @@ class Curvature(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was altered when the curvature was taken in (empty: nothing)."""
+        """What was altered when the curvature was made, one sentence each; empty if nothing was."""
         return ()

@@ -1,4 +1,4 @@
-"""H = diag(H₁, H₂, …): rows or layers that do not interact; a shared block is stored once."""
+"""H = diag(H₁, H₂, …) for rows or layers that do not interact; a block that occurs several times is stored once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cbs_opt.kernel.curvature.damping import dominance
 
 
 class BlockDiagonalCurvature(Curvature):
-    """Curvatures of consecutive weights, none across them.
+    """H = diag(H₁, H₂, …): each block is the curvature of consecutive weights, and the blocks do not interact.
 
     Parameters
     ----------
     blocks : sequence of Curvature
-        In the order of the weights. The same object may stand several times (a layer's Gram matrix
-        for each of its output rows): it is held, and factorized, once.
+        H₁, H₂, … in the order of the weights. One object may occur several times, as the Gram matrix of a layer does
+        for each of its output rows; it is then stored and factorized once.
     """
 
     kind = "block-diagonal"
@@ -40,7 +40,7 @@ class BlockDiagonalCurvature(Curvature):
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """The weights of each block."""
+        """The indices of the weights of each block, as slices."""
         return tuple(slice(int(a), int(b)) for a, b in zip(self._starts[:-1], self._starts[1:], strict=True))
 
     @property

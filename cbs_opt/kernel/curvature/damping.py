@@ -1,8 +1,8 @@
-"""The damping λ: how it is asked for, and what is to be said where it dominates the curvature.
+"""The damping λ: the two ways to give it, and the note where it dominates the curvature.
 
 Everything that makes curvature of a network and samples (``prune``, ``certify``, ``extract``, ``study``) takes λ in one
-of two ways, ``damping`` (λ itself, in the units of H) or ``dampening_frac`` (λ as a share of the mean diagonal of the
-curvature without it), and ``DAMPENING_FRAC`` of that mean where neither is given.
+of two ways: as ``damping`` (λ itself, in the units of H) or as ``dampening_frac`` (λ as a share of the mean diagonal of
+the curvature without it). Where neither is given, λ is the share ``DAMPENING_FRAC``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 
 DAMPENING_FRAC = 0.01
-"""λ over the mean diagonal of a network's curvature, where nobody says otherwise."""
+"""The default share: λ over the mean diagonal of a network's curvature where neither way of giving λ is used."""
 
 NOTHING_ELSE = "λ is all there is of the curvature"
 SO = "the model is about λ, and so are objective, bound and gap"
@@ -23,12 +23,12 @@ SAID = re.compile(r"λ is (?:up to )?([0-9,]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?) tim
 
 
 def resolve_damping(damping: float | None, dampening_frac: float | None, mean_diagonal: float) -> float:
-    """The absolute λ from either way of saying it: ``damping``, or a fraction of the mean diagonal.
+    """λ itself, from either way of giving it: ``damping``, or ``dampening_frac`` times ``mean_diagonal``.
 
     Raises
     ------
     InputError
-        When both or neither are given, or a value is negative or not finite.
+        Both or neither are given, or the value is negative or not finite.
     """
     if (damping is None) == (dampening_frac is None):
         given = "neither is given" if damping is None else "both are given"
@@ -44,17 +44,19 @@ def resolve_damping(damping: float | None, dampening_frac: float | None, mean_di
 def damping_asked(
     damping: float | None, dampening_frac: float | None, needed_by: str = ""
 ) -> tuple[float | None, float | None]:
-    """(damping, dampening_frac), exactly one of them a number: what was given, or ``DAMPENING_FRAC``.
+    """(damping, dampening_frac), exactly one of them a number: what was given, or ``DAMPENING_FRAC`` by default.
 
     Parameters
     ----------
+    damping, dampening_frac : float or None
+        λ itself, or λ as a share of the mean diagonal; at most one of the two.
     needed_by : str
-        The curvature that λ = 0 would make singular; empty where it is allowed.
+        The curvature that needs λ > 0, for the message; empty where λ = 0 is allowed.
 
     Raises
     ------
     InputError
-        As ``resolve_damping`` where both are given, or 0 where λ is needed.
+        Both are given, the value is negative or not finite, or it is 0 where λ > 0 is needed.
     """
     if damping is None and dampening_frac is None:
         dampening_frac = DAMPENING_FRAC
@@ -65,21 +67,21 @@ def damping_asked(
 
 
 def dominance(damping: float, mean_diagonal: float) -> float:
-    """λ over the mean diagonal of the curvature without it; inf where there is nothing but λ."""
+    """λ over the mean diagonal of the curvature without it; inf where the curvature is λI."""
     if damping == 0:
         return 0.0
     return damping / mean_diagonal if mean_diagonal > 0 else math.inf
 
 
 def dominance_note(ratios: Collection[float], parts: str = "layers") -> tuple[str, ...]:
-    """One sentence where λ is more than the mean diagonal of the curvature without it; else nothing.
+    """A note of one sentence where a λ is larger than the mean diagonal of its curvature without it; else none.
 
     Parameters
     ----------
     ratios : collection of float
-        ``dominance`` of each curvature that one is told of.
+        The ``dominance`` of each curvature.
     parts : str
-        What they are of.
+        What the curvatures belong to, in the plural, as 'layers'.
     """
     beyond = [ratio for ratio in ratios if ratio > 1]
     if not beyond:
@@ -97,7 +99,7 @@ def dominance_note(ratios: Collection[float], parts: str = "layers") -> tuple[st
 
 
 def dominance_said(note: str) -> float:
-    """The ratio in a sentence of ``dominance_note``, for what keeps sentences only; 0 of any other."""
+    """The ratio in a sentence of ``dominance_note``, for code that keeps only the notes; 0 for any other sentence."""
     if note.startswith(NOTHING_ELSE):
         return math.inf
     found = SAID.match(note)
@@ -105,6 +107,6 @@ def dominance_said(note: str) -> float:
 
 
 def _number(ratio: float) -> str:
-    """'1.31', '131,000' or '1.31e+12': three digits, rounded so that more than 1 never reads 1."""
+    """A ratio above 1 as text of three digits: '1.31', '131,000' or '1.31e+12', and never less than '1.01'."""
     rounded = max(ratio, 1.01) if ratio < 1.01 else float(f"{ratio:.3g}")
     return f"{rounded:,.10g}" if rounded < 1e9 else f"{rounded:.3g}"

@@ -1,4 +1,4 @@
-"""H as a full matrix."""
+"""A curvature that is stored as a full matrix H."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cbs_opt.kernel.curvature.base import Curvature
 from cbs_opt.kernel.curvature.second_moment import scales, slack, two_sum
 
 ASYMMETRY_TOLERANCE = 1e-8
-"""Largest |H_ij − H_ji| / √(H_ii H_jj) that is round-off; it is averaged away and noted."""
+"""Largest |H_ij − H_ji| / √(H_ii H_jj) that counts as round-off: it is averaged away, with a note."""
 
 
 class DenseCurvature(Curvature):
@@ -24,16 +24,16 @@ class DenseCurvature(Curvature):
     Parameters
     ----------
     H : array, shape (n, n)
-        Symmetric; the Hessian, a Gauss-Newton matrix, a Gram matrix XᵀX/m, …
+        A symmetric matrix, as the Hessian, a Gauss-Newton matrix or a Gram matrix XᵀX/m.
     damping : float
         λ ≥ 0, added to the diagonal, in the units of H.
 
     Raises
     ------
     InputError
-        NaN or infinity, wrong shape, or not symmetric (names the entry).
+        H has a wrong shape, holds a NaN or an infinity, or is not symmetric; the message names the entry.
     NotPositiveDefiniteError
-        H + λI has no Cholesky factor with the margin float64 needs; names a λ that would do.
+        H + λI has no Cholesky factor with the margin that float64 needs; the message names a λ that suffices.
     """
 
     kind = "dense"
@@ -53,23 +53,23 @@ class DenseCurvature(Curvature):
 
     @classmethod
     def formed(cls, H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = ()) -> DenseCurvature:
-        """A curvature of which ``H``, shape (n, n), is only known to within diag(``slack``), shape (n,).
+        """A curvature from a matrix H that was rounded when it was formed, with a bound on what rounding did.
 
         Parameters
         ----------
         H : array, shape (n, n)
-            Exactly symmetric, λ included.
+            The matrix as it was formed, exactly symmetric, λ included.
         slack : array, shape (n,)
-            e ≥ 0: both diag(e) − (H' − H) and diag(e) + (H' − H) are positive semidefinite for the H' that is meant.
+            e ≥ 0 with −diag(e) ⪯ H' − H ⪯ diag(e) for the matrix H' that exact arithmetic would have given.
         damping : float
-            λ.
+            The λ in H.
         notes : tuple of str
-            Everything altered.
+            What was altered, one sentence each.
 
         Raises
         ------
         NotPositiveDefiniteError
-            As for an array.
+            H has no Cholesky factor with the margin that float64 needs.
         """
         require_positive_definite(H, damping)
         made = cls.__new__(cls)
@@ -119,18 +119,18 @@ class DenseCurvature(Curvature):
 
 
 def lowered(H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = ()) -> DenseCurvature:
-    """H − diag(``slack``), rounded down: a curvature that is nowhere above the one that is meant.
+    """The curvature H − diag(``slack``), rounded down, below the matrix H' that exact arithmetic would have given.
 
     Parameters
     ----------
     H : array, shape (n, n)
-        As it was formed, λ included.
+        The matrix as it was formed, λ included.
     slack : array, shape (n,)
-        What rounding may have added to the diagonal, as in ``DenseCurvature.formed``.
+        e ≥ 0 with H' − H ⪰ −diag(e), as in ``DenseCurvature.formed``.
     damping : float
-        λ.
+        The λ in H.
     notes : tuple of str
-        Everything altered.
+        What was altered, one sentence each.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def lowered(H: Matrix, slack: Vector, damping: float, notes: tuple[str, ...] = (
 
 
 def _symmetric(matrix: Matrix) -> tuple[Matrix, Matrix, tuple[str, ...]]:
-    """The matrix itself when exactly symmetric, else its symmetric part with a note; and what that rounded off."""
+    """The symmetric part of ``matrix``, what rounding took off it, and a note unless the matrix was symmetric."""
     difference = np.abs(matrix - matrix.T)
     if not difference.any():
         return matrix, np.zeros_like(matrix), ()
@@ -161,16 +161,23 @@ def _symmetric(matrix: Matrix) -> tuple[Matrix, Matrix, tuple[str, ...]]:
 
 
 def require_positive_definite(matrix: Matrix, damping: float) -> None:
-    """Cholesky of H, scaled to unit diagonal and lowered by its own round-off, must exist.
+    """Raise an error unless a Cholesky factorization in float64 proves ``matrix`` positive definite.
 
-    A Cholesky factorization that succeeds on A − cI, with c a small multiple of n·eps for unit diagonal,
-    proves A positive definite in spite of rounding (S. M. Rump, Verification of positive definiteness,
-    BIT Numerical Mathematics 46, 2006).
+    The matrix is scaled to unit diagonal. A factorization that succeeds on A − cI, with c a small multiple of n·eps,
+    proves such an A positive definite in spite of rounding (S. M. Rump, Verification of positive definiteness, BIT
+    Numerical Mathematics 46, 2006).
 
     Parameters
     ----------
+    matrix : array, shape (n, n)
+        Exactly symmetric.
     damping : float
-        What the diagonal already contains; the damping named in the error includes it.
+        The damping that the diagonal already contains; the one that the error names includes it.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        No such proof was found.
     """
     n = len(matrix)
     units = n + 1

@@ -19,7 +19,7 @@ class DiagonalCurvature(Curvature):
     Parameters
     ----------
     diagonal : array, shape (n,)
-        The entries; with the damping all of them are above zero.
+        The diagonal without the damping; with it, every entry has to be above zero.
     damping : float
         λ ≥ 0, in the units of H.
     """

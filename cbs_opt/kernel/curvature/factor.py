@@ -1,4 +1,4 @@
-"""H = AᵀA + λI with a factor A of few rows; H itself is never formed unless asked for."""
+"""H = AᵀA + λI, stored as a factor A of few rows; H itself is formed only on request."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from cbs_opt.kernel.curvature.dense import DenseCurvature, lowered, require_posi
 from cbs_opt.kernel.curvature.second_moment import second_moment
 
 CHUNK_ENTRIES = 2**20
-"""Entries of a float32 factor, or of a gathered part of any factor, that are held in float64 at a time (8 MiB: more
-would be mapped anew each time)."""
+"""Entries of a float32 factor, or of a gathered part of any factor, that are held in float64 at a time: 8 MiB, since
+larger pieces of memory would be requested from the system each time."""
 
 REFINEMENTS = 5
 """Most refinements of a linear solve; one or two are enough unless λ is very small."""
 
 
 class FactorCurvature(Curvature):
-    """H = AᵀA + λI, for instance the empirical Fisher with A = G/√m of m per-sample gradients.
+    """H = AᵀA + λI, for instance the empirical Fisher matrix with A = G/√m for the m per-sample gradients G.
 
     Parameters
     ----------
     A : array, shape (m, n)
-        One row a sample, already divided by √m. A float32 array stays one: its entries are then the exact data of
-        the problem, half the memory, and whatever is evaluated is evaluated in float64, some columns at a time, so
-        that no float64 copy of the whole is made. Anything else is held in float64.
+        One sample a row, already divided by √m. A float32 array is stored as float32, at half the memory: its entries
+        are then the exact data of the problem, and everything is evaluated in float64, some columns at a time, without
+        a float64 copy of the whole. Any other array is stored as float64.
     damping : float
-        λ > 0, in the units of H. A factor of fewer rows than columns is singular without it.
+        λ > 0, in the units of H; with fewer rows than columns AᵀA alone is singular.
+
+    Raises
+    ------
+    InputError
+        A has a wrong shape or holds a NaN or an infinity, or λ is not above zero.
     """
 
     kind = "factor"
@@ -53,27 +58,27 @@ class FactorCurvature(Curvature):
 
     @classmethod
     def of_samples(cls, G: Matrix, damping: float) -> FactorCurvature:
-        """H = GᵀG/m + λI of m samples: A = G/√m, whose entries are rounded, which ``slack`` accounts for.
+        """The curvature H = GᵀG/m + λI of m samples, with A = G/√m; ``slack`` accounts for the rounding of A.
 
         Parameters
         ----------
         G : array, shape (m, n)
             One sample a row.
         damping : float
-            λ.
+            λ > 0, in the units of H.
         """
         root = np.sqrt(len(G))
         made = cls(G / root, damping)
         if root != 2.0 ** np.round(np.log2(root)):
-            made._entry_error = 1.01 * EPS  # of the root, and of the division
+            made._entry_error = 1.01 * EPS  # for the rounding of the root and of the division
         return made
 
     @property
     def slack(self) -> Vector:
-        """e ≥ 0, shape (n,): AᵀA + λI differs from the H of the samples by no more than diag(e); 0 for a given A.
+        """e ≥ 0, shape (n,), with −diag(e) ⪯ H − (AᵀA + λI) ⪯ diag(e) for the exact H of the samples.
 
-        Entries that are wrong by δ, relatively, give |E_ij| ≤ (2δ + δ²)‖A_i‖‖A_j‖; see (slack) in ``second_moment``,
-        with x = 1 or x_i = H_ii^(−½).
+        It is zero where A itself was given. Where the entries of A have a relative error of up to δ, the difference E
+        has |E_ij| ≤ (2δ + δ²)‖A_i‖‖A_j‖, of which (slack) in ``second_moment`` makes e, with x = 1 or x_i = H_ii^(−½).
         """
         if self._entry_error == 0.0:
             return np.zeros(self.n)
@@ -84,12 +89,12 @@ class FactorCurvature(Curvature):
 
     @property
     def A(self) -> Matrix:
-        """The factor in float64, shape (m, n), read-only; a copy where it is stored in float32."""
+        """The factor A in float64, shape (m, n), read-only; a copy where it is stored in float32."""
         return frozen(self._A.astype(np.float64, copy=False))
 
     @property
     def stored(self) -> NDArray[Any]:
-        """The factor as it is stored, float64 or float32, shape (m, n), read-only."""
+        """The factor A as it is stored, in float64 or float32, shape (m, n), read-only."""
         return self._A
 
     @property
@@ -169,8 +174,8 @@ class FactorCurvature(Curvature):
         return np.maximum((1.0 - squares) / self._damping, 1.0 / self.diagonal())
 
     def solve(self, v: Vector) -> Vector:
-        # One solve loses as many digits as λ is small beside ‖A‖². Bounds with a first-order term rely on H x = v to
-        # round-off, which refinement restores (R. D. Skeel, Mathematics of Computation 35, 1980).
+        # One solve loses about log10(‖A‖²/λ) digits. Bounds with a first-order term rely on H x = v up to round-off,
+        # which refinement restores (R. D. Skeel, Mathematics of Computation 35, 1980).
         x = self._rough_solve(v)
         rest = v - self.matvec(x)
         for _ in range(REFINEMENTS):
@@ -182,7 +187,7 @@ class FactorCurvature(Curvature):
         return x
 
     def _rough_solve(self, v: Vector) -> Vector:
-        """H⁻¹v = (v − Aᵀ(AAᵀ + λI)⁻¹Av)/λ, as it is."""
+        """H⁻¹v = (v − Aᵀ(AAᵀ + λI)⁻¹Av)/λ, without refinement."""
         inner = cho_solve(self._sample_cholesky, self.image(v))
         return (v - self.back(inner)) / self._damping
 
@@ -193,12 +198,12 @@ class FactorCurvature(Curvature):
 
     def _form_dense(self) -> Matrix:
         H, _ = second_moment(self._A, self._damping)
-        # In float64 AᵀA + λI may have lost λ: what is formed must be positive definite in spite of its rounding.
+        # λ may be lost in the rounding of AᵀA + λI: the matrix that is formed has to be positive definite all the same.
         require_positive_definite(H, self._damping)
         return H
 
     def _chunks(self) -> Iterator[tuple[slice, Matrix]]:
-        """All columns in float64, some at a time, and where they stand."""
+        """All columns in float64, some at a time, each part with the slice of its indices."""
         step = max(1, CHUNK_ENTRIES // self.m)
         for start in range(0, self.n, step):
             part = slice(start, min(start + step, self.n))
@@ -214,7 +219,7 @@ class FactorCurvature(Curvature):
 
 
 def _single(A: Any) -> NDArray[Any]:
-    """A float32 array, contiguous and checked as ``as_array`` does."""
+    """A as a contiguous float32 array, checked as ``as_array`` checks it."""
     array = np.ascontiguousarray(A)
     if array.ndim != 2 or array.size == 0:
         as_array(array, "A", 2)  # says what is wrong

@@ -1,4 +1,4 @@
-"""H = I ⊗ H₁: the output rows of a layer, which share the Gram matrix of the layer's inputs."""
+"""H = I ⊗ H₁ for the output rows of a layer, which share the Gram matrix of the layer's inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cbs_opt.kernel.curvature.dense import DenseCurvature
 
 
 class RowsCurvature(Curvature):
-    """``rows`` rows of d weights each, all with the same dense curvature H₁ and none across rows.
+    """H = I ⊗ H₁: several rows of d weights each, which do not interact and all have the dense curvature H₁.
 
     The n = rows·d weights are flattened row by row, as ``weight.flatten()`` of a tensor of shape (out, in) or
     (out, in, height, width) has them. H₁ is stored and factorized once.
@@ -23,14 +23,17 @@ class RowsCurvature(Curvature):
     H : DenseCurvature or array, shape (d, d)
         H₁, for instance XᵀX/m + λI of the layer's inputs X.
     rows : int
-        ≥ 1.
+        The number of rows, at least 1.
     damping : float
-        λ ≥ 0, added to the diagonal of an array; a ``DenseCurvature`` has its own.
+        λ ≥ 0, added to the diagonal of H₁. Leave it out where ``H`` is a ``DenseCurvature``, which has its own.
 
     Raises
     ------
-    InputError, NotPositiveDefiniteError
-        As ``DenseCurvature`` does; or a damping given twice, or no row.
+    InputError
+        The number of rows is not a whole number ≥ 1, λ is given for a ``DenseCurvature``, or the array is none that
+        ``DenseCurvature`` takes.
+    NotPositiveDefiniteError
+        H₁ + λI has no Cholesky factor with the margin that float64 needs.
     """
 
     kind = "rows"
@@ -64,7 +67,7 @@ class RowsCurvature(Curvature):
 
     @property
     def d(self) -> int:
-        """Weights of one row."""
+        """Number of weights of one row."""
         return self._row.n
 
     @property

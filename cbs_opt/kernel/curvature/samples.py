@@ -1,4 +1,4 @@
-"""Curvature made of samples, GᵀG/m or XᵀX/m, and the damping on top."""
+"""Curvature made of samples: GᵀG/m + λI of gradients, or XᵀX/m + λI of layer inputs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,23 @@ from cbs_opt.kernel.curvature.second_moment import second_moment
 def curvature_of_samples(
     rows: Matrix, field: str, damping: float | None = None, dampening_frac: float | None = None
 ) -> Curvature:
-    """H = rowsᵀrows/m + λI for m samples, one a row: its factor while m < n, else H itself, the smaller of the two.
+    """The curvature H = rowsᵀrows/m + λI of m samples, stored as a factor where m < n and otherwise in full.
 
     Parameters
     ----------
     rows : array, shape (m, n)
+        One sample a row.
     field : str
-        What the samples are called in messages.
+        What the samples are called in messages, as 'G' or 'X'.
     damping, dampening_frac : float
-        Exactly one: λ itself, or λ as a fraction of the mean diagonal.
+        Exactly one of the two: λ itself, or λ as a fraction of the mean diagonal of rowsᵀrows/m.
+
+    Raises
+    ------
+    InputError
+        Both or neither are given, or λ is 0 although there are fewer samples than weights.
+    NotPositiveDefiniteError
+        H is stored in full and has no Cholesky factor with the margin that float64 needs.
     """
     m, n = rows.shape
     mean_diagonal = float(np.einsum("ij,ij->", rows, rows)) / (m * n)

@@ -1,20 +1,21 @@
-"""AᵀA/q + λI in float64, to about one rounding of each entry however many rows A has, and how far off it may be.
+"""Ĥ ≈ AᵀA/q + λI in float64, each entry off by about one rounding however many rows A has, and bounds on the errors.
 
-Every column is cut in two, A = B + C, B being its leading β bits below the column's largest exponent. A product of two
-columns of B is a sum of m integers of 2β bits in units of its own, exact in float64 in any order where m·2^(2β) ≤ 2^53,
-and
+A is split into A = B + C, where B holds the β leading bits of every entry, counted from the largest exponent of its
+column. A product of two columns of B is a sum of m integers of 2β bits, in a unit of its own, which float64 computes
+exactly in any order where m·2^(2β) ≤ 2^53. In
 
     AᵀA = BᵀB + FᵀC + CᵀF,     F = B + C/2,
 
-where only the small FᵀC is rounded: by γ‖F_i‖‖C_j‖, γ ≈ m·eps. The sum of the three is kept as two numbers, the second
-of which is what rounding takes off the first (K. Ozaki, T. Ogita, S. Oishi & S. M. Rump, Error-free transformations of
-matrix multiplication, Numerical Algorithms 59, 2012; T. J. Dekker, Numerische Mathematik 18, 1971).
+only the small FᵀC is rounded, by at most γ‖F_i‖‖C_j‖ with γ ≈ m·eps. The sum of the three is kept as two numbers, the
+second of which is what rounding takes off the first (K. Ozaki, T. Ogita, S. Oishi & S. M. Rump, Error-free
+transformations of matrix multiplication, Numerical Algorithms 59, 2012; T. J. Dekker, Numerische Mathematik 18, 1971).
 
-Where |H_ij − Ĥ_ij| ≤ E_ij, any x > 0 gives −diag(e) ⪯ H − Ĥ ⪯ diag(e) with
+Where the exact H differs from Ĥ by |H_ij − Ĥ_ij| ≤ E_ij with a symmetric E, any x > 0 gives −diag(e) ⪯ H − Ĥ ⪯ diag(e)
+with
 
     e_i = Σ_j E_ij x_j / x_i,                                                                  (slack)
 
-since diag(e) − E, applied to x, is zero and has no positive entry off its diagonal. Here x_i = Ĥ_ii^(−½).
+since the matrix diag(e) − E has no positive entry off its diagonal and maps x to zero. Here x_i = Ĥ_ii^(−½).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ CHUNK_ENTRIES = 2**20
 """Entries of A that are held in float64 at a time."""
 
 SMALL = 2.0**-450
-"""Products of numbers no smaller do not underflow, nor do those of their last bits."""
+"""The product of two numbers of at least this size does not underflow, nor does that of their last bits."""
 
 SMALLEST = 2.0**-1074
-"""What float64 can tell apart around zero."""
+"""The smallest positive number of float64."""
 
 CAUTION = 1.0 + 1e-6
-"""For the roundings of a sum of errors."""
+"""A factor that covers the rounding in sums of error bounds."""
 
 
 def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Matrix, Vector]:
@@ -46,8 +47,11 @@ def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Ma
     Parameters
     ----------
     A : array, shape (m, n), float64 or float32
+        One sample a row.
     damping : float
         λ ≥ 0.
+    divisor : int
+        The q by which AᵀA is divided.
     """
     m, n = A.shape
     largest, smallest = _sizes(A)
@@ -78,7 +82,7 @@ def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Ma
 
 
 def _summed(square: Matrix, cross: Matrix, start: int, damping: float, divisor: int) -> tuple[Matrix, Matrix]:
-    """(square + cross)/divisor + λI of the rows from ``start`` on, and what each entry may be wrong by."""
+    """(square + cross)/divisor + λI for the rows from ``start`` on, and how far each entry may be off."""
     H, rest = two_sum(square, cross)
     if divisor != 1:
         H, rest = H / divisor, rest / divisor
@@ -93,26 +97,26 @@ def _summed(square: Matrix, cross: Matrix, start: int, damping: float, divisor: 
 
 
 def slack(error: Matrix, scale: Vector) -> Vector:
-    """What diagonal covers the errors of a rounded curvature: (slack) for the errors E and x = 1/``scale``.
+    """The diagonal e that covers the errors of a rounded curvature: (slack) for the errors E and x = 1/``scale``.
 
     Parameters
     ----------
     error : array, shape (n, n)
         Bounds E_ij ≥ 0 on how far each entry may be off.
     scale : array, shape (n,)
-        Sizes of the weights' directions, as of ``scales``.
+        Positive numbers, as those of ``scales``.
     """
     return np.asarray(CAUTION * scale * (error @ (1.0 / scale)))
 
 
 def scales(H: Matrix) -> Vector:
-    """√H_ii, shape (n,); 1 where it is not positive."""
+    """√H_ii, shape (n,); 1 where H_ii is not positive."""
     diagonal = H.diagonal()
     return np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
 
 
 def _sizes(A: NDArray[Any]) -> tuple[Vector, float]:
-    """The largest |A_ij| of every column, and the smallest of all that is not zero (infinite where there is none)."""
+    """The largest |A_ij| of every column, and the smallest |A_ij| > 0 of the whole A (infinite where there is none)."""
     largest, smallest = np.zeros(A.shape[1]), np.inf
     for part in _parts(A):
         sizes = np.abs(part)
@@ -129,7 +133,7 @@ def _parts(A: NDArray[Any]) -> Iterator[Matrix]:
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """a + b rounded, and what is missing, exactly (D. E. Knuth, The Art of Computer Programming 2, 4.2.2)."""
+    """a + b rounded, and exactly what the rounding lost (D. E. Knuth, The Art of Computer Programming 2, 4.2.2)."""
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)

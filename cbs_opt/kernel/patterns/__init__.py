@@ -1,4 +1,4 @@
-"""Patterns Z: which supports are allowed, each with its linear oracle."""
+"""Patterns: the sets Z of masks that are allowed, each with its linear oracle."""
 
 from cbs_opt.kernel.patterns.base import Pattern
 from cbs_opt.kernel.patterns.budget import Budget

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 
 class RelaxedMask(NamedTuple):
-    """What the scores s ≥ 0 are worth in a relaxation of Z that is quick to ask.
+    """The largest Σ z_i s_i, for scores s ≥ 0, over a relaxation of Z in which it is quick to find.
 
     Parameters
     ----------
     z : array, shape (n,)
-        A point of the relaxation, in [0, 1], where Σ z_i s_i is largest.
+        A point of the relaxation with the largest Σ z_i s_i, each z_i in [0, 1].
     most : float
-        What Σ z_i s_i exceeds nowhere in it, and so for no mask of Z.
+        An upper bound on Σ z_i s_i over the relaxation, and so over the masks of Z.
     kept, pruned : arrays, shape (n,)
-        The same where weight i is kept, and where it is pruned; −inf where it cannot be.
+        For each i, an upper bound on Σ_j z_j s_j over the masks of Z that keep weight i, and over those that prune it;
+        −inf where there is no such mask.
     """
 
     z: Vector
@@ -41,24 +42,24 @@ class RelaxedMask(NamedTuple):
 
 
 class Pattern(ABC):
-    """A set Z of allowed masks: heuristics are written against ``argmax``, proven bounds against ``most``.
+    """A set Z ⊆ {0,1}ⁿ of allowed masks: heuristics are written against ``argmax``, proven bounds against ``most``.
 
-    Laws every pattern obeys:
+    The *score* of a mask z is Σ z_i s_i, for given scores s ≥ 0 of the weights. Every pattern obeys these laws, which
+    ``cbs_opt.testing.check_pattern`` tests:
 
-    - ``contains(argmax(s))`` for every score vector s ≥ 0, and no mask in Z scores more (but for round-off, or the
-      tolerance of a solver that is asked);
-    - ``most(s)`` is never below what a mask of Z scores, at whatever scale the scores are: what is proven rests on it;
-    - Z is monotone in the free weights: pruning one more free weight never leaves Z (where weights are kept together,
-      Z holds all masks inside one that keeps them together; a kept weight may be zero);
-    - ``flip_values(s, argmax(s))[i]`` is the best score of any mask in Z that differs from
-      ``argmax(s)`` in coordinate i, or more (an over-estimate is a weaker bound, never a wrong one);
-      −inf where there is no such mask;
-    - ``rows`` allow the masks of Z and no other;
-    - ``labelled`` and ``grouped``, where they are not None, hold the same masks.
+    - for every s ≥ 0, ``argmax(s)`` lies in Z, and no mask in Z has a larger score (up to round-off, or to the
+      tolerance of a solver that computes it);
+    - ``most(s)`` is never below the score of a mask of Z, at any scale of the scores: proven bounds rest on this;
+    - Z is monotone in the free weights: pruning one more free weight never leaves Z. Where weights are kept together,
+      Z also holds every mask that keeps only some of them, since a kept weight may be zero;
+    - ``flip_values(s, argmax(s))[i]`` is at least the best score of the masks in Z that differ from ``argmax(s)`` in
+      coordinate i (a larger value makes a bound weaker, never wrong), and −inf where there is no such mask;
+    - ``rows`` describe exactly the masks of Z;
+    - ``labelled`` and ``grouped``, where they are not None, are the same set of masks.
     """
 
     exact_flips: bool = False
-    """Whether ``flip_values`` are attained, none an over-estimate."""
+    """Whether each of the ``flip_values`` is the score of a mask in Z, so that none is an over-estimate."""
 
     @property
     @abstractmethod
@@ -68,29 +69,30 @@ class Pattern(ABC):
     @property
     @abstractmethod
     def free(self) -> Mask:
-        """Weights neither forced nor forbidden, shape (n,)."""
+        """The weights that are neither forced to stay nor forbidden to (forced to zero), shape (n,)."""
 
     @property
     def units(self) -> NDArray[np.int64]:
-        """The unit each weight is kept or pruned with, 0 … units − 1, shape (n,); each weight is its own by default.
+        """The unit, 0 … units − 1, with which each weight is kept or pruned, shape (n,); by default one of its own.
 
-        Where a mask of Z keeps a weight, Z holds the mask that keeps all free weights of its unit, too.
+        If a mask of Z keeps some weights of a unit, then the same mask with all free weights of that unit kept is in Z,
+        too.
         """
         return np.arange(self.n)
 
     @property
     def labelled(self) -> Labelled | None:
-        """The same set in terms of labels with room, for methods that need them; None where it cannot be said so."""
+        """The same set as a ``Labelled``, for methods that need one; None where the set is none."""
         return None
 
     @property
     def grouped(self) -> Grouped | None:
-        """The same set in terms of groups that stay or go, for methods that need them; None where that cannot be."""
+        """The same set as a ``Grouped``, for methods that need one; None where the set is none."""
         return None
 
     @property
     def parts(self) -> tuple[Pattern, ...]:
-        """The patterns whose masks in common these are: itself, unless it was made of others."""
+        """The patterns of which Z is the intersection; the pattern itself unless ``intersect`` made it of others."""
         return (self,)
 
     @abstractmethod
@@ -102,51 +104,59 @@ class Pattern(ABC):
         """A mask in Z with the largest Σ z_i s_i, for scores s ≥ 0 of shape (n,); ties keep the lower index."""
 
     def most(self, scores: Vector) -> float:
-        """A number that Σ z_i s_i exceeds for no mask in Z, for scores s ≥ 0: the one to use in a proven bound.
+        """An upper bound on Σ z_i s_i over the masks of Z, for scores s ≥ 0, as proven bounds need it.
 
-        As it stands it trusts ``argmax`` to be best and rounds its sum upwards. An oracle that rounds on its way, or
-        asks a solver with a tolerance, says here what that may have lost.
+        By default this is the score of ``argmax``, rounded upwards. A class whose oracle rounds before it compares, or
+        uses a solver with a tolerance, has to override this method and add what that may have lost.
         """
         return sum_above(scores[self.argmax(scores)])
 
     def relaxed(self, scores: Vector) -> RelaxedMask:
-        """The oracle of a relaxation of Z: Z itself, unless the best mask takes long to find (budgets, linear rows)."""
+        """The oracle of a relaxation of Z: of Z itself unless its best mask takes long to find, as for budgets."""
         z, most = self.argmax(scores), self.most(scores)
         others = self.flip_values(scores, z)
         return RelaxedMask(z.astype(np.float64), most, np.where(z, most, others), np.where(z, others, most))
 
     @abstractmethod
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
-        """For each i, the largest Σ z'_j s_j over z' in Z with z'_i ≠ z_i, where ``z = argmax(scores)``."""
+        """For each i, the largest Σ z'_j s_j over the z' in Z with z'_i ≠ z_i, or more, where ``z = argmax(scores)``.
+
+        It is −inf where there is no such z'.
+        """
 
     def relief(self, z: Mask) -> Vector:
-        """The part of what ``z`` keeps too much that goes where a weight is pruned, shape (n,): summed over the limits.
+        """How much pruning each weight brings ``z`` nearer to Z, shape (n,).
 
-        Zero for weights that are pruned or forced to stay, and for all once z is in Z; of a z outside Z that keeps what
-        is forced to stay and nothing forbidden, some weight is worth more than zero.
+        For every limit that ``z`` exceeds, this is the part of the excess, from 0 to 1, that pruning the weight would
+        remove; the parts are summed over the limits. The entry is zero for weights that are pruned or forced to stay,
+        and all are zero once z is in Z. If z is outside Z but keeps all forced and no forbidden weights, at least one
+        entry is above zero.
         """
         return relief_by_rows(self, z)
 
     @abstractmethod
     def fixed(self, keep: Mask, prune: Mask) -> Pattern:
-        """The masks of Z that keep all of ``keep`` and prune all of ``prune``.
+        """The pattern of those masks of Z that keep all of ``keep`` and prune all of ``prune``, masks of shape (n,).
 
         Raises
         ------
         PatternError
-            When there is none.
+            There is no such mask.
         """
 
     @abstractmethod
     def rows(self) -> Rows:
-        """Z as linear rows over z and variables of the pattern's own; their names are those of no formulation."""
+        """Z as linear constraints on z and, possibly, variables of the pattern's own.
+
+        No formulation uses the names of these constraints and variables, so that both fit into one Pyomo model.
+        """
 
     def constrain(self, model: ConcreteModel) -> None:
         """Add ``rows`` to a Pyomo model that has binaries ``model.z`` over the set ``model.I``."""
         in_pyomo.constrain(model, self.rows())
 
     def limits_in_words(self) -> str:
-        """The pattern in words, without what is forced or forbidden where that can be told apart."""
+        """The pattern in words, without the weights that are forced or forbidden where these are stated separately."""
         return str(self)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Costs of weights or groups, and a budget, or several at once, that what stays has to keep within."""
+"""Patterns in which the weights or groups that stay have costs, and the sum has to keep within one or more budgets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from cbs_opt.kernel.patterns.rows import Named, limits
 
 
 class Budget(Grouped):
-    """Z = {z : Σ cost_bg over the groups g with a kept weight ≤ budget_b for every b}, within ``keep`` and ``forbid``.
+    """The pattern in which the groups of weights that stay keep within one or more budgets.
 
-    Floating-point operations, bytes, the milliseconds of a table: whatever adds up over what stays. Each weight is a
-    group of its own unless groups are given.
+        Z = {z : Σ cost_bg over the groups g with a kept weight ≤ budget_b for every budget b,
+                 z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    Costs can be anything that adds up over the groups that stay: floating-point operations, bytes, or milliseconds from
+    a table of measurements. Each weight is a group of its own unless groups are given.
 
     Parameters
     ----------
     costs : array, shape (groups,) or (budgets, groups)
-        ≥ 0, in the units of the budget.
+        The cost ≥ 0 of each group, in the units of the budget, for one budget or for each of several.
     budget : float or array, shape (budgets,)
-        ≥ 0.
+        The largest total cost ≥ 0 of the groups that stay, for each row of costs.
     groups : integer array, shape (n,), optional
         The group of each weight, 0 … groups − 1.
     keep, forbid : iterable of int, optional
@@ -37,7 +40,8 @@ class Budget(Grouped):
     Raises
     ------
     PatternError
-        Costs or budgets that cannot be, an index outside [0, n) or in both, or forced weights beyond a budget.
+        A cost or a budget is negative or not finite, their shapes do not agree, an index lies outside [0, n) or is in
+        both lists, or the groups of the forced weights exceed a budget.
     """
 
     def __init__(self, costs: Any, budget: Any, *, groups: Any | None = None, keep: Any = (), forbid: Any = ()) -> None:
@@ -54,7 +58,7 @@ class Budget(Grouped):
             raise PatternError(
                 f"costs: there are {count} for {int(units.max(initial=-1)) + 1} groups; give one a group"
             )
-        # In the units of the costs, whatever units the rows are stated in.
+        # The limits in the units of the costs; ``rows`` may state them in others.
         self._limit = frozen(limits(csr_array(self._costs), self._budget, np.ones(count, dtype=np.bool_)))
         super().__init__(units, keep, forbid)
 
@@ -66,7 +70,10 @@ class Budget(Grouped):
         self._last: tuple[bytes, tuple[Mask, float]] | None = None
 
     def _best(self, sums: Vector) -> tuple[Mask, float]:
-        """The best groups that are not forced, and a bound on what any are worth; the last answer is remembered."""
+        """The best choice among the groups that are not forced, and an upper bound on the value of any choice.
+
+        The last answer is remembered.
+        """
         worth = sums[self._items]
         key = worth.tobytes()
         if self._last is None or self._last[0] != key:
@@ -75,12 +82,12 @@ class Budget(Grouped):
 
     @property
     def costs(self) -> Vector:
-        """Of each group under each budget, shape (budgets, groups), read-only."""
+        """The cost of each group in each budget, shape (budgets, groups), read-only."""
         return self._costs
 
     @property
     def budget(self) -> Vector:
-        """Shape (budgets,), read-only."""
+        """The largest total cost for each budget, shape (budgets,), read-only."""
         return self._budget
 
     def fits(self, groups: Mask) -> bool:
@@ -137,7 +144,7 @@ class Budget(Grouped):
 
 
 def _amounts(value: Any, field: str) -> Vector:
-    """``value`` as numbers that are finite and not negative."""
+    """``value`` as an array of finite numbers ≥ 0."""
     try:
         amounts = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""At least k of n weights are pruned; some may be forced to stay, some forbidden to."""
+"""The pattern in which at least k of n weights are pruned; some may be forced to stay, and some forced to zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 
 
 def prune_count(n: int, sparsity: float) -> int:
-    """k = ⌈r·n⌉, guarded against the float: 0.7 of 10 weights is 7, though 0.7·10 > 7 in binary.
+    """The number of weights k = ⌈r·n⌉ to prune for a sparsity r; an excess of r·n by mere round-off is ignored.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def prune_count(n: int, sparsity: float) -> int:
     Raises
     ------
     PatternError
-        When ``sparsity`` is not in [0, 1].
+        ``sparsity`` is not in [0, 1].
     """
     try:
         ratio = float(sparsity)
@@ -36,7 +36,9 @@ def prune_count(n: int, sparsity: float) -> int:
 
 
 class Cardinality(Labelled):
-    """Z = {z : Σ z_i ≤ n − k, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}: one label.
+    """The pattern in which at least k of n weights are pruned, wherever they stand.
+
+        Z = {z : Σ z_i ≤ n − k, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ class Cardinality(Labelled):
     Raises
     ------
     PatternError
-        k outside [0, n], an index outside [0, n), an index in both, or more kept than k allows.
+        k is no whole number in [0, n], an index lies outside [0, n) or is in both lists, or more weights are forced to
+        stay than k allows.
     """
 
     limits = ("cardinality", "at least k weights are pruned")
@@ -63,7 +66,7 @@ class Cardinality(Labelled):
 
     @classmethod
     def from_sparsity(cls, n: int, sparsity: float, *, keep: Any = (), forbid: Any = ()) -> Cardinality:
-        """At least ⌈sparsity·n⌉ zeros.
+        """The pattern in which at least ⌈sparsity·n⌉ weights are pruned.
 
         Parameters
         ----------
@@ -73,6 +76,11 @@ class Cardinality(Labelled):
             The least share of zeros, from 0 to 1.
         keep, forbid : iterable of int, optional
             Indices that every mask keeps, and indices that every mask prunes.
+
+        Raises
+        ------
+        PatternError
+            ``sparsity`` is not in [0, 1], or as for the class.
         """
         return cls(n, prune_count(n, sparsity), keep=keep, forbid=forbid)
 
@@ -83,7 +91,7 @@ class Cardinality(Labelled):
 
     @property
     def most_kept_free(self) -> int:
-        """How many free weights a mask may keep at the most."""
+        """The largest number of free weights that a mask may keep."""
         return int(self._room_of_free[0])
 
     @property

@@ -1,4 +1,4 @@
-"""Weights that a pattern decides by itself."""
+"""The weights that a pattern decides: those that it forces to stay, and those that it forbids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cbs_opt.kernel.patterns.base import Pattern
 
 
 def forced(pattern: Pattern) -> Mask:
-    """Weights that every mask of ``pattern`` keeps because they are decided, shape (n,)."""
+    """The weights that ``pattern`` forces to stay, as a mask of shape (n,)."""
     return np.asarray(~pattern.free & pattern.argmax(np.zeros(pattern.n)))
 
 
 def forbidden(pattern: Pattern) -> Mask:
-    """Weights that every mask of ``pattern`` prunes because they are decided, shape (n,)."""
+    """The weights that ``pattern`` forbids (forces to zero), as a mask of shape (n,)."""
     return np.asarray(~pattern.free & ~pattern.argmax(np.zeros(pattern.n)))

@@ -1,4 +1,4 @@
-"""Weights that are forced to stay and weights that are forbidden to: what patterns of every kind have in common."""
+"""The base of patterns with limits on the mask, weights that are forced to stay, and weights that are forbidden to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cbs_opt.kernel.patterns.base import Pattern
 
 
 class Forcing(Pattern):
-    """Z = {z : z meets the limits, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}; a kind of it says which limits."""
+    """Z = {z : z meets the limits, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}; a subclass states the limits."""
 
     def _force(self, keep: Mask, forbid: Mask) -> None:
         check_apart(keep, forbid)
@@ -23,7 +23,7 @@ class Forcing(Pattern):
 
     @abstractmethod
     def satisfies(self, z: Mask) -> bool:
-        """Whether ``z``, shape (n,), meets the limits; what is forced and forbidden it does."""
+        """Whether ``z``, shape (n,), meets the limits, given that it keeps ``keep`` and prunes ``forbid``."""
 
     @property
     def keep(self) -> Mask:
@@ -60,6 +60,6 @@ def check_apart(keep: Mask, forbid: Mask) -> None:
 
 
 def forced_in_words(keep: Mask, forbid: Mask) -> str:
-    """How many weights are forced to stay and forbidden, as it follows a pattern in words."""
+    """How many weights are forced to stay and how many forbidden, as an ending for a pattern in words."""
     words = f", {int(keep.sum())} forced to stay" if keep.any() else ""
     return words + (f", {int(forbid.sum())} forbidden" if forbid.any() else "")

@@ -1,10 +1,11 @@
-"""Weights stand in groups, and what is limited is which groups stay: what kept groups and budgets have in common.
+"""Patterns in which every weight belongs to a group, and the limit is on the groups that stay.
 
-Keeping a weight takes its whole group; a weight of a group that stays may be zero all the same. The best mask is that
-of the groups whose scores, added up, are best, V in all. With V(g out) and V(g in) the best without and with group g, a
-mask that decides weight i of group g otherwise scores at most
+A group stays if one of its weights is kept; other weights of a group that stays may be zero all the same. The value of
+a group is the sum of its scores, and the best mask keeps all weights of the groups with the best total value V. Let
+V(g out) and V(g in) be the best total values without and with group g. A mask that decides weight i of group g
+differently from the best mask then scores at most
 
-    max(V − s_i, V(g out))  to prune a kept weight,        V(g in)  to keep a pruned one.
+    max(V − s_i, V(g out))  if it prunes a kept weight,        V(g in)  if it keeps a pruned one.
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ from cbs_opt.kernel.patterns.rows import Named, Rows
 class Grouped(Forcing):
     """Z = {z : the groups with a kept weight may stay together, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    A kind of it says which sets of groups may stay: ``fits``, its oracle ``choose``, ``most_of``, ``flips_of``,
-    ``relief_of`` and ``group_rows``. A set that may stay may lose any group that is not forced.
+    The base of ``Groups`` and ``Budget``. A subclass says which sets of groups may stay, by ``fits``, the oracle
+    ``choose``, ``most_of``, ``flips_of``, ``relief_of`` and ``group_rows``. A set of groups that may stay must be
+    allowed to lose any group that is not forced.
 
     Parameters
     ----------
     units : integer array, shape (n,)
-        The group of each weight, 0 … groups − 1, every one with a weight.
+        The group of each weight, 0 … groups − 1; no group is without a weight.
     keep, forbid : iterable of int
-        Weights that every mask keeps, their groups therefore, and weights that every mask prunes.
+        Weights that every mask keeps, and their groups with them, and weights that every mask prunes.
 
     Raises
     ------
     PatternError
-        An index outside [0, n), an index in both, or forced weights whose groups may not stay together.
+        An index lies outside [0, n) or is in both lists, or the groups of the forced weights may not stay together.
     """
 
     def __init__(self, units: Counts, keep: Any, forbid: Any) -> None:
@@ -61,31 +63,37 @@ class Grouped(Forcing):
 
     @abstractmethod
     def choose(self, sums: Vector) -> Mask:
-        """The groups to keep, the ``forced`` ones among them, with the largest sum of ``sums`` ≥ 0, shape (groups,)."""
+        """The groups that may stay, all ``forced`` ones among them, with the largest sum of their ``sums`` ≥ 0.
+
+        Both arrays have shape (groups,).
+        """
 
     @abstractmethod
     def most_of(self, sums: Vector) -> float:
-        """A number that the sum of no groups which may stay exceeds."""
+        """An upper bound on the sum of the ``sums`` ≥ 0 of any groups that may stay together."""
 
     @abstractmethod
     def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
-        """The best sum with each group decided otherwise than in ``chosen = choose(sums)``, or more; −∞ where none."""
+        """For each group, the best sum if it is decided differently from ``chosen = choose(sums)``, or more.
+
+        It is −inf where the group cannot be decided differently.
+        """
 
     @abstractmethod
     def relief_of(self, groups: Mask) -> Vector:
-        """The part of what ``groups``, shape (groups,), are too many or cost too much that goes with each of them."""
+        """The part of the excess of ``groups`` over the limit that removing each of them would end, shape (groups,)."""
 
     @abstractmethod
     def group_rows(self) -> tuple[Any, Any, Sequence[Named]]:
-        """A, b and their names over one 0/1 variable a group: which may stay together."""
+        """Which groups may stay together: A and b of rows over one 0/1 variable a group, and the names of the rows."""
 
     @abstractmethod
     def limits_in_words(self) -> str:
-        """What has to go, without what is forced or forbidden."""
+        """The limit on the groups in words, without the weights that are forced or forbidden."""
 
     @abstractmethod
     def too_many_forced(self) -> str:
-        """The error where the groups of forced weights may not stay together."""
+        """The message of the error where the groups of the forced weights may not stay together."""
 
     @property
     def grouped(self) -> Grouped:
@@ -110,16 +118,16 @@ class Grouped(Forcing):
         return self._forced
 
     def touched(self, z: Mask) -> Mask:
-        """Groups of which ``z``, shape (n,), keeps a weight; shape (groups,)."""
+        """The groups of which ``z``, shape (n,), keeps a weight; shape (groups,)."""
         return np.asarray(np.bincount(self._units[z], minlength=self.groups) > 0)
 
     def sums(self, scores: Vector, among: Mask) -> Vector:
-        """The scores of each group's weights that are in ``among``, added up, shape (groups,)."""
+        """For each group, the sum of the scores of its weights in the mask ``among``, shape (groups,)."""
         counted = np.where(among, scores, 0.0)
         return np.asarray(np.bincount(self._units, weights=counted, minlength=self.groups), dtype=np.float64)
 
     def sums_above(self, scores: Vector, among: Mask) -> Vector:
-        """The same, rounded upwards."""
+        """The ``sums``, rounded upwards: none is below its exact value."""
         sums = self.sums(scores, among)
         return sums if self._single else np.asarray(sums * (1.0 + 2.0 * EPS * self._sizes))
 
@@ -146,7 +154,7 @@ class Grouped(Forcing):
         )
 
     def relaxed_of(self, sums: Vector) -> RelaxedMask:
-        """``relaxed`` for groups with these scores; all arrays of shape (groups,)."""
+        """As ``relaxed``, but over groups, whose scores are ``sums``, instead of weights; shape (groups,)."""
         chosen, most = self.choose(sums), self.most_of(sums)
         others = self.flips_of(sums, chosen)
         return RelaxedMask(
@@ -181,7 +189,7 @@ class Grouped(Forcing):
 
 
 def numbered(groups: Any, field: str = "groups") -> Counts:
-    """``groups`` as the group of each weight, 0 … groups − 1, every number used."""
+    """``groups`` as an integer array with the group of each weight, 0 … groups − 1; an error if a number is unused."""
     units = np.asarray(groups)
     if units.ndim != 1 or units.size == 0 or units.dtype.kind not in "iu" or units.min() < 0:
         raise PatternError(f"{field}: give the number of the group of every weight, 0 or more")

@@ -1,4 +1,4 @@
-"""Groups of weights that are kept or pruned together, at least k of them pruned: columns, neurons, heads, blocks."""
+"""The pattern in which at least k groups of weights are pruned whole: columns, neurons, heads or blocks."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from cbs_opt.kernel.patterns.rows import Named
 
 
 class Groups(Grouped):
-    """Z = {z : at most groups − k groups have a kept weight, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which at least k groups of weights are pruned whole, such as columns, neurons, heads or blocks.
+
+        Z = {z : at most groups − k groups have a kept weight, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    A group that stays may have zeros, too.
 
     Parameters
     ----------
     groups : integer array, shape (n,)
-        The group of each weight, 0 … groups − 1: every weight is in one, and only one.
+        The group of each weight, 0 … groups − 1; every weight is in exactly one.
     prune : int
         k, the least number of groups without a kept weight.
     keep, forbid : iterable of int, optional
-        Weights that every mask keeps, their groups with them, and weights that every mask prunes.
+        Weights that every mask keeps, so that their groups stay, and weights that every mask prunes.
 
     Raises
     ------
     PatternError
-        A group without a weight, k outside 0 … groups, an index outside [0, n) or in both, or more groups with forced
-        weights than may stay.
+        A group has no weight, k is not in 0 … groups, an index lies outside [0, n) or is in both lists, or more groups
+        have forced weights than may stay.
     """
 
     exact_flips = True
@@ -47,7 +51,7 @@ class Groups(Grouped):
 
     @classmethod
     def of_members(cls, members: Sequence[Any], prune: int, *, keep: Any = (), forbid: Any = ()) -> Groups:
-        """Groups given by the indices of their weights.
+        """The pattern for groups that are given by the indices of their weights.
 
         Parameters
         ----------
@@ -61,7 +65,7 @@ class Groups(Grouped):
         Raises
         ------
         PatternError
-            Groups that overlap, or a weight in none.
+            Groups overlap, a weight is in none, or as for the class.
         """
         lists = [np.asarray(group, dtype=np.int64).ravel() for group in members]
         every = np.concatenate([*lists, np.zeros(0, dtype=np.int64)])
@@ -81,12 +85,12 @@ class Groups(Grouped):
 
     @classmethod
     def of_columns(cls, rows: int, inputs: int, sparsity: float) -> Groups:
-        """Whole input columns of a layer, whose rows stand one after the other.
+        """The pattern in which whole input columns of a layer are pruned; its weights are flattened row by row.
 
         Parameters
         ----------
         rows, inputs : int
-            Outputs of the layer, and weights of each.
+            Number of outputs of the layer, and number of weights of each.
         sparsity : float
             The least share of the columns that is pruned.
         """
@@ -94,12 +98,12 @@ class Groups(Grouped):
 
     @classmethod
     def of_rows(cls, rows: int, inputs: int, sparsity: float) -> Groups:
-        """Whole output rows: neurons, or the filters of a convolution.
+        """The pattern in which whole output rows of a layer are pruned: neurons, or the filters of a convolution.
 
         Parameters
         ----------
         rows, inputs : int
-            Outputs of the layer, and weights of each.
+            Number of outputs of the layer, and number of weights of each.
         sparsity : float
             The least share of the rows that is pruned.
         """
@@ -107,25 +111,25 @@ class Groups(Grouped):
 
     @classmethod
     def of_blocks(cls, n: int, of: int, sparsity: float, *, row: int | None = None) -> Groups:
-        """Blocks of consecutive weights, never across rows.
+        """The pattern in which whole blocks of consecutive weights are pruned: parts of a row, or several whole rows.
 
-        With ``of`` the size of a kernel these are the k × k kernels of a convolution, with that of several rows heads.
+        Blocks of k·k weights are the k × k kernels of a convolution, and blocks of several rows are attention heads.
 
         Parameters
         ----------
         n : int
             Number of weights.
         of : int
-            Weights of a block.
+            Number of weights of a block: a divisor of ``row``, or a multiple of it.
         sparsity : float
             The least share of the blocks that is pruned.
         row : int, optional
-            Weights of a row; n when left out.
+            Number of weights of a row; n by default.
 
         Raises
         ------
         PatternError
-            Rows that the size does not divide.
+            The size of a block neither divides a row nor is a multiple of it, or blocks or rows do not divide n.
         """
         row = n if row is None else row
         if of < 1 or row < 1 or n % row or (row % of and of % row) or n % of:
@@ -151,7 +155,8 @@ class Groups(Grouped):
 
     def flips_of(self, sums: Vector, chosen: Mask) -> Vector:
         value = float(sums[chosen].sum())
-        # Without a kept group the best pruned one comes in; a pruned one that comes in pushes the worst kept one out.
+        # Where a kept group is pruned, the best pruned one is kept instead; where a pruned one is kept, the worst kept
+        # one is pruned.
         runner_up = float(sums[~chosen].max(initial=0.0))
         worst = float(sums[chosen & ~self.forced].min(initial=np.inf))
         values = np.where(chosen, value - sums + runner_up, value + sums - worst)

@@ -1,4 +1,4 @@
-"""A pattern's rows as constraints of a Pyomo model."""
+"""The rows of a pattern as constraints of a Pyomo model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def constrain(model: ConcreteModel, rows: Rows) -> None:
     """Add ``rows`` to a model (or block) with binaries ``model.z``, forced and forbidden weights fixed.
 
-    A family of rows becomes one component, indexed from 0; one row alone is a constraint without an index.
+    Each ``Named`` family of rows becomes one component of that name, indexed from 0; a family of one row becomes a
+    constraint without an index.
     """
     columns = [model.z[i] for i in range(rows.n)]
     at = rows.n
@@ -32,7 +33,7 @@ def constrain(model: ConcreteModel, rows: Rows) -> None:
 
 
 def _variables(model: ConcreteModel, family: Named, rows: Rows, at: int) -> list[Any]:
-    """The variables of a family, which stand from column ``at`` on, added to the model."""
+    """Add the variables of a family to the model and return them; the first is column ``at`` of the rows."""
     from pyomo.environ import Binary, Integers, RangeSet, Reals, Var
 
     low = [None if np.isinf(value) else value for value in rows.low[at : at + family.count].tolist()]
@@ -48,7 +49,7 @@ def _variables(model: ConcreteModel, family: Named, rows: Rows, at: int) -> list
 
 
 def _constraints(model: ConcreteModel, family: Named, rows: Rows, first: int, columns: list[Any]) -> None:
-    """The rows of a family, which stand from row ``first`` on, added to the model."""
+    """Add the rows of a family, which begin at row ``first``, to the model."""
     from pyomo.environ import Constraint, RangeSet, quicksum
 
     start, index = rows.A.indptr.tolist(), rows.A.indices.tolist()
@@ -69,5 +70,5 @@ def _constraints(model: ConcreteModel, family: Named, rows: Rows, first: int, co
 
 
 def _plain(value: float) -> float | int:
-    """Whole numbers without a point, as they read better."""
+    """``value``, as an int where it is whole, so that a model prints 1 and not 1.0."""
     return int(value) if value == int(value) else value

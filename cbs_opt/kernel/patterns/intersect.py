@@ -1,4 +1,4 @@
-"""What several patterns allow at once: the combination with the best oracle that there is for them."""
+"""The intersection of several patterns, by the fastest oracle that there is for their combination."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from cbs_opt.kernel.patterns.within_groups import WithinGroups
 
 
 def intersect(*patterns: Pattern) -> Pattern:
-    """The masks that all ``patterns`` allow: 2:4 inside kept filters, a budget with quotas.
+    """The pattern of the masks that all ``patterns`` allow, as 2:4 in the filters that stay, or a budget and quotas.
 
-    Labels inside labels and labels inside groups have oracles that sort; whatever else is combined is asked of HiGHS.
+    Where labels lie inside labels (2:4 and a quota for each row) or inside groups (2:4 and kept filters), the oracle of
+    the combination sorts; for all other combinations it is a mixed-integer program, solved by HiGHS.
+
+    Parameters
+    ----------
+    *patterns : Pattern
+        One or more patterns, all for the same number of weights.
 
     Raises
     ------
     PatternError
-        No pattern, patterns of different sizes, or no mask that all of them allow.
+        No pattern is given, their sizes differ, or no mask is allowed by all of them.
     """
     parts = tuple(part for pattern in patterns for part in pattern.parts)
     if not parts:
@@ -61,14 +67,14 @@ def _nested(levels: Sequence[Labelled]) -> Pattern:
 
 
 def _levels(labelled: Sequence[Labelled]) -> list[Labelled] | None:
-    """From the finest labels to the coarsest, without those that ask for nothing; None where they are not nested."""
+    """The patterns from the finest labels to the coarsest, without redundant ones; None where they are not nested."""
     asking = [level for level in labelled if (level.count(~level.forbid) > level.room).any()] or labelled[:1]
     levels = sorted(asking, key=lambda level: -len(np.unique(level.labels)))
     if not all(_inside(fine.labels, coarse.labels) for fine, coarse in pairwise(levels)):
         return None
     asking = levels[:1]
     for level in levels[1:]:
-        # Of each of its labels the finer levels let at most so many stay.
+        # The most weights of each label of this level that the finer levels let stay.
         ones = np.ones(level.n)
         let_in = level.count(reduce(lambda z, fine: fine.largest(ones, z & fine.free), asking, ~level.forbid))
         if (let_in > level.room).any():
@@ -77,18 +83,18 @@ def _levels(labelled: Sequence[Labelled]) -> list[Labelled] | None:
 
 
 def _inside(fine: Counts, coarse: Counts) -> bool:
-    """Whether weights of the same fine label have the same coarse one."""
+    """Whether weights of the same fine label always have the same coarse label."""
     both = fine * (int(coarse.max()) + 1) + coarse
     return len(np.unique(both)) == len(np.unique(fine))
 
 
 class Intersection(Stated):
-    """Z = the masks of all ``parts``, by their rows; made by ``intersect``.
+    """Z = the masks that all ``parts`` allow, with an oracle over all their rows; made by ``intersect``.
 
     Parameters
     ----------
     parts : tuple of Pattern
-        All force and forbid the same weights.
+        The patterns, all of which force and forbid the same weights.
     """
 
     def __init__(self, parts: tuple[Pattern, ...]) -> None:
@@ -101,7 +107,7 @@ class Intersection(Stated):
 
     @property
     def units(self) -> Counts:
-        """Weights that share a unit of every part."""
+        """The unit of each weight, shape (n,): two weights share one if they share a unit in every part."""
         return np.unique([part.units for part in self._parts], axis=1, return_inverse=True)[1].ravel()
 
     def satisfies(self, z: Mask) -> bool:

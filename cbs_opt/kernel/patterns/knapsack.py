@@ -1,14 +1,15 @@
-"""The best items within a budget, exactly, and a bound on what any items within it are worth.
+"""The knapsack problem: the best items within a budget, and an upper bound on the worth of any items within it.
 
-With λ the worth per cost of the item at which the budget is full when items are taken by worth per cost (Dantzig 1957),
+Take the items in descending order of worth per cost, v_j/c_j, and let λ be this ratio for the item that no longer fits
+(Dantzig 1957). Then
 
     L = λ·room + Σ_j max(d_j, 0),     d_j = v_j − λ c_j,
 
-bounds what items are worth, and L − |d_j| what they are worth with item j decided otherwise than d_j says. Items for
-which that is less than a selection in hand are decided; what is left, the core, is small, and solved by dynamic
-programming over the costs where they are whole and few, else as a mixed-integer program. With several budgets the
-multipliers are those of the linear program.
-Kellerer, Pferschy & Pisinger, Knapsack Problems, 2004, ch. 5.
+is an upper bound on the worth of any selection, and L − |d_j| one on the worth of any that decides item j against the
+sign of d_j (takes it where d_j < 0, leaves it where d_j > 0). An item for which the latter is below the worth of a
+known selection is decided. The remaining items, the core, are few; they are solved by dynamic programming over the
+costs where these are whole numbers and the table is small, and otherwise as a mixed-integer program. With several
+budgets the multipliers are those of the linear program. Kellerer, Pferschy & Pisinger, Knapsack Problems, 2004, ch. 5.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from cbs_opt.kernel.patterns.program import Program, Relaxed
 from cbs_opt.kernel.patterns.rows import Named, Rows
 
 TABLE = 30_000_000
-"""Most entries, items times costs, of the table of the dynamic program."""
+"""Most entries, items times possible costs, of the table of the dynamic program."""
 
 FEW = 300
-"""Items that are solved first where the core is larger."""
+"""Where there are more items, this number of them is solved first, for a better selection and a smaller core."""
 
 SUMMED = 64.0 * EPS
-"""What NumPy's sums, which are pairwise, may be wrong by, relative to what is added up."""
+"""The relative error that NumPy's pairwise sums may have, with room to spare."""
 
 
 @dataclass(frozen=True, eq=False)
 class Knapsack:
-    """Items with costs, of which those are taken that fit the room and are worth most.
+    """Items with costs, of which the most valuable ones within the budgets are to be taken.
 
     Parameters
     ----------
     costs : array, shape (budgets, items)
-        ≥ 0.
+        The cost ≥ 0 of each item in each budget.
     room : array, shape (budgets,)
-        ≥ 0.
+        The largest total cost ≥ 0 for each budget.
     """
 
     costs: Matrix
@@ -50,22 +51,24 @@ class Knapsack:
 
     @cached_property
     def able(self) -> Mask:
-        """Items that fit alone, shape (items,)."""
+        """The items that fit into the budgets alone, shape (items,)."""
         return np.asarray((self.costs <= self.room[:, None]).all(axis=0))
 
     def best(self, worth: Vector) -> tuple[Mask, float]:
-        """The best items, shape (items,), filled up with worthless ones; and a bound on what any are worth.
+        """The best items as a mask of shape (items,), and an upper bound on the worth of any items within the budgets.
+
+        Items without worth are taken, too, while they fit.
 
         Parameters
         ----------
         worth : array, shape (items,)
-            ≥ 0, at any scale.
+            The worth ≥ 0 of each item, at any scale.
         """
         worth = np.where(self.able, worth, 0.0)
         relaxed = self.relaxed(worth)
         chosen = self._filled(np.zeros(len(worth), dtype=np.bool_), worth)
         if len(worth) > FEW:
-            # A few items next to the border first: what they gain makes the core of all small.
+            # The items with the smallest |d_j| first: a better selection makes the core of all items small.
             near = np.zeros(len(worth), dtype=np.bool_)
             near[np.argpartition(np.abs(relaxed.d), FEW)[:FEW]] = True
             chosen, _ = self._improved(chosen, worth, relaxed, near)
@@ -74,7 +77,7 @@ class Knapsack:
             return chosen, relaxed.value
         core = np.abs(relaxed.d) <= relaxed.value - value + 4.0 * SUMMED * relaxed.value
         chosen, most = self._improved(chosen, worth, relaxed, core)
-        # What is outside the core was decided against nothing better than the selection in hand.
+        # Any selection that decides an item outside the core against d is worth less than the one known before.
         return chosen, min(max(most, sum_above(worth[chosen])), relaxed.value)
 
     def _improved(self, chosen: Mask, worth: Vector, relaxed: Relaxed, core: Mask) -> tuple[Mask, float]:
@@ -88,7 +91,7 @@ class Knapsack:
         return (self._filled(found, worth) if better else chosen), most
 
     def relaxed(self, worth: Vector) -> Relaxed:
-        """L and d of the docstring (or of ``program``), at multipliers that make L small, and the items in part."""
+        """L and d of this module (of ``program`` with several budgets), and the relaxed selection x in [0, 1]."""
         worth = np.where(self.able, worth, 0.0)
         if len(self.room) > 1:
             return self._program.relaxed(worth)
@@ -111,7 +114,7 @@ class Knapsack:
         return Relaxed(value + slip, d, x)
 
     def _filled(self, chosen: Mask, worth: Vector) -> Mask:
-        """``chosen`` and, by worth per cost, whatever still fits."""
+        """``chosen``, filled up with the items that still fit, in descending order of worth per cost."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             used = self.costs / np.where(self.room > 0, self.room, 1.0)[:, None]
             rate = np.where(worth > 0, worth / used.max(axis=0), 0.0)
@@ -145,7 +148,7 @@ class Knapsack:
 
     @staticmethod
     def table(costs: Matrix, room: Vector) -> Rows:
-        """The budgets as rows over 0/1 variables, one an item."""
+        """The budgets as rows over one 0/1 variable for each item."""
         nothing = np.zeros(costs.shape[1], dtype=np.bool_)
         named = [Named("budgets", len(room), "what stays keeps within the budget")]
         return Rows.of(costs, room, keep=nothing, forbid=nothing, constraints=named)
@@ -159,7 +162,7 @@ def _common_unit(costs: Vector) -> float:
 
 
 def _by_table(worth: Vector, costs: Vector, room: int) -> tuple[Mask, float]:
-    """Bellman's table: best[c] is the most that the items seen so far are worth at a cost of c or less."""
+    """Dynamic programming (Bellman): best[c] is the largest worth of the items seen so far at a cost of at most c."""
     best = np.zeros(room + 1)
     takes = np.zeros((len(worth), room + 1), dtype=np.bool_)
     for j, (value, cost) in enumerate(zip(worth.tolist(), costs.tolist(), strict=True)):

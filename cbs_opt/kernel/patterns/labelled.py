@@ -1,4 +1,4 @@
-"""Weights carry labels, and of each label only so many may stay: what a cardinality and quotas have in common."""
+"""Patterns in which every weight has a label and only so many weights of each label may stay."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ Counts = NDArray[np.int64]
 class Labelled(Forcing):
     """Z = {z : Σ_{i of label l} z_i ≤ room_l for every label l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    In matroid words, the independent sets of a partition matroid. A kind of it says which labels there are (``labels``)
-    and what its limits are called (``limits_in_words``, ``label_in_words``, ``limits``).
+    The base of ``Cardinality``, ``Quotas`` and ``Labels``: each weight has one label, and each label *room* for so many
+    kept weights. In the terms of matroids these are the independent sets of a partition matroid. A subclass says which
+    labels there are (``labels``) and what its limits are called (``limits_in_words``, ``label_in_words``, ``limits``).
 
     Parameters
     ----------
@@ -35,12 +36,13 @@ class Labelled(Forcing):
     Raises
     ------
     PatternError
-        An index outside [0, n), an index in both, or more kept than their label has room for.
+        An index lies outside [0, n) or is in both lists, or more weights are forced to stay than their label has room
+        for.
     """
 
     exact_flips = True
     limits: ClassVar[tuple[str, str]] = ("labels_with_room", "of each label only so many weights stay")
-    """What the limits are called in a Pyomo model, and what they say."""
+    """The name of the limits in a Pyomo model, and what they say in words."""
 
     def __init__(self, n: int, room: Counts, keep: Any, forbid: Any) -> None:
         self._n = n
@@ -66,11 +68,11 @@ class Labelled(Forcing):
 
     @abstractmethod
     def label_in_words(self, label: int) -> str:
-        """Which weights ``label`` is about, as it follows 'weights' in a sentence."""
+        """The words for the weights of ``label`` that follow 'weights' in a sentence, as ' of segment 3'."""
 
     @abstractmethod
     def limits_in_words(self) -> str:
-        """What has to go, without what is forced or forbidden."""
+        """How many weights have to be pruned, in words, without those that are forced or forbidden."""
 
     @property
     def labelled(self) -> Labelled:
@@ -92,11 +94,11 @@ class Labelled(Forcing):
 
     @property
     def single(self) -> bool:
-        """Whether all weights carry the same label: a plain cardinality, whatever the pattern is called."""
+        """Whether all weights have the same label, so that the pattern is a cardinality, whatever its class."""
         return len(self._room) == 1
 
     def count(self, z: Mask) -> Counts:
-        """How many weights of each label ``z``, shape (n,), holds; shape (labels,)."""
+        """How many weights of each label ``z``, shape (n,), keeps; shape (labels,)."""
         if self.single:
             return np.array([np.count_nonzero(z)], dtype=np.int64)
         return np.bincount(self.labels[z], minlength=len(self._room)).astype(np.int64, copy=False)
@@ -108,7 +110,7 @@ class Labelled(Forcing):
         return self.largest(scores, self._free)
 
     def largest(self, scores: Vector, among: Mask) -> Mask:
-        """The forced weights and, of those ``among``, free all of them, as many of each label as there is room for."""
+        """The mask of the forced weights and the largest scores ``among`` free weights that labels have room for."""
         free = np.flatnonzero(among)
         order = free[np.argsort(-scores[free], kind="stable")]
         if self.single:
@@ -136,7 +138,7 @@ class Labelled(Forcing):
         return values
 
     def _per_label(self, choose: np.ufunc, values: Vector, empty: float) -> Vector:
-        """The largest (smallest) of ``values`` among the weights of the same label, for every weight; shape (n,)."""
+        """For every weight, the largest or smallest of ``values`` among the weights of its label; shape (n,)."""
         if self.single:
             return np.broadcast_to(choose.reduce(values, initial=empty), values.shape)
         chosen = np.full(len(self._room), empty)
@@ -144,7 +146,7 @@ class Labelled(Forcing):
         return np.asarray(chosen[self.labels])
 
     def relief(self, z: Mask) -> Vector:
-        # Of a label with more than its room all or none: which ones go does not change how many may stay.
+        # All kept weights of a label beyond its room count alike: it does not matter which of them are pruned.
         kept = z & self._free
         over = np.maximum(self.count(kept) - self._room_of_free, 0)
         crowded = over > 0

@@ -1,4 +1,4 @@
-"""Weights with labels of any kind, each label with its own quota; N:M of convolution kernels along input channels."""
+"""A quota for each label, where weights have labels in any order; for instance N:M along the channels of kernels."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from cbs_opt.kernel.patterns.quotas import quotas_of
 
 
 class Labels(Labelled):
-    """Z = {z : Σ_{i of label l} z_i ≤ size_l − prune_l for every l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which every weight has a label, and each label its own least number of zeros.
 
-    ``Quotas`` is the same for labels that are consecutive segments.
+        Z = {z : Σ_{i of label l} z_i ≤ size_l − prune_l for every l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    Use it where the weights that share a quota are scattered; for consecutive segments there is ``Quotas``.
 
     Parameters
     ----------
     labels : integer array, shape (n,)
         The label of each weight, 0 … labels − 1, in any order.
     prune : int or sequence of int, shape (labels,)
-        The least number of zeros of each label, 0 … size; one number stands for all. Forbidden weights count.
+        The least number of zeros of each label, from 0 to its number of weights; one number stands for all labels.
+        Forbidden weights count towards it.
     keep, forbid : iterable of int, optional
         Indices that every mask keeps, and indices that every mask prunes.
 
     Raises
     ------
     PatternError
-        A label without a weight, a quota that cannot be, an index outside [0, n) or in both, or more kept than a quota
-        allows.
+        A label has no weight, a quota is no whole number from 0 to the size of its label, an index lies outside [0, n)
+        or is in both lists, or more weights are forced to stay than a quota allows.
     """
 
     def __init__(self, labels: Any, prune: Any, *, keep: Any = (), forbid: Any = ()) -> None:
@@ -42,19 +45,22 @@ class Labels(Labelled):
 
     @classmethod
     def n_of_m_channels(cls, shape: Any, keep: int, of: int) -> Labels:
-        """N:M of convolution kernels: at each position ``keep`` of every ``of`` consecutive input channels may stay.
+        """N:M sparsity along the input channels of a convolution.
+
+        At each position of each output's kernels, at most ``keep`` of every ``of`` consecutive input channels stay.
 
         Parameters
         ----------
         shape : sequence of int
-            Of the weight tensor, (outputs, inputs, height, width) or of any number of positions; n is its product.
+            The shape of the weight tensor, (outputs, inputs, height, width) or with any other number of axes for the
+            positions of a kernel; n is the product.
         keep, of : int
             N and M; 2:4 is ``keep=2, of=4``.
 
         Raises
         ------
         PatternError
-            Input channels that M does not divide, or N not in 0 … M.
+            M does not divide the number of input channels, or N is not in 0 … M.
         """
         sizes = [int(size) for size in shape]
         if of < 1 or not 0 <= keep <= of:

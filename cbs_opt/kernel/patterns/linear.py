@@ -1,4 +1,4 @@
-"""Any linear constraints on the mask, as a matrix or as a function that adds them to a Pyomo model."""
+"""A pattern of linear constraints on the mask, as a matrix or as a function that adds them to a Pyomo model."""
 
 from __future__ import annotations
 
@@ -18,24 +18,28 @@ from cbs_opt.kernel.patterns.stated import Stated
 
 
 class Linear(Stated):
-    """Z = {z : z ≤ z' for some z' with A z' ≤ b, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern of any linear constraints on the mask.
 
-    A kept weight may be zero, which is why all masks inside one of A z' ≤ b are allowed: z_0 = z_1 keeps both weights
-    or none, and with both kept one of them may be zero. A ``forbid`` is about the weight, not about z'.
+        Z = {z : z ≤ z' for some z' ∈ {0,1}ⁿ with A z' ≤ b, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    The constraints are on which weights *may* be other than zero (z'); a mask z may prune any of these weights besides.
+    For instance, z'_0 = z'_1 says that weights 0 and 1 stay together, and then Z also has masks that prune only one of
+    them. A weight in ``forbid`` has z_i = 0, but z'_i is not restricted by it.
 
     Parameters
     ----------
     A : array or sparse array, shape (constraints, n)
-        Coefficients of z.
+        The coefficients of z'.
     b : array, shape (constraints,)
-        A row may be exceeded by round-off, 1e-12 of the numbers in it.
+        The right-hand sides. A row may be exceeded by round-off, 1e-12 of the numbers in it.
     keep, forbid : iterable of int, optional
         Weights that every mask keeps, and weights that every mask prunes.
 
     Raises
     ------
     PatternError
-        Shapes that do not fit, numbers that are not finite, an index outside [0, n) or in both, or no mask at all.
+        Shapes do not agree, a number is not finite, an index lies outside [0, n) or is in both lists, or no mask is
+        allowed.
     """
 
     def __init__(self, A: Any, b: Any, *, keep: Any = (), forbid: Any = ()) -> None:
@@ -47,9 +51,10 @@ class Linear(Stated):
 
     @classmethod
     def from_rule(cls, n: int, rule: Callable[[Any], object], *, keep: Any = (), forbid: Any = ()) -> Linear:
-        """The constraints that ``rule(model)`` adds to a Pyomo model with the binaries ``model.z`` over 0 … n − 1.
+        """The pattern of the constraints that ``rule(model)`` adds to a Pyomo model with binaries ``model.z``.
 
-        Variables of its own are welcome; what is not linear in them and z is not. They are read once, here.
+        The rule may add variables of its own; its constraints have to be linear in these and z. It is called once, and
+        its constraints are read then.
 
         Parameters
         ----------
@@ -63,8 +68,8 @@ class Linear(Stated):
         Raises
         ------
         PatternError
-            The rule asks for ``model.w`` or anything else that a mask does not have, adds what is no linear constraint,
-            or leaves no mask.
+            The rule uses something that the model does not have, such as ``model.w``, adds a constraint that is not
+            linear, or leaves no mask.
         """
         pattern = cls.__new__(cls)
         pattern._build(system_of(n, rule), keep, forbid)
@@ -77,7 +82,7 @@ class Linear(Stated):
         if both.size:
             raise PatternError(f"keep: weight {both[0]} is forced to stay and forbidden at once; drop it from one")
         self._given, self._system = len(system.b), system
-        # Pruning a weight can break a row only by a coefficient below zero: such weights have a z' of their own.
+        # Pruning a weight can violate a row only where its coefficient is below zero: such weights get a z' beside z.
         weights = system.A[:, :n]
         self._copied = np.flatnonzero(np.asarray((weights < 0).sum(axis=0)).ravel() > 0).astype(np.int64)
         super().__init__(_closed(system, self._copied, kept, pruned))
@@ -102,7 +107,7 @@ class Linear(Stated):
 
 
 def _closed(system: System, copied: NDArray[np.int64], keep: Mask, forbid: Mask) -> Rows:
-    """The rows of all masks inside one of ``system``, whose weights ``copied`` have a z' beside their z."""
+    """Rows for the masks z ≤ z' with z' in ``system``; the weights ``copied`` have a variable z'_i beside z_i."""
     n, count, m = system.n, len(copied), len(system.b)
     own = system.A.shape[1] - n
     weights = system.A[:, :n]
@@ -134,7 +139,7 @@ def _closed(system: System, copied: NDArray[np.int64], keep: Mask, forbid: Mask)
 
 
 def _numbers(value: Any, field: str, dimensions: int) -> Any:
-    """``value``, an array or sparse array of finite numbers."""
+    """``value`` as an array or sparse array of finite numbers with so many ``dimensions``."""
     array = value if hasattr(value, "tocsr") else np.asarray(value)
     if array.ndim != dimensions or array.dtype.kind not in "iufb":
         raise PatternError(f"{field}: give numbers in {dimensions} dimensions, one row a constraint")

@@ -1,8 +1,10 @@
-"""Quotas inside quotas: labels of which each level's lie inside those of the next, as 2:4 in rows in a whole layer.
+"""Quotas inside quotas: several levels of labels, each label inside one of the next level.
 
-In matroid words, the independent sets of a laminar matroid. The best mask takes the best of every finest label, of
-these the best of every label of the next level, and so on. A weight that comes in pushes out the worst kept one of the
-smallest full label around it; one that goes lets in the best pruned one whose smallest full label is around both.
+An example is 2:4 with a quota for each row and one for the whole layer. In the terms of matroids these are the
+independent sets of a laminar matroid. The best mask is found level by level: it takes the best weights of every finest
+label, of these the best of every label of the next level, and so on. A label is *full* where as many weights are kept
+as it has room for. If a pruned weight is kept instead, the worst kept weight of the smallest full label around it is
+pruned. If a kept weight is pruned, the best pruned weight whose smallest full label also contains the other is kept.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from cbs_opt.kernel.patterns.rows import Rows, together
 
 
 class Nested(Pattern):
-    """Z = the masks of all ``levels``; made by ``intersect``.
+    """Z = the masks that all ``levels`` allow; made by ``intersect``.
 
     Parameters
     ----------
     levels : tuple of Labelled
-        From the finest labels to the coarsest, each label inside one of the next level; all force and forbid the same.
+        The patterns from the finest labels to the coarsest, each label inside one of the next level. All force and
+        forbid the same weights.
     """
 
     exact_flips = True
@@ -71,7 +74,7 @@ class Nested(Pattern):
         for level in self.levels:
             labels, room = level.labels, level.room - level.count(self.keep)
             full = (level.count(kept) >= room)[labels]
-            # Weights whose smallest full label is of this level.
+            # The pruned weights whose smallest full label is of this level.
             new = pruned & full & ~bounded
             bounded |= full
             least, best = np.full(len(room), np.inf), np.zeros(len(room))

@@ -1,16 +1,17 @@
 """The linear oracle of rows, by HiGHS: max Σ s_i x_i over A x ≤ b, low ≤ x ≤ high, some x whole.
 
-Two bounds are told. For any multipliers y ≥ 0 weak duality gives, exactly but for round-off that is added,
+There are two upper bounds on the maximum. For any multipliers y ≥ 0, weak duality gives
 
     L(y) = bᵀy + Σ_j max over [low_j, high_j] of d_j x_j,     d = s − Aᵀy,                        (L)
 
-and a mask with x_i moved away from where d_i pulls it scores at most L(y) − |d_i|. The other is that of the search
-tree, which trusts linear programs whose multipliers are wrong by up to HiGHS' tolerance δ; a wrong sign of δ costs δ
-times the range of its column or row, so that it is raised by
+to which a bound on its round-off is added; for a binary x_i, a point with x_i against the sign of d_i scores at most
+L(y) − |d_i|. The other bound is that of HiGHS' search tree. Its linear programs may have multipliers with a wrong sign
+of up to the tolerance δ, and each costs δ times the range of its column or row. The bound is therefore raised by
 
     2δ Σ_j (high_j − low_j) + 2δ Σ_r (|b_r| + Σ_j |A_rj|)                                       (margin)
 
-for rows and scores of order one, as they are handed over: the word of a careful floating-point solver.
+for rows and scores scaled to order one, as HiGHS gets them. (L) is proven whatever HiGHS does; the second bound trusts
+that HiGHS keeps its tolerances.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ TOLERANCE = 1e-9
 """HiGHS' primal, dual and integrality tolerances."""
 
 STRICTER = 1e-8
-"""How much is taken off the limits, in units of a row's largest entry, where a rounded point exceeds them."""
+"""By how much the limits are lowered, in units of a row's largest entry, where a rounded point has exceeded them."""
 
 SCALE = 1024.0
-"""What the largest score is worth in the objective that HiGHS sees, about."""
+"""About the largest coefficient of the objective that HiGHS gets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """(L) at the multipliers that HiGHS found: its value, d of shape (columns,), and the point x in [low, high]."""
+    """(L) at the multipliers that HiGHS found: its value, d of shape (columns,), and HiGHS' point x in [low, high]."""
 
     value: float
     d: Vector
@@ -46,11 +47,12 @@ class Relaxed:
 
 
 class Program:
-    """All mixed-integer programs over the same rows.
+    """The mixed-integer programs over the same rows, for one objective after the other.
 
     Parameters
     ----------
     rows : Rows
+        The constraints, bounds and whole variables.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -61,17 +63,18 @@ class Program:
         self._limit = rows.limit / largest
 
     def best(self, scores: Vector) -> tuple[Vector | None, float]:
-        """A point with the largest Σ s_i x_i, None where there is none, and a bound on that sum.
+        """A point with the largest Σ s_i x_i, or None where the rows have no point, and an upper bound on the sum.
 
         Parameters
         ----------
         scores : array, shape (columns,)
-            ≥ 0, at any scale; where a score is so large that no point can have its column, better left zero.
+            s ≥ 0, at any scale. Set the score of a column to zero where no point can have it: the objective is scaled
+            by the largest score.
 
         Raises
         ------
         SolverError
-            HiGHS ended with neither a point nor the word that there is none.
+            HiGHS ended neither with a best point nor with the answer that there is none.
         """
         unit = _unit(scores)
         x, bound = self._solve(scores * unit, self._limit, whole=True)
@@ -83,12 +86,12 @@ class Program:
         return x, math.nextafter((bound + self._margin()) / unit, math.inf)
 
     def possible(self, low: Vector, high: Vector) -> bool:
-        """Whether there is a point within other bounds on all columns."""
+        """Whether the rows have a point with ``low`` ≤ x ≤ ``high``, bounds that replace those of all columns."""
         x, bound = self._solve(np.zeros(len(low)), self._limit, whole=True, low=low, high=high)
         return x is not None and bound > -math.inf
 
     def relaxed(self, scores: Vector) -> Relaxed:
-        """(L), whatever the multipliers are worth."""
+        """(L) at the multipliers of HiGHS' linear program; it is an upper bound even where these are poor."""
         unit = _unit(scores)
         scaled = scores * unit
         highs = self._passed(scaled, self._limit, False, self.rows.low, self.rows.high)
@@ -99,7 +102,7 @@ class Program:
         d = scaled - self._A.T @ y
         with np.errstate(invalid="ignore"):
             ends = np.where(d > 0, d * self.rows.high, np.where(d < 0, d * self.rows.low, 0.0))
-        # What the products of A and y, and the sums, may be wrong by.
+        # A bound on the rounding errors of the products of A and y, and of the sums.
         size = np.abs(scaled) + abs(self._A).T @ y
         wide = np.maximum(np.abs(self.rows.low), np.abs(self.rows.high))
         free = np.isinf(wide)
@@ -111,7 +114,7 @@ class Program:
         return Relaxed(value / unit, np.asarray(d / unit), x)
 
     def _margin(self) -> float:
-        """(margin) in the units of the objective that HiGHS sees."""
+        """(margin) in the units of the objective that HiGHS gets."""
         ranges = self.rows.high - self.rows.low
         sizes = np.abs(self._limit) + abs(self._A).sum(axis=1)
         return 2.0 * TOLERANCE * (float(ranges[np.isfinite(ranges)].sum()) + float(sizes.sum()))
@@ -119,7 +122,7 @@ class Program:
     def _solve(
         self, scores: Vector, limit: Vector, whole: bool, low: Vector | None = None, high: Vector | None = None
     ) -> tuple[Vector | None, float]:
-        """The point with whole values rounded, and HiGHS' bound; (None, −∞) where there is none."""
+        """HiGHS' best point, whole variables rounded, and HiGHS' upper bound; (None, −inf) where there is no point."""
         import highspy
 
         low = self.rows.low if low is None else low
@@ -138,7 +141,7 @@ class Program:
         return x, max(-float(bound), float(scores @ x))
 
     def _passed(self, scores: Vector, limit: Vector, whole: bool, low: Vector, high: Vector) -> Any:
-        """HiGHS, having run on min −sᵀx."""
+        """The HiGHS object after it has minimized −sᵀx."""
         import highspy
 
         m, columns = self._A.shape

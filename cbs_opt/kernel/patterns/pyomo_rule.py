@@ -1,4 +1,4 @@
-"""From a function that adds constraints to a Pyomo model to the linear system that they are."""
+"""Reading the linear system from a function that adds constraints to a Pyomo model."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from cbs_opt.errors import PatternError
 from cbs_opt.kernel.arrays.types import Mask, Vector
 
 TAKEN = ("Block", "Constraint", "Expression", "Param", "RangeSet", "Set", "SetOf", "Var")
-"""Components that a rule may add: what they say is in its constraints."""
+"""The components that a rule may add; any other, such as an objective, is an error."""
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A (z, y) ≤ b, low ≤ (z, y) ≤ high, all z and some y whole.
+    """The linear system A (z, y) ≤ b, low ≤ (z, y) ≤ high, where all z and some y are whole.
 
     Parameters
     ----------
     n : int
         Number of weights, the length of z.
     A : sparse array, shape (m, n + own)
+        Coefficients of z and of the system's own variables y.
     b : array, shape (m,)
+        Right-hand sides.
     low, high : array, shape (n + own,)
+        Bounds of the variables.
     whole : mask, shape (n + own,)
+        The variables that take whole values only.
     """
 
     n: int
@@ -40,13 +44,13 @@ class System:
 
     @classmethod
     def of_weights(cls, A: csr_array, b: Vector) -> System:
-        """One without variables of its own."""
+        """The system A z ≤ b of binaries z, without variables of its own."""
         n = A.shape[1]
         return cls(n, A, b, np.zeros(n), np.ones(n), np.ones(n, dtype=np.bool_))
 
 
 def system_of(n: int, rule: Callable[[Any], object]) -> System:
-    """What ``rule`` says of ``model.z``, see ``Linear.from_rule``."""
+    """The constraints that ``rule`` adds to a model with binaries ``model.z``; see ``Linear.from_rule``."""
     from pyomo.environ import Binary, ConcreteModel, Constraint, RangeSet, Var
 
     model: Any = ConcreteModel(name="pattern")
@@ -78,7 +82,7 @@ def system_of(n: int, rule: Callable[[Any], object]) -> System:
 
 
 class _Reader:
-    """Collects the rows of one constraint after the other."""
+    """Collects the rows of a system from one Pyomo constraint after the other."""
 
     def __init__(self, model: Any, n: int) -> None:
         self._model = model
@@ -89,12 +93,12 @@ class _Reader:
         self._b: list[float] = []
 
     def read(self, constraint: Any) -> None:
-        """Add one or two rows.
+        """Add the rows of a constraint: one for its upper limit, one for its lower limit.
 
         Raises
         ------
         PatternError
-            The constraint is not linear, or has variables of another model.
+            The constraint is not linear, has a variable of another model, or holds a number that is not finite.
         """
         from pyomo.environ import value
         from pyomo.repn import generate_standard_repn
@@ -115,7 +119,7 @@ class _Reader:
             raise PatternError(f"rule: {constraint.name} holds a number that is not finite; leave it out")
 
     def _at(self, variable: Any, constraint: Any) -> int:
-        """The column of a variable; a new one for the rule's own."""
+        """The column of a variable; a variable of the rule's own gets a new one."""
         if id(variable) not in self._column:
             if variable.model() is not self._model:
                 raise PatternError(
@@ -126,7 +130,7 @@ class _Reader:
         return self._column[id(variable)]
 
     def system(self) -> System:
-        """All rows, with the bounds of their variables."""
+        """The system of all rows that were read, with the bounds of their variables."""
         bounds = [(v.value, v.value) if v.fixed else v.bounds for v in self._variables]
         low = np.array([-np.inf if pair[0] is None else pair[0] for pair in bounds])
         high = np.array([np.inf if pair[1] is None else pair[1] for pair in bounds])

@@ -12,16 +12,19 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 
 
 class Quotas(Labelled):
-    """Z = {z : Σ_{i in segment s} z_i ≤ size_s − prune_s for every s, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The pattern in which each of several consecutive segments of weights has its own least number of zeros.
 
-    Segment s holds the ``sizes[s]`` weights that follow those of segment s − 1: its number is their label.
+        Z = {z : Σ_{i in segment s} z_i ≤ size_s − prune_s for every s, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}
+
+    Segment s holds the ``sizes[s]`` weights that follow those of segment s − 1, for instance a row or a layer. N:M
+    sparsity is made by ``Quotas.n_of_m``.
 
     Parameters
     ----------
     sizes : sequence of int, shape (segments,)
-        ≥ 1 each; n is their sum.
+        The number of weights of each segment, at least 1; n is their sum.
     prune : int or sequence of int, shape (segments,)
-        The least number of zeros of each segment, 0 … size; one number stands for all segments. Forbidden
+        The least number of zeros of each segment, from 0 to its size; one number stands for all segments. Forbidden
         weights count towards it.
     keep, forbid : iterable of int, optional
         Indices that every mask keeps, and indices that every mask prunes.
@@ -29,7 +32,8 @@ class Quotas(Labelled):
     Raises
     ------
     PatternError
-        A size or a quota that cannot be, an index outside [0, n) or in both, or more kept than a quota allows.
+        A size is no whole number ≥ 1, a quota is no whole number from 0 to the size of its segment, an index lies
+        outside [0, n) or is in both lists, or more weights are forced to stay than a quota allows.
     """
 
     limits = ("quotas", "each segment prunes at least its quota")
@@ -55,12 +59,12 @@ class Quotas(Labelled):
         keep, of : int
             N and M; 2:4 is ``keep=2, of=4``.
         row : int, optional
-            Weights of one output row, where ``n`` are several rows one after the other; n when left out.
+            Number of weights of one output row, where the n weights are several rows one after the other; n by default.
 
         Raises
         ------
         PatternError
-            Rows that M does not divide, or N not in 0 … M.
+            M does not divide a row, a row does not divide n, or N is not in 0 … M.
         """
         row = n if row is None else row
         if of < 1 or not 0 <= keep <= of:
@@ -78,7 +82,7 @@ class Quotas(Labelled):
 
     @property
     def sizes(self) -> Counts:
-        """Weights of each segment, shape (segments,)."""
+        """The number of weights of each segment, shape (segments,)."""
         return frozen(self._sizes)
 
     @property
@@ -115,7 +119,7 @@ class Quotas(Labelled):
 
 
 def quotas_of(prune: Any, sizes: Counts, what: str) -> Counts:
-    """The least number of zeros of each ``what``, 0 … its size; one number stands for all."""
+    """``prune`` as the least number of zeros of each ``what``, from 0 to its size; one number stands for all."""
     found = counts_of(np.full(len(sizes), prune) if np.ndim(prune) == 0 else prune, "prune", what)
     if len(found) != len(sizes):
         raise PatternError(f"prune: has {len(found)} quotas for {len(sizes)} {what}s; they must agree")
@@ -129,7 +133,7 @@ def quotas_of(prune: Any, sizes: Counts, what: str) -> Counts:
 
 
 def counts_of(value: Any, field: str, what: str) -> Counts:
-    """``value`` as whole numbers, one for each ``what``."""
+    """``value`` as an array of whole numbers, one for each ``what``."""
     try:
         raw = np.asarray(value)
     except (TypeError, ValueError):

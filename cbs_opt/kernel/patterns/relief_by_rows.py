@@ -1,12 +1,12 @@
-"""How near a mask is to what linear rows allow: which kept weights to prune on the way to a pattern.
+"""``Pattern.relief`` from linear rows: how much pruning each kept weight brings a mask nearer to the pattern.
 
-With no variables of its own, of what row r is exceeded by, over_r, the part min(A_ri/over_r, 1) goes with weight i.
-With variables y of its own,
+Where the rows have no variables besides z, and z exceeds row r by over_r, pruning weight i removes the part
+min(A_ri/over_r, 1) of the excess. Where they have variables y of their own,
 
-    violation(z) = min Σ_r t_r     over  A (z, y) − t ≤ b,  t ≥ 0,  y within its bounds, whole values not asked for,
+    violation(z) = min Σ_r t_r     over  A (z, y) − t ≤ b,  t ≥ 0,  y within its bounds (whole or not),
 
-is convex in z, and its slope in z_i over the violation says the same. A z that only whole values of y refuse has no
-slope at all: then every kept weight counts alike.
+is a convex function of z, and the slope in z_i divided by the violation takes the place of that part. A mask may be
+outside the pattern only because no *whole* y fits; its violation is then zero, and all kept weights count alike.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from cbs_opt.kernel.patterns.base import Pattern
 
 SLOPE = 1e-6
-"""The part of the largest slope below which one is none: what HiGHS' multipliers may be wrong by, and more."""
+"""Slopes below this part of the largest one count as zero: they may be errors of HiGHS' multipliers."""
 
 
 def relief_by_rows(pattern: Pattern, z: Mask) -> Vector:
-    """``Pattern.relief`` by the pattern's rows."""
+    """``Pattern.relief``, computed from ``pattern.rows()``."""
     kept = z & pattern.free
     if pattern.contains(z):
         return np.zeros(len(z))
@@ -38,7 +38,7 @@ def relief_by_rows(pattern: Pattern, z: Mask) -> Vector:
 
 
 def _parts(rows: Rows, z: Mask) -> Vector:
-    """Σ_r min(A_ri/over_r, 1) over the rows that z exceeds."""
+    """Σ_r min(A_ri/over_r, 1) over the rows r that z exceeds, where A_ri > 0; shape (n,)."""
     over = rows.A @ z.astype(np.float64) - rows.limit
     exceeded = np.flatnonzero(over > 0)
     A = rows.A[exceeded].toarray()
@@ -46,7 +46,7 @@ def _parts(rows: Rows, z: Mask) -> Vector:
 
 
 def _slopes(rows: Rows, z: Mask) -> Vector:
-    """The slopes of the violation at z over it, shape (n,), none below zero."""
+    """The slopes of the violation at z divided by the violation, shape (n,), none below zero or above one."""
     m, fixed = len(rows.b), z.astype(np.float64)
     unit = np.where(largest_entries(rows.A) > 0, largest_entries(rows.A), 1.0)
     A = csr_array(hstack([csr_array(rows.A.multiply(1.0 / unit[:, None])), -eye_array(m)]))

@@ -1,4 +1,4 @@
-"""A pattern as linear rows: what a mixed-integer solver is told of it, whichever solver that is."""
+"""A pattern as linear rows, the form in which every mixed-integer solver gets it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from scipy.sparse import block_array, csr_array
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 
 ROUND_OFF = 1e-12
-"""A row may be exceeded by this part of all numbers in it: what sums of float64 numbers may be wrong by."""
+"""A row may be exceeded by this part of the sum of all numbers in it, which allows for rounding in float64."""
 
 USUAL = (1e-3, 1e6)
-"""Largest entries of a row that need no other unit."""
+"""A row whose largest entry lies between these is not scaled."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """So many constraints or variables that belong together, one after the other.
+    """A family of consecutive constraints or variables that have one name.
 
     Parameters
     ----------
     name : str
-        What they are called in a Pyomo model; no formulation has it.
+        The name of the family in a Pyomo model; no formulation uses it.
     count : int
-        How many.
+        The number of constraints or variables.
     doc : str
-        What they say, in words.
+        What they mean, in words.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """{z ∈ {0,1}ⁿ : A (z, y) ≤ b for some y}, low ≤ (z, y) ≤ high, y a pattern's own variables (there may be none).
+    """The set {z ∈ {0,1}ⁿ : A (z, y) ≤ b for some y, low ≤ (z, y) ≤ high}, where y are variables of the pattern's own.
 
     Parameters
     ----------
@@ -50,13 +50,14 @@ class Rows:
     b : array, shape (m,)
         Right-hand sides.
     low, high : array, shape (n + own,)
-        Those of z are 1, 1 where a weight is forced to stay, 0, 0 where it is forbidden, else 0, 1.
+        Bounds of the variables. Those of z_i are (1, 1) where the weight is forced to stay, (0, 0) where it is
+        forbidden, and otherwise (0, 1).
     whole : mask, shape (n + own,)
-        Which variables take whole values only: all of z.
+        The variables that take whole values only, all of z among them.
     constraints : tuple of Named
-        What the rows are called; their counts add up to m.
+        The names of the rows; their counts add up to m.
     variables : tuple of Named
-        What the pattern's own variables are called; their counts add up to ``own``.
+        The names of the pattern's own variables y; their counts add up to ``own``, which may be 0.
     """
 
     A: csr_array
@@ -71,7 +72,7 @@ class Rows:
     def of(
         cls, A: Any, b: Any, *, keep: Mask, forbid: Mask, constraints: Sequence[Named], variables: Sequence[Named] = ()
     ) -> Rows:
-        """Rows whose own variables, if any, are 0/1; very small or large ones are brought to order one.
+        """Rows whose own variables, if any, are binary; rows of very small or very large entries are scaled.
 
         Parameters
         ----------
@@ -82,7 +83,7 @@ class Rows:
         keep, forbid : mask, shape (n,)
             Weights forced to stay, and weights forced to zero.
         constraints, variables : sequence of Named
-            What the rows are called, and the variables of the pattern's own.
+            The names of the rows, and of the pattern's own variables.
         """
         own = sum(family.count for family in variables)
         low = np.concatenate([keep.astype(np.float64), np.zeros(own)])
@@ -93,7 +94,7 @@ class Rows:
 
     @property
     def own(self) -> int:
-        """How many variables there are beside z."""
+        """The number of variables besides z."""
         return sum(family.count for family in self.variables)
 
     @property
@@ -103,11 +104,11 @@ class Rows:
 
     @cached_property
     def limit(self) -> Vector:
-        """b and what is forgiven of each row, see ``limits``; shape (m,)."""
+        """b with the tolerance of each row, as ``limits`` computes it; shape (m,)."""
         return limits(self.A, self.b, self.whole)
 
     def hold(self, x: Vector) -> bool:
-        """Whether (z, y) = ``x``, shape (n + own,), satisfies rows and bounds."""
+        """Whether (z, y) = ``x``, shape (n + own,), satisfies the rows, to their tolerance, and the bounds."""
         return bool((self.A @ x <= self.limit).all() and (x >= self.low).all() and (x <= self.high).all())
 
     def with_weights(self, low: Vector, high: Vector) -> Rows:
@@ -125,7 +126,11 @@ class Rows:
 
 
 def limits(A: csr_array, b: Vector, whole: Mask) -> Vector:
-    """b and what is forgiven of each row, shape (m,): round-off, or down to a whole number where all else is whole."""
+    """b with the tolerance of each row, shape (m,).
+
+    A row of whole numbers and whole variables has none: its limit is b rounded down to a whole number. All other rows
+    may be exceeded by ``ROUND_OFF``.
+    """
     broken = csr_array(((A.data != np.round(A.data)) | ~whole[A.indices], A.indices, A.indptr), shape=A.shape)
     among_whole = np.asarray(broken.sum(axis=1)).ravel() == 0
     forgiven = b + ROUND_OFF * (np.abs(b) + np.asarray(abs(A).sum(axis=1)).ravel())
@@ -133,7 +138,7 @@ def limits(A: csr_array, b: Vector, whole: Mask) -> Vector:
 
 
 def of_order_one(A: csr_array, b: Vector) -> tuple[csr_array, Vector]:
-    """A and b, rows without entries of usual size multiplied by powers of two: solvers have absolute tolerances."""
+    """A and b, with rows of very small or large entries scaled by powers of two, for absolute tolerances of solvers."""
     top = largest_entries(A)
     unusual = (top > 0) & ((top < USUAL[0]) | (top > USUAL[1]))
     if not unusual.any():
@@ -148,7 +153,7 @@ def largest_entries(A: csr_array) -> Vector:
 
 
 def together(parts: Sequence[Rows]) -> Rows:
-    """The masks that satisfy all ``parts``, each with variables of its own."""
+    """The rows of the masks that satisfy all ``parts``, each part with its own variables."""
     n = parts[0].n
     left = [part.A[:, :n] for part in parts]
     own = [part.A[:, n:] for part in parts]
@@ -168,7 +173,7 @@ def together(parts: Sequence[Rows]) -> Rows:
 
 
 def _apart(families: Sequence[tuple[Named, ...]]) -> tuple[Named, ...]:
-    """All of them, those that share a name numbered."""
+    """All families, with a number added to names that occur several times."""
     seen: Counter[str] = Counter()
     apart = []
     for family in (family for part in families for family in part):

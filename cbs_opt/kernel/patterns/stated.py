@@ -1,4 +1,4 @@
-"""A pattern whose oracle is a mixed-integer program over its rows: whatever can be said, at the price of a search."""
+"""A pattern that is given by its linear rows, and whose oracle is a mixed-integer program over them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from cbs_opt.kernel.patterns.rows import Rows
 
 
 class Stated(Forcing):
-    """Z = the masks that ``rows`` allow, which must be monotone in the free weights.
+    """Z = the masks that ``rows`` allow; pruning one more free weight must never leave Z.
 
     Parameters
     ----------
     rows : Rows
+        The pattern.
 
     Raises
     ------
@@ -45,7 +46,7 @@ class Stated(Forcing):
         self._last: tuple[bytes, tuple[Mask, float]] | None = None
 
     def limits_in_words(self) -> str:
-        """What the rows say, without what is forced or forbidden."""
+        """The rows in words, without the weights that are forced or forbidden."""
         return f"{len(self._rows.b)} linear rows on {self.n} weights"
 
     @cached_property
@@ -65,10 +66,11 @@ class Stated(Forcing):
 
     @cached_property
     def _possible(self) -> Mask:
-        """Weights that some mask keeps: as many unknown ones as possible at a time.
+        """The weights that some mask keeps, shape (n,).
 
-        Where the oracle shows none but leaves room for one, rows that a rounded point exceeds have hidden it: the
-        weights that are still unknown are then tried one by one.
+        Each call of the oracle asks for a mask that keeps as many weights as possible of those not yet known. Where it
+        finds none although its bound leaves room for one (a rounded point may exceed a row), the remaining weights are
+        tried one by one.
         """
         known = self._keep.copy()
         while True:
@@ -91,7 +93,7 @@ class Stated(Forcing):
         return sum_above(np.append(scores[self._keep], max(searched, 0.0)))
 
     def _answer(self, scores: Vector) -> tuple[Mask, float]:
-        """The oracle's mask, and a bound on what free weights score; the last one is remembered."""
+        """The oracle's mask, and an upper bound on the score of the free weights; the last answer is remembered."""
         key = scores.tobytes()
         if self._last is None or self._last[0] != key:
             x, bound = self._program.best(self._objective(scores))
@@ -101,7 +103,7 @@ class Stated(Forcing):
         return self._last[1]
 
     def filled(self, x: Vector, scores: Vector) -> Mask:
-        """The mask of a point of the rows, and what else can be kept, the larger scores first."""
+        """The mask of a point x of the rows, filled up with weights that can be kept, too, the larger scores first."""
         z: Mask = x[: self.n] > 0.5
         rest = np.flatnonzero(self._possible & ~z)
         for i in rest[np.argsort(-scores[rest], kind="stable")]:
@@ -110,7 +112,7 @@ class Stated(Forcing):
         return z
 
     def _objective(self, scores: Vector) -> Vector:
-        """Scores of all columns: none for weights that are decided, by force or because no mask can keep them."""
+        """Scores of all columns: zero for weights that are forced, forbidden, or kept by no mask."""
         return self._own(np.where(self._possible & ~self._keep, scores, 0.0))
 
     def _own(self, scores: Vector | Mask) -> Vector:
@@ -120,7 +122,7 @@ class Stated(Forcing):
     def relaxed(self, scores: Vector) -> RelaxedMask:
         found = self._program.relaxed(self._objective(scores))
         most = sum_above(np.append(scores[self._keep], max(found.value, 0.0)))
-        # What is decided by force cannot move against its multipliers.
+        # Forced and forbidden weights cannot be decided differently, so their multipliers say nothing.
         d = np.where(self.free, found.d[: self.n], 0.0)
         can = self._keep | self._possible
         kept = np.where(can, most - np.maximum(-d, 0.0) * (1.0 - 1e-12), -np.inf)
@@ -128,7 +130,7 @@ class Stated(Forcing):
         return RelaxedMask(np.where(can, found.x[: self.n], 0.0), most, kept, pruned)
 
     def flip_values(self, scores: Vector, z: Mask) -> Vector:
-        # From the linear relaxation: too large by its gap.
+        # From the linear relaxation: over-estimates, by up to its gap.
         found, most = self._program.relaxed(self._objective(scores)), self.most(scores)
         d, forced = found.d[: self.n], float(scores[self._keep].sum())
         least = np.where(z, np.maximum(d, 0.0), np.maximum(-d, 0.0))

@@ -1,6 +1,6 @@
-"""Groups that stay or go, and quotas inside each of them: 2:4 inside the filters that are kept.
+"""Groups that are pruned whole, and quotas inside the groups that stay, as 2:4 inside the filters that are kept.
 
-The quotas' oracle says what each group is worth if it stays, the groups' oracle which of them stay.
+The oracle of the quotas finds the best score of each group if it stays, and the oracle of the groups which ones stay.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from cbs_opt.kernel.patterns.rows import Rows, together
 
 
 class WithinGroups(Pattern):
-    """Z = the masks of ``outer`` that are masks of ``inner``; made by ``intersect``.
+    """Z = the masks that both ``outer`` and ``inner`` allow; made by ``intersect``.
 
     Parameters
     ----------
     outer : Grouped
+        The limit on the groups.
     inner : Pattern
-        Labels with room, ``Labelled`` or ``Nested``, no label of which has weights of two groups. Both force and forbid
-        the same weights.
+        The quotas, a ``Labelled`` or ``Nested`` pattern, no label of which has weights of two groups. Both patterns
+        force and forbid the same weights.
     """
 
     def __init__(self, outer: Grouped, inner: Pattern) -> None:
@@ -67,7 +68,7 @@ class WithinGroups(Pattern):
     def relaxed(self, scores: Vector) -> RelaxedMask:
         inside, units = self.inner.argmax(scores), self.outer.units
         found = self.outer.relaxed_of(self.outer.sums_above(scores, inside))
-        # What deciding a weight otherwise does to its own group at the most; it may be less.
+        # The most that deciding a weight differently adds to the score of its own group.
         change = self.inner.flip_values(scores, inside) - float(scores[inside].sum()) * (1.0 - 1e-12)
         kept = found.kept[units] + np.where(inside, 0.0, np.minimum(change, 0.0))
         pruned = np.maximum(found.pruned[units], found.kept[units] + np.where(inside, np.minimum(change, 0.0), 0.0))
@@ -83,7 +84,7 @@ class WithinGroups(Pattern):
         sums = self.outer.sums(scores, inside)
         chosen = self.outer.choose(sums)
         others = self.outer.flips_of(sums, chosen)[units]
-        # What deciding a weight otherwise does to its own group; no other group changes.
+        # What deciding a weight differently adds to the score of its own group; no other group changes.
         change = self.inner.flip_values(scores, inside) - float(scores[inside].sum())
         here = float(scores[z].sum()) + change
         values = np.where(z, np.maximum(here, others), np.where(inside, others, others + change))

@@ -1,1 +1,1 @@
-"""A certificate for each instance, ``NAME.npz``, as ``python -m benchmarks.exact.instances --publish`` wrote it."""
+"""One certificate for each instance, ``NAME.npz``, written by ``python -m benchmarks.exact.instances --publish``."""

@@ -1,1 +1,1 @@
-"""The certificate itself: what it records, the digest of its block, its file."""
+"""The certificate itself: what it holds, the digest of the block that it is about, and its file."""

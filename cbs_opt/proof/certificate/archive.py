@@ -1,6 +1,7 @@
-"""Certificate files: an ``.npz`` of plain arrays, format described in docs/certificates.md.
+"""Reading certificate files: ``.npz`` archives of plain arrays, in the format that docs/certificates.md describes.
 
-Reading is bounded: the header of every array is checked against what it has to be before any of its data is read.
+A file cannot make the reader use much memory: the dtype and shape in the header of every array are checked before its
+data is read.
 """
 
 from __future__ import annotations
@@ -14,43 +15,43 @@ from numpy.typing import NDArray
 from cbs_opt.errors import InputError
 
 MOST_ENTRIES = 2**23
-"""Most nodes × weights of a tree: 131,072 nodes at n = 64, and at most 200 MB of points."""
+"""Largest product of nodes and weights of a tree: 131,072 nodes at n = 64, and at most 200 MB of points."""
 
 
 MOST_DUAL_ENTRIES = 2**31
-"""Most weights, and most entries of a dual vector, that a file may claim."""
+"""Largest number of weights, and of entries of a dual vector, in a file."""
 
 
 class _Reader:
-    """Arrays of an npz archive, of the dtype and shape they have to be, or one clear sentence."""
+    """Reads arrays of an npz archive whose dtype and shape are known beforehand; anything else is an ``InputError``."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self.names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
     def length(self, name: str, most: int) -> int:
-        """The length of a vector, from its header."""
+        """The length of a vector, from its header; an error if it is above ``most``."""
         shape = self._shape(name)
         if len(shape) != 1 or shape[0] > most:
             raise InputError(f"{name}: has shape {shape}; a vector of at most {most:,} entries is needed")
         return shape[0]
 
     def rows(self, name: str, most: int) -> int:
-        """The rows of a matrix, from its header."""
+        """The number of rows of a matrix, from its header; an error if it is above ``most``."""
         shape = self._shape(name)
         if len(shape) != 2 or shape[0] > most:
             raise InputError(f"{name}: has shape {shape}; a matrix of at most {most:,} rows is needed")
         return shape[0]
 
     def columns(self, name: str, most: int) -> int:
-        """The columns of a matrix, from its header."""
+        """The number of columns of a matrix, from its header; an error if it is above ``most``."""
         shape = self._shape(name)
         if len(shape) != 2 or shape[1] > most:
             raise InputError(f"{name}: has shape {shape}; a matrix of at most {most:,} columns is needed")
         return shape[1]
 
     def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The array, native byte order, C order."""
+        """The array called ``name``, in native byte order and C order; an error if its dtype or shape differs."""
         with self._open(name) as stream:
             found, fortran, kind = _header(stream)
             if found != shape or kind != np.dtype(dtype):

@@ -1,4 +1,4 @@
-"""What a certificate is about: a digest of the block it proves something of."""
+"""The digest in a certificate, which tells the block and the pattern that it is about."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from cbs_opt.proof.certificate.limits import Limits
 
 
 def claim_digest(problem: PruningProblem, limits: Limits) -> str:
-    """What a certificate about ``problem`` and ``limits`` carries: of the block, and of the labels where they are told.
+    """The digest in a certificate about ``problem`` and ``limits``, as hexadecimal.
 
-    A cardinality's is the block's alone, as it has been in files since their first version.
+    For a cardinality it is the ``block_digest``, as in the first version of the format; for other patterns the labels,
+    their room and the forced and forbidden weights enter, too.
     """
     block = block_digest(problem)
     if limits.single:
@@ -46,12 +47,12 @@ def block_digest(problem: PruningProblem) -> str:
 
 
 Numbers = Iterator[tuple[str, tuple[NDArray[np.float64] | float, ...]]]
-"""What a curvature is told apart by: labels, each with its arrays."""
+"""The numbers that identify a curvature: labels, each with its arrays."""
 
 
 @singledispatch
 def numbers_of(curvature: Curvature) -> Numbers:
-    """The numbers that the digest runs over: H in full, unless its class is stored by less."""
+    """The numbers of a curvature that the digest runs over: H in full, unless its class is stored in a shorter form."""
     yield "dense", (curvature.dense(),)
 
 

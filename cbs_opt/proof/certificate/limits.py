@@ -1,4 +1,4 @@
-"""Which masks a certificate is about, as plain arrays: weights carry labels, and of each only so many may stay."""
+"""The pattern of a certificate as plain arrays: the label of every weight, and how many of each label may stay."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """{z : Σ_{i of label l} z_i ≤ room_l for every label l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
+    """The masks {z : Σ_{i of label l} z_i ≤ room_l for every l, z_i = 1 on ``keep``, z_i = 0 on ``forbid``}.
 
-    A cardinality is one label, quotas have one a segment, N:M one every M weights. Here nothing of the pattern's class
-    is left: what is verified is what the arrays say. They are copied and read-only.
+    A cardinality has one label, quotas have one for each segment, and N:M has one for every M weights. Verification
+    uses these arrays alone, and no code of the pattern's class. They are copied and read-only.
 
     Parameters
     ----------
     labels : int64 array (n,)
-        Of each weight, 0 … labels − 1.
+        The label of each weight, 0 … labels − 1.
     room : int64 array (labels,)
-        The most weights of each label that may stay, forced ones included: from 0 to as many as carry it.
+        The most weights of each label that may stay, forced ones included, from 0 to the number of its weights.
     keep, forbid : masks (n,)
         Weights that every mask keeps, and weights that every mask prunes.
 
     Raises
     ------
     InputError
-        Arrays that are none of these, or that no mask satisfies.
+        An array has a wrong dtype, shape or value, or no mask satisfies them all.
     """
 
     labels: Counts
@@ -69,12 +69,12 @@ class Limits:
 
     @classmethod
     def of(cls, problem: PruningProblem) -> Limits:
-        """Those of the problem's pattern; labels that no weight carries are left out.
+        """The limits of the problem's pattern; labels without a weight are left out.
 
         Raises
         ------
         UnsupportedError
-            The pattern cannot be said in labels.
+            The pattern cannot be stated as labels with room.
         """
         pattern = problem.Z.labelled
         if pattern is None:
@@ -87,7 +87,7 @@ class Limits:
 
     @classmethod
     def cardinality(cls, prune: int, keep: Mask, forbid: Mask) -> Limits:
-        """At least ``prune`` zeros: one label.
+        """The limits of a cardinality, at least ``prune`` zeros: one label for all weights.
 
         Parameters
         ----------
@@ -108,25 +108,25 @@ class Limits:
 
     @property
     def single(self) -> bool:
-        """Whether all weights carry the same label: a cardinality."""
+        """Whether all weights have the same label, as in a cardinality."""
         return len(self.room) == 1
 
     @property
     def prune(self) -> int:
-        """The least number of zeros, of all labels together."""
+        """The least number of zeros, summed over all labels."""
         return self.n - int(self.room.sum())
 
     def count(self, z: Mask) -> Counts:
-        """How many weights of each label ``z``, shape (n,), holds; shape (labels,)."""
+        """How many weights of each label ``z``, shape (n,), keeps; shape (labels,)."""
         return np.bincount(self.labels[z], minlength=len(self.room))
 
     def contains(self, z: Mask) -> bool:
-        """Whether the mask ``z``, shape (n,), is one of these."""
+        """Whether the mask ``z``, shape (n,), satisfies the limits."""
         within = (self.count(z) <= self.room).all()
         return bool(within and z[self.keep].all() and not z[self.forbid].any())
 
     def __str__(self) -> str:
-        """What a mask of these has, as it follows 'a mask with'; without what is forced and forbidden."""
+        """The limits in words that can follow 'a mask with'; forced and forbidden weights are not mentioned."""
         n, labels = self.n, len(self.room)
         if self.single:
             return f"at least {self.prune} of {n} zeros"
@@ -137,7 +137,7 @@ class Limits:
 
 
 def _whole(array: Any, field: str) -> Counts:
-    """``array``, a copy."""
+    """A copy of ``array``, which has to be an int64 vector."""
     if not (isinstance(array, np.ndarray) and array.dtype == np.int64 and array.ndim == 1 and array.size):
         raise PatternError(f"{field}: is no vector of whole numbers (int64)")
     return np.array(array)

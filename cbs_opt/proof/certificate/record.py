@@ -1,4 +1,4 @@
-"""What a certificate holds: the claim, the incumbent, and either a tree with its points or one dual vector."""
+"""What a certificate holds: the claim, the incumbent, and as proof either a tree with its points or one dual vector."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cbs_opt.proof.certificate.archive import MOST_DUAL_ENTRIES, MOST_ENTRIES, _
 from cbs_opt.proof.certificate.limits import Limits
 
 CARDINALITY, LABELS, PIECES = 1, 2, 3
-"""Versions of the format: the pattern is a number of zeros, or labels with their room; labels, and points with rank-one
-pieces. A file has the first that can say what it has to."""
+"""Versions of the format: 1 states the pattern as a number of zeros, 2 as labels with their room, and 3 adds points
+with rank-one pieces. A file has the lowest version that can hold its content."""
 
 TREE = ("parent", "side", "branch", "point", "fixed", "D", "w", "w_low")
 
@@ -34,25 +34,25 @@ MOST_MEMBERS = 64
 
 
 Progress = Callable[[int, int], None]
-"""``progress(done, nodes)``, called now and then."""
+"""``progress(done, nodes)``, called from time to time with the number of nodes that are done, and of all nodes."""
 
 
 class NotVerifiedError(CbsOptError):
-    """A certificate that does not prove its claim; says at which node, and why."""
+    """A certificate does not prove its claim; the message says at which node, and why."""
 
 
 @dataclass(frozen=True, eq=False)
 class PieceTable:
-    """Rank-one pieces (vᵀw)² beside the diagonals of a tree's points: v = size·direction on the piece's members.
+    """E rank-one pieces (vᵀw)² that points of a tree use beside their diagonals: v = size·direction on a few weights.
 
     Parameters
     ----------
     members : int64 array (E, W)
-        Weights, −1 after the last.
+        The indices of the weights of each piece, followed by −1.
     direction : float64 array (E, W)
-        In the root of the units of H.
+        The direction of each piece on its weights, in the square root of the units of H.
     size, share, hold : float32 arrays (M, E)
-        A factor of the direction, and what is made of the piece (ζ and θ of ``check.region.Pieces``), at each point.
+        For each of the M points, the factor of the direction, and ζ and θ of ``check.region.Pieces``.
     """
 
     members: NDArray[np.int64]
@@ -62,7 +62,7 @@ class PieceTable:
     hold: NDArray[np.float32]
 
     def columns(self, point: int, n: int) -> Matrix:
-        """V of one point, shape (n, E), every entry a product of two numbers rounded once."""
+        """The columns v of all pieces at one point, shape (n, E); each entry is a product that is rounded once."""
         V = np.zeros((n, len(self.members)))
         piece, place = np.nonzero(self.members >= 0)
         V[self.members[piece, place], piece] = self.direction[piece, place] * self.size[point, piece].astype(np.float64)
@@ -71,25 +71,25 @@ class PieceTable:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A search tree of N nodes and M points. Node 0 is the root, a parent comes before its children.
+    """A search tree of N nodes, with M points for bound (B). Node 0 is the root; parents come before their children.
 
     Parameters
     ----------
     parent : int64 array (N,)
-        −1 for the root.
+        The parent of each node; −1 for the root.
     side : int8 array (N,)
-        KEPT (1) or PRUNED (2): what this node does with its parent's branching weight; 0 for the root.
+        Whether the node keeps (1) or prunes (2) the weight that its parent is split on; 0 for the root.
     branch : int64 array (N,)
-        The weight the node is split on; −1 where its own point closes it.
+        The weight that the node is split on; −1 where its own point closes it.
     point : int64 array (N,)
-        Row of D and w; −1 where the node is split without one.
+        The row of D, w and w_low with the node's point; −1 where the node is split without using one.
     fixed : int8 array (N, n)
-        What the node's point fixes before it is split, in its parent's words: 0, KEPT or PRUNED.
+        The weights that the node's point fixes before the node is split: 1 keeps, 2 prunes, 0 fixes nothing.
     D, w, w_low : arrays (M, n)
-        Splitting and point ŵ = w + w_low of bound (B), in the units of H and of the weights. Entries of pruned weights
-        play no part.
+        The splitting D, in the units of H, and the point ŵ = w + w_low of bound (B). Entries of pruned weights are
+        ignored.
     pieces : PieceTable or None
-        The rank-one pieces beside D that nodes were bounded with; None where there are none.
+        The rank-one pieces that points use beside D; None where there are none.
     """
 
     parent: NDArray[np.int64]
@@ -105,22 +105,25 @@ class Tree:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Proof(Displayed):
-    """A claim, f(w) ≥ ``bound`` for every w whose support lies in the pattern, and what proves it.
+    """A certificate: the claim that f(w) ≥ ``bound`` for every w whose support lies in the pattern, and its proof.
+
+    ``cbs_opt.prove`` makes one, and ``cbs_opt.verify`` checks it against the problem. Until then it is only a claim.
 
     Parameters
     ----------
     limits : Limits
         The pattern.
     mask, weights : arrays (n,)
-        The incumbent.
+        The incumbent: its mask (1 keeps) and its weights, zero where the mask prunes.
     bound : float
-        In the units of f.
+        The claimed lower bound, in the units of f.
     digest : str
-        ``claim_digest`` of the problem it was made for: names a wrong block, proves nothing.
+        ``claim_digest`` of the problem that it was made for. It helps to say that a block is the wrong one, and plays
+        no part in the proof.
     tree : Tree or None
         The nodes of a search, with a point for each leaf.
     alpha : array (m,) or None
-        The point of the dual bound (D); exactly one of tree and alpha is there.
+        The point α of the dual bound (D). Exactly one of ``tree`` and ``alpha`` is there.
     """
 
     limits: Limits
@@ -149,19 +152,25 @@ class Proof(Displayed):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate (``cbs_opt.proof.certificate.archive``), whole or not at all."""
+        """Write the certificate to an ``.npz`` file, whole or not at all; docs/certificates.md describes the format."""
 
         save_proof(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Proof:
-        """Read a certificate; what it says is not yet verified."""
+        """Read a certificate; its form is checked, but not its claim.
+
+        Raises
+        ------
+        InputError
+            The file is no certificate; the message names it and what is wrong with it.
+        """
 
         return load_proof(path)
 
 
 def save_proof(proof: Proof, path: str | os.PathLike[str]) -> None:
-    """Write ``proof``, whole or not at all."""
+    """Write ``proof`` to the file ``path``, whole or not at all."""
     limits = proof.limits
     arrays: dict[str, Any] = {
         "certificate": np.int64(_version(proof)),
@@ -192,12 +201,12 @@ def _version(proof: Proof) -> int:
 
 
 def load_proof(path: str | os.PathLike[str]) -> Proof:
-    """Read a certificate; nothing it says is verified here but its form.
+    """Read a certificate; its form is checked, but not its claim.
 
     Raises
     ------
     InputError
-        Naming the file and what is wrong with it.
+        The file is no certificate; the message names it and what is wrong with it.
     """
     file = Path(path)
     if not file.is_file():

@@ -1,1 +1,1 @@
-"""The trusted base of a certificate: verification in exact arithmetic, with nothing of the search."""
+"""The verifier, the only code that has to be trusted for a certificate: exact arithmetic, and nothing of the search."""

@@ -3,13 +3,13 @@
     R = L Lᵀ + E  with E symmetric, diagonally dominant and of nonnegative diagonal   ⟹   R ⪰ 0
 
 for *any* matrix L: LLᵀ ⪰ 0, and E ⪰ 0 by Gershgorin. So L may come from a float64 Cholesky factorization of R − shift·I
-that nobody needs to trust (E is then shift·I plus its round-off); what has to be right is E = R − LLᵀ, and that is
-computed exactly: L is rounded to 63 bits behind the point, cut into three digits of 21 bits, and the products of
-digit matrices are float64 matrix products in which every partial sum is an integer below 2^53, hence exact in any
-order of summation (the error-free splitting of Ozaki, Ogita, Oishi & Rump, Numerical Algorithms 59, 2012). The
-digits are then added up as 64-bit integers.
+that need not be trusted; E is then shift·I plus the round-off of the factorization. What has to be right is
+E = R − LLᵀ, and this is computed exactly: L is rounded to 63 bits behind the point and cut into three digits of 21
+bits. The products of the digit matrices are float64 matrix products in which every partial sum is an integer below
+2^53, and so exact in any order of summation (the error-free splitting of Ozaki, Ogita, Oishi & Rump, Numerical
+Algorithms 59, 2012). They are then added up as 64-bit integers.
 
-The comparison of floating-point criteria is S. M. Rump, Verification of positive definiteness, BIT 46 (2006).
+For criteria in floating-point arithmetic see S. M. Rump, Verification of positive definiteness, BIT 46 (2006).
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ PLACES = 6 * DIGIT
 """Bits behind the point of R and LLᵀ."""
 
 GRID = 2.0**40
-"""Columns that are subtracted as V Vᵀ are multiples of 1/GRID in the scaled units: 41 bits at the most,"""
+"""In the scaled units the entries of V, with V Vᵀ subtracted from H, are multiples of 1/GRID, of at most 41 bits."""
 
 MOST_COLUMNS = 2_000
-"""and so many of them."""
+"""The largest number of columns of V."""
 
 ROUND_OFF = 2.0**-53
-"""Row sums of a factorization's round-off as they are in practice stay below this, times the order plus eight."""
+"""In practice the row sums of the round-off of a factorization stay below this times (order + 8). It serves to choose
+the shift; no proof rests on it."""
 
 
 class Definiteness:
-    """H of a model, scaled by powers of two to a diagonal in [¼, 1) and cut into digits, once for many questions."""
+    """The H of a model, scaled by powers of two to a diagonal in [¼, 1) and cut into digits, once for many proofs."""
 
     def __init__(self, model: ExactModel) -> None:
         bits = np.array([int(value).bit_length() if value > 0 else 0 for value in model.H.diagonal()])
@@ -54,7 +55,7 @@ class Definiteness:
         self.H: Matrix = sum(np.ldexp(self._digits[k].astype(np.float64), DIGIT * k - PLACES) for k in range(5))
 
     def on_grid(self, V: Matrix) -> Matrix:
-        """V, shape (n, E) in the root of the units of H, rounded so that ``proves`` multiplies it exactly."""
+        """V, shape (n, E), rounded so that ``proves`` multiplies it exactly; in the square root of the units of H."""
         places = self.t[:, None]
         return np.asarray(np.ldexp(np.rint(np.ldexp(V, places) * GRID) / GRID, -places))
 
@@ -63,10 +64,17 @@ class Definiteness:
     ) -> bool:
         """Whether H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0 is proven for the weights A = ``active``.
 
-        D has the shape (|A|,) and the units of H, V = ``pieces`` the shape (n, E) and their root (left out it is 0).
-        ``on_grid`` has rounded it: then its products are exact here.
-
-        What is proven with ``strict`` has room on all sides: it is proven without on any other machine, too.
+        Parameters
+        ----------
+        active : integer array (|A|,)
+            The indices of the weights A.
+        D : array (|A|,)
+            D_A, in the units of H.
+        pieces : array (n, E), optional
+            V, in the square root of the units of H and rounded by ``on_grid``; 0 if left out.
+        strict : bool
+            Ask for a margin, so that the same is proven without ``strict`` on other machines, whose factorization
+            rounds differently.
         """
         a = len(active)
         if a == 0:
@@ -100,7 +108,7 @@ class Definiteness:
 
 
 def _digits(values: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Integers below 2^147 as Σ_k digit_k 2^(21k), k = 0 … 4; all but the top digit in [0, 2^21)."""
+    """Integers below 2^147 as Σ_k digit_k 2^(21k), k = 0 … 4, with all digits but the top one in [0, 2^21)."""
     stack = np.empty((5, *values.shape), dtype=np.int64)
     for place in range(4):
         stack[place] = values & (2**DIGIT - 1)
@@ -110,7 +118,7 @@ def _digits(values: NDArray[np.object_]) -> NDArray[np.int64]:
 
 
 def _square(L: Matrix) -> list[NDArray[np.int64]]:
-    """L'L'ᵀ for L' = L rounded to 63 bits behind the point, as Σ_k digit_k 2^(21k − 126); |L_ij| ≤ 1, order ≤ 2000."""
+    """L'L'ᵀ as Σ_k digit_k 2^(21k − 126), for L' = L rounded to 63 bits behind the point; |L_ij| ≤ 1, order ≤ 2000."""
     parts = []
     rest = L
     for _ in range(3):
@@ -144,9 +152,9 @@ def _dominant(E: NDArray[np.int64], reserve: float) -> bool:
         E[place] -= carry << DIGIT
         E[place + 1] += carry
     if np.abs(E[4]).max() > 256:
-        return False  # far from zero: L was no factor
-    # In units of 2^(2·21); the two lower digits, and the bits below the grid that H and D lost, are less than one.
-    # Entries stay below 2^51 and sums of 2000 of them below 2^62.
+        return False  # E is far from zero, so that L is no factor of R
+    # In units of the third digit, the two lower digits, and the bits that H and D lost in ``shifted``, are less than 1.
+    # Entries stay below 2^51, and sums of 2000 of them below 2^62.
     rounded = (((E[4] << DIGIT) + E[3]) << DIGIT) + E[2]
     diagonal = rounded.diagonal()
     largest = np.abs(rounded) + 1

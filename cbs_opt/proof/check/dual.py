@@ -1,16 +1,16 @@
-"""The dual bound (D), for factored curvatures of any size: one vector α, intervals where exactness is out of reach.
+"""The dual bound (D) for factored curvatures of any size: one vector α, and intervals where exact numbers are too slow.
 
 With H = AᵀA + diag(λ), A (m, n), and y = Aᵀα + g for any α ∈ Rᵐ: ½‖Ad‖² ≥ αᵀAd − ½‖α‖², so with d = w − w̄
 
     f(w) ≥ offset − ½‖α‖² + Σ_i [ y_i d_i + ½ λ_i d_i² ],
 
 where a kept weight contributes at least −y_i²/(2λ_i) and a pruned one, d_i = −w̄_i, exactly ½λ_iw̄_i² − y_iw̄_i. The
-best mask is found as in ``region``. Only the products with A are done in float64; with u = 2⁻⁵³ their entries are
+best mask is found as in ``region``. Only the products with A are computed in float64; with u = 2⁻⁵³ their errors are
 
     |fl(Aᵀα) − Aᵀα| ≤ γ_m |A|ᵀ|α|,   γ_m = mu/(1 − mu),   in any order of summation
 
-(N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, §3.1 and §3.5), plus what underflow
-may lose; all the rest is done on intervals with integer ends.
+(N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, §3.1 and §3.5), plus what underflow may
+lose. All the rest is computed on intervals with integer ends.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ CHUNK = 4096
 
 
 def takes(problem: PruningProblem) -> bool:
-    """Whether the curvature is one this bound is for."""
+    """Whether this bound exists for the class of the problem's curvature."""
     return split.dispatch(type(problem.curvature)) is not split.dispatch(Curvature)
 
 
 def parts(problem: PruningProblem) -> tuple[Matrix, Vector]:
-    """A (m, n) and λ (n,) with H = AᵀA + diag(λ)."""
+    """A of shape (m, n) and λ of shape (n,) with H = AᵀA + diag(λ), for the curvature of ``problem``."""
     return split(problem.curvature)
 
 
 @singledispatch
 def split(curvature: Curvature) -> tuple[Matrix, Vector]:
-    """A (m, n) and λ (n,) with H = AᵀA + diag(λ), for the classes that are stored so.
+    """A of shape (m, n) and λ of shape (n,) with H = AᵀA + diag(λ), for the classes that are stored in this form.
 
-    Whatever is registered here is trusted: the float64 numbers it returns are taken as the curvature.
+    A function that is registered here is trusted: the float64 numbers that it returns are taken as the curvature.
 
     Raises
     ------
     UnsupportedError
-        Another class.
+        The curvature is of another class.
     """
     raise UnsupportedError(f"proof: the dual certificate is for factored curvatures, this one is {curvature.kind}")
 
@@ -71,9 +71,10 @@ def _diagonal(curvature: DiagonalCurvature) -> tuple[Matrix, Vector]:
 
 
 def dual_choice(problem: PruningProblem, limits: Limits, alpha: Vector, caution: float = 1.0) -> Choice:
-    """Bound (D) of the masks in ``limits`` at ``alpha``, shape (m,); the problem's own pattern plays no part.
+    """Bound (D) on the masks in ``limits`` at ``alpha``, shape (m,); the problem's own pattern is ignored.
 
-    ``caution`` widens the intervals: what 4 proves is proven with 1 wherever else Aᵀα is added up in another order.
+    ``caution`` widens the intervals of Aᵀα. A bound that is computed with 4 is proven with 1 on any machine, even where
+    the sums of Aᵀα are added up in another order.
     """
     A, damping = parts(problem)
     image, error = _times(A.T, alpha)
@@ -82,7 +83,7 @@ def dual_choice(problem: PruningProblem, limits: Limits, alpha: Vector, caution:
     unit = exponent_of(image, error, g, problem.w_bar, damping)
     y, slack = integers(image, unit) + integers(g, unit), integers(error, unit)
     w_bar, lam = integers(problem.w_bar, unit), integers(damping, unit)
-    # Doubled costs in units of 2^result, every floor downwards: with y anywhere in its interval, none is less.
+    # Twice the costs, in units of 2^result and rounded downwards: lower bounds for every y in its interval.
     result = min(unit, 3 * unit) - GUARD
     farthest = abs(y) + slack
     kept = shifted(-farthest * farthest, unit - result) // lam
@@ -103,7 +104,7 @@ def dual_choice(problem: PruningProblem, limits: Limits, alpha: Vector, caution:
 
 
 def dual_value(problem: PruningProblem, w: Vector) -> Fraction:
-    """An upper bound on f(w), ``w`` of shape (n,): its value but for the round-off of A(w − w̄)."""
+    """An upper bound on f(w), for ``w`` of shape (n,); it is exact up to a bound on the round-off of A(w − w̄)."""
     A, damping = parts(problem)
     image, error = _times(A, w - problem.w_bar)  # the rounding of w − w̄ is in the bound of _times
     unit = exponent_of(w, problem.w_bar, problem.linear_term(), damping)
@@ -124,7 +125,7 @@ def _half_square(x: Vector, error: Vector) -> Fraction:
 
 
 def _times(M: Matrix, x: Vector) -> tuple[Vector, Vector]:
-    """M x in float64, and by how much each entry may differ from M x̃ for any x̃ within one rounding of x."""
+    """M x in float64, and a bound on how far each entry is from that of M x̃, for any x̃ that rounds to x."""
     if x.size == 0 or M.size == 0:
         return np.zeros(len(M)), np.zeros(len(M))
     with np.errstate(all="ignore"):

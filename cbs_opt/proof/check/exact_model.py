@@ -1,9 +1,9 @@
-"""The block in exact arithmetic: f(w) and its gradient, nothing rounded.
+"""The block in exact arithmetic: f(w) and its gradient without any rounding.
 
     f(w) = offset + gᵀd + ½ dᵀH d,   d = w − w̄,        p = ∇f(w) = g + H d,        f(w) = offset + ½ (g + p)ᵀd
 
-with H, g, w̄ and offset the float64 numbers the problem holds, taken as the exact rationals they are. A factored
-curvature stands for H = AᵀA + λI with its float64 A and λ: that product, too, is formed without rounding.
+where the float64 numbers H, g, w̄ and offset of the problem are taken as the exact rationals that they are. A factored
+curvature stands for H = AᵀA + λI with its A and λ, and this product is formed without rounding, too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.proof.check.integers import Integers, exponent_of, fraction, integers
 
 MOST_WEIGHTS = 2_000
-"""Largest n that is worked on as an n × n matrix of exact numbers."""
+"""Largest n for which an n × n matrix of exact numbers is formed."""
 
 MOST_PRODUCTS = 100_000_000
-"""Most multiplications m·n² spent on forming AᵀA exactly (some ten seconds)."""
+"""Largest number m·n² of multiplications for forming AᵀA exactly (some ten seconds)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,13 @@ class Gradient:
     Parameters
     ----------
     w : integers (n,), in units of 2^w_exponent
+        The point.
+    w_exponent : int
+        The unit of w.
     p : integers (n,), in units of 2^p_exponent
         ∇f(w).
+    p_exponent : int
+        The unit of p.
     rise : int, in units of 2^(w_exponent + p_exponent)
         2·(f(w) − offset).
     """
@@ -54,8 +59,13 @@ class ExactModel:
     Parameters
     ----------
     H : integers (n, n), in units of 2^H_exponent
+        The curvature, damping included.
+    H_exponent : int
+        The unit of H.
     w_bar, g : arrays, shape (n,)
+        The trained weights and the first-order term.
     offset : Fraction
+        f(w̄).
     """
 
     H: Integers
@@ -71,7 +81,7 @@ class ExactModel:
         Raises
         ------
         TooLargeError
-            More weights than an exact n × n matrix is formed of.
+            There are too many weights, or samples, to form an exact n × n matrix.
         """
         reason = too_large(problem)
         if reason:
@@ -85,7 +95,7 @@ class ExactModel:
         return len(self.w_bar)
 
     def gradient(self, w: Vector, low: Vector | None = None) -> Gradient:
-        """f and ∇f at ``w``, or at w + ``low``; shape (n,)."""
+        """f and ∇f at ``w``, shape (n,), or at the exact sum w + ``low`` where ``low`` is given."""
         low = np.zeros_like(w) if low is None else low
         w_exponent = exponent_of(w, low, self.w_bar)
         point = integers(w, w_exponent) + integers(low, w_exponent)
@@ -103,7 +113,7 @@ class ExactModel:
 
 
 def too_large(problem: PruningProblem) -> str:
-    """Why the exact n × n matrix of ``problem`` is not formed; empty where it is."""
+    """Why the exact n × n matrix of ``problem`` cannot be formed; empty where it can."""
     if problem.n > MOST_WEIGHTS:
         return f"proof: takes at most {MOST_WEIGHTS} weights on a {problem.curvature.kind} curvature, not {problem.n}"
     if products(problem.curvature) > MOST_PRODUCTS:
@@ -113,7 +123,7 @@ def too_large(problem: PruningProblem) -> str:
 
 @singledispatch
 def products(curvature: Curvature) -> int:
-    """Multiplications that forming H exactly takes; none where H is stored."""
+    """The number of multiplications for forming H exactly; 0 where H is stored in full."""
     return 0
 
 
@@ -129,9 +139,9 @@ def _block_products(curvature: BlockDiagonalCurvature) -> int:
 
 @singledispatch
 def exact(curvature: Curvature) -> tuple[Integers, int]:
-    """H as integers (n, n) and their common exponent: of its dense form, unless its class stands for more.
+    """H as integers, shape (n, n), and their common exponent: by default, those of the dense form.
 
-    Whatever is registered here is trusted: nothing in it may be rounded.
+    A function that is registered here for a class is trusted, and must not round anything.
     """
     dense = curvature.dense()
     exponent = exponent_of(dense)

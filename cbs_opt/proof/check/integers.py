@@ -1,7 +1,7 @@
 """Exact numbers: float64 arrays as Python integers times one power of two.
 
-Every float64 is an integer times a power of two, so sums and products of float64 numbers are integers times a
-power of two as well: nothing is ever rounded. Arrays of such integers are NumPy arrays of dtype object.
+Every float64 is an integer times a power of two, and so are sums and products of float64 numbers, so that these can be
+computed without rounding. Arrays of such integers are NumPy arrays of dtype object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Integers = NDArray[Any]
 
 
 def exponent_of(*arrays: NDArray[np.float64]) -> int:
-    """The largest e for which the 53-bit mantissa of every entry is an integer times 2^e; 0 where all are zero."""
+    """An e for which every entry, down to the last of its 53 bits, is an integer times 2^e; 0 where all are zero."""
     least: int | None = None
     for array in arrays:
         present = array[array != 0.0]
@@ -31,7 +31,7 @@ def exponent_of(*arrays: NDArray[np.float64]) -> int:
 
 
 def integers(array: NDArray[np.float64], exponent: int) -> Integers:
-    """``array`` · 2^−exponent, exactly; ``exponent`` at most that of ``exponent_of``."""
+    """``array`` · 2^−exponent as integers, exactly; ``exponent`` may be at most that of ``exponent_of(array)``."""
     mantissa, exponents = np.frexp(array)
     whole = np.ldexp(mantissa, 53).astype(np.int64)
     shift = np.where(whole == 0, 0, exponents.astype(np.int64) - 53 - exponent)
@@ -40,7 +40,7 @@ def integers(array: NDArray[np.float64], exponent: int) -> Integers:
 
 
 def shifted(values: Any, places: Any) -> Any:
-    """⌊values · 2^places⌋ for integers; ``places`` may be negative, and then the floor rounds."""
+    """⌊values · 2^places⌋ for integer ``values``: exact where ``places`` ≥ 0, and otherwise rounded down."""
     left, right = np.maximum(places, 0), np.maximum(-np.asarray(places), 0)
     if isinstance(values, int):
         return (values << int(left)) >> int(right)
@@ -48,12 +48,12 @@ def shifted(values: Any, places: Any) -> Any:
 
 
 def fraction(value: int, exponent: int) -> Fraction:
-    """value · 2^exponent."""
+    """value · 2^exponent, exactly."""
     return Fraction(value << exponent) if exponent >= 0 else Fraction(value, 1 << -exponent)
 
 
 def nearest(values: Integers, exponent: int) -> Vector:
-    """Float64 values near values · 2^exponent (for guesses, never for proofs)."""
+    """values · 2^exponent rounded to float64, for guesses that no proof rests on."""
     return np.array([_rounded(fraction(value, exponent)) for value in values], dtype=np.float64)
 
 
@@ -74,5 +74,5 @@ def below(value: Fraction) -> float:
 
 
 def above(value: Fraction) -> float:
-    """The smallest float64 ≥ ``value``."""
+    """The smallest float64 ≥ ``value``; inf where there is none."""
     return -below(-value)

@@ -1,24 +1,27 @@
-"""The bound of a region of masks from one point, and what it becomes when one more weight is fixed: exactly.
+"""Bound (B) on a region of masks from one point, and what it becomes if one more weight is fixed, in exact arithmetic.
 
-A region keeps the weights U, prunes P and leaves F free; K_l more of those with label l may be kept. On A = U ∪ F let
-H_AA − diag(D) ⪰ 0, D > 0. For any ŵ with ŵ_P = 0 and p = ∇f(ŵ), every w with w_P = 0 has
+The masks of a region keep the weights U, prune the weights P, and may keep or prune the free weights F; of those with
+label l, K_l more may be kept. On A = U ∪ F let H_AA − diag(D) ⪰ 0 with D > 0. For any ŵ with ŵ_P = 0 and p = ∇f(ŵ),
+every w with w_P = 0 has
 
     f(w) ≥ f(ŵ) + Σ_{i∈A} [ p_i (w_i − ŵ_i) + ½ D_i (w_i − ŵ_i)² ].
 
-A kept weight contributes at least κ_i = −p_i²/(2D_i), a pruned one (w_i = 0) exactly π_i = ½D_iŵ_i² − p_iŵ_i, and
-π_i − κ_i = (D_iŵ_i − p_i)²/(2D_i) is the score s_i of bound (B). So
+In this sum a kept weight contributes at least κ_i = −p_i²/(2D_i), and a pruned one (w_i = 0) exactly
+π_i = ½D_iŵ_i² − p_iŵ_i. The difference π_i − κ_i = (D_iŵ_i − p_i)²/(2D_i) is the score s_i of bound (B). So
 
     f ≥ f(ŵ) + Σ_U κ_i + Σ_F π_i − Σ_l (the K_l largest scores of the free weights with label l).            (B)
 
-With *pieces*, H_AA − diag(D) − VVᵀ ⪰ 0, each column v of V on a few weights S ⊂ F adds ½(vᵀ(w − ŵ))², for which
+With *pieces*, H_AA − diag(D) − VVᵀ ⪰ 0, each column v of V, which has entries on a few weights S ⊂ F, adds
+½(vᵀ(w − ŵ))² to the right-hand side. For any β and 0 ≤ θ ≤ 1,
 
-    ½(vᵀ(w − ŵ))² ≥ βvᵀ(w − ŵ) − ½β² + θ·½(vᵀŵ + β)²·(1 − (how many of S are kept)),    any β, 0 ≤ θ ≤ 1:
+    ½(vᵀ(w − ŵ))² ≥ βvᵀ(w − ŵ) − ½β² + θ·½(vᵀŵ + β)²·(1 − (how many of S are kept)).
 
-where one is kept, since a square is nowhere below its tangents; where none is, vᵀw = 0 and both sides of the first
-two terms differ by ½(vᵀŵ + β)². So β v is added to p, and what the last term has in store to the score of each weight
-of S. A piece with a kept weight is left out; it was not negative.
+If a weight of S is kept, the last term is not positive, and a square is nowhere below its tangents. If none is kept,
+vᵀw = 0, and the square exceeds the tangent by exactly ½(vᵀŵ + β)². So βv is added to p, −½β² + θ·½(vᵀŵ + β)² to the
+constant, and θ·½(vᵀŵ + β)² to the score of each weight of S. A piece with a weight in U is left out, which is allowed
+because its square is not negative.
 
-Weights in U may take any value, zero too. Divisions are rounded down, far below the last bit of the data.
+Weights in U may take any value, zero included. Quotients are rounded down, far below the last bit of the data.
 """
 
 from __future__ import annotations
@@ -40,18 +43,19 @@ State = NDArray[np.int8]
 """FREE, KEPT or PRUNED for each weight, shape (n,)."""
 
 GUARD = 128
-"""Bits below the last bit of the data at which quotients are rounded down."""
+"""The number of bits below the last bit of the data that quotients are computed to, rounded down."""
 
 
 def room_left(state: State, limits: Limits) -> Counts:
-    """How many more weights of each label the region may keep, shape (labels,); below 0 where it holds no mask."""
+    """How many more weights of each label the region may keep, shape (labels,); below 0 where it has no mask."""
     return limits.room - limits.count(state == KEPT)
 
 
 def settled(state: State, limits: Limits) -> State:
-    """The region without the labels that have nothing to choose: no room prunes what is free, room for all keeps it.
+    """The region after every label without a choice is decided.
 
-    No weights are lost, since kept ones may be zero. ``state`` itself where every label has a choice.
+    The free weights of a label are pruned if it has no room left, and kept if it has room for all of them. This
+    excludes no w, since kept weights may be zero. Where every label has a choice, ``state`` itself is returned.
     """
     free = state == FREE
     left, open_weights = room_left(state, limits), limits.count(free)
@@ -65,23 +69,26 @@ def settled(state: State, limits: Limits) -> State:
 
 
 class Choice:
-    """min over masks of Σ kept_i + Σ pruned_i, of each label at most its room of the free weights kept.
+    """The minimum over the masks of a region of Σ costs, where each free weight costs κ_i if kept and π_i if pruned.
+
+    At most so many free weights of each label are kept as the label has room for.
 
     Parameters
     ----------
-    free : indices
-    label : array
-        Of the free weights, in their order.
+    free : integer array
+        The indices of the free weights.
+    label : integer array
+        The labels of the free weights, in their order.
     score : integers
-        pruned_i − kept_i ≥ 0 of the free weights, in their order.
+        π_i − κ_i ≥ 0 of the free weights, in their order, in units of 2^exponent.
     base : int
-        The sum with all free weights pruned.
+        The sum of all costs with all free weights pruned, in units of 2^exponent.
     room : array (labels,)
-        Of free weights; below 0 counts as 0.
+        How many free weights of each label may be kept; a negative number counts as 0.
     exponent : int
-        The unit of all of them is 2^exponent.
+        The unit of ``score`` and ``base`` is 2^exponent.
     offset : Fraction
-        Added to everything.
+        A constant that is added to the sum.
     """
 
     def __init__(
@@ -95,8 +102,8 @@ class Choice:
         offset: Fraction,
     ) -> None:
         self._room = [max(int(most), 0) for most in room]
-        self._scores: dict[int, list[int]] = {}  # of each label, the largest first
-        self._place: dict[int, tuple[int, int]] = {}  # of each weight, its label and its rank there
+        self._scores: dict[int, list[int]] = {}  # for each label, its scores in descending order
+        self._place: dict[int, tuple[int, int]] = {}  # for each weight, its label and its rank among its scores
         for q in sorted(range(len(free)), key=lambda q: -score[q]):
             ranked = self._scores.setdefault(int(label[q]), [])
             self._place[int(free[q])] = int(label[q]), len(ranked)
@@ -110,7 +117,7 @@ class Choice:
         return self._value(self._best)
 
     def flipped(self, i: int, side: int) -> Fraction | None:
-        """A lower bound on f in the region where the free weight ``i`` is kept or pruned; None: no such mask."""
+        """A lower bound on f where free weight ``i`` is kept or pruned (``side``); None if there is no such mask."""
         label, rank = self._place[i]
         room, scores = self._room[label], self._scores[label]
         if side == PRUNED:
@@ -129,15 +136,16 @@ class Choice:
 
 
 class Pieces(NamedTuple):
-    """Columns beside the diagonal, and what is made of them.
+    """The columns of V beside the diagonal D, and the β and θ of each.
 
     Parameters
     ----------
     V : array (n, E)
+        One column for each piece.
     share : array (E,)
-        ζ > 0: β is vᵀŵ(1/ζ − 1), in float64, whatever that is.
+        ζ > 0, which gives β = vᵀŵ(1/ζ − 1), rounded in float64; the bound holds for any β.
     hold : array (E,)
-        θ, 0 to 1.
+        θ, from 0 to 1.
     """
 
     V: Matrix
@@ -145,7 +153,7 @@ class Pieces(NamedTuple):
     hold: Vector
 
     def within(self, state: State) -> Pieces:
-        """Without those of a kept weight or of pruned ones only, and without their pruned weights."""
+        """The pieces that can be used in the region ``state``: those without kept weights, zero at pruned weights."""
         V = np.where((state == PRUNED)[:, None], 0.0, self.V)
         stays = (V != 0.0).any(axis=0) & ~(V[state == KEPT] != 0.0).any(axis=0)
         return Pieces(V[:, stays], self.share[stays], self.hold[stays])
@@ -154,9 +162,10 @@ class Pieces(NamedTuple):
 def choice(
     model: ExactModel, state: State, limits: Limits, D: Vector, w: Vector, low: Vector, pieces: Pieces | None = None
 ) -> Choice:
-    """Bound (B) of the region ``state`` from D and ŵ = w + low, D_A > 0 and H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0 proven.
+    """Bound (B) on the region ``state`` from D and ŵ = w + low.
 
-    Entries of D, w and low at pruned weights are ignored.
+    The caller must have proven D_A > 0 and H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0. Entries of D, w and low at pruned weights
+    are ignored.
     """
     pruned = state == PRUNED
     at = model.gradient(np.where(pruned, 0.0, w), np.where(pruned, 0.0, low))
@@ -166,7 +175,7 @@ def choice(
 def choice_at(
     model: ExactModel, state: State, limits: Limits, D: Vector, at: Gradient, pieces: Pieces | None = None
 ) -> Choice:
-    """The same at a point whose gradient is known; ``pieces`` are those ``within`` the region."""
+    """Bound (B) as of ``choice``, at a point whose gradient is known and with the pieces ``within`` the region."""
     constant, bonus = 0, np.zeros(len(state), dtype=object)
     if pieces is not None and pieces.V.size:
         at, constant, bonus = _tilted(at, pieces)
@@ -186,16 +195,16 @@ def choice_at(
 
 
 def _tilted(at: Gradient, pieces: Pieces) -> tuple[Gradient, int, Integers]:
-    """The point with Σ βv added to its gradient, what the pieces add to 2·f in all, and to the score of each weight.
+    """The point with Σ βv added to its gradient, what the pieces add to 2·f, and to the score of each weight.
 
-    Both in units of 2^(w_exponent + p_exponent − GUARD) of the point that is returned, rounded down.
+    The last two are in units of 2^(w_exponent + p_exponent − GUARD) of the returned point, rounded down.
     """
     V_exponent = exponent_of(pieces.V)
     V = integers(pieces.V, V_exponent)
     along, along_exponent = V.T.dot(at.w), V_exponent + at.w_exponent
     with np.errstate(all="ignore"):
         beta = nearest(along, along_exponent) * (1.0 / pieces.share - 1.0)
-    beta = np.where(np.isfinite(beta), beta, 0.0)  # any number will do
+    beta = np.where(np.isfinite(beta), beta, 0.0)  # the bound holds for any β
     beta_exponent, hold_exponent = exponent_of(beta), exponent_of(pieces.hold)
     slope, hold = integers(beta, beta_exponent), integers(pieces.hold, hold_exponent)
     p_exponent = min(at.p_exponent, V_exponent + beta_exponent)

@@ -1,15 +1,16 @@
-"""The verifier: re-proves a claim from the block's own numbers, trusting nothing in the certificate.
+"""The verifier: it proves the claim f ≥ B again from the block's own numbers, and trusts nothing in the certificate.
 
-The region of every node is worked out here, from the pattern down: a child's region is its parent's, plus what
-the parent fixed, plus the parent's branching weight kept or pruned. A node holds up when
+The *region* of a node is the set of masks that the node is about. It is worked out here, starting with the pattern at
+the root: the masks of a child's region are those of its parent's that agree with what the parent fixes and that keep,
+or prune, the weight that the parent is split on. A node is in order if
 
-- its point proves f ≥ B on its region (``region``, with D proven admissible by ``definite``), or
-- each weight it fixes is proven, by its point, to have f ≥ B on the other side, and it is split on a weight that is
-  free after that, with both children in the certificate (a child that would keep more weights of a label than it has
-  room for is empty and may be missing).
+- its point proves f ≥ B on its region (``region``; ``definite`` proves that its D is admissible), or
+- for each weight that it fixes, its point proves f ≥ B on the masks of its region that decide this weight differently,
+  and it is split on a weight that is free after that, with both children in the certificate. A child that would keep
+  more weights of a label than the label has room for has no masks, and may be missing.
 
-Children come after their parents, so by induction from the last node to the first f ≥ B on every region, the
-root's among them, which is the pattern. All comparisons are between exact rational numbers.
+Children come after their parents, so that f ≥ B follows for the region of every node, by induction from the last node
+to the first. The region of the root is the pattern. All comparisons are between exact rational numbers.
 """
 
 from __future__ import annotations
@@ -41,30 +42,31 @@ from cbs_opt.proof.check.region import FREE, KEPT, PRUNED, Choice, Pieces, State
 
 @dataclass(frozen=True, repr=False)
 class Verification(Displayed):
-    """What has been proven.
+    """What ``verify`` has proven.
 
     Parameters
     ----------
     name : str
-        Of the problem.
+        The name of the problem.
     n, pruned, forced : int
-        The claim is about masks with at least ``pruned`` zeros; so many weights are forced to stay or to go.
+        The number of weights, the least number of zeros of the masks that the claim is about, and the number of weights
+        that are forced to stay or to go.
     pattern : str
-        Which masks those are, in words that the arrays of the certificate were read to say.
+        The pattern in words, made from the arrays of the certificate.
     bound : float
-        No such mask has a loss below it, whatever the kept weights.
+        The proven lower bound: no mask of the pattern has a smaller loss, whatever the values of the kept weights.
     objective : float
         The loss of the certificate's mask with its weights, rounded up.
     gap : float
         (objective − bound)/|objective|.
     nodes, points : int
-        That were looked at: nodes of the tree, and points (D, ŵ) whose bound was proven.
+        The number of nodes of the tree, and of points (D, ŵ).
     seconds : float
-        Wall time.
+        Wall time of the verification.
     arithmetic : str
-        What it was proven in, in words.
+        The kind of arithmetic in which it was proven, in words.
     notes : tuple of str
-        What the reader of the bound should know.
+        What else a reader of the bound should know, one sentence each.
     """
 
     name: str
@@ -82,7 +84,7 @@ class Verification(Displayed):
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; what is unknown is None."""
+        """All fields as plain data for JSON; a number that is not finite is None."""
         values = dict(self.__dict__, notes=list(self.notes))
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in values.items()}
 
@@ -101,23 +103,27 @@ class Verification(Displayed):
 
 
 def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None = None) -> Verification:
-    """Prove the claim of ``proof`` about ``problem`` anew.
+    """Check a certificate: prove the claim of ``proof`` again, from the numbers of ``problem``.
+
+    A tree is checked in exact rational arithmetic; of a dual vector, the products with the factor A are computed in
+    float64 with proven error bounds, and the rest in interval arithmetic.
 
     Parameters
     ----------
     problem : PruningProblem
-        The block; the pattern is the certificate's own.
+        The block. The claim is about the certificate's own pattern; that of the problem is ignored.
     proof : Proof
         The certificate, as ``Proof.load`` reads it.
     progress : callable, optional
-        ``progress(done, nodes)`` now and then.
+        Called as ``progress(done, nodes)`` from time to time.
 
     Raises
     ------
     NotVerifiedError
-        Saying which node fails and why, and whether the certificate was made for another block.
+        The claim is not proven. The message says which node fails and why, and whether the certificate was made for
+        another block.
     InputError
-        The certificate is for another number of weights, or the problem is too large to be verified so.
+        The certificate is for another number of weights, or the problem is too large to be verified in this way.
     """
     started = time.perf_counter()
     if proof.n != problem.n:
@@ -163,7 +169,10 @@ def _gap(objective: float, bound: float) -> float:
 
 
 def _require_form(proof: Proof) -> None:
-    """Shapes that fit together, the dtypes of the format, finite numbers; a certificate need not come from ``load``."""
+    """Raise an error unless all arrays have the dtypes of the format, shapes that agree, and finite numbers.
+
+    A certificate need not come from ``load``, which checks most of this.
+    """
     n, tree = proof.n, proof.tree
     forms: list[tuple[NDArray[Any], type[np.generic], tuple[int, ...]]]
     forms = [(proof.limits.labels, np.int64, (n,)), (proof.mask, np.bool_, (n,)), (proof.weights, np.float64, (n,))]
@@ -206,7 +215,7 @@ def _forms_of_pieces(pieces: PieceTable, points: int) -> list[tuple[NDArray[Any]
 
 
 def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) -> Fraction:
-    """Check everything; returns the exact loss of the incumbent (an upper bound on it, for the dual kind)."""
+    """Check everything, and return the exact loss of the incumbent, or an upper bound on it for a dual vector."""
     if not proof.limits.contains(proof.mask):
         raise NotVerifiedError("its mask is not in its pattern")
     if (proof.weights[~proof.mask] != 0.0).any():
@@ -231,7 +240,7 @@ def _verify(problem: PruningProblem, proof: Proof, progress: Progress | None) ->
 
 
 class _Checker:
-    """The nodes of a tree, one after the other."""
+    """Checks the nodes of a tree, one after the other."""
 
     def __init__(self, model: ExactModel, tree: Tree, limits: Limits, bound: Fraction) -> None:
         self._model = model
@@ -270,7 +279,7 @@ class _Checker:
                 raise NotVerifiedError(f"node {node} is split, but one of its children is missing")
 
     def _checked(self, node: int, state: State) -> State:
-        """The node's region after what it fixes, once the node itself has been found in order."""
+        """Check one node, and return its region without the masks that what it fixes excludes."""
         tree = self._tree
         branch, fixed = int(tree.branch[node]), tree.fixed[node]
         if branch < 0:
@@ -292,7 +301,7 @@ class _Checker:
         return after
 
     def _choice(self, node: int, state: State) -> Choice:
-        """Bound (B) of the node's point on its region, its splitting proven."""
+        """Bound (B) from the node's point on its region; an error unless its splitting is proven admissible."""
         point = int(self._tree.point[node])
         if not 0 <= point < len(self._tree.D):
             raise NotVerifiedError(f"node {node} needs a point, and has none")
@@ -305,7 +314,7 @@ class _Checker:
         return choice(self._model, region, self._limits, D, w, low, pieces)
 
     def _pieces(self, point: int, region: State) -> Pieces | None:
-        """Those of a point that count on ``region``."""
+        """The pieces of a point that can be used on ``region``."""
         table = self._tree.pieces
         if table is None:
             return None
@@ -313,7 +322,7 @@ class _Checker:
         return Pieces(V, table.share[point].astype(np.float64), table.hold[point].astype(np.float64)).within(region)
 
     def _check_fixed(self, node: int, state: State, fixed: State) -> None:
-        """Each weight that is fixed costs at least the bound on its other side, by the node's own point."""
+        """Raise an error unless the node's point proves f ≥ B where any weight that it fixes is decided differently."""
         chosen = self._choice(node, state)
         region = settled(state, self._limits)
         for i in np.flatnonzero(fixed != FREE):

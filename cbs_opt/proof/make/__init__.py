@@ -1,1 +1,1 @@
-"""Making certificates: the tree of a search, its points, and what they prove."""
+"""Making certificates from the record of a search: which nodes and points are needed, and which bound they prove."""

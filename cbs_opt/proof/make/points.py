@@ -1,13 +1,14 @@
-"""A point (D, ŵ) for a node, made of what the search recorded about it: proven to be admissible, and good.
+"""A point (D, ŵ) for a node of a certificate, made from what the search recorded about the node.
 
-The search eliminates the weights U that a node keeps and knows D and ŵ on its free weights F only. D is shrunk there
-by a factor 1 − δ, so that a small ε is left for U, and ŵ_U makes the gradient vanish on U. With R_F ⪰ 0 for the
-Schur complement of U and λ the smallest eigenvalue of the (scaled) H,
+The search eliminates the weights U that a node keeps, and knows D and ŵ only on its free weights F. Here D_F is shrunk
+by a factor 1 − δ, so that a small ε is left for D_U, and ŵ_U is chosen so that the gradient vanishes on U. Where D_F is
+admissible for the Schur complement of U, and λ is the smallest eigenvalue of the (scaled) H,
 
     H_AA − diag(ε, (1 − δ)D_F) ⪰ δ H_AA − ε I ⪰ (δλ − ε) I,
 
-so ε = δλ/4 leaves ¾δλ for round-off; δ is the first that goes through. What U then costs in (B), p_i²/(2ε), is
-negligible because ŵ is the sum of two float64 numbers, found by iterative refinement with exact residuals.
+so that ε = δλ/4 leaves ¾δλ for round-off. δ is increased until the admissibility is proven. What U then costs in bound
+(B), p_i²/(2ε), is negligible, because ŵ is the sum of two float64 numbers, found by iterative refinement with exact
+residuals.
 """
 
 from __future__ import annotations
@@ -33,34 +34,38 @@ if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord, PieceRecord
 
 LEAST_SHRINKING = 1e-13
-"""The smallest δ that is tried; from node to node the last one that went through is the guide."""
+"""The smallest δ that is tried. Each node starts with about the δ that succeeded at the node before."""
 
 LEAST_SHARE = 1e-6
-"""Of a piece, which is divided by it."""
+"""The smallest share ζ of a piece; β has a factor 1/ζ."""
 
 WELL_CONDITIONED = 1e-6
-"""With a smallest eigenvalue of the scaled H above this, one step of refinement reaches the last bit;"""
+"""If the smallest eigenvalue of the scaled H is above this, one step of refinement reaches the last bit."""
 
 MOST_REFINEMENTS = 8
-"""else steps are taken as long as they help, at the most so many."""
+"""The largest number of refinement steps for other H; they end as soon as one does not help."""
 
 FATHOMED = 0
-"""Outcome of a node that its bound closed, in the search's records."""
+"""The outcome, in the records of a search, of a node that its bound closed."""
 
 
 class Point(NamedTuple):
-    """A point of a node that is proven, what it proves, and the least it proves where one fixed weight is flipped."""
+    """A point (D, ŵ = w + low) that is proven admissible for a node, and the bounds that it proves.
+
+    ``bound`` holds on the node's region, and ``fixed_bound`` wherever a weight that the node fixes is decided
+    differently.
+    """
 
     D: Vector
     w: Vector
     low: Vector
     bound: Fraction
     fixed_bound: Fraction | None
-    pieces: PieceTable | None = None  # of this point alone
+    pieces: PieceTable | None = None  # with one row, for this point
 
 
 class PointMaker:
-    """Makes points for the nodes of one search."""
+    """Makes the points of the nodes of one search."""
 
     def __init__(self, problem: PruningProblem, limits: Limits) -> None:
         from cbs_opt.solvers.bounds.centered import CenteredBlock
@@ -69,20 +74,24 @@ class PointMaker:
         self._definite = Definiteness(self.model)
         self._limits = limits
         block = CenteredBlock.of(problem)
-        # The search's units, undone: H = H'·unit², f = scale·f', hence w = w'·√scale/unit.
+        # From the units of the search (primed) to those of the problem: H = H'·unit², f = scale·f', w = w'·√scale/unit.
         unit = np.sqrt(problem.curvature.below().dense().diagonal() / block.H.diagonal())
         self._D_unit, self._w_unit = unit * unit, math.sqrt(block.scale) / unit
         self._smallest = max(float(np.linalg.eigvalsh(self._definite.H)[0]), 1e-15)
         self._delta = LEAST_SHRINKING
 
     def point(self, record: NodeRecord, wanted: Fraction | None) -> Point | None:
-        """The point that was recorded, made exact; where that proves less than ``wanted``, the node's minimizer."""
+        """The point of a node; None where none is proven admissible.
+
+        It is the recorded point. At a node that its bound closed, where this point proves less than ``wanted``, it is
+        the minimizer of f over the node if that proves more.
+        """
         region = settled(record.before, self._limits)
         D = np.where(region == FREE, record.D * self._D_unit, 0.0)
         recorded = np.where(region == FREE, record.w * self._w_unit, 0.0)
         best = self._completed(record, region, D, recorded, region == KEPT, record.pieces)
         if record.outcome == FATHOMED and (best is None or wanted is None or best.bound < wanted):
-            # Some nodes are closed by their minimizer's value alone, before D and w are looked at.
+            # The search closes some nodes by the value of their minimizer, before it computes D and w.
             other = self._completed(record, region, D, recorded, region != PRUNED, None)
             if other is not None and (best is None or other.bound > best.bound):
                 best = other
@@ -91,7 +100,7 @@ class PointMaker:
     def _completed(
         self, record: NodeRecord, region: State, D: Vector, w: Vector, solved: Mask, pieces: PieceRecord | None
     ) -> Point | None:
-        """Extend (D, w) to the kept weights, make the gradient vanish on ``solved``, and see what it proves."""
+        """The point that extends (D, w) to the kept weights, its gradient zero on ``solved``, with its bounds."""
         active = np.flatnonzero(region != PRUNED)
         table = None if pieces is None else self._table(pieces, region)
         found = self._admissible(active, region[active] == FREE, D, table, region)
@@ -108,7 +117,7 @@ class PointMaker:
         return Point(admissible, w, low, chosen.bound, least, table)
 
     def _table(self, pieces: PieceRecord, region: State) -> PieceTable:
-        """The pieces of a record in the units of H, those of a kept weight left out."""
+        """The pieces of a record in the units of H; those with a kept weight get the size 0."""
         from cbs_opt.solvers.bounds.pieces_newton import smooth
 
         there = pieces.members >= 0
@@ -125,7 +134,7 @@ class PointMaker:
         )
 
     def _stationary(self, w: Vector, U: NDArray[np.int64]) -> tuple[Vector, Vector]:
-        """ŵ as two float64 vectors: ``w`` outside U, and on U where the gradient vanishes."""
+        """ŵ as the sum of two float64 vectors: it equals ``w`` outside U, and makes the gradient vanish on U."""
         low = np.zeros_like(w)
         if U.size == 0:
             return w, low
@@ -150,7 +159,10 @@ class PointMaker:
     def _admissible(
         self, active: NDArray[np.int64], free: Mask, D: Vector, table: PieceTable | None, region: State
     ) -> tuple[Vector, PieceTable | None, Pieces | None] | None:
-        """D and pieces with H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0 proven, a little less than given on F, D tiny on U."""
+        """D and pieces with H_AA − diag(D_A) − V_A V_Aᵀ ⪰ 0 proven; None where no δ below ½ succeeds.
+
+        On F they are a little smaller than given, and D is tiny on U.
+        """
         unit = np.ldexp(1.0, -2 * self._definite.t[active])
         delta = self._delta
         while delta < 0.5:
@@ -168,7 +180,7 @@ class PointMaker:
     def _smaller(
         self, table: PieceTable | None, delta: float, region: State
     ) -> tuple[PieceTable | None, Pieces | None]:
-        """Pieces shrunk by 1 − δ, and what the verifier will make of them on the region."""
+        """The pieces shrunk by 1 − δ, and the form in which the verifier will use them on the region."""
         if table is None:
             return None, None
         size = np.nextafter((np.sqrt(1.0 - delta) * table.size).astype(np.float32), np.float32(0.0))
@@ -178,5 +190,5 @@ class PointMaker:
 
 
 def screened(record: NodeRecord, region: State) -> Mask:
-    """What a node's point fixes, shape (n,): not what was settled in its ``region`` because its label has no choice."""
+    """The weights that a node's point fixes, shape (n,), without those that ``settled`` decides by the label alone."""
     return (record.before != record.after) & (region == FREE)

@@ -1,6 +1,6 @@
 """Making certificates: from the record of a branch and bound, from one point, or from one dual vector.
 
-Nothing here has to be right for a certificate to be right: the verifier decides. It has to be good.
+Nothing here needs to be trusted: a mistake would make a certificate that proves little, or that the verifier rejects.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 
 SEARCHABLE = 1_000
-"""Most weights a search is run on for a certificate."""
+"""The largest number of weights for which a search is run to make a certificate."""
 
 CAUTION_OF_SUMS = 4.0
-"""How much wider the intervals of float64 sums are taken than the verifier takes them, see ``dual_choice``."""
+"""The factor by which intervals of float64 sums are wider here than in the verifier, see ``dual_choice``."""
 
 DUAL_EVALUATIONS = 300
 
@@ -46,23 +46,24 @@ def prove(
     node_limit: int | None = None,
     progress: Progress | None = None,
 ) -> Proof:
-    """Solve ``problem`` by branch and bound, as far as the limits let it, and make the certificate of its bound.
+    """Solve ``problem`` by branch and bound, within the given limits, and make a certificate of the lower bound.
 
-    Beyond ``SEARCHABLE`` weights the certificate is that of one relaxed point, and its mask the rounded one.
+    Beyond 1,000 weights, or where AᵀA + λI of a factor takes too long to form exactly, there is no search: the
+    certificate is one dual vector, and its mask the one that the relaxed solution rounds to.
 
     Parameters
     ----------
     problem : PruningProblem
-        With its pattern set.
+        The problem, with its pattern set.
     gap, time_limit, node_limit
-        Of the search, as of ``bnb``.
+        Limits of the search, as for the method ``bnb``.
     progress : callable, optional
-        ``progress(done, nodes)`` while the certificate is made.
+        Called as ``progress(done, nodes)`` while the certificate is made.
 
     Raises
     ------
     UnsupportedError, TooLargeError
-        No certificate is made for this pattern, curvature or size.
+        There is no certificate for this pattern, or none for this curvature at this size.
     """
     from cbs_opt.evaluation.solve import solve
 
@@ -77,17 +78,17 @@ def prove(
 
 
 def searchable(problem: PruningProblem) -> bool:
-    """Whether a tree can be made the certificate of ``problem``."""
+    """Whether ``problem`` can have a certificate with a tree."""
     return problem.n <= SEARCHABLE and not too_large(problem)
 
 
 def require_certifiable(problem: PruningProblem) -> None:
-    """Raise where no certificate can be made; better before a long solve than after.
+    """Raise an error if no certificate can be made; to be called before a long solve, not after it.
 
     Raises
     ------
     UnsupportedError, TooLargeError
-        Of a pattern, a curvature or a size that no certificate is made for.
+        There is no certificate for this pattern, or none for this curvature at this size.
     """
     Limits.of(problem)
     if not searchable(problem) and not takes(problem):
@@ -98,32 +99,33 @@ def require_certifiable(problem: PruningProblem) -> None:
 
 
 def node_limit_of(n: int) -> int:
-    """How many nodes a certificate for ``n`` weights may have."""
+    """The largest number of nodes of a certificate for ``n`` weights."""
     return max(1, MOST_ENTRIES // n)
 
 
 def from_records(
     problem: PruningProblem, solution: Solution, records: Sequence[NodeRecord], *, progress: Progress | None = None
 ) -> Proof:
-    """The certificate of a branch and bound that was run with ``record=``.
+    """The certificate of a branch and bound that was run with the option ``record``.
 
-    Its bound is what the verifier can prove: the search's own and often a little more, less where H is nearly singular.
+    Its bound is the one that the verifier can prove. It is usually that of the search or slightly larger, and smaller
+    where H is nearly singular.
 
     Parameters
     ----------
     problem : PruningProblem
-        What was searched.
+        The problem that was searched.
     solution : Solution
-        What came out.
+        The result of the search.
     records : sequence of NodeRecord
-        Every node, as ``record=`` was called with it.
+        All nodes, in the order in which ``record`` was called with them.
     progress : callable, optional
-        ``progress(done, nodes)`` now and then.
+        Called as ``progress(done, nodes)`` from time to time.
 
     Raises
     ------
     InputError
-        Too many nodes, or nothing at all can be proven, for an H that is singular to float64.
+        There are too many nodes, or nothing can be proven because H is singular to float64.
     """
     if len(records) > node_limit_of(problem.n):
         raise InputError(
@@ -135,19 +137,19 @@ def from_records(
 
 
 def from_point(problem: PruningProblem, mask: Mask | None = None) -> Proof:
-    """The certificate of one relaxed point, for a mask made by any method.
+    """The certificate of the bound from one relaxed point, without a search, for a mask from any method.
 
     Parameters
     ----------
     problem : PruningProblem
-        With its pattern set.
+        The problem, with its pattern set.
     mask : boolean array, shape (n,), optional
-        1 keeps; left out, the mask that the relaxed point rounds to.
+        The incumbent (1 keeps); by default the mask that the relaxed point rounds to.
 
     Raises
     ------
     UnsupportedError, TooLargeError
-        No certificate is made for this pattern, curvature or size.
+        There is no certificate for this pattern, or none for this curvature at this size.
     """
     require_certifiable(problem)
     if searchable(problem):
@@ -180,7 +182,7 @@ def _from_dual(problem: PruningProblem, mask: Mask | None) -> Proof:
 
 
 def _best_alpha(problem: PruningProblem) -> Vector:
-    """The α of the largest dual bound that L-BFGS finds from the magnitude support."""
+    """The α with the largest dual bound that L-BFGS finds, started at the support of the largest weights."""
     from scipy.optimize import minimize
 
     from cbs_opt.solvers.bounds.dual import dual_value
@@ -207,7 +209,7 @@ def _best_alpha(problem: PruningProblem) -> Vector:
 
 
 def _root(problem: PruningProblem) -> NodeRecord:
-    """The node that a search leaves out when its first incumbent is the unconstrained minimizer."""
+    """The record of the root, which a search does not process if its first incumbent is the unconstrained minimizer."""
     from cbs_opt.solvers.bounds.centered import CenteredBlock, root_state
     from cbs_opt.solvers.exact.bnb_nodes import NodeRecord
 

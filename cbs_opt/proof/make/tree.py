@@ -1,4 +1,4 @@
-"""From the record of a search to the tree of a certificate: which nodes it takes, and how much they prove together."""
+"""From the record of a search to the tree of a certificate: which nodes are needed, and which bound they prove."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
 
 class TreeMaker:
-    """Turns records into a certificate: points where needed, the best bound they prove together, no node too many.
+    """Makes a certificate from the records of a search: the best bound that they prove, and only the nodes it needs.
 
     Parameters
     ----------
     problem : PruningProblem
+        The problem that was searched.
     records : sequence of NodeRecord
-        In the order of their index, the root first; children that were not processed may be missing.
+        The nodes in the order of their index, the root first; children that were not processed may be missing.
     mask : boolean array (n,)
         The incumbent.
     wanted : float
-        The search's bound: nodes that are split are looked at themselves only where their children prove less.
+        The bound of the search. A node that was split gets a point of its own only where its children prove less.
     """
 
     def __init__(self, problem: PruningProblem, records: Sequence[NodeRecord], mask: Mask, wanted: float) -> None:
-        # A tree that began anew is the last one; what was recorded before it is of no account.
+        # The search may have restarted from its root: only the records of the last tree count.
         records = records[max(place for place, record in enumerate(records) if record.index == 0) :]
         self._problem = problem
         self._records = records
@@ -55,7 +56,7 @@ class TreeMaker:
             self._children[record.parent, side] = record.index
 
     def proof(self, progress: Progress | None) -> Proof:
-        """Values from the leaves to the root; then the nodes that the root's value needs."""
+        """The certificate: first the bound of every node, from the leaves up, then the nodes that the root's needs."""
         N = len(self._records)
         value: list[Fraction | None] = [None] * N  # None: nothing is proven
         for done, record in enumerate(reversed(self._records)):
@@ -66,7 +67,7 @@ class TreeMaker:
         if root is None:
             raise InputError("certificate: nothing can be proven, H is singular to float64; add damping")
         weights = obs_update(self._problem, self._mask)
-        # A block whose H is formed anew, in another order of summation, shall pass, too.
+        # Lowered a little, so that the same block passes with an H whose sums were added up in another order.
         d = np.abs(weights - self._problem.w_bar)
         bound = below(root) - 2.0 * EPS * float(d @ np.sqrt(self._problem.curvature.diagonal())) ** 2
         return Proof(
@@ -79,7 +80,7 @@ class TreeMaker:
         )
 
     def _value(self, record: NodeRecord, value: Sequence[Fraction | None]) -> Fraction | None:
-        """The largest bound that is proven for the node: by its point, or by being split."""
+        """The largest bound that is proven for the node, by its point or by its children."""
         children = [self._children.get((record.index, side)) for side in (KEPT, PRUNED)]
         known = [value[child] for child in children if child is not None]
         proven = [v for v in known if v is not None]
