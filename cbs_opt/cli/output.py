@@ -14,6 +14,7 @@ from cbs_opt.kernel.text import as_text
 from cbs_opt.kernel.words import duration
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from cbs_opt.kernel.asked import Asked
@@ -79,18 +80,22 @@ def say(*lines: object) -> None:
         console.print(line, soft_wrap=isinstance(line, str))
 
 
-def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
-    """A table; ``columns`` are (heading, 'left' or 'right'), the cells are text as it is."""
+def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table | Group:
+    """A table; ``columns`` are (heading, 'left' or 'right'), the cells are text as it is.
+
+    The title is a line above it, which may be longer than the table is wide.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading, side in columns:
         drawn.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
+    return Group(Text(title), drawn) if title else drawn
 
 
 def left_out(skipped: Mapping[str, str]) -> list[str]:
