@@ -135,7 +135,10 @@ def _train(
 
 
 def by_position(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The mean of ‖ŷ_p − y_p‖²/‖y_p‖² over the positions: (…, features), or (samples, channels, height, width)."""
+    """The mean of ‖ŷ_p − y_p‖²/(‖y_p‖² + ``FLOOR`` · mean ‖y‖²) over the positions p.
+
+    The shapes are (…, features), or (samples, channels, height, width).
+    """
     features = tuple(range(1, y.ndim)) if y.ndim > 3 else -1
     apart, whole = ((y_hat - y).square().sum(features), y.square().sum(features))
     return (apart / (whole + FLOOR * whole.mean())).mean()
