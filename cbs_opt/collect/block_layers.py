@@ -1,4 +1,4 @@
-"""The layers of one block of a network: their models one after the other, the error of the block's output, and calls."""
+"""The layers of one block of a network: their models one after the other, and the error of the block's output."""
 
 from __future__ import annotations
 
