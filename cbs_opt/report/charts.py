@@ -302,7 +302,7 @@ def _places(report: BatchReport, network: Network) -> Chart:
 def _along(
     report: BatchReport, network: Network, positions: np.ndarray[Any, Any], gap: np.ndarray[Any, Any]
 ) -> tuple[list[float | None], list[str]]:
-    """The largest gap in each part of a layer (None: a block lacks an answer or a bound), and that block if it is open."""
+    """The largest gap in each part of a layer (None: a block lacks answer or bound), and that block if it is open."""
     blocks = report.records.blocks
     first, mine = network.first[positions], network.blocks[positions]
     length = int((first + blocks.n[mine]).max())

@@ -246,7 +246,7 @@ class NetworkGap:
 
 
 def network_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
-    """The sums over a network: for each request those of each method, and of the best answers if methods are several."""
+    """The sums over a network for each request: of each method, and, if there are several, of the best answers."""
     yield from _gaps(records, network, "", network.blocks, network.mixed_units)
 
 

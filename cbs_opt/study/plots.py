@@ -151,7 +151,7 @@ def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary], narrow: 
 def _panels(
     result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str, legend: str, narrow: bool
 ) -> tuple[Figure, list[tuple[Axes, list[Summary]]]]:
-    """One panel per sparsity, side by side or (``narrow``) one below the other, a line per method; with its summaries."""
+    """One panel per sparsity, side by side or (``narrow``) stacked, with a line per method; each with its summaries."""
     from matplotlib.figure import Figure
 
     levels = [s for s in result.sparsities if any(summary.sparsity == s for summary in summaries)]
