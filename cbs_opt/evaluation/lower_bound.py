@@ -73,10 +73,10 @@ def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float 
     A small problem is bounded by the first nodes of a branch-and-bound tree on its H, which is formed: problems of up
     to ``TREE_LIMIT`` weights, and of up to ``PERSPECTIVE_LIMIT`` under a cardinality, quotas or N:M. The number of
     nodes, from ``TREE_WORK``, does not depend on the machine, so that the bound can be reproduced; beyond 170 weights
-    it is the root alone. Blocks of some dozens of weights are often solved to optimality this way; ``solve(problem,
-    'bnb')`` goes on from there. The rows of a larger layer are bounded together. All other problems are bounded in factor form: neither AᵀA + λI nor a
-    block-diagonal curvature is ever formed, and the pattern is one over all blocks; of a dense H, the smallest
-    eigenvalue is split off.
+    under such a pattern it is the root alone. Blocks of some dozens of weights are often solved to optimality this
+    way; ``solve(problem, 'bnb')`` goes on from there. The rows of a larger layer are bounded together. All other
+    problems are bounded in factor form: neither AᵀA + λI nor a block-diagonal curvature is ever formed, and the
+    pattern is one over all blocks; of a dense H, the smallest eigenvalue is split off.
 
     Raises
     ------
