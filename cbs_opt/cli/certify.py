@@ -64,7 +64,10 @@ def certify(
     time_limit: Annotated[
         float | None,
         typer.Option(
-            "--time-limit", metavar="S", min=0, help="Seconds to tighten the bound of a small block (default 10)."
+            "--time-limit",
+            metavar="S",
+            min=0,
+            help="Seconds to tighten a small block's bound, 0 for none (default 10).",
         ),
     ] = None,
     pattern: PatternOption = None,

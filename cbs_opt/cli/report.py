@@ -26,7 +26,7 @@ def report(
     parquet: Annotated[
         Path | None,
         typer.Option(
-            "--parquet", metavar="FOLDER", help="Write every table as Parquet into this folder (with pyarrow)."
+            "--parquet", metavar="FOLDER", help="Write every table as Parquet into this folder (needs pyarrow)."
         ),
     ] = None,
     accuracy: Annotated[
