@@ -119,7 +119,9 @@ def _prune(
         for name, weights in found.weights.items():
             solver.reweigh(name, weights)
     elif settings.refine:
-        sequence.notes.append(f"block {block.name}: was not refined, its output is not to be seen or is as it was")
+        sequence.notes.append(
+            f"block {block.name}: was not refined, its output cannot be compared or is that of the dense block already"
+        )
     return BlockOutcome(
         layers={target.name: solver.outcome(target.name) for target in block.targets},
         report=None if error is None else BlockReport(block.name, error, refined),
