@@ -1,4 +1,4 @@
-"""The commands under one roof, and what becomes of every error.
+"""The application `cbs-opt`: all its commands, and how every error becomes a message and an exit code.
 
 Exit codes: 0 done; 1 finished, but not all that was asked for (a block failed, a proof was not
 reached, standard output could not be written); 2 bad input; 70 an error nobody expected; 130 interrupted.
@@ -78,7 +78,7 @@ for told in (*app.registered_commands, *instances.app.registered_commands):
     paragraphs = inspect.cleandoc(told.callback.__doc__ or "").split("\n\n")
     told.help = "\n\n".join(
         " ".join(paragraph.split()) for paragraph in paragraphs
-    )  # typer keeps the source's line ends
+    )  # typer would break lines in the help where the source does
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,10 +93,10 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere on the line.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere on the line.")
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with standard_output(), _log_on_stderr(debug):
             code = app(args=words, prog_name="cbs-opt", standalone_mode=False)
     except BrokenPipeError:
-        return NOT_ALL  # whoever read our output has left; nothing is to be said
+        return NOT_ALL  # whatever read our output has closed the pipe; nobody is left to be told
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except Exception as error:
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _log_on_stderr(wanted: bool) -> Iterator[None]:
-    """The log of the package on stderr for as long as the command runs."""
+    """Inside, the package's log goes to stderr, if that is ``wanted``."""
     if not wanted:
         yield
         return

@@ -1,4 +1,4 @@
-"""`cbs-opt assemble`: solved blocks back into the network they were cut from."""
+"""`cbs-opt assemble`: puts solved blocks back into the network that they were cut from."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def assemble(
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks (.safetensors, 1 keeps).")
     ] = None,
     network: Annotated[
-        str | None, typer.Option("--network", metavar="N", help="Needed where the manifest names module:factory.")
+        str | None, typer.Option("--network", metavar="N", help="Needed if the manifest names none, or module:factory.")
     ] = None,
     weights: WeightsFile = None,
     data: DataFile = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", metavar="M", help="Whose answers to take; default: the best of each block."),
+        typer.Option("--method", metavar="M", help="Take this method's answers (default: each block's best)."),
     ] = None,
     sparsity: Sparsity = None,
     prune: Prune = None,
@@ -42,13 +42,14 @@ def assemble(
     partial: Annotated[bool, typer.Option("--partial", help="Leave blocks without an answer dense.")] = False,
     json: Json = None,
 ) -> None:
-    """Put solved blocks back: the pruned network under its own tensor names, and what is proven about the blocks.
+    """Put solved blocks back into their network: write it, pruned, and say what is proven about the blocks.
 
-    Every block is checked against the manifest and the network. Weights and data are those the blocks were cut from,
-    which the manifest names; with data the accuracy is measured, too.
+    Every block is checked against the manifest and the network. The weights and the data are those that the manifest
+    names, unless --weights or --data name others; with data the accuracy is measured, too. A batch that was asked for
+    several sparsities or patterns needs --sparsity, --prune or --pattern to say which of them is put back.
 
-    Blocks are solved one by one, as studies of the optimization want it. Where accuracy is wanted, `cbs-opt prune` is
-    the command: it fits every layer to what the pruned layers before it leave.
+    Blocks are solved independently of each other, which suits studies of the optimization. Where accuracy is wanted,
+    use `cbs-opt prune`: it fits every layer to the inputs that the pruned layers before it give.
 
     Example: cbs-opt assemble blocks results.sqlite --out pruned.safetensors --masks masks.safetensors
     """
@@ -93,7 +94,7 @@ def assemble(
 
 
 def _network(plan: Manifest, given: str | None) -> str:
-    """The network's name; a manifest alone never makes a module's code run."""
+    """The network's name; code of a module runs only if the command line names it, never for a manifest's sake."""
     name = given or plan.network
     if not name:
         raise InputError(f"{plan.file}: names no network; say which with --network N")

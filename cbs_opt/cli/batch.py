@@ -1,4 +1,4 @@
-"""`cbs-opt batch`: many blocks, many methods, in parallel, resumed by itself."""
+"""`cbs-opt batch`: solves many blocks with many methods in parallel, and goes on where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -30,25 +30,29 @@ COLUMNS = [
 def batch(
     blocks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BLOCKS...]", help="Block files, folders, patterns as 'blocks/*.npz', or manifests."),
+        typer.Argument(metavar="[BLOCKS...]", help="Block files, folders of them, 'blocks/*.npz', or manifests."),
     ] = None,
     study: Annotated[
-        str | None, typer.Option("--study", metavar="FILE", help="A study file (TOML); the other options override it.")
+        str | None,
+        typer.Option("--study", metavar="FILE", help="A study file (TOML); the other options override what it says."),
     ] = None,
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods` (default bnb).")
     ] = None,
     sparsity: Annotated[
-        str | None, typer.Option("--sparsity", metavar="R,R", help="Prune at least these shares of each block.")
+        str | None,
+        typer.Option("--sparsity", metavar="R,R", help="Solve each block at each of these sparsities, 0 to 1."),
     ] = None,
     prune: Annotated[
         str | None,
-        typer.Option("--prune", metavar="K,K", help="Prune at least these numbers of weights of each block."),
+        typer.Option("--prune", metavar="K,K", help="Solve each block for each of these numbers of weights to prune."),
     ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
-            "--pattern", metavar="P,P", help="Patterns, as '2:4,4:8' or 'rows 0.25 & 2:4' (docs/patterns.md)."
+            "--pattern",
+            metavar="P,P",
+            help="Solve each block for each of these patterns: '2:4,4:8', 'rows 0.25 & 2:4'.",
         ),
     ] = None,
     seeds: Annotated[
@@ -90,8 +94,8 @@ def batch(
 ) -> None:
     """Solve many blocks with many methods, in parallel, and keep every result in a store.
 
-    The same command again does what is missing: nothing that was finished is solved twice. The exit code is 1 when a
-    task failed; the others go on.
+    Run the same command again to continue: what is finished is not solved a second time. A task that fails is
+    recorded and the others go on; the exit code is then 1.
 
     Example: cbs-opt batch blocks/ --methods greedy-obs,bnb --sparsity 0.5,0.8 --store results.sqlite --jobs 8
     """
@@ -140,7 +144,7 @@ def batch(
 
 
 def _settings(study: str | None, flags: Mapping[str, Any]) -> Settings:
-    """The study file's settings with what the command line says instead."""
+    """The settings of the study file, overridden by what the command line says."""
     from cbs_opt.batch import Settings, read_study
     from cbs_opt.kernel.asked import KINDS
 

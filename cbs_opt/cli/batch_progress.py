@@ -1,4 +1,4 @@
-"""What a batch says while it runs, on stderr: a live line on a terminal, a plain line now and then elsewhere."""
+"""What a batch says on stderr while it runs: one live line on a terminal, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RECENT = 30.0
 """Seconds over which the rate is measured."""
 SOONEST, SELDOM = 5.0, 60.0
-"""Seconds between two plain lines: few at first, more later."""
+"""Seconds between two plain lines: the pause begins with the first and doubles up to the second."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def shown() -> Iterator[Watcher]:
 
 
 class _Rate:
-    """Tasks a second, lately."""
+    """How many tasks were solved per second over the last ``RECENT`` seconds."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
@@ -56,7 +56,7 @@ class _Rate:
 
 
 def words(result: BatchResult, rate: float, remaining: float | None) -> str:
-    """'312/s, 25 s left, 9000 proven, 12 unproven, 1 failed'; unproven are those of exact methods."""
+    """'312/s, 25 s left, 9000 proven, 12 with a gap, 1 failed'; proven and with a gap are answers of exact methods."""
     done, proven, unproven, failed = result.tally.sums()
     parts = [f"{rate:.3g}/s", f"{duration(remaining)} left" if remaining is not None else "time left unknown"]
     parts += [f"{proven} proven"] if proven or unproven else [f"{done} answers"]
@@ -65,20 +65,20 @@ def words(result: BatchResult, rate: float, remaining: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """'45 s', '12 min', '3.5 h'."""
+    """A time in words: '45 s', '12 min', '3.5 h'."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def opening(result: BatchResult, backend: Backend) -> str:
-    """What is about to happen."""
+    """The first line: how many tasks are left, where they run, and how many were done before."""
     before = f"; {result.before} of {result.asked} were done before" if result.before else ""
     return f"{result.left} tasks with {backend.name}{before}"
 
 
 class _Lines:
-    """Plain lines."""
+    """A watcher that prints plain lines."""
 
     def __init__(self) -> None:
         self._rate, self._next, self._pause = _Rate(), 0.0, SOONEST
@@ -101,7 +101,7 @@ class _Lines:
 
 
 class _Bar:
-    """One live line."""
+    """A watcher that keeps one live line with a bar."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar, self._rate = bar, _Rate()

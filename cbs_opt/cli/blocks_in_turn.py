@@ -1,4 +1,4 @@
-"""One block after the other: what fails is reported, the others go on, and the exit code says so."""
+"""Work on one block after the other: a block that fails is reported, the others go on, and the exit code says so."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ FOOTNOTE = "The gap is about the quadratic model of the loss, not about accuracy
 
 @dataclass
 class InTurn(Generic[T]):
-    """What came of some blocks.
+    """The results of several blocks, and the errors of those that failed.
 
     Parameters
     ----------
     done : list
-        What was found out of each block that did not fail.
+        The result of each block that did not fail.
     units : list of float
-        What the losses of each of these are divided by where they are added to those of other blocks.
+        For each result, what the block's losses are divided by before they are added to those of other blocks.
     failed : dict
-        File and error message of the others.
+        The error message of each block that failed, by file.
     first : Exception, optional
         The first error.
     """
@@ -47,7 +47,7 @@ class InTurn(Generic[T]):
     first: Exception | None = None
 
     def emit(self, json: str | None, data: dict[str, Any], show: Callable[[], None]) -> None:
-        """Show or write ``data`` and what failed, and leave with the exit code: 2 where all input was bad, 1, or 0."""
+        """Show or write ``data`` and the errors; where a block failed, exit with 1, or with 2 if all input was bad."""
         failed = [{"file": file, "error": message} for file, message in self.failed.items()]
         emit(json, {**data, "failed": failed}, show)
         for file, message in self.failed.items():
@@ -62,12 +62,12 @@ def in_turn(
     load: Callable[[Path], PruningProblem],
     judge: Callable[[PruningProblem, Callable[[str], None]], T],
 ) -> InTurn[T]:
-    """``judge(problem, tell)`` of every block, with a spinner that says what ``tell`` is told.
+    """Call ``judge(problem, tell)`` for every block, while a spinner shows the words that ``tell`` is called with.
 
     Raises
     ------
     Exception
-        That of the only block, as it is.
+        The error of the block, if there is only one block.
     """
     blocks: InTurn[T] = InTurn()
     with working("comparing") as progress:
@@ -93,7 +93,7 @@ def in_turn(
 
 
 def _unit(problem: PruningProblem) -> float:
-    """What a block's losses are divided by where they are added to those of other blocks, as in a study."""
+    """The loss of removing the whole block, which its losses are divided by before blocks are added, as in a study."""
     import numpy as np
 
     removed = problem.objective(np.zeros(problem.n))

@@ -42,12 +42,14 @@ def certify(
         typer.Option(
             "--mask",
             metavar="FILE",
-            help="The mask (1 keeps): .npy, or .npz or .safetensors with a mask.",
+            help="The mask (1 keeps), in a .npy, .npz or .safetensors file.",
         ),
     ] = None,
     pruned: Annotated[
         Path | None,
-        typer.Option("--pruned", metavar="FILE", help="The pruned weights, judged as they are; zero where pruned."),
+        typer.Option(
+            "--pruned", metavar="FILE", help="The pruned weights, zero where pruned; judged as they are, too."
+        ),
     ] = None,
     weights: WeightsFile = None,
     data: DataFile = None,
@@ -63,13 +65,18 @@ def certify(
     time_limit: Annotated[
         float | None,
         typer.Option(
-            "--time-limit", metavar="S", min=0, help="Seconds to tighten a small block's bound (0: none; default 10)."
+            "--time-limit",
+            metavar="S",
+            min=0,
+            help="Seconds to tighten a small block's bound, 0 for none (default 10).",
         ),
     ] = None,
     pattern: PatternOption = None,
     certificate: Annotated[
         Path | None,
-        typer.Option("--certificate", metavar="FILE", help="Verify this certificate of `cbs-opt solve` instead."),
+        typer.Option(
+            "--certificate", metavar="FILE", help="Instead of a mask, verify this certificate of `cbs-opt solve`."
+        ),
     ] = None,
     text: TextFile = None,
     test_text: TestTextFile = None,
@@ -78,16 +85,17 @@ def certify(
     report: ReportFile = None,
     json: Json = None,
 ) -> None:
-    """How far a mask from any tool is from the best possible at its own sparsity (or --pattern): bound and gap.
+    """Say how far a mask from any tool is from the best possible at its own sparsity (or --pattern): bound and gap.
 
-    The file that `cbs-opt solve --out` writes serves as mask and weights at once.
+    --mask also takes the file that `cbs-opt solve --out` writes, and then judges the weights in it, too.
 
-    With --certificate it proves the bound of a certificate anew, independently of any search and in exact arithmetic;
-    the exit code is 1 where that fails.
+    With --certificate the bound of a certificate is verified, independently of any search and in exact arithmetic;
+    the exit code is 1 if that fails.
 
-    A network is judged by the Fisher of its dense weights: --weights and --data as for `cbs-opt prune`, and what is
-    judged as --mask (a tensor a layer), as a checkpoint with zeros (--pruned), or as both. Layer by layer, as
-    `cbs-opt prune` chooses masks if nothing is said, it is judged in Python: cbs_opt.pruning.certify_layers.
+    For a network, --weights and --data are those of the dense network, as for `cbs-opt prune`; give what is to be
+    judged as --mask (one tensor per layer), as --pruned (a checkpoint with zeros), or as both. The loss model is the
+    Fisher of the dense network. To judge layer by layer, which is how `cbs-opt prune` chooses masks by default, call
+    cbs_opt.pruning.certify_layers in Python.
 
     A language model (hf:FOLDER) is judged layer by layer: cbs-opt certify hf:DENSE --pruned hf:OTHER --text T.txt
 

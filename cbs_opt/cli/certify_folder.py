@@ -1,4 +1,4 @@
-"""`cbs-opt certify hf:DENSE --pruned hf:OTHER`: every layer of a language model, whoever pruned it."""
+"""`cbs-opt certify hf:DENSE --pruned hf:OTHER`: judges every layer of a language model that any tool has pruned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def certify_folder(
     report: Path | None,
     json: str | None,
 ) -> None:
-    """Both are ``hf:FOLDER``; ``options`` are those of a network, by their names on the command line."""
+    """Judge the layers of ``pruned`` against ``dense`` (both hf:FOLDER); ``options`` by their command-line names."""
     from cbs_opt.cli.network_report import page_of_judged
     from cbs_opt.kernel.curvature.damping import dominance_note
     from cbs_opt.kernel.files import write_whole

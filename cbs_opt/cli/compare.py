@@ -1,4 +1,4 @@
-"""`cbs-opt compare`: the comparator's table, per block and over all blocks."""
+"""`cbs-opt compare`: a table of methods for each block, and one for their sum."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compare(
         typer.Option(
             "--patterns",
             metavar="P,Q,…",
-            help="What each of these patterns costs against the cheapest, as 'sparsity 0.5,2:4,4:8'.",
+            help="Price these patterns instead: 'sparsity 0.5,2:4,4:8' says what each costs against the cheapest.",
         ),
     ] = None,
     methods: Annotated[
@@ -50,7 +50,7 @@ def compare(
     time_limit: Annotated[
         float | None,
         typer.Option(
-            "--time-limit", metavar="S", help="Seconds for each exact method, and for the bound where none proves one."
+            "--time-limit", metavar="S", help="Seconds for each exact method, and for a bound if no method proves one."
         ),
     ] = None,
     gap: Gap = None,
@@ -59,10 +59,11 @@ def compare(
 ) -> None:
     """Run several methods on the same blocks and judge them all by the best proven bound.
 
-    With --patterns it says what is proven of the least loss under each of several patterns, and how much more that
-    is than under the cheapest: the price of a pattern. Several blocks, or layers, have their sum beside them.
+    With --patterns it finds the price of each of several patterns: between which two numbers the least loss under it
+    lies, and how much more that is, proven, than under the cheapest pattern. For several blocks there is a table of
+    their sum, too.
 
-    A block that fails is reported, the others go on, and the exit code is 1 (2 when all of them fail).
+    A block that fails is reported, the others go on, and the exit code is 1 (2 if the input of all of them is bad).
 
     Example: cbs-opt compare blocks/ --sparsity 0.8 --methods magnitude,greedy-obs,bnb
     """
@@ -101,7 +102,7 @@ def compare(
 
 
 def _sum(done: list[Comparison], units: list[float]) -> list[dict[str, Any]]:
-    """Each method's sums over the blocks, each block in its unit: nothing says that their own units agree."""
+    """Each method's sums over the blocks, each loss divided by its block's unit, as blocks may differ in scale."""
     total: list[dict[str, Any]] = []
     in_all = [row.method for row in done[0].rows if all(row.method in {r.method for r in c.rows} for c in done)]
     for name in in_all:

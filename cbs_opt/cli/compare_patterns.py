@@ -1,4 +1,4 @@
-"""`cbs-opt compare --patterns`: what each pattern costs, as a table and in sentences that are proven."""
+"""`cbs-opt compare --patterns`: what each pattern costs, as a table and in one proven sentence for each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = [
 def compare_patterns(
     blocks: list[Path], patterns: list[str], methods: list[str] | None, options: Mapping[str, Any], json: str | None
 ) -> None:
-    """Price the patterns on every block, and on all together; show it, or write it as JSON."""
+    """Price the patterns on every block and on all blocks together; show the prices, or write them as JSON."""
     from cbs_opt.evaluation.pattern_prices import compare_patterns as run
     from cbs_opt.evaluation.pattern_prices import total_prices
     from cbs_opt.kernel.asked import Asked
@@ -79,7 +79,8 @@ def _show(prices: PatternPrices, about: str) -> None:
         if price.at_least > 0:
             closest = proven_percent(price.at_least, up=False)
             say(f"Proven: no {price.pattern} mask comes closer than {closest} to the best of {prices.cheapest}.")
-    # What runs under no pattern is in `cbs-opt methods`; what runs under some could make the others look dear.
+    # A method that ran under some patterns only could make the others look dear, so it is named; one that ran under
+    # none has its reason in `cbs-opt methods`.
     left_out: dict[str, list[str]] = {}
     for pattern, comparison in prices.comparisons.items():
         for name, reason in comparison.skipped.items():

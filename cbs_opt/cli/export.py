@@ -1,4 +1,4 @@
-"""`cbs-opt export`: a formulation of a block as a file for other solvers."""
+"""`cbs-opt export`: writes a formulation of a block as a file for other solvers."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ from cbs_opt.kernel.terminal import working
 
 SUFFIXES = (".lp", ".mps", ".nl")
 MAX_N = 1_000
-"""Most weights of a block: a model has a term for every pair of them."""
+"""The most weights of a block that is exported: its model has a term for every pair of weights."""
 
 
 def export(
     block: Block,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="model.lp, model.mps or model.nl")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: model.lp, model.mps or model.nl.")],
     formulation: Annotated[
-        str, typer.Option("--formulation", metavar="NAME", help="A name from `cbs-opt methods`.")
+        str, typer.Option("--formulation", metavar="NAME", help="A formulation of `cbs-opt methods`.")
     ] = "joint-bigm",
     sparsity: Sparsity = None,
     prune: Prune = None,
     pattern: PatternOption = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="The mask, for the formulation update-qp.")
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="With update-qp: the mask (1 keeps) whose weights are re-tuned."),
     ] = None,
     transformation: Annotated[
         str | None,
-        typer.Option("--transformation", metavar="gdp.bigm|gdp.hull", help="For joint-indicator (default gdp.bigm)."),
+        typer.Option(
+            "--transformation",
+            metavar="gdp.bigm|gdp.hull",
+            help="With joint-indicator: how its disjunctions become constraints (default gdp.bigm).",
+        ),
     ] = None,
     json: Json = None,
 ) -> None:
-    """Write a formulation of a block as LP, MPS or NL, for any other solver.
+    """Write a formulation of a block as an LP, MPS or NL file, for any other solver.
 
     Example: cbs-opt export block.npz model.lp --formulation joint-bigm --sparsity 0.8
     """

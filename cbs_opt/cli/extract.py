@@ -1,4 +1,4 @@
-"""`cbs-opt extract`: a network and data in, block files and a manifest out."""
+"""`cbs-opt extract`: cuts a network into block files, and writes a manifest of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def extract(
         typer.Option(
             "--curvature",
             metavar="C",
-            help="Of what the blocks' curvature is made: fisher (gradients) or gram (inputs).",
+            help="The blocks' curvature: fisher (from per-sample gradients) or gram (from the layers' inputs).",
         ),
     ] = "fisher",
     partition: Annotated[
@@ -48,8 +48,8 @@ def extract(
         typer.Option(
             "--partition",
             metavar="P",
-            help="What is a block: the weights of one output (row), of a layer, or N consecutive ones (a number N); "
-            "default: 32 with fisher, row with gram.",
+            help="What one block holds: the weights of one output (row), those of a layer (layer), or N consecutive "
+            "weights (a number N); default: 32 with fisher, row with gram.",
         ),
     ] = None,
     samples: Samples = 1_000,
@@ -59,7 +59,7 @@ def extract(
     ignore: Ignore = None,
     dense: Annotated[
         bool,
-        typer.Option("--dense", help="Store the whole matrix H in every block file, so that each stands for itself."),
+        typer.Option("--dense", help="Store the whole matrix H in every block file, so that each can be used alone."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed for drawing samples.")] = 0,
     device: Device = "cpu",

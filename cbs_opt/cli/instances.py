@@ -1,4 +1,4 @@
-"""`cbs-opt instances`: the open library of instances, listed, exported and verified."""
+"""`cbs-opt instances`: lists, exports and verifies the open library of instances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOT_ALL = 1
 SUFFIXES = (".npz", ".lp", ".mps", ".nl")
 FORMULATION = "joint-bigm"
-"""Of the model that is exported."""
+"""The formulation in which an instance is exported as a model."""
 
 app = typer.Typer(
     help="The open library of instances: blocks with proven optima, to compare any solver with.", no_args_is_help=True
@@ -31,7 +31,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="An instance, as `cbs-
 
 @app.command("list")
 def list_all(json: Json = None) -> None:
-    """List the instances: what each is of, its optimum or the best bound, and what its certificate proves.
+    """List the instances: size, pattern, optimum or best bound of each, and the gap that its certificate proves.
 
     Example: cbs-opt instances list
     """
@@ -47,7 +47,7 @@ def export(
     name: Name,
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="block.npz for this program; model.lp, model.mps or model.nl for others"),
+        typer.Argument(metavar="OUT", help="block.npz for this program; model.lp, model.mps or model.nl for others."),
     ],
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help="Write the instance's certificate, too (.npz).")
@@ -56,8 +56,8 @@ def export(
 ) -> None:
     """Write an instance as a block file, or as the model joint-bigm in LP, MPS or NL for any other solver.
 
-    A block file holds no pattern; what is asked of it is printed, in the words of `cbs-opt solve`. Other formulations
-    are written from the block file by `cbs-opt export`.
+    A block file holds no pattern, so that of the instance is printed, as the option that `cbs-opt solve` takes. For
+    other formulations, export the block file and give it to `cbs-opt export`.
 
     Example: cbs-opt instances export diabetes64-k05 diabetes.mps
     """
@@ -87,9 +87,9 @@ def export(
 def verify(
     name: Annotated[str, typer.Argument(metavar="NAME|all", help="One instance, or all of them.")], json: Json = None
 ) -> None:
-    """Build an instance anew, compare its numbers with the published fingerprint, and prove its certificate again.
+    """Build an instance, compare its numbers with the published fingerprint, and verify its certificate.
 
-    All of it in exact arithmetic and without a solver. The exit code is 1 where one fails.
+    The certificate is verified in exact arithmetic and without a solver. The exit code is 1 if an instance fails.
 
     Example: cbs-opt instances verify diabetes64-k05
     """
@@ -160,7 +160,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     ]
     say(table(None, columns, body))
     optimal = sum(row["status"] == "optimal" for row in rows)
-    say(f"{len(rows)} instances, {optimal} of them proven optimal to a gap of 1e-6; where each comes from: --json -")
+    say(
+        f"{len(rows)} instances, {optimal} of them proven optimal to a gap of 1e-6; --json - says where each comes from"
+    )
     say("Certified to: the gap that the certificate alone proves, in exact arithmetic; its file ends at 600 kB.")
 
 

@@ -1,4 +1,4 @@
-"""`cbs-opt methods`: what is available here, and why not; with a name, all there is to say about one."""
+"""`cbs-opt methods`: lists what is available here and says why the rest is not; with a name, describes that one."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from cbs_opt.models import Formulation
 
 OF_THE_COMMAND = {"time_limit": "--time-limit", "gap": "--gap", "threads": "--threads", "seed": "--seed"}
-"""Options that `cbs-opt solve` has a word for; all of them are keyword arguments in Python."""
+"""Method options that `cbs-opt solve` takes on its command line; in Python every option is a keyword argument."""
 
 
 def methods(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A method or formulation: show all of it."),
+        typer.Argument(metavar="NAME", help="Describe this method or formulation in full."),
     ] = None,
     json: Json = None,
 ) -> None:
     """List the methods and the formulations: what they solve, whether they prove it, what they are for.
 
-    With a name: one of them, with all its options, their defaults and what they do.
+    With a NAME it describes that one: all its options, their defaults and what they do, or its mathematics.
 
     Example: cbs-opt methods bnb
     """
@@ -47,7 +47,7 @@ def methods(
 
 
 def _one(name: str, json: str | None) -> None:
-    """The method or formulation ``name``."""
+    """Describe the method or formulation ``name``."""
     from cbs_opt.evaluation.catalogue import method
     from cbs_opt.evaluation.catalogue import methods as all_methods
     from cbs_opt.models import FORMULATIONS

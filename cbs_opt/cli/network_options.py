@@ -55,7 +55,7 @@ DampeningFrac = Annotated[
 
 
 def partition_of(said: str) -> str | int:
-    """What --partition says: a word, or a number of weights a chunk."""
+    """The value of --partition: a word, or the number of weights in a chunk."""
     return int(said) if said.isdecimal() else said
 
 
@@ -65,8 +65,8 @@ BoundTime = Annotated[
         "--bound-time",
         metavar="S",
         min=0,
-        help="Spend this many seconds on all bounds together (in prune: on those of one stage) and take the best "
-        "bounds found by then.",
+        help="Spend this many seconds on the bounds of all layers together (of prune, in each stage) and take the "
+        "best bounds found by then.",
     ),
 ]
 
@@ -77,7 +77,8 @@ Targets = Annotated[
 ]
 
 Ignore = Annotated[
-    str | None, typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, by name patterns, too.")
+    str | None,
+    typer.Option("--ignore", metavar="P,P", help="Layers to leave alone, by name patterns; stronger than --targets."),
 ]
 
 Seed = Annotated[

@@ -1,4 +1,4 @@
-"""What `cbs-opt prune` and `cbs-opt certify hf:DENSE` found, in the terms of the page about a network."""
+"""Fills the HTML page about a network with what `cbs-opt prune` or `cbs-opt certify hf:DENSE` found."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def _quality(measured: Measured | None) -> list[tuple[str, str]]:
 
 
 def _rivals(settings: Mapping[str, object]) -> str:
-    """Which masks the bound of a layer is about: those with the zeros that the layer was to have."""
+    """The masks that the bound of a layer is about, in words: those that prune what the layer was to lose."""
     if settings["pattern"]:
         return f"mask of the pattern {settings['pattern']}"
     return f"mask with as many zeros in {'the layer' if settings['allocation'] == 'layer' else 'each row'}"
 
 
 def _given(settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that say something."""
+    """The settings without those that are empty."""
     return {name: value for name, value in settings.items() if value not in (None, "", [], {})}

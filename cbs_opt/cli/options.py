@@ -27,8 +27,8 @@ PatternOption = Annotated[
     typer.Option(
         "--pattern",
         metavar="P",
-        help="N:M, as 2:4 for 2 kept of every 4 consecutive weights of a row; of blocks also 'rows 0.25', "
-        "'columns 0.5', 'blocks-of-4 0.5', 'quota-per-row 0.5', or several with & between them.",
+        help="N:M keeps at most N of every M consecutive weights of a row, as in 2:4. For blocks also 'rows 0.25', "
+        "'columns 0.5', 'blocks-of-4 0.5', 'quota-per-row 0.5', or several of these joined by &.",
     ),
 ]
 
@@ -51,14 +51,14 @@ Json = Annotated[
 
 
 def load_problem(path: Path, sparsity: float | None, prune: int | None, pattern: str | None = None) -> PruningProblem:
-    """The block at ``path`` with the pattern that was asked for; errors name the file."""
+    """The block at ``path`` under the sparsity, number or pattern that was asked for; errors name the file."""
     from cbs_opt.kernel.asked import Asked
 
     return load_asked(path, Asked.of_options(sparsity, prune, pattern))
 
 
 def limits(time_limit: float | None, gap: float | None) -> dict[str, Any]:
-    """The options that were given, checked."""
+    """Those of the two limits that were given, checked, as options of a method."""
     from cbs_opt.kernel.arrays.validate import as_nonnegative
 
     options: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the commands share: options, blocks, JSON, tables, and a spinner for terminals."""
+"""What the commands share to show results: JSON, tables, numbers in words, and errors of one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAIN_WIDTH = 160
 
 
 def load_asked(path: Path, asked: Asked) -> PruningProblem:
-    """The block at ``path`` with what is asked of it; errors name the file."""
+    """The block at ``path`` under the pattern that is asked of it; errors name the file."""
     from cbs_opt.kernel.problem import PruningProblem
 
     problem = PruningProblem.load(path)
@@ -40,7 +40,7 @@ def load_asked(path: Path, asked: Asked) -> PruningProblem:
 
 
 def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) -> None:
-    """Show the result to a person, and/or write it as JSON where ``--json`` says."""
+    """Show the result in words; with ``--json FILE`` also write it as JSON, with ``--json -`` print only the JSON."""
     if target is None:
         show()
         return
@@ -55,7 +55,7 @@ def emit(target: str | None, data: Mapping[str, Any], show: Callable[[], None]) 
 
 
 def plain(value: Any) -> Any:
-    """``value`` in terms of JSON: NaN and infinities become null, arrays become lists, text can be UTF-8."""
+    """``value`` as JSON can hold it: NaN and infinities become None, arrays become lists, text is valid UTF-8."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, float):
@@ -99,7 +99,7 @@ def table(title: str | None, columns: Sequence[tuple[str, str]], rows: Sequence[
 
 
 def left_out(skipped: Mapping[str, str]) -> list[str]:
-    """The methods that did not run: one line for those that were not meant to, one for each that failed somewhere."""
+    """The methods that did not run everywhere: a line for each that failed, and one line for all that do not fit."""
     news = {name: reason for name, reason in skipped.items() if reason.startswith(("failed", "left out of"))}
     others = [name for name in skipped if name not in news]
     lines = [f"{name}: {reason}" for name, reason in news.items()]
@@ -114,21 +114,21 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A gap in words: '0.12 %', 'unknown' without a bound."""
+    """A share, such as a gap, in percent: '0.12 %'; 'unknown' where there is no finite number."""
     if value is None or not math.isfinite(value):
         return "unknown"
     return f"{100 * value:.2g} %" if 0 < value < 0.1 else f"{100 * value:.1f} %" if value else "0 %"
 
 
 def seconds(value: float | None) -> str:
-    """Seconds to three digits; under a tenth in ms or µs."""
+    """Seconds with three digits; less than a tenth of a second in ms or µs."""
     if value is None or not math.isfinite(value):
         return "–"
     return duration(value) if 0 < value < 0.095 else f"{value:.3g} s"
 
 
 def sentence(error: BaseException | str) -> str:
-    """An error as one line of text that commands no terminal; the class is named where the message says too little."""
+    """An error as one line without control characters; its class is named unless it is an error of this package."""
     text = " ".join(str(error).split())
     text = "".join(character if character.isprintable() else "�" for character in text)
     if isinstance(error, (str, CbsOptError)):

@@ -1,7 +1,7 @@
-"""The one check of all commands, before any work: no output takes the place of an input or of another output.
+"""The check that all commands make before any work: no output replaces an input or another output.
 
-Two paths are one place where they lead to the same file, be it by links of either kind, or, where nothing is there
-yet, where they resolve to the same name.
+Two paths are the same place if they lead to the same file, also through symbolic or hard links, or, while there is no
+such file yet, if they resolve to the same name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from cbs_opt.errors import InputError
 
 Place = tuple[int, int] | str
-"""Device and inode of what is there; else the resolved path."""
+"""Device and inode of the file at a path; the resolved path where there is none yet."""
 
 
 def check_outputs(
@@ -26,16 +26,16 @@ def check_outputs(
     Parameters
     ----------
     files : path, '-' or None
-        What options name: each has to be writable. '-' and None are no files.
+        The output files that options name: each has to be writable. '-' and None are no files.
     made : paths
-        What is written beside them: a folder and the files that come into it, a store with its companions.
+        What else is written: a folder and the files in it, a store with its companions.
     inputs : path or None
         Everything the command reads; see ``block_inputs`` and ``network_inputs``.
 
     Raises
     ------
     InputError
-        Naming both paths.
+        An output cannot be written, or would replace something (both paths are named).
     """
     from cbs_opt.kernel.files import require_writable
 
@@ -59,9 +59,9 @@ def check_outputs(
 
 
 def block_inputs(places: Iterable[str | Path]) -> Iterator[Path]:
-    """All files that are read for blocks: the blocks, the curvature files that they may share, the manifest.
+    """All files that are read when blocks are: the blocks, the curvature files that they may share, the manifest.
 
-    A folder stands for the blocks and the manifest in it, a manifest for the blocks in its folder.
+    A folder stands for the blocks and the manifest in it, and a manifest for the blocks in its folder.
     """
     from cbs_opt.blocks.manifest import NAME
     from cbs_opt.kernel.block_file import CURVATURE_SUFFIX
@@ -80,7 +80,7 @@ def block_inputs(places: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def network_inputs(network: str | None, *files: Path | None) -> Iterator[Path]:
-    """Its weights and data files, and the source of ``module:factory`` where that lies in the current folder."""
+    """The ``files`` of a network, and the source of a ``module:factory`` if it lies in the current folder."""
     yield from (file for file in files if file is not None)
     if network is not None and ":" in network:
         module = Path(*network.partition(":")[0].split("."))

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where that is a terminal."""
+"""A progress bar on stderr, drawn only if stderr is a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cbs-opt prune`: a whole network, pruned, re-tuned and certified."""
+"""`cbs-opt prune`: prunes, re-tunes and certifies a whole network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            "--method", metavar="M", help="What chooses the masks, from `cbs-opt methods`; default: the best."
+            "--method",
+            metavar="M",
+            help="What chooses the masks, a name from `cbs-opt methods`; default: by curvature and network size.",
         ),
     ] = None,
     samples: Annotated[
@@ -96,7 +98,7 @@ def prune(
             "--average",
             metavar="B",
             min=1,
-            help="With fisher: average the gradients of this many samples in each of its rows.",
+            help="With fisher: each row of the gradient matrix averages this many samples.",
         ),
     ] = 1,
     first_order: Annotated[
@@ -105,7 +107,7 @@ def prune(
     stages: Annotated[
         int,
         typer.Option(
-            "--stages", metavar="N", min=1, help="Prune in this many stages, with the curvature collected anew at each."
+            "--stages", metavar="N", min=1, help="Prune in this many stages, each on the curvature at its beginning."
         ),
     ] = 1,
     schedule: Annotated[
@@ -121,7 +123,7 @@ def prune(
         bool, typer.Option("--revive", help="Let later stages take back weights that earlier ones pruned.")
     ] = False,
     batchnorm: Annotated[
-        bool, typer.Option("--reestimate-batchnorm", help="Estimate batch-normalization statistics anew at the end.")
+        bool, typer.Option("--reestimate-batchnorm", help="Re-estimate batch-normalization statistics at the end.")
     ] = False,
     bound: Annotated[
         bool | None,
@@ -145,18 +147,21 @@ def prune(
         typer.Option(
             "--work",
             metavar="DIR",
-            help="With sequential: keep finished blocks in this folder; a run that was ended goes on from there.",
+            help="With sequential: keep finished blocks in this folder; an interrupted run goes on from there.",
         ),
     ] = None,
     keep_zeros: Annotated[
-        bool, typer.Option("--keep-zeros", help="Weights that are exactly zero in the network stay zero, and count.")
+        bool,
+        typer.Option(
+            "--keep-zeros", help="Keep weights zero that are zero in the given network, and count them as pruned."
+        ),
     ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="Write the pruned network (.safetensors; of hf:FOLDER a new folder)."
+            "--out", metavar="FILE", help="Write the pruned network (.safetensors; for hf:FOLDER a new folder)."
         ),
     ] = None,
     masks: Annotated[
@@ -167,7 +172,8 @@ def prune(
 ) -> None:
     """Prune a whole network: choose the weights, re-tune the others, and prove how far that is from the best possible.
 
-    With no network given it prunes the embedded digits network. The gap is about the quadratic model of the last stage.
+    With no network given, it prunes the embedded digits network. The gap is about the quadratic model of the loss (in
+    the last stage, if there are several), not about accuracy.
 
     Example: cbs-opt prune --network mlpnet --weights W.npz --data D.npz --sparsity 0.9 --out P.safetensors
 
@@ -296,7 +302,7 @@ def _show(network: str, pruned: Pruned, written: dict[str, Path | None]) -> None
 
 
 def _of_its_own(layer: LayerReport, asked: bool) -> list[str]:
-    """What is known of a layer that was a problem of its own."""
+    """The cells of a layer that was optimized as a problem of its own."""
     relative = "–" if layer.relative is None else f"{layer.relative:.4g}"
     bound, gap = proven(layer.bound, number, asked), proven(layer.gap, percent, asked)
     return [number(layer.objective), relative, bound, gap, seconds(layer.seconds)]

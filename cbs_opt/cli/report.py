@@ -1,4 +1,4 @@
-"""`cbs-opt report`: what a store holds, for the terminal, as files and as a page."""
+"""`cbs-opt report`: shows what a store holds, in the terminal, as files of tables and as an HTML page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from cbs_opt.kernel.terminal import working
 def report(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A store of `cbs-opt batch`, finished or not.")],
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page that needs nothing else.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")
     ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FOLDER", help="Write every table as CSV into this folder.")
     ] = None,
     parquet: Annotated[
-        Path | None, typer.Option("--parquet", metavar="FOLDER", help="The same as Parquet; needs pyarrow.")
+        Path | None,
+        typer.Option(
+            "--parquet", metavar="FOLDER", help="Write every table as Parquet into this folder (needs pyarrow)."
+        ),
     ] = None,
     accuracy: Annotated[
         bool,
@@ -34,8 +37,8 @@ def report(
 ) -> None:
     """Report on a batch: gaps, proofs, times and failures by method, and the certified gap of the network.
 
-    A batch may be writing to the store all the while: the report is of what is finished. It ends with 1 where a
-    'proven' bound lies above an answer, which is a bug.
+    The batch may still be running: the report is about what is finished. The exit code is 1 if a bound that is called
+    proven lies above an answer, which is a bug.
 
     Example: cbs-opt report results.sqlite --html report.html
     """

@@ -1,4 +1,4 @@
-"""The report as a person reads it in a terminal."""
+"""The report of a batch as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MOST_BROKEN, MOST_FAILURES = 20, 10
-"""Lines of each list; the CSV files have them all."""
+"""The most lines that the lists of broken bounds and of failures have here; the CSV files have all of them."""
 
 
 def report_tables(report: BatchReport) -> Group:

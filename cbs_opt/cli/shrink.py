@@ -1,4 +1,4 @@
-"""`cbs-opt shrink`: a network with fewer channels, dense and smaller."""
+"""`cbs-opt shrink`: makes a network smaller by removing whole channels, so that it stays dense."""
 
 from __future__ import annotations
 
@@ -45,10 +45,18 @@ def shrink(
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
     selection: Annotated[
-        str, typer.Option("--selection", metavar="S", help="joint (loss after the update) or magnitude.")
+        str,
+        typer.Option(
+            "--selection", metavar="S", help="How units are chosen: joint (loss after the update) or magnitude."
+        ),
     ] = "joint",
     allocation: Annotated[
-        str, typer.Option("--allocation", metavar="A", help="curves (measured, by HiGHS) or uniform.")
+        str,
+        typer.Option(
+            "--allocation",
+            metavar="A",
+            help="How sets of units share the budget: curves (measured loss curves, solved by HiGHS) or uniform.",
+        ),
     ] = "curves",
     samples: Annotated[
         int | None,
@@ -59,21 +67,22 @@ def shrink(
     targets: Targets = None,
     ignore: Ignore = None,
     refine: Annotated[
-        int, typer.Option("--refine", metavar="N", min=0, help="Passes that re-tune each block as a whole.")
+        int, typer.Option("--refine", metavar="N", min=0, help="Re-tune each block as a whole, in this many passes.")
     ] = 0,
     batchnorm: Annotated[
-        bool, typer.Option("--reestimate-batchnorm", help="Estimate batch-normalization statistics anew at the end.")
+        bool, typer.Option("--reestimate-batchnorm", help="Re-estimate batch-normalization statistics at the end.")
     ] = False,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Write the small network, for cbs_opt.load_shrunk (a folder)."),
+        typer.Option("--out", metavar="DIR", help="Write the small network into this folder, for cbs_opt.load_shrunk."),
     ] = None,
     json: Json = None,
 ) -> None:
-    """Remove whole filters, neurons and heads, so that a smaller dense network is left, and re-tune the others.
+    """Remove whole filters, neurons and heads, which leaves a smaller dense network, and re-tune the remaining weights.
 
-    Which channels must go together is found by tracing the network. With none given it shrinks the digits network.
+    The network is traced to find which channels have to go together. With no network given, it shrinks the embedded
+    digits network.
 
     Example: cbs-opt shrink --network resnet20 --weights W.npz --data D.npz --flops 0.5 --out small
     """

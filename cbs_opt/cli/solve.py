@@ -1,4 +1,4 @@
-"""`cbs-opt solve`: one method on one block."""
+"""`cbs-opt solve`: runs one method on one block."""
 
 from __future__ import annotations
 
@@ -50,14 +50,16 @@ def solve(
     certificate: Annotated[
         Path | None,
         typer.Option(
-            "--certificate", metavar="FILE", help="Write what re-proves the bound, for `cbs-opt certify --certificate`."
+            "--certificate",
+            metavar="FILE",
+            help="Write a certificate of the bound, for `cbs-opt certify --certificate`.",
         ),
     ] = None,
     json: Json = None,
 ) -> None:
     """Choose which weights of a block to prune, re-tune the rest, and say what is proven.
 
-    An exact method that ends without its proof still shows its best answer, and the exit code is 1.
+    If an exact method ends without a proof, its best answer is shown all the same, and the exit code is 1.
 
     Example: cbs-opt solve block.npz --sparsity 0.8 --method bnb --time-limit 60 --out pruned.npz
     """
@@ -95,7 +97,7 @@ def solve(
         try:
             facts["certificate"] = _certify(problem, solution, records, certificate)
         except CbsOptError as error:
-            trouble = error  # what was solved is not lost for it
+            trouble = error  # raised after the solution is shown, which is not lost for it
     emit(json, facts, lambda: _show(solution, spec.exact, out, facts.get("certificate")))
     if trouble is not None:
         raise trouble
@@ -108,7 +110,7 @@ def solve(
 def _certify(
     problem: PruningProblem, solution: Solution, records: list[NodeRecord], file: Path
 ) -> dict[str, str | float]:
-    """Write the certificate: the search's tree where there is its record, else one relaxed point."""
+    """Write the certificate: made of the search tree if that was recorded, else of one point of the relaxation."""
     from cbs_opt.proof import from_point, from_records
 
     with working(f"making the certificate of {problem.name}") as tell:

@@ -1,4 +1,4 @@
-"""Standard output and standard error as a command finds them: closed, full, or with nobody who reads them."""
+"""Makes standard output and standard error safe to write to: they may be closed, full, or a pipe nobody reads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cbs_opt.errors import CbsOptError
 
 
 class OutputError(CbsOptError):
-    """Standard output takes nothing more: the disk behind it is full, or gone."""
+    """Standard output cannot be written: it is closed, or the disk behind it is full or gone."""
 
 
 class _Output:
-    """A stream that names itself where it cannot be written; to lose the reader of a pipe stays ``BrokenPipeError``."""
+    """Standard output whose write errors name it; a pipe whose reader has left still raises ``BrokenPipeError``."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -48,14 +48,14 @@ class _Output:
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """While inside, what is printed is written, or raises; at the end everything is written.
+    """Inside, whatever is printed is written or raises an error; at the end everything is flushed.
 
     Raises
     ------
     OutputError
-        Standard output is closed (before anything is done), or cannot be written.
+        Standard output is closed (raised before anything is done), or cannot be written.
     BrokenPipeError
-        Whoever read it has left.
+        Standard output is a pipe whose reader has left.
     """
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
@@ -68,13 +68,13 @@ def standard_output() -> Iterator[None]:
         with redirect_stdout(_Output(sys.stdout)):
             yield
             sys.stdout.flush()
-    except (BrokenPipeError, OutputError, SystemExit):  # the last is what typer and rich make of a broken pipe
+    except (BrokenPipeError, OutputError, SystemExit):  # typer and rich turn a broken pipe into SystemExit
         _forget(sys.stdout)
         raise
 
 
 def _forget(stream: Any) -> None:
-    """What waits to be written and cannot be would fail once more, and be reported by Python, at the process's end."""
+    """Drop what is buffered and cannot be written: Python would try again at its exit, fail, and report that, too."""
     try:
         stream.flush()
     except OSError:

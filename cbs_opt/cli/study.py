@@ -1,4 +1,4 @@
-"""`cbs-opt study`: exact against heuristic, on the embedded network, the user's own, or block files."""
+"""`cbs-opt study`: compares heuristics with exact solves, on the embedded network, another network, or block files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def study(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", metavar="N", help="Study a network: digits, mlpnet, resnet20, or module:function."),
+        typer.Option("--network", metavar="N", help="Study a network: digits, mlpnet, resnet20, or module:factory."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="W", help="Its trained weights: .safetensors, .npz or .pt.")
+        Path | None,
+        typer.Option("--weights", metavar="W", help="The network's trained weights (.safetensors, .npz or .pt)."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="D", help="Samples for curvature and accuracy (.npz).")
@@ -40,19 +41,21 @@ def study(
     curvature: Annotated[
         str | None,
         typer.Option(
-            "--curvature", metavar="fisher|gram", help="With --network: chunks by Fisher (default) or rows by Gram."
+            "--curvature", metavar="fisher|gram", help="With --network: fisher (gradients; default) or gram (inputs)."
         ),
     ] = None,
     targets: Annotated[
         str | None,
-        typer.Option("--targets", metavar="A,B", help="With --network: layers to cut, as in 'fc*' (default all)."),
+        typer.Option(
+            "--targets", metavar="A,B", help="With --network: layers to cut into blocks, as 'fc*' (default all)."
+        ),
     ] = None,
     partition: Annotated[
         str | None,
         typer.Option(
             "--partition",
             metavar="P",
-            help="With --network: row, layer or weights a chunk (fisher: 32; gram: row).",
+            help="With --network: what a block holds: row, layer, or N consecutive weights (fisher: 32; gram: row).",
         ),
     ] = None,
     blocks_per_layer: Annotated[
@@ -61,7 +64,7 @@ def study(
             "--blocks-per-layer",
             metavar="K",
             min=0,
-            help="With --network: most blocks of a layer, evenly spread over it (default 8); 0 takes all.",
+            help="With --network: take at most this many blocks of a layer, evenly spread (default 8); 0 takes all.",
         ),
     ] = None,
     samples: Annotated[
@@ -71,21 +74,25 @@ def study(
     damping: Damping = None,
     dampening_frac: DampeningFrac = None,
     sparsity: Annotated[
-        str, typer.Option("--sparsity", metavar="R,R", help="Prune at least these shares of each block.")
+        str, typer.Option("--sparsity", metavar="R,R", help="Study each block at each of these sparsities, 0 to 1.")
     ] = "0.5,0.8,0.9",
     methods: Annotated[
         str | None,
         typer.Option("--methods", metavar="A,B,C", help="Names from `cbs-opt methods`; left out: all that fit."),
     ] = None,
     time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="S", min=0, help="Seconds for each solve; it is ended after that.")
+        float,
+        typer.Option(
+            "--time-limit", metavar="S", min=0, help="Seconds for each solve; one that takes longer is ended."
+        ),
     ] = 10.0,
     memory_limit: Annotated[
         str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory for each solve's process, as 4GB.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For everything drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed for everything drawn at random.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, help="Worker processes; left out: one a core.")
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, help="How many worker processes; left out: one per core."),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for results, plots and the HTML page.")
@@ -94,8 +101,8 @@ def study(
 ) -> None:
     """Compare heuristics with exact solves on real layer blocks, with a proven gap for every answer.
 
-    With no input it studies an embedded network for handwritten digits. Ctrl-C keeps what is done. A solve that
-    fails is named, the others go on, and the exit code is 1.
+    With no input it studies an embedded network that recognizes handwritten digits. Ctrl-C ends the study and keeps
+    what is done. A solve that fails is named, the others go on, and the exit code is 1.
 
     Example: cbs-opt study --blocks blocks/ --sparsity 0.5,0.9 --methods magnitude,greedy-obs,bnb
     """

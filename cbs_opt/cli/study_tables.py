@@ -1,4 +1,4 @@
-"""The table a person reads in the terminal."""
+"""The results of a study as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def study_table(result: StudyResult) -> Group:
-    """One table a sparsity, then what the numbers mean and what went wrong; made for 80 columns."""
+    """One table for each sparsity, then what the numbers mean and what failed; fits into 80 columns."""
     from rich.console import Group
     from rich.text import Text
 

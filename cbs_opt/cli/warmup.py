@@ -1,4 +1,4 @@
-"""`cbs-opt warmup`: what is compiled once per installation, compiled now."""
+"""`cbs-opt warmup`: compiles now what would otherwise be compiled when a method first runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cbs_opt.kernel.terminal import working
 def warmup(json: Json = None) -> None:
     """Compile the loops of all methods, once per installation, so that no later command waits for it.
 
-    What is compiled already is only loaded. Compiled code lies in the user's cache, or below NUMBA_CACHE_DIR if that
-    is set; it serves every process of this user with this version.
+    Loops that are compiled already are only loaded. The compiled code is kept in the user's cache folder, or below
+    NUMBA_CACHE_DIR if that is set, for all processes of this user that run this version.
 
     Example: cbs-opt warmup
     """

@@ -1,4 +1,4 @@
-"""What curvature is made of: per-sample gradients, layer Gram matrices, and layers one after the other."""
+"""Collects curvature from a network: per-sample gradients, layer Gram matrices, and layers one after the other."""
 
 from cbs_opt.collect.gradients import GradientFactor, Gradients, gradient_factor, gradients
 from cbs_opt.collect.gram import layer_grams

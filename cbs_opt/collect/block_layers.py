@@ -1,4 +1,4 @@
-"""The layers of one block of a network: their models one after the other, the error of its output, its calls."""
+"""The layers of one block of a network: their models one after the other, and the error of the block's output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Call(NamedTuple):
-    """A call of a block with a batch of samples."""
+    """A call of a block with a batch of samples: the batch's number, the arguments, and which positions count."""
 
     number: int
     positional: tuple[Any, ...]
@@ -27,7 +27,7 @@ class Call(NamedTuple):
     counted: torch.Tensor | None
 
     def of(self, block: torch.nn.Module) -> Any:
-        """What the block answers."""
+        """Call ``block`` so, and return its output."""
         with modules_called():
             return block(*self.positional, **self.named)
 
@@ -40,10 +40,10 @@ class BlockLayers:
     name : str
         The block's name in ``named_modules()``.
     stops : list of list of Target
-        Its layers in the order of execution, those with the same input together.
+        The block's layers in the order of execution, those with the same input together.
     end : Point or None
-        Where the block returns; None where its output cannot be looked at: it is called several times, or answers
-        something that cannot be kept, or for tokens that the network chooses.
+        The point at which the block returns; None if its output cannot be compared: the block is called several times,
+        returns something that cannot be kept, or sees only tokens that the network chooses.
     """
 
     def __init__(self, layers: SequentialLayers, name: str, stops: list[list[Target]]) -> None:
@@ -52,7 +52,7 @@ class BlockLayers:
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """Its layers in the order of execution."""
+        """The block's layers in the order of execution."""
         return tuple(target for stop in self.stops for target in stop)
 
     def __iter__(self) -> Iterator[LayerModel]:
@@ -66,13 +66,12 @@ class BlockLayers:
                 yield layer
 
     def error(self, goals: list[Any] | None = None) -> float | None:
-        """Σ‖ŷ − y‖²/Σ‖y‖² of the block's output in the pruned network and in the dense one; None where unknown.
+        """Σ‖ŷ − y‖²/Σ‖y‖² of the block's output ŷ in the pruned network and y in the dense one; None if unknown.
 
         Parameters
         ----------
         goals : list
-            Filled with what the block of the dense network answers, a tensor for each batch, on the CPU; None where
-            it is not called.
+            Is filled with y: for each batch a tensor on the CPU, or None if the block is not called for it.
         """
         import torch
 
@@ -88,7 +87,10 @@ class BlockLayers:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Inside, from before its first layer on, keep what the pruned network calls the block with (see ``call``)."""
+        """Inside, keep the arguments that the pruned network calls the block with (see ``call``).
+
+        It has to be entered before the first layer of the block is reached.
+        """
         if self.end is not None:
             self._layers.watch(self.name)
         try:
@@ -102,15 +104,15 @@ class BlockLayers:
         return self._layers.pruned.model.get_submodule(self.name)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The weights of its layers in the pruned network, by the layers' names."""
+        """The weights of the block's layers in the pruned network, by the layers' names."""
         if self._layers.pruned.placement is not None:
             self._layers.pruned.placement.enter(self.name)
         return {t.name: self._layers.pruned.model.get_parameter(t.tensor) for t in self.targets}
 
     def call(self, number: int) -> Call | None:
-        """What the pruned network calls the block with for the batch of this number: copies, which it may change.
+        """The pruned network's call of the block for batch ``number``, with copies, which the block may change.
 
-        None where it does not call it for any sample of the batch.
+        None if the network does not call the block for any sample of the batch.
         """
         watched = self._layers.pruned.watched(number)
         if watched is None:
@@ -119,5 +121,5 @@ class BlockLayers:
         return Call(number, *watched, self._layers.pruned.inputs(part).counted)
 
     def answer(self, number: int, value: Any) -> None:
-        """What the block answers to a batch from now on, its weights having changed since it was walked to."""
+        """Replace the block's kept output for batch ``number`` by ``value``, after its weights have changed."""
         self._layers.pruned.put(self.name, number, value)

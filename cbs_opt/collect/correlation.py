@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 FEW = 4
-"""Images whose products are added up in float32; the sums over all images are float64."""
+"""How many images have their products added up in float32; the sums over all images are float64."""
 
 
 def is_plain(module: torch.nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Per-sample gradients: of chosen entries in float64, or of whole tensors as the factor of an empirical Fisher."""
+"""Per-sample gradients: for chosen entries in float64, or for whole tensors as the factor of an empirical Fisher."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_BYTES = 8 * 2**30
-"""Most memory the gradients of chosen entries may take."""
+"""The most memory that the gradients of chosen entries may take, in bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +57,16 @@ class GradientFactor:
     Parameters
     ----------
     A : array, shape (m, n)
-        float32 or float64, in memory or mapped from a temporary file that goes with this object. Columns are the
-        flattened tensors one after the other.
+        float32 or float64, in memory or mapped from a temporary file that is deleted with this object. The columns are
+        the flattened tensors one after the other.
     columns : mapping of tensor name to slice
-        Which columns belong to which tensor.
+        The columns that belong to each tensor.
     samples : int array, shape (m, B)
-        Which samples made each row.
+        The positions of the samples that each row was made from.
     mean_square : mapping of tensor name to float
         Mean of the squared entries of G: the mean diagonal of the tensor's Fisher.
     notes : tuple of str
-        What was altered or looks wrong, the precision first.
+        The precision, then what was altered or looks wrong.
     """
 
     A: NDArray[Any]
@@ -77,7 +77,7 @@ class GradientFactor:
 
     @property
     def precision(self) -> str:
-        """What the network computed in and A is stored in: 'float32' or 'float64'."""
+        """The precision in which the network computed and A is stored: 'float32' or 'float64'."""
         return str(self.A.dtype)
 
     def curvature(self, *, damping: float | None = None, dampening_frac: float | None = None) -> FactorCurvature:
@@ -100,20 +100,22 @@ def gradients(
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is; a float64 copy is differentiated.
+        The network, which stays as it is; a float64 copy is differentiated.
     x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
+        The samples.
     y : int64 array, shape (m,)
+        Their labels.
     entries : mapping of tensor name to array, shape (k,)
         Which entries of the flattened tensor to collect.
     chunk : int, optional
-        Samples at once; as many as memory takes if left out.
+        How many samples to differentiate at once; as many as fit the memory if left out.
 
     Raises
     ------
     InputError
-        A gradient that is not finite (names the sample and the tensor), a label without an output.
+        A gradient is not finite (names the sample and the tensor), or a label has no output.
     TooLargeError
-        More than ``MAX_BYTES`` would be collected.
+        The gradients would take more than ``MAX_BYTES``.
     """
     import torch
 
@@ -155,37 +157,39 @@ def gradient_factor(
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is; a copy is differentiated.
+        The network, which stays as it is; a copy is differentiated.
     x : array, shape (samples, ...), or other samples (``cbs_opt.network.inputs``)
+        The samples.
     y : array, shape (samples, ...)
-        Labels.
+        Their labels.
     tensors : names of parameters, or targets from ``find_targets``
-        In the order of the columns.
+        The tensors to differentiate by, in the order of the columns.
     rows : int, optional
-        m. Samples are drawn without replacement; left out, all are used.
+        m, the number of rows. Their samples are drawn without replacement; left out, all samples are used.
     average : int
-        B, samples per row: a row is √B times the gradient of their mean loss (see ``per_sample``).
+        B, the number of samples per row: a row is √B times the gradient of their mean loss (see ``per_sample``).
     seed : int
-        Of the draw.
+        Seed of the draw.
     loss : callable, optional
         (outputs, labels) → scalar, the mean over the samples it is given; cross-entropy if left out.
     precision : 'float32' or 'float64'
-        What the network computes in and the rows are stored in.
+        The precision in which the network computes and the rows are stored.
     chunk : int, optional
-        Rows computed at once; as many as memory takes if left out.
+        How many rows to compute at once; as many as fit the memory if left out.
     memory : float, optional
-        Most bytes the rows may take in memory (half of what is free, if left out); beyond it they lie in a file.
+        The most bytes that the rows may take in memory (half of what is free, if left out); beyond it they are in a
+        file.
     folder : path, optional
-        Where that file is made; the system's folder for temporary files if left out.
+        The folder for that file; the system's folder for temporary files if left out.
     numbers : int array, shape (samples,), optional
-        What errors call the samples; their positions in ``x`` if left out.
+        The numbers by which errors name the samples; their positions in ``x`` if left out.
 
     Raises
     ------
     InputError
-        More samples asked for than there are, a label without an output, a gradient that is not finite.
+        More samples are asked for than there are, a label has no output, or a gradient is not finite.
     TooLargeError
-        Neither memory nor disk hold the rows, or a chunk that does not fit (names one that does).
+        Neither memory nor disk can hold the rows, or ``chunk`` rows do not fit (names a number that does).
     """
     names = tuple(tensor.tensor if isinstance(tensor, Target) else tensor for tensor in tensors)
     if not names or len(set(names)) < len(names):
@@ -235,7 +239,7 @@ def _draw(samples: int, labels: int, rows: int | None, average: int, seed: int) 
 def _room(
     m: int, n: int, precision: Precision, memory: float | None, folder: str | os.PathLike[str] | None
 ) -> tuple[NDArray[Any], list[str], Path | None]:
-    """An array (m, n) in memory or on disk, what to note, and the file's folder if there is one."""
+    """An empty array (m, n) in memory or on disk, the notes about it, and the folder of its file if there is one."""
     notes = [f"gradients in {precision}"]
     needed = m * n * np.dtype(precision).itemsize
     if needed <= (available_memory() / 2 if memory is None else memory):

@@ -29,35 +29,35 @@ def layer_grams(
     batch: int | None = None,
     numbers: NDArray[np.int64] | None = None,
 ) -> dict[str, LayerModel]:
-    """The layer Gram model (g = 0) of each target, by module name, in eval mode.
+    """The quadratic model of each target on the layer Gram (g = 0), by module name, with the network in eval mode.
 
-    The sums, as float64 has them, are the data of the problems made of them: objectives and proven bounds are about
-    these matrices, not about the products of samples that were rounded on the way.
+    The float64 sums are the data of the problems made from them: objectives and proven bounds are about these
+    matrices, whatever was rounded while the products of samples were added up.
 
-    A layer that is called several times in one pass sees the inputs of all its calls. X is never held whole: each
-    batch of inputs is added up and dropped.
+    A layer that is called several times in one pass has the inputs of all its calls in the sum. X is never held as a
+    whole: each batch of inputs is added up and dropped.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is; a copy is run, on the model's device.
+        The network, which stays as it is; a copy is run, on the network's device.
     x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
         Calibration samples.
     targets : targets
-        From ``find_targets``.
+        The layers, from ``find_targets``.
     damping, dampening_frac : float
-        Exactly one: λ itself, or λ as a fraction of each layer's mean diagonal.
+        Exactly one of them: λ itself, or λ as a fraction of each layer's mean diagonal.
     precision : 'float32' or 'float64', optional
-        What the network computes in; its own if left out. Sums over samples are float64 always.
+        The precision in which the network computes; its own if left out. Sums over samples are always float64.
     batch : int, optional
-        Samples fed to the network at once.
+        How many samples the network is given at once.
     numbers : int array, shape (m,), optional
-        What errors call the samples; their positions in ``x`` if left out.
+        The numbers by which errors name the samples; their positions in ``x`` if left out.
 
     Raises
     ------
     InputError
-        Inputs that are not finite (names layer and sample), a layer that is never called.
+        Inputs of a layer are not finite (names layer and sample), or a layer is never called.
     """
     import torch
 

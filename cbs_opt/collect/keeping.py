@@ -1,4 +1,4 @@
-"""What is kept of the activations at each stop, so that the next run goes on from there, as far as it fits."""
+"""Decides which activations are kept at each point, so that the next run goes on from there, if they fit the memory."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cbs_opt.network.inputs import Inputs
 
 
 class Keeping:
-    """How much of each stop may be kept.
+    """What is kept at each point, within a limit of memory.
 
     Parameters
     ----------
     plan : Plan
         The course of the network on ``planned`` samples.
     needed : mapping of Point to set of Kept or None
-        As ``needed_at`` returns it; empty where nothing shall be kept.
+        As ``needed_at`` returns it; empty if nothing is to be kept.
     planned, samples : int
         How many samples the plan was made with, and how many are run.
     streams : int
-        Networks whose activations are kept: the pruned one, or the dense one as well.
+        The number of networks whose activations are kept: 1 for the pruned one alone, 2 for the dense one as well.
     memory : float
-        Most bytes of activations kept.
+        The most bytes of activations that may be kept.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Keeping:
         self._beside = 0  # bytes kept of the block that is watched
 
     def watch(self, block: str | None) -> None:
-        """Count what a block is called with and what it answers as kept, too, from now on; None: no block."""
+        """From now on count the inputs and outputs of this block as kept, too; None for no block."""
         call = None if block is None else self._plan.calls[block]
         self._beside = 0 if call is None else (call.given + call.bytes) * self._samples // self._planned
 
     def at(self, point: Point, notes: list[str]) -> frozenset[Kept]:
         """What to keep at this point, so that the next run can go on from here.
 
-        Nothing where that is impossible or does not fit, which is added to ``notes``.
+        If that is impossible or does not fit, it is nothing, and ``notes`` gets a sentence about it.
         """
         if point not in self._needed:
             return frozenset()
@@ -76,27 +76,29 @@ class Keeping:
         return needed is not None and self._size(needed) <= self._memory
 
     def _size(self, needed: frozenset[Kept]) -> int:
-        """Bytes of what is kept of all samples, of the block that is watched as well."""
+        """How many bytes ``needed`` takes for all samples, with what is kept of the watched block."""
         return self._plan.size(needed) * self._samples * self._streams // self._planned + self._beside
 
 
 def needed_at(
     network: Replay, plan: Plan, sample: Inputs, blocks: Sequence[BlockLayers]
 ) -> dict[Point, frozenset[Kept] | None]:
-    """What to keep at each point but the last; None where the network cannot go on from a layer.
+    """What to keep at each point but the last; None at a layer from which the network cannot go on.
 
-    The end of a block is a point where the block is called once and returns before the next one's layers, what it
-    answers can be kept and is of the same tokens in both networks, and the network can go on from there; it is put
-    down as the block's ``end``.
+    The points are the layers, and the end of each block that is called once and returns before the next block's
+    layers, if its output can be kept, is of the same tokens in both networks, and allows the network to go on. Such an
+    end is stored as the block's ``end``.
 
     Parameters
     ----------
     network : Replay
-        With the weights that the plan was made with.
+        The network, with the weights that the plan was made with.
     plan : Plan
-        Made with ``sample``, its tensors not forgotten.
+        Made with ``sample``; it still has its tensors.
+    sample : Inputs
+        What the plan was made with.
     blocks : sequence of BlockLayers
-        In the order of execution.
+        The blocks in the order of execution.
     """
     needed: dict[Point, frozenset[Kept] | None] = {}
     following: Point | None = None

@@ -1,4 +1,4 @@
-"""The quadratic model of one layer: how much its outputs change, in the mean over samples and positions.
+"""The quadratic model of one layer: how much its outputs change, on average over samples and positions.
 
 For output row r of a layer with weight matrix W̄ (out, in), inputs X̂ (columns x̂, see ``patches``) in the network
 pruned so far and X in the dense one,
@@ -8,8 +8,8 @@ pruned so far and X in the dense one,
 
     H = X̂X̂ᵀ/columns + λI,   g_r = X̂(X̂ − X)ᵀw̄_r/columns,   offset_r = ‖(X̂ − X)ᵀw̄_r‖²/(2·columns).
 
-With X̂ = X (the plain layer Gram) g = 0 and offset = 0. All rows of a group share H. What H, g and offset are made of is
-added up by ``layer_sums``.
+With X̂ = X (the plain layer Gram) g = 0 and offset = 0. All rows of a group share H. The sums that H, g and offset are
+made from are added up by ``layer_sums``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LayerModel:
     Parameters
     ----------
     target : Target
-        Which layer.
+        The layer.
     w_bar : array, shape (out, in)
         The trained weights as a matrix.
     gram : array, shape (groups, in, in)
@@ -48,14 +48,14 @@ class LayerModel:
     damping : float
         λ, the same for all rows.
     columns : int
-        Samples times positions that the mean was taken over.
+        The number of columns that the mean was taken over: samples times positions.
     precision : str
-        What the network computed in: 'float32' or 'float64'. On a CPU the products of its inputs are computed in it
-        (at least in float32) and a few thousand of them added up; everything further is float64.
+        The precision in which the network computed: 'float32' or 'float64'. On a CPU the products of its inputs are
+        computed in it (at least in float32), a few thousand of them added up; everything else is float64.
     notes : tuple of str
         What was altered or looks wrong.
     sibling : LayerModel, optional
-        The model of a layer with the same inputs: its curvature is this one's, and formed once.
+        The model of a layer with the same inputs, and so with the same curvature, which is formed only once.
     """
 
     target: Target
@@ -76,7 +76,7 @@ class LayerModel:
 
     @property
     def dominance(self) -> float:
-        """λ over the mean diagonal of the Gram matrices; inf where they are zero."""
+        """λ divided by the mean diagonal of the Gram matrices; inf if they are zero."""
         return dominance(self.damping, float(np.einsum("gii->gi", self.gram).mean()))
 
     @property
@@ -92,7 +92,7 @@ class LayerModel:
 
     @property
     def c(self) -> Vector:
-        """c_r with f_r(w) = c_r − b_rᵀw + ½wᵀHw, shape (out,)."""
+        """The constants c_r of f_r(w) = c_r − b_rᵀw + ½wᵀHw, shape (out,)."""
         # f(w̄) = offset = c − bᵀw̄ + ½w̄ᵀHw̄ and b = Hw̄ − g give c = offset + ½(b − g)ᵀw̄.
         return self.offset + 0.5 * np.einsum("ri,ri->r", self.B - self.g, self.w_bar)
 
@@ -121,25 +121,25 @@ class LayerModel:
 
 
 def groups(target: Target) -> Iterator[tuple[int, slice]]:
-    """Each group of the layer and its rows; a single one but for grouped convolutions."""
+    """Each group of the layer with its rows; only a grouped convolution has more than one."""
     size = target.outputs // target.groups
     for group in range(target.groups):
         yield group, slice(group * size, (group + 1) * size)
 
 
 def group_problem(layer: LayerModel, group: int, rows: slice, pattern: Pattern) -> PruningProblem:
-    """The rows of one group together as one problem, row by row, f summed over the rows.
+    """The rows of one group as one problem: its weights are those of row after row, and f is summed over the rows.
 
     Parameters
     ----------
     layer : LayerModel
-        As ``layer_grams`` returns it.
+        The layer's model, from ``layer_grams`` or ``sequential_layers``.
     group : int
-        Of a convolution in groups; 0 of any other layer.
+        The group of a grouped convolution; 0 for any other layer.
     rows : slice
-        Outputs of the group.
+        The rows of the layer that are the group's outputs.
     pattern : Pattern
-        Of rows · in weights.
+        A pattern of (number of rows) · in weights.
     """
     w_bar, g = layer.w_bar[rows], layer.g[rows]
     name = layer.target.tensor if layer.target.groups == 1 else f"{layer.target.tensor} group {group}"

@@ -1,6 +1,6 @@
-"""What a layer's quadratic model is made of (see ``layer_model``), added up over the layer's inputs, batch by batch.
+"""Adds up the sums of a layer's quadratic model (see ``layer_model``) over the layer's inputs, batch by batch.
 
-g and offset are accumulated from X̂ − X itself, so that no digits are lost where the two networks hardly differ.
+g and offset are accumulated from X̂ − X itself, so that no digits are lost if the two networks hardly differ.
 """
 
 from __future__ import annotations
@@ -23,29 +23,32 @@ if TYPE_CHECKING:
     import torch
 
 MOST_ENTRIES = {"cpu": 2**19}
-"""Most entries of unfolded inputs multiplied at once, by device: 2 MB in float32 stay in a processor's cache."""
+"""The most entries of unfolded inputs that are multiplied at once, by device: 2 MB in float32 stay in a CPU's cache."""
 
 MOST_ENTRIES_ELSEWHERE = 2**26
-"""0.5 GB in float64."""
+"""The same for any other device: 0.5 GB in float64."""
 
 FLOAT32 = (1e-12, 1e15)
-"""Between these, float32 holds the squares of inputs and responses, and the sum of many of them."""
+"""If the largest input and the largest response lie between these, their squares, and sums of many of them, are within
+the range of float32."""
 
 
 class LayerSums:
-    """What a layer's model is made of, added up in float64, chunk by chunk (see ``LayerModel.precision``).
+    """The sums that a layer's model is made from, in float64, chunk by chunk (see ``LayerModel.precision``).
 
     Parameters
     ----------
+    target : Target
+        The layer.
     module : torch.nn.Module
-        The layer with its trained weights.
+        Its module, with the trained weights.
     siblings : sequence of (target, module)
-        Layers with the same inputs, like keys and values beside queries: their sums come of the same products.
+        Layers with the same inputs, like keys and values beside queries: their sums need no products of their own.
     device : torch.device, optional
-        Where their inputs are; left out, where the weights are.
+        Where the inputs are; left out, where the weights are.
     paired : bool
-        The inputs in the dense network are those of the same tokens, in the same order; where they are not, the goal is
-        X̂ w̄, so that g and offset are zero.
+        Whether the inputs in the dense network are those of the same tokens, in the same order. If they are not, the
+        goal is X̂ w̄, so that g and offset are zero.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class LayerSums:
         self.target, self.module = target, module
         self.matrix = torch.cat([part.detach().double() for part in rows]).contiguous().to(self._device)
         self.precision = str(weight.dtype).removeprefix("torch.")
-        # On an accelerator float64: products in float32 may be rounded to ten bits there.
+        # On an accelerator it is float64, as products in float32 may be rounded to ten bits there.
         on_cpu = self._device.type == "cpu"
         self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
         self.gram = zeros(target.groups, target.inputs, target.inputs)
-        # W(X̂ − X) and its products, or, where there are more outputs than inputs, those of X̂ − X, to be multiplied by W
-        # in the end: 3 in² operations a column in place of 4 out·in.
+        # The sums of g and offset are products of W(X̂ − X). If there are more outputs than inputs, those of X̂ − X are
+        # added up instead and multiplied by W in the end: 3 in² operations a column instead of 4 out·in.
         self._wide = target.kind != "conv2d" and len(self.matrix) > target.inputs
         rows_of_g = target.inputs if self._wide else len(self.matrix)
         self._cross = zeros(rows_of_g, target.inputs)
@@ -93,7 +96,7 @@ class LayerSums:
         numbers: NDArray[np.int64],
         counted: torch.Tensor | None = None,
     ) -> None:
-        """One batch of the layer's inputs.
+        """Add one batch of the layer's inputs.
 
         Parameters
         ----------
@@ -102,9 +105,9 @@ class LayerSums:
         dense : tensor, optional
             X, the input of the same samples in the dense network; left out it equals ``x``.
         numbers : int array, shape (samples,)
-            What errors call the batch's samples.
+            The numbers by which errors name the batch's samples.
         counted : boolean tensor, shape (samples, length), optional
-            Which positions of the samples are no padding; all, if left out.
+            True at the positions that are no padding; left out, no position is padding.
         """
         import torch
 
@@ -166,7 +169,7 @@ class LayerSums:
                 self._cross += (rows @ columns.transpose(1, 2)).reshape(self._cross.shape)
 
     def _add_plain(self, x: torch.Tensor, dense: torch.Tensor | None) -> None:
-        """The same for a 3×3 convolution of stride 1, without unfolding (see ``correlation``)."""
+        """Add the same products for a 3×3 convolution of stride 1, without unfolding (see ``correlation``)."""
         from torch.nn import functional
 
         self.columns += len(x) * x.shape[2] * x.shape[3]
@@ -214,7 +217,7 @@ class LayerSums:
     def _curvature(
         self, damping: float | None, dampening_frac: float | None
     ) -> tuple[list[str], NDArray[np.float64], float]:
-        """Notes, the Gram matrices and λ."""
+        """The notes, the Gram matrices, shape (groups, in, in), and λ."""
         name, notes = self.target.name, []
         if not self.columns:
             raise InputError(f"layer {name}: the network never calls it; ignore it")
@@ -241,12 +244,12 @@ class LayerSums:
 
 
 def operations_a_column(targets: Sequence[Target], two: bool) -> int:
-    """What ``LayerSums`` adds and multiplies for one input of layers that have it in common.
+    """The operations of ``LayerSums`` for one column of inputs, which all ``targets`` have in common.
 
     Parameters
     ----------
     two : bool
-        The dense network's input stands beside that of the pruned one.
+        Whether there is the dense network's input beside that of the pruned one.
     """
     inputs, outputs = targets[0].inputs, sum(target.outputs for target in targets)
     square = targets[0].groups * inputs**2  # one triangle of a product of 2 in² operations
@@ -260,7 +263,7 @@ def _add_square(total: torch.Tensor, block: torch.Tensor) -> None:
     """Add PPᵀ of a matrix P (in, columns) to a float64 total."""
     if block.device.type == "cpu":
         P = block.numpy()
-        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is seen, and said, by whoever adds a batch
+        with np.errstate(over="ignore", invalid="ignore"):  # ``LayerSums.add`` reports an overflow
             # NumPy sees one array and its transpose: it computes one triangle, half the work.
             total.numpy()[...] += P @ P.T
     else:

@@ -1,4 +1,4 @@
-"""How much memory is free, and giving back what is."""
+"""How much memory is free, and how to return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def available_memory() -> float:
-    """Bytes that can still be taken without swapping, as far as the system says; the container's limit counts, too."""
+    """How many bytes can still be taken without swapping, as far as the system says, within a container's limit."""
     free = [_of_the_machine(), _of_the_container()]
     return min(value for value in free if value is not None) if any(free) else 4 * 2.0**30
 
@@ -29,7 +29,7 @@ def _of_the_machine() -> float | None:
 
 
 def _of_the_container() -> float | None:
-    """What the control group of Linux leaves, None without a limit."""
+    """How many bytes the control group of Linux leaves; None without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text(encoding="ascii").strip()
@@ -50,10 +50,10 @@ def _trim() -> Callable[[int], int] | None:
 
 
 def give_back() -> None:
-    """Give back to the system the memory that nobody holds any more.
+    """Return to the system the memory that this process has freed.
 
-    The C library of Linux keeps most of it. Where tensors of a few megabytes come and go between others that stay, that
-    grows to nearly as much again as is held.
+    The C library of Linux keeps most of it for itself. When tensors of a few megabytes come and go between others that
+    stay, it keeps nearly as much again as is in use.
     """
     trim = _trim()
     if trim is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def first_tensor(answer: Any) -> torch.Tensor | None:
-    """The tensor that a block answers with, or the first one of those that it does; None where there is none."""
+    """The tensor that a block returns, or the first of several; None if there is no tensor in that place."""
     import torch
 
     if isinstance(answer, torch.Tensor):
@@ -22,7 +22,7 @@ def first_tensor(answer: Any) -> torch.Tensor | None:
 
 
 def detached(answer: Any) -> torch.Tensor | None:
-    """A copy of the block's answer in memory."""
+    """A copy in memory of the tensor that a block returns; None if there is none."""
     found = first_tensor(answer)
     return None if found is None else found.detach().to("cpu", copy=True)
 
@@ -32,9 +32,10 @@ def compared(
     goal: Any,
     counted: torch.Tensor | None,  # shape: (samples, length)
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """ŷ and y at all samples and the positions that are no padding; None where there are no tensors.
+    """ŷ and y at the positions of all samples that are no padding; None if they are no tensors of the same shape.
 
-    They are at least float32, as squares overflow float16. Of padded samples the positions are the first dimension.
+    They are at least float32, as squares overflow float16. If there is padding, the first dimension runs over the
+    positions of all samples.
     """
     import torch
 
@@ -56,7 +57,7 @@ class OutputError:
         self._apart, self._whole = 0.0, 0.0
 
     def add(self, answer: Any, goal: Any, counted: torch.Tensor | None) -> None:
-        """One batch."""
+        """Add the outputs of one batch: ŷ is ``answer`` and y is ``goal``."""
         import torch
 
         found = compared(answer, goal, counted)
@@ -67,5 +68,5 @@ class OutputError:
 
     @property
     def relative(self) -> float | None:
-        """None where nothing was added, or the outputs it is relative to are all zero."""
+        """Σ‖ŷ − y‖²/Σ‖y‖²; None if nothing was added, or y is zero everywhere."""
         return self._apart / self._whole if self._whole > 0 else None

@@ -1,4 +1,4 @@
-"""What one output of a layer sees: the layer's inputs unfolded into columns, so that layer(x) = W·patches + bias.
+"""Unfolds a layer's inputs into columns, so that layer(x) = W·patches + bias.
 
 For a convolution a column holds the inputs under the kernel at one position of one sample, in the order of the
 flattened kernel; for a linear layer, one input vector.
@@ -46,7 +46,7 @@ def responses(
     x: torch.Tensor,
     matrix: torch.Tensor,  # shape: (out, in)
 ) -> torch.Tensor:  # shape: (out, columns)
-    """The layer with the weights ``matrix`` and no bias, columns as in ``patches``."""
+    """The outputs of the layer with the weights ``matrix`` and no bias; columns as in ``patches``."""
     from torch import nn
     from torch.nn import functional
 
@@ -59,7 +59,7 @@ def responses(
 
 
 def check_input(target: Target, x: object) -> None:
-    """Raise unless ``x`` is a batch this layer's curvature can be made of."""
+    """Raise unless ``x`` is a batch of inputs that this layer's curvature can be made from."""
     import torch
 
     ok = isinstance(x, torch.Tensor) and x.is_floating_point()
@@ -79,15 +79,15 @@ def without_padding(
     counted: torch.Tensor | None,  # shape: (m, length)
     numbers: NDArray[np.int64],  # shape: (m,)
 ) -> tuple[tuple[torch.Tensor, ...], NDArray[np.int64]]:
-    """Inputs of a layer at the positions that are no padding, and the number of the sample that each of them is of.
+    """The inputs of a layer at the positions that are no padding, and the number of the sample of each of them.
 
-    A layer whose inputs are not one for each position of each sample (a convolution, a head on a pooled state, an
-    expert that sees some of the tokens) has no padding: its inputs and ``numbers`` come back as they are.
+    A layer that does not have one input for each position of each sample (a convolution, a head on a pooled state, an
+    expert that sees some of the tokens) has no padding: its inputs and ``numbers`` are returned as they are.
 
     Parameters
     ----------
     counted : boolean tensor, optional
-        Which positions of the samples are no padding (``network.inputs``); left out, all are none.
+        True at the positions that are no padding (``network.inputs``); left out, no position is padding.
     """
     import torch
 
@@ -101,9 +101,9 @@ def without_padding(
 
 
 def as_in(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | None:
-    """A value for each position of each sample, shape (m, length), in the order in which they stand in ``x``.
+    """``positions``, a value for each position of each sample, shape (m, length), in the order of ``x``.
 
-    That is (m, length, ...), (length, m, ...) or (m · length, in); None where it is neither.
+    The shape of ``x`` is (m, length, ...), (length, m, ...) or (m · length, in); None if it is none of these.
     """
     if x.ndim == 2:
         return positions.reshape(-1) if len(x) == positions.numel() else None

@@ -1,4 +1,4 @@
-"""The engine behind per-sample gradients: ``torch.func`` vectorized over as many rows as memory takes.
+"""Computes per-sample gradients with ``torch.func``, vectorized over as many rows as fit the memory.
 
 A row is the gradient of the mean loss of B samples, times √B. For B = 1 that is the gradient of one sample; for
 B > 1, samples being drawn independently, the mean of row·rowᵀ is the empirical Fisher of single samples as long as
@@ -27,29 +27,30 @@ Loss = Callable[..., "torch.Tensor"]
 """(outputs, labels) to a scalar tensor: the mean over the samples it is given."""
 
 MOST_ROWS = 128
-"""Most rows computed at once, whatever the memory."""
+"""The most rows that are computed at once, however much memory there is."""
 
 
 class RowGradients:
-    """Gradient rows of a network, some at a time.
+    """The gradient rows of a network; iterating computes them, some at a time.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In eval mode, in the precision wanted; it is not changed.
+        The network, in eval mode and in the precision wanted; it is not changed.
     x : Samples
+        The samples.
     y : array, shape (samples, ...)
         Their labels.
     samples : int array, shape (m, B)
-        Which samples make each row.
+        The positions of the samples that each row is made from.
     tensors : tuple of str
-        Parameter names.
+        The names of the parameters to differentiate by.
     loss : callable, optional
-        Cross-entropy at the labels if left out.
+        (outputs, labels) → scalar; cross-entropy at the labels if left out.
     chunk : int, optional
-        Rows at once; as many as memory takes if left out.
+        How many rows to compute at once; as many as fit the memory if left out.
     numbers : int array, shape (samples,), optional
-        What errors call the samples; their positions in ``x`` if left out.
+        The numbers by which errors name the samples; their positions in ``x`` if left out.
 
     Attributes
     ----------
@@ -90,14 +91,14 @@ class RowGradients:
         self._many: Callable[..., dict[str, torch.Tensor]] = vmap(self._one, in_dims=(None, 0, 0))
 
     def __iter__(self) -> Iterator[tuple[slice, dict[str, torch.Tensor]]]:
-        """(slice of the rows, gradients by tensor name, each of shape (rows in the slice, numel)).
+        """Yield pairs: a slice of the rows, and their gradients by tensor name, shape (rows in the slice, numel).
 
         Raises
         ------
         InputError
-            A gradient that is not finite (names the sample and the tensor).
+            A gradient is not finite (names the sample and the tensor).
         TooLargeError
-            The given chunk does not fit the memory (names one that does), or not even one row does.
+            The given ``chunk`` does not fit the memory (names a number that does), or not even one row does.
         """
         start, chunk = 0, self._given or self._chunk()
         while start < len(self._samples):
@@ -156,7 +157,7 @@ class RowGradients:
         return {name: torch.stack([part[name] for part in parts]) for name in self._tensors}
 
     def _chunk(self) -> int:
-        """Rows that fit, by what one row's activations and gradients take."""
+        """How many rows fit the memory, by the size of one row's activations and gradients."""
         weight = next(iter(self._chosen.values()))
         gradients = sum(tensor.numel() for tensor in self._chosen.values()) * weight.element_size()
         # Activations are held once for the backward pass, their gradients and copies come and go: three times in all.
@@ -164,7 +165,7 @@ class RowGradients:
         return int(max(1, min(MOST_ROWS, _free(weight.device) / 4 // one)))
 
     def _fitting(self, start: int, chunk: int) -> int:
-        """The largest halving of ``chunk`` whose rows fit (1 untried)."""
+        """``chunk`` halved until that many rows fit the memory; 1 is returned without a trial."""
         while chunk > 1:
             chunk //= 2
             try:
@@ -193,7 +194,7 @@ class _OutOfMemory(Exception):
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    # What torch's allocator says on the processor, of Windows and of other systems.
+    # The messages of torch's CPU allocator, on Windows and on other systems.
     words = ("not enough memory", "can't allocate memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
@@ -205,7 +206,7 @@ def _free(device: torch.device) -> float:
 
 
 def _check_outputs(network: torch.nn.Module, x: Samples, y: NDArray[Any], classes: bool) -> int:
-    """Bytes of the activations of samples x; for class scores, raise unless every label y has its output."""
+    """The bytes of the activations of samples x; if ``classes``, raise unless every label in y has an output."""
     import torch
 
     seen = 0

@@ -1,4 +1,4 @@
-"""The course of a network's forward pass on a sample or a few: which modules are called when, and what they return."""
+"""The course of a network's forward pass on a few samples: which modules are called when, and what they return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Kept of a moment: the layer's input or the module's answer, or only the answer's shape, type and device."""
+    """What is kept at a point: the layer's input or the module's output, or only its outline (without ``numbers``)."""
 
     at: Point
     numbers: bool = True
@@ -30,9 +30,21 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One module's only call in a forward pass: when it began and ended, inside whose call, how many bytes it was given
-    and returned, whether what it returned can stand for calling it again, and how many operations the pass had done
-    when it began and ended."""
+    """A module's only call in a forward pass.
+
+    Parameters
+    ----------
+    begin, end : int
+        When the call began and ended; moments are counted over all calls of the pass.
+    parent : str or None
+        The module inside whose call it was.
+    given, bytes : int
+        How many bytes the module was given and returned.
+    keepable : bool
+        Whether what it returned can be kept and used in place of calling it again.
+    done : (int, int)
+        How many operations the pass had done when the call began and when it ended.
+    """
 
     begin: int
     end: int
@@ -45,12 +57,23 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The order of a network's calls on some samples, how often each module is called, what the modules returned (where
-    that can be kept), and the layers' inputs.
+    """The course of a network's forward pass on some samples.
 
-    ``same`` names for each layer the first one that was called with the very same tensor, unchanged since; ``routed``
-    are the points at which a layer is called with tokens which the network has chosen, or a module answers with such
-    (see ``routing``).
+    Parameters
+    ----------
+    calls : mapping of module name to Call
+        The modules that are called once.
+    counts : mapping of module name to int
+        How often each module is called.
+    values : mapping of module name to what it returned
+        Modules that are called once and whose output can be kept.
+    inputs : mapping of layer name to tensor
+        The layers' inputs.
+    same : mapping of layer name to layer name
+        For each layer the first one that was called with the very same tensor, unchanged since.
+    routed : set of Point
+        The points at which a layer is called with tokens that the network has chosen, or a module returns such tokens
+        (see ``routing``).
     """
 
     calls: dict[str, Call]
@@ -61,7 +84,7 @@ class Plan:
     routed: frozenset[Point]
 
     def time(self, point: Point) -> int:
-        """When a pass comes to this point."""
+        """The moment at which a pass comes to this point."""
         call = self.calls[point.name]
         return call.end if point.returned else call.begin
 
@@ -71,7 +94,7 @@ class Plan:
         Raises
         ------
         InputError
-            One that the network calls never or several times.
+            The network calls one of them never or several times.
         """
         for target in targets:
             calls = self.counts.get(target.name, 0)
@@ -84,22 +107,22 @@ class Plan:
         return tuple(sorted(targets, key=lambda target: self.calls[target.name].begin))
 
     def operations(self, point: Point) -> int:
-        """Additions and multiplications of matrix products that the pass does up to this point."""
+        """How many additions and multiplications of matrix products the pass has done up to this point."""
         return self.calls[point.name].done[point.returned]
 
     def finished(self, point: Point) -> frozenset[str]:
-        """The outermost modules that have returned, something that can be kept, at this point."""
+        """The outermost modules that have returned at this point and whose output can be kept."""
         now = self.time(point)
         done = {name for name, call in self.calls.items() if call.end <= now and call.keepable}
         return frozenset(name for name in done if not self._inside(name, done))
 
     def size(self, keep: Collection[Kept]) -> int:
-        """Bytes that what is kept takes, for the samples the plan was made with."""
+        """How many bytes ``keep`` takes, for the samples that the plan was made with."""
         moments = [(self.calls[kept.at.name], kept.at.returned) for kept in keep if kept.numbers]
         return sum(call.bytes if returned else call.given for call, returned in moments)
 
     def forget_tensors(self) -> None:
-        """Let go of what the modules took and returned, which only ``Replay.needed`` looks at."""
+        """Drop the inputs and outputs of the modules, which only ``Replay.needed`` looks at."""
         self.values.clear()
         self.inputs.clear()
 

@@ -1,17 +1,17 @@
-"""Running a network to one layer after the other without starting from scratch each time.
+"""Runs a network to one layer after the other without starting from scratch each time.
 
-A forward pass that is to end at layer ℓ is replayed from its beginning, but every module that was finished before the
-last stop answers from memory instead of computing; so each module computes once, whatever the network's graph, and
-the numbers are those of the plain pass. Only what is still needed is kept: which answers these are is tried out on one
-sample, with stand-ins in their place that raise as soon as anybody needs their numbers (``collect.stand_in``).
+A forward pass that is to end at layer ℓ is replayed from its beginning, but every module that was finished at the last
+stop returns its kept output instead of computing it. So each module computes once, whatever the network's graph, and
+the numbers are those of the plain pass. Only outputs that are still needed are kept. Which ones these are is tried out
+on one sample, with stand-ins in their place that raise as soon as their numbers are needed (``collect.stand_in``).
 
-What the layer of the last stop was called with can be kept, too. It is called with that where nothing else than its
-input is made of some answers: the product of two of them, as in the MLP of most language models, takes half of what the
-two do.
+The input of the layer at the last stop can be kept, too. That is done if some outputs are used for nothing but this
+input: the product of two outputs, as in the MLP of most language models, takes half the memory of the two.
 
-A module that changes its input in place never answers from memory, or its input would stay unchanged in a replay; nor
-does one that returns its input, or a part of it, since a later change of the one would not reach the other. For
-whatever else cannot be replayed, the trial compares what modules return, and the inputs of layers, with the plain pass.
+The output of a module that changes its input in place is never kept, since the input would stay unchanged in a replay;
+nor is that of a module that returns its input, or a part of it, since a later change of the one would not reach the
+other. Whatever else cannot be replayed is found by the trial, which compares the outputs of modules, and the inputs of
+layers, with those of the plain pass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 NOT_REACHED: Value = object()
-"""Stands for what there is at a point that a pass does not come to."""
+"""Returned in place of an input or output if a pass does not come to the point."""
 
 
 class Reached(Exception):
@@ -45,12 +45,14 @@ class Reached(Exception):
 
 
 class Replay:
-    """One network that is run to one layer after the other.
+    """A network that is run to one layer after the other.
 
     Parameters
     ----------
     model : torch.nn.Module
-        In eval mode; its modules' ``forward`` are wrapped, so hand over a copy.
+        The network in eval mode; its modules' ``forward`` are wrapped, so hand over a copy.
+    placement : Placement, optional
+        Puts one block of the network after the other on a device; left out, the network stays where it is.
     """
 
     def __init__(self, model: torch.nn.Module, placement: Placement | None = None) -> None:
@@ -79,8 +81,8 @@ class Replay:
 
         calls: dict[str, Call] = {}
         values: dict[str, Value] = {}
-        # Began when, bytes of the inputs, operations until then, the tensors among the inputs with the counts of their
-        # changes in place, name.
+        # For each call that has not returned yet: when it began, the bytes of its inputs, the operations until then,
+        # the tensors among its inputs with the counts of their changes in place, and the module's name.
         running: list[tuple[int, int, int, list[tuple[torch.Tensor, int]], str]] = []
         counts: dict[str, int] = {}
         inputs: dict[str, torch.Tensor] = {}
@@ -129,21 +131,22 @@ class Replay:
     def needed(
         self, plan: Plan, x: Inputs, point: Point, following: Point, then: frozenset[Kept] = frozenset()
     ) -> frozenset[Kept] | None:
-        """What a replay needs to go on from ``point`` to the point ``following``: of the modules finished at ``point``,
-        and perhaps its layer's input.
+        """What a replay needs to go on from ``point`` to the point ``following``.
+
+        These are outputs of modules that are finished at ``point``, and perhaps the input of its layer.
 
         Parameters
         ----------
         x : Inputs
-            The samples the plan was made with; the weights are those it was made with.
+            The samples that the plan was made with; the weights have to be those it was made with, too.
         then : set of Kept
-            What is needed to go on from ``following``: the answers that are there by now are kept, the others have to
-            come out of the replay.
+            What is needed to go on from ``following``: outputs that exist at ``point`` are kept from there on, the
+            others have to come out of the replay.
 
         Returns
         -------
         set of Kept
-            None where the replay does not compute what the plain pass does.
+            None if the replay does not compute what the plain pass does.
         """
         finished = plan.finished(point)
         later = {kept.at.name for kept in then if kept.at.returned}
@@ -184,20 +187,20 @@ class Replay:
                 self._returned = lambda name, value: None
 
     def to(self, point: Point, x: Inputs, batch: int, finished: frozenset[str], keep: frozenset[Kept]) -> Value:
-        """The layer's input, or what the module returns, at ``point`` for a batch of samples.
+        """The layer's input, or the module's output, at ``point`` for a batch of samples.
 
-        ``NOT_REACHED`` where the network does not call it for any of them.
+        It is ``NOT_REACHED`` if the network does not come to the point for any of the samples.
 
         Parameters
         ----------
         x : Inputs
-            What the network is called with for them.
+            What the network is called with for these samples.
         batch : int
-            The batch's number, under which answers and inputs are kept.
+            The number of the batch, under which outputs and inputs are kept.
         finished : set of names
-            Modules that answer from memory; empty: everything is computed.
+            The modules that return what was kept of them; if there are none, everything is computed.
         keep : set of Kept
-            From now on; all else is forgotten.
+            What to keep from now on; all else is forgotten.
         """
 
         def recall(at: Point, otherwise: Value) -> Value:
@@ -234,19 +237,19 @@ class Replay:
             self._kept[Kept(at, numbers=False), batch] = outline(value, self.device)
 
     def watch(self, name: str | None) -> None:
-        """From now on keep what the module ``name`` is called with, batch by batch; forget what was kept so far."""
+        """From now on keep the arguments that the module ``name`` is called with, by batch, and forget older ones."""
         self._watched = name
         self._watched_calls.clear()
 
     def watched(self, batch: int) -> tuple[tuple[Value, ...], dict[str, Value]] | None:
-        """What the watched module was called with in a batch, on the model's device; None where it was not called."""
+        """The arguments of the watched module's call in a batch, on the network's device; None without a call."""
         if batch not in self._watched_calls:
             return None
         positional, named = self._watched_calls[batch]
         return copied(positional, self.device), copied(named, self.device)
 
     def put(self, name: str, batch: int, value: Value) -> None:
-        """Keep another answer of a module in place of the one that it gave, if that is kept."""
+        """Replace the kept output of a module, if it is kept, by ``value``."""
         kept = Kept(Point(name, returned=True))
         if (kept, batch) in self._kept:
             self._kept[kept, batch] = copied(value, "cpu")
@@ -257,11 +260,11 @@ class Replay:
         return next(self.model.parameters()).device if self.placement is None else self.placement.device
 
     def answered(self, model: torch.nn.Module, samples: Samples) -> Value:
-        """What the whole network, which is ``model``, returns for the samples."""
+        """What the whole network, given as ``model``, returns for the samples."""
         return answer(model, self.inputs(samples))
 
     def inputs(self, samples: Samples) -> Inputs:
-        """What the network is called with for the samples, where it runs."""
+        """What the network is called with for the samples, on the device where it runs."""
         return samples.inputs(self.model).each(lambda x: x.to(self.device))
 
     def _to(self, point: Point, x: Inputs, finished: frozenset[str], recall: Callable[[Point, Value], Value]) -> Value:
@@ -281,7 +284,7 @@ class Replay:
         def run(*args: Value, **kwargs: Value) -> Value:
             given = [*args, *kwargs.values()]
             if self._stop == called:
-                raise Reached(given[0])  # what is no tensor is refused by whoever uses it
+                raise Reached(given[0])  # if it is no tensor, the code that uses it will say so
             if name in self._finished:
                 return self._recall(ended, stand_in(name))
             if given and is_stand_in(given[0]):

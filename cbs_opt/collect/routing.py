@@ -1,19 +1,19 @@
-"""Which layers see tokens that the network has chosen by what it computed, like the experts of a mixture.
+"""Finds the layers that see tokens which the network has chosen by what it computed, like the experts of a mixture.
 
-In the pruned network such a layer sees other tokens than in the dense one, or the same in another order: their inputs
-are no pairs, even where there are as many. While a network runs on some samples, tensors are followed from operation
-to operation:
+In the pruned network such a layer sees other tokens than in the dense one, or the same tokens in another order: its
+inputs in the two networks are no pairs, even if there are equally many. To find these layers, tensors are followed from
+operation to operation while a network runs on some samples. A tensor is
 
-- *varying* is what layers that are to be pruned answer, and whatever is computed from that: all else, like a mask made
-  of the network's inputs, is the same in both networks;
-- *chosen* is a whole number or a truth value that was computed from what varies (the indices of ``topk``, a
-  comparison), whatever is computed from such alone, and the zeros and ones made of it;
-- *routed* is what an operation takes from activations by chosen positions (indexing, a product with chosen zeros and
-  ones), and whatever is computed from that, until it is put back by chosen positions, or added to something that was
+- *varying* if it is the output of a layer that is to be pruned, or is computed from such an output; every other tensor,
+  like a mask made from the network's inputs, is the same in both networks;
+- *chosen* if it holds whole numbers or truth values computed from varying tensors (the indices of ``topk``, a
+  comparison), or is computed from chosen tensors alone, like zeros and ones made from truth values;
+- *routed* if an operation takes it from activations by chosen positions (indexing, a product with chosen zeros and
+  ones), or it is computed from a routed tensor, until it is put back by chosen positions, or added to a tensor that was
   never routed.
 
-Operations on number by number move nothing, nor does putting tensors side by side, or back to where the greatest number
-of a window was. Lists of Python are not followed.
+Element-wise operations move nothing, nor does putting tensors side by side, or back to where the greatest number of a
+window was. Python lists are not followed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import torch
 
 PUTTING_BACK = ("index_put", "_index_put_impl", "index_add", "index_copy", "index_reduce", "scatter", "masked_scatter")
-"""Beginnings of the names of operations that write to positions, the first tensor being written to."""
+"""How the names of operations begin that write to positions; they write to their first tensor."""
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "matmul", "einsum")
 
 IN_PLACE = ("where", "masked_fill", "_scaled_dot_product", "scaled_dot_product", "cat", "stack", "max_unpool")
-"""Beginnings of the names of operations that move nothing, beside those that torch calls pointwise."""
+"""How the names of operations begin that move nothing, beside those that torch calls pointwise."""
 
 OWN_OUTPUTS = "the goal is what the dense weights make of those that are seen in the pruned network"
 
 
 def note_of(routed: list[str]) -> list[str]:
-    """Which layers are fitted to their own outputs, where there are any."""
+    """A note on the layers that are fitted to their own outputs; no note if there are none."""
     if not routed:
         return []
     names = ", ".join(routed[:3]) + (f" and {len(routed) - 3} more" if len(routed) > 3 else "")
@@ -47,12 +47,12 @@ def note_of(routed: list[str]) -> list[str]:
 
 
 class Followed:
-    """What is known of the tensors so far, by the memory that they lie in.
+    """What is known of the tensors so far, by the memory that holds them.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Its parameters and buffers are no activations.
+        The network; its parameters and buffers are no activations.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -60,12 +60,12 @@ class Followed:
         self._varying: set[int] = set()
         self._chosen: set[int] = set()
         self._routed: set[int] = set()
-        self._known: list[Any] = []  # references that hold no memory, but keep its place from being given to others
+        self._known: list[Any] = []  # weak references: they hold no memory, but its address is not reused
         for x in (*model.parameters(), *model.buffers()):
             self._mark(x, self._own)
 
     def answered(self, value: Any) -> None:
-        """A layer that is to be pruned answers so."""
+        """Note that a layer which is to be pruned has returned ``value``."""
         for x in _tensors(value):
             self._mark(x, self._varying)
 
@@ -76,7 +76,7 @@ class Followed:
         return isinstance(value, torch.Tensor) and _place(value) in self._routed
 
     def note(self, func: Any, given: list[torch.Tensor], found: list[torch.Tensor]) -> None:
-        """What an operation makes of the tensors ``given`` are those ``found``."""
+        """Note that an operation has computed the tensors ``found`` from those ``given``."""
         if not any(_place(x) in self._varying for x in given):
             return
         chosen = [x for x in given if _place(x) in self._chosen]
@@ -96,7 +96,7 @@ class Followed:
     def _moves(
         self, func: Any, chosen: list[torch.Tensor], activations: list[torch.Tensor], found: torch.Tensor
     ) -> bool:
-        """Whether what an operation makes of activations is routed."""
+        """Whether the tensor ``found``, which an operation computed from activations, is routed."""
         name = _name(func)
         routed = [x for x in activations if self.is_routed(x)]
         if chosen and name.startswith(PUTTING_BACK):
@@ -145,7 +145,7 @@ def _mode_class() -> Any:
 
 
 def _name(func: Any) -> str:
-    """'index_put' for aten::index_put_."""
+    """The plain name of an operation: 'index_put' for aten::index_put_."""
     return str(getattr(func, "__name__", "")).split(".")[0].rstrip("_")
 
 

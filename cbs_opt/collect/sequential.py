@@ -1,5 +1,6 @@
-"""Layer by layer: each layer is fitted to the dense layer's outputs, on the inputs that the network pruned so far
-gives it (see ``cbs_opt.collect.layer_model`` for the model).
+"""Fits layer after layer to the dense layer's outputs, on the inputs that the network pruned so far gives it.
+
+The model of each layer is that of ``cbs_opt.collect.layer_model``:
 
     layers = sequential_layers(model, x, find_targets(model), dampening_frac=1e-3)
     for layer in layers:                       # in the order of execution
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Goal = Literal["dense", "pruned"]
 
 RUN = 16
-"""Batches after which what they let go of is given back to the system."""
+"""After so many batches the memory that they freed is returned to the system."""
 
 
 class Reach(NamedTuple):
@@ -48,14 +49,14 @@ class Reach(NamedTuple):
     Parameters
     ----------
     number : int
-        Of the batch.
+        The number of the batch.
     x, dense : tensor, or what a module returns
-        In the pruned network, and in the dense one (None for the goal 'pruned'); None where the network does not come
-        there for any sample of the batch.
+        What there is at the point in the pruned network, and in the dense one (None for the goal 'pruned'); None if
+        the network does not come there for any sample of the batch.
     counted : boolean tensor, shape (samples, length)
-        Which positions are no padding; None: all.
+        True at the positions that are no padding; None if no position is padding.
     numbers : int array, shape (samples,)
-        What errors call the samples.
+        The numbers by which errors name the samples.
     """
 
     number: int
@@ -66,9 +67,9 @@ class Reach(NamedTuple):
 
 
 class SequentialLayers:
-    """The layers of a network, one after the other, each with the inputs that the layers before it leave it.
+    """The layers of a network, one after the other, each with the inputs that the layers pruned before it give.
 
-    Made by ``sequential_layers``. Iterating yields a ``LayerModel`` a layer; before the next one is asked for,
+    Made by ``sequential_layers``. Iterating yields a ``LayerModel`` for each layer; before the next one is asked for,
     ``replace`` puts the layer's new weights into the pruned network (without it the layer keeps its own).
 
     Attributes
@@ -78,12 +79,13 @@ class SequentialLayers:
     blocks : tuple of BlockLayers
         The same layers, those of each block of the network together (``network.blocks``).
     samples : Samples
+        The calibration samples.
     batches : list of slice
-        The samples that are run at once.
+        The samples that are run at once, one slice for each batch.
     pruned : Replay
         The network pruned so far.
     notes : list of str
-        What was altered, as it happens.
+        What was altered; it grows while the layers are iterated over.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class SequentialLayers:
             if self._dense is not None:
                 self.notes += note_of([target.name for target in self.order if Point(target.name) in self._plan.routed])
             self.blocks = self._in_blocks()
-            # Tried out now, while the weights are those of the plan.
+            # What to keep is tried out now, while the weights are those of the plan.
             memory = available_memory() / 2 if memory is None else memory
             needed = needed_at(self.pruned, self._plan, sample, self.blocks) if memory > 0 else {}
             largest = max(x.numel() for x in self._plan.inputs.values()) // self._planned
@@ -143,7 +145,7 @@ class SequentialLayers:
             yield from block
 
     def _planned_on(self, which: NDArray[np.int64], targets: Sequence[Target]) -> Inputs:
-        """The inputs of these samples, having made the plan with them."""
+        """Make the plan with the samples at the positions ``which``, and return what the network is called with."""
         some = self.pruned.inputs(self.samples.take(which))
         self._planned = len(which)
         self._plan = self.pruned.plan(some, [target.name for target in targets])
@@ -159,7 +161,7 @@ class SequentialLayers:
             last = blocks[-1].stops[-1] if blocks else []
             convolved = "conv2d" in (target.kind, *(other.kind for other in last[:1]))
             if last and self._plan.same[target.name] == last[0].name and not convolved:
-                last.append(target)  # right behind each other, called with the very same input
+                last.append(target)  # the next in the order of execution, with the very same input
             elif blocks and blocks[-1].name == name:
                 blocks[-1].stops.append([target])
             else:
@@ -172,7 +174,7 @@ class SequentialLayers:
         Raises
         ------
         InputError
-            Wrong shape, NaN or infinity.
+            The weights have the wrong shape, or hold NaN or infinity.
         """
         import torch
 
@@ -199,9 +201,9 @@ class SequentialLayers:
         return result
 
     def watch(self, block: str | None) -> None:
-        """Keep what a block of the pruned network is called with from now on; None: let go of it.
+        """From now on keep the arguments that a block of the pruned network is called with; None drops them.
 
-        It counts as kept activations, and so do the answers of the dense network's block, which whoever watches keeps.
+        They count as kept activations. So do the outputs of the dense network's block, which the caller keeps.
         """
         self.pruned.watch(block)
         self._keeping.watch(block)
@@ -223,7 +225,7 @@ class SequentialLayers:
         self._finished = self._plan.finished(point) if keep else frozenset()
 
     def operations(self) -> list[Operations]:
-        """What running the networks to each block's layers and its end takes, and the sums on the way."""
+        """The operations of each block: running the networks to its layers and its end, and the layers' sums."""
         found, before, samples = [], 0, len(self.samples) / self._planned
         for block in self.blocks:
             total = 0.0
@@ -237,19 +239,19 @@ class SequentialLayers:
         return found
 
     def _in_own_precision(self, operations: float) -> Operations:
-        """Operations in what the network computes in."""
+        """Operations in the precision of the network."""
         import torch
 
         double = next(self.pruned.model.parameters()).dtype == torch.float64
         return Operations(double=operations) if double else Operations(single=operations)
 
     def _columns(self, target: Target) -> float:
-        """Inputs that the samples of the plan give the layer (positions of a convolution)."""
+        """How many columns of inputs the samples of the plan give the layer (of a convolution, one per position)."""
         begin, end = self._plan.calls[target.name].done
         return (end - begin) / (2 * target.numel)
 
     def of_call(self, block: BlockLayers) -> Operations:
-        """What a call of the block takes for all samples in one network."""
+        """The operations of running the block on all samples, in one network."""
         begin, end = self._plan.calls[block.name].done
         return self._in_own_precision((end - begin) * len(self.samples) / self._planned)
 
@@ -298,39 +300,39 @@ def sequential_layers(
     numbers: NDArray[np.int64] | None = None,
     device: str | None = None,
 ) -> SequentialLayers:
-    """The targets' layer models, in the order of execution, each on the network pruned so far.
+    """The quadratic models of the targets, in the order of execution, each on the inputs in the network pruned so far.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is; copies are run, in eval mode, on the model's device.
+        The dense network, which stays as it is; copies are run, in eval mode, on the network's device.
     x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
         Calibration samples; no labels are needed.
     targets : targets
-        From ``find_targets``.
+        The layers, from ``find_targets``.
     damping, dampening_frac : float
-        Exactly one: λ itself, or λ as a fraction of each layer's mean diagonal.
+        Exactly one of them: λ itself, or λ as a fraction of each layer's mean diagonal.
     goal : 'dense' or 'pruned'
-        What a layer's outputs shall stay close to: those of the dense layer on the dense network's inputs, X w̄
-        (the default), or on the pruned network's, X̂ w̄ (then g = 0).
+        What a layer's outputs are to stay close to: the dense layer's outputs on the dense network's inputs, X w̄
+        (the default), or on those of the pruned network, X̂ w̄ (then g = 0).
     precision : 'float32' or 'float64', optional
-        What the network computes in; its own if left out. Sums over samples are float64 always.
+        The precision in which the network computes; its own if left out. Sums over samples are always float64.
     batch : int, optional
-        Samples fed to the network at once.
+        How many samples the network is given at once.
     least_batches : int
-        Where ``batch`` is left out, there are at least so many batches if there are so many samples.
+        If ``batch`` is left out, there are at least so many batches, if there are so many samples.
     memory : float, optional
-        Most bytes of activations kept from one layer to the next (half of what is free, if left out). Where they do
-        not fit, or for 0, the next layer's inputs are computed from scratch, with the same numbers; that is noted.
+        The most bytes of activations kept from one layer to the next (half of what is free, if left out). If they do
+        not fit, or for 0, the next layer's inputs are computed from scratch, with the same numbers; a note says so.
     numbers : int array, shape (m,), optional
-        What errors call the samples; their positions in ``x`` if left out.
+        The numbers by which errors name the samples; their positions in ``x`` if left out.
     device : str, optional
-        For a model in memory that is too large for this device: one block at a time is run there.
+        A device that is too small for the whole network: one block at a time is run there.
 
     Raises
     ------
     InputError
-        A target that the network calls never or several times, samples that do not fit, inputs that are not finite.
+        The network calls a target never or several times, cannot take the samples, or a layer's inputs are not finite.
     """
     return SequentialLayers(
         model,

@@ -1,4 +1,4 @@
-"""Tensors that stand in place of a module's answer which nobody keeps, as long as nobody needs its numbers."""
+"""Tensors that stand in for a module's output that is not kept, as long as its numbers are not needed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import torch
 
 PASSED_ON = frozenset({"add", "div", "gelu", "mul", "relu", "sigmoid", "silu", "sub", "tanh"})
-"""What makes a stand-in of a stand-in, by the function's name: each answers with one new tensor and changes nothing."""
+"""Names of functions that make a stand-in from a stand-in: each returns one new tensor and changes nothing."""
 
 
 class Needed(Exception):
-    """Somebody needs the answer of a finished module: its numbers, or else its shape, type or device."""
+    """The output of a finished module is needed: its numbers, or else its shape, type or device."""
 
     def __init__(self, name: str, numbers: bool) -> None:
         super().__init__(name)
@@ -23,7 +23,7 @@ class Needed(Exception):
 
 
 def outline(value: Any, device: torch.device) -> torch.Tensor | None:
-    """A tensor of the same shape and type that takes no memory; None for what is no tensor."""
+    """A tensor of the same shape and type that takes no memory; None if ``value`` is no tensor."""
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -32,10 +32,10 @@ def outline(value: Any, device: torch.device) -> torch.Tensor | None:
 
 
 def stand_in(name: str, outlined: torch.Tensor | None = None) -> torch.Tensor:
-    """A tensor that raises ``Needed`` as soon as the answer of the module ``name`` is needed.
+    """A tensor that raises ``Needed`` as soon as the output of the module ``name`` is needed.
 
-    Shape, type and device are those of its outline, where that is known. What is made of it by a function in
-    ``PASSED_ON`` is a stand-in, too; whatever else is done to it needs its numbers.
+    Shape, type and device are those of ``outlined``, if that is given. A function in ``PASSED_ON`` makes another
+    stand-in from it; any other function needs its numbers.
     """
     import torch
 
@@ -45,12 +45,12 @@ def stand_in(name: str, outlined: torch.Tensor | None = None) -> torch.Tensor:
 
 
 def is_stand_in(value: Any) -> bool:
-    """Whether a value is one."""
+    """Whether a value is a stand-in."""
     return type(value) is _class()
 
 
 def refuse(value: Any) -> None:
-    """Raise ``Needed`` where there is a stand-in in a value."""
+    """Raise ``Needed`` if there is a stand-in in a value."""
     for part in flat(value):
         if is_stand_in(part):
             raise Needed(part.module, numbers=True)
@@ -93,5 +93,5 @@ def _outlines() -> frozenset[Any]:
 
 
 def _changes_something(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
-    """Whether a function is told to: ``relu(x, True)``, ``relu(x, inplace=True)``, ``mul(x, y, out=z)``."""
+    """Whether a call changes a tensor: ``relu(x, True)``, ``relu(x, inplace=True)``, ``mul(x, y, out=z)``."""
     return any(value is True for value in (*args, *named.values())) or named.get("out") is not None

@@ -48,7 +48,7 @@ def is_apart(value: Value, given: list[torch.Tensor]) -> bool:
 
 
 def equal(x: Value, y: Value) -> bool:
-    """Whether the tensors of two values agree, up to what a device that adds in no fixed order may change."""
+    """Whether the tensors of two values agree: exactly on a CPU, elsewhere up to the effect of the order of sums."""
     import torch
 
     ours, theirs = flat(x), flat(y)
@@ -81,7 +81,7 @@ def copied(value: Value, device: torch.device | str | None = None) -> Value:
 
 
 def size(value: Value) -> int:
-    """Bytes that the tensors of a value take."""
+    """How many bytes the tensors of a value take."""
     import torch
 
     return sum(part.numel() * part.element_size() for part in flat(value) if isinstance(part, torch.Tensor))

@@ -1,1 +1,1 @@
-"""One problem judged: methods run by name, masks evaluated in float64, bounds beside them."""
+"""Judges answers to one problem: runs methods by name, evaluates masks in float64, and proves bounds on them."""

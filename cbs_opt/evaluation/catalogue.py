@@ -1,4 +1,4 @@
-"""The table of all methods: the built-in ones and those a user registers."""
+"""The table of all methods: the built-in ones and those that a user registers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ _EXTRA: dict[str, MethodSpec] = {}
 
 
 def register(spec: MethodSpec) -> None:
-    """Make a method of your own known under its name, for this process."""
+    """Make a method of your own known under its name, in this process, for ``solve``, ``compare`` and ``prune``.
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+    """
     if spec.name in methods():
         raise ValueError(f"method {spec.name}: the name is taken; choose another")
     _EXTRA[spec.name] = spec
@@ -30,12 +36,12 @@ def _built_in() -> dict[str, MethodSpec]:
 
 
 def method(name: str) -> MethodSpec:
-    """The method called ``name``; ``pyomo:NAME`` is the joint problem by the solver that Pyomo calls NAME.
+    """The method called ``name``; ``pyomo:NAME`` solves the joint problem with the solver that Pyomo calls NAME.
 
     Raises
     ------
     UnknownMethodError
-        Listing the names there are.
+        There is no such method (lists the names).
     """
     if not isinstance(name, str):
         raise UnknownMethodError(f"method: is a {type(name).__name__}; one name is needed, compare takes several")
@@ -50,7 +56,7 @@ def method(name: str) -> MethodSpec:
 
 
 def usual_methods() -> tuple[tuple[MethodSpec, ...], dict[str, str]]:
-    """The methods a comparison runs when none is named, and why the others are left out."""
+    """The methods that a comparison runs if none is named, and for each other method why it is left out."""
     chosen: list[MethodSpec] = []
     skipped: dict[str, str] = {}
     for name, spec in methods().items():

@@ -1,8 +1,4 @@
-"""Bound and gap of a mask from any tool, and the files masks come in.
-
-A mask file is an ``.npy``, or an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one
-boolean (or 0/1) per weight of the block, 1 keeps. Weights likewise: ``weights``, ``w`` or the only array.
-"""
+"""Bound and gap of a mask from any tool, on one problem."""
 
 from __future__ import annotations
 
@@ -28,7 +24,9 @@ from cbs_opt.kernel.words import duration, plain_number
 from cbs_opt.kernel.words import gap as gap_in_words
 
 TIME_LIMIT = 10.0
+"""Seconds for branch and bound, by default."""
 BRANCHING_LIMIT = 200
+"""The most weights of a problem whose bound branch and bound tightens."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,23 +36,24 @@ class Judgement(Displayed):
     Parameters
     ----------
     name : str
-        Of the problem.
+        Name of the problem.
     n, pruned : int
-        Its weights, and how many of them the mask prunes.
+        How many weights there are, and how many of them the mask prunes.
     selection_objective, objective : float
         f with the kept weights as trained, and after the OBS update.
     given_objective, given_gap : float or None
-        f of the weights that came with the mask, and its gap.
+        f of the weights that came with the mask, and their gap; None if there were none.
     bound : float
-        ≤ f(w) for every w with at least ``pruned`` zeros.
+        Proven lower bound: at most f(w) for every w with at least ``pruned`` zeros, or, if a pattern was given, for
+        every w whose support lies in it.
     bound_method : str
-        How it was proven: 'bnb', or ``LowerBound.method``.
+        How the bound was proven: 'bnb', or ``LowerBound.method``.
     gap : float
         (objective − bound)/|objective|, after the update.
     seconds : float
         Wall time of the bound.
     notes : tuple of str
-        What is to be said of it.
+        What has to be known about these numbers, in sentences.
     """
 
     name: str
@@ -104,24 +103,26 @@ def certify(
     Parameters
     ----------
     problem : PruningProblem
-        Its pattern, if it has one, plays no part.
+        The problem; its pattern, if it has one, is not used.
     mask : boolean array, shape (n,), or Solution
         1 keeps.
     weights : array, shape (n,), optional
-        The pruned weights of the tool that made the mask; judged as they are, too.
+        The pruned weights of the tool that made the mask; they are judged as they are, too.
     time_limit : float
-        Seconds for branch and bound, which tightens the bound of problems up to ``BRANCHING_LIMIT`` weights;
-        0 takes the bound without branching.
+        Seconds for branch and bound, which tightens the bound of problems of up to ``BRANCHING_LIMIT`` weights; 0
+        leaves it out.
     bound_time : float, optional
-        Seconds for the bound without branching: the best found by then (``lower_bound``).
+        Seconds for the bound without branching, of which the best found by then is taken (``lower_bound``).
     pattern : Pattern, optional
-        Judge the mask against all masks of this pattern, in which it must lie; left out, against all masks with as many
-        zeros.
+        The mask is judged against all masks of this pattern, and has to be one of them; left out, it is judged against
+        all masks with at least as many zeros.
 
     Raises
     ------
     InputError
-        A mask or weights of the wrong shape, NaN, or a weight that is not zero where the mask prunes.
+        Mask or weights have the wrong shape or hold NaN, or a weight is not zero where the mask prunes.
+    PatternError
+        The mask is outside the pattern.
     BoundViolationError
         The bound lies above the loss of this mask: a bug in the bound.
     """
@@ -169,6 +170,3 @@ def _pruned_weights(problem: PruningProblem, z: Mask, weights: Any) -> Vector:
             f"weights: entry {wrong[0]} is {w[wrong[0]]:.6g}, but the mask prunes it; set it to zero or keep it"
         )
     return w
-
-
-# ---------------------------------------------------------------- files

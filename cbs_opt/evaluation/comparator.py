@@ -51,27 +51,27 @@ class Row:
     Parameters
     ----------
     problem, method : str
-        Their names.
+        Names of the problem and of the method.
     n, pruned : int
-        Weights, and how many of them are pruned.
+        How many weights there are, and how many of them the method's mask prunes.
     selection_objective, objective : float
         f of the method's mask with the weights as trained, and after the OBS update.
     bound : float
-        The best proven bound on the joint problem over all methods of the comparison; −inf: none.
+        The best bound on the joint problem that any method of the comparison proved; −inf without a bound.
     gap : float
-        (objective − bound)/|objective|: what a better mask could still gain. inf: unknown.
+        (objective − bound)/|objective|: the most that a better mask could still gain; inf if that is unknown.
     recovered : float
-        (selection_objective − objective)/|selection_objective|: what the update recovers.
+        (selection_objective − objective)/|selection_objective|: the share of the loss that the update recovers.
     proven : bool
-        Whether the method itself proved its answer (for a selection method: of the selection problem).
+        Whether the method itself proved its answer optimal (a selection method: for the selection problem).
     solution_status, termination_condition : str
-        What is held, and why the method stopped.
+        What the answer is, 'optimal' or 'feasible', and why the method stopped.
     seconds : float
         Wall time of the method.
     nodes, seed : int
-        Of its search, and of what it draws at random.
+        The nodes of the method's search, and the seed of what it draws at random.
     notes : tuple of str
-        Everything altered or cut short.
+        Everything that was altered or cut short, in sentences.
     """
 
     problem: str
@@ -104,17 +104,17 @@ class Comparison(Displayed):
     Parameters
     ----------
     problem, pattern : str
-        The problem's name, and what was asked of it.
+        The problem's name, and the pattern that was asked for, in words.
     bound : float
-        The best proven bound on the joint problem; −inf: there is none.
+        The best proven bound on the joint problem; −inf without a bound.
     rows : tuple of Row
-        One for each method and mask, in the order of the table.
-    solutions : mapping of str to Solution
-        What is behind each row.
-    skipped : mapping of str to str
-        Methods left out, and why.
+        One row for each method, and then one for each mask that was given.
+    solutions : mapping of method name to Solution
+        The solution of each method that ran.
+    skipped : mapping of method name to str
+        Why a method was left out.
     environment : mapping of str to str
-        Versions of what it ran with.
+        The versions of the software that ran.
     """
 
     problem: str
@@ -187,24 +187,29 @@ def compare(
     Parameters
     ----------
     problem : PruningProblem
-        With its pattern set.
+        The problem, with its pattern.
     methods : sequence of str, or str, optional
-        Names from ``cbs_opt.methods()``, or a single one. Left out: the usual methods that can take the problem; the
-        others, and any that fails on it, are listed in ``skipped`` with the reason. A method named here
-        that cannot take the problem, or fails, raises.
+        Names from ``cbs_opt.methods()``, or a single one. Left out, the usual methods that can take the problem; the
+        others, and any that fails on it, are listed in ``skipped`` with the reason. A method that is named here raises
+        if it cannot take the problem, or fails.
     masks : mapping of name to boolean array (n,) or Solution, optional
-        Masks from elsewhere, judged in the same table. Must lie in the pattern.
+        Masks from elsewhere, judged in the same table. They have to lie in the problem's pattern.
     seed : int
-        For the methods that draw at random.
+        Seed of the methods that draw at random.
     on_row : callable, optional
-        Called with the name of each method before it runs, and with 'lower_bound' where no method proves a bound.
+        Called with the name of each method before it runs, and with 'lower_bound' if no method proves a bound.
     **options
-        ``time_limit``, ``gap`` and the like, handed to every method that has them, the first to ``lower_bound``, too.
+        ``time_limit``, ``gap`` and other options; each is passed to every method that has it, and ``time_limit`` to
+        ``lower_bound``, too.
 
     Raises
     ------
     BoundViolationError
-        A bound lies above a feasible objective: a bug in whoever proved it.
+        A bound lies above a feasible objective: a bug in the method that proved it.
+    InputError, MethodError
+        No method has an option, or a method named here cannot take the problem.
+    PatternError
+        One of ``masks`` is outside the pattern.
     """
     require_problem(problem)
     chosen, skipped = _choose(problem, [methods] if isinstance(methods, str) else methods)
@@ -255,7 +260,7 @@ def compare(
 
 
 def _without_branching(problem: PruningProblem, time_limit: float | None) -> float:
-    """The bound for a comparison in which no method proves one; −inf where none is known."""
+    """The bound for a comparison in which no method proves one; −inf if the problem is too large for that."""
     try:
         return lower_bound(problem, time_limit=time_limit).value
     except TooLargeError:
@@ -263,7 +268,7 @@ def _without_branching(problem: PruningProblem, time_limit: float | None) -> flo
 
 
 def trivial_bound(problem: PruningProblem) -> float:
-    """f at the unconstrained minimizer: the bound that costs nothing (f(w̄) where g = 0)."""
+    """A bound that costs next to nothing: f at the unconstrained minimizer (w̄ if g = 0), round-off subtracted."""
     if problem.g is None:
         return problem.offset
     minimizer = problem.minimizer()
@@ -289,7 +294,7 @@ def _choose(problem: PruningProblem, names: Sequence[str] | None) -> tuple[list[
 
 
 def row_of(solution: Solution, bound: float, seed: int) -> Row:
-    """A solution as a row, against the best bound of all."""
+    """A solution as a row of a comparison whose best bound is ``bound``."""
     objective, selection = solution.objective, solution.selection_objective
     return Row(
         problem=solution.name,

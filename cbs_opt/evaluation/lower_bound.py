@@ -1,4 +1,4 @@
-"""A proven lower bound on the joint problem, by itself: for masks made by any tool."""
+"""A proven lower bound on the joint problem without an exact solve, to judge masks from any tool."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from cbs_opt.kernel.curvature import (
 from cbs_opt.kernel.problem import PruningProblem, require_problem
 
 PERSPECTIVE_LIMIT = 1_500
-"""Most weights for which the dense perspective bound (n³ work, n² memory) is the default."""
+"""The most weights for which the dense perspective bound (n³ work, n² memory) is the default."""
 
 TREE_LIMIT = 256
-"""Most weights for which the rows of a layer are bounded as one dense block, too."""
+"""The most weights for which any problem, the rows of a layer included, is bounded as one dense block."""
 
 TREE_WORK = 2.5e8
-"""The tree that goes on from it has as many nodes as make this number with the cube of the weights: 950 of 64 weights,
-120 of 128. A node of 64 weights takes about a quarter of a millisecond."""
+"""A tree has this number divided by n³ nodes: 950 for 64 weights, 120 for 128. A node of 64 weights takes about a
+quarter of a millisecond."""
 
 LEAST_NODES = 50
-"""Fewer would add nothing to the root."""
+"""A tree of fewer nodes would add nothing to the bound of its root, which is then taken alone."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class LowerBound:
     Parameters
     ----------
     value : float
-        ≤ f(w) for every w whose support lies in the pattern, round-off margin subtracted.
+        The bound: at most f(w) for every w whose support lies in the pattern; a margin for round-off is subtracted.
     method : str
-        'tree' (a diagonal splitting chosen by ascent, then the first nodes of ``bnb``), 'dual' (splitting D = λI,
-        factor form) or 'rows' (a splitting for all rows of a layer together, then one for each).
+        How it was proven: 'tree' (a diagonal splitting chosen by ascent, then the first nodes of ``bnb``), 'dual' (the
+        splitting D = λI, in factor form) or 'rows' (one splitting for all rows of a layer, then one for each row).
     seconds : float
         Wall time.
     iterations : int
-        Nodes of 'tree', rounds of the others.
+        The number of nodes of 'tree', or of rounds of the others.
     """
 
     value: float
@@ -55,33 +55,35 @@ class LowerBound:
 
 
 def lower_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> LowerBound:
-    """A proven lower bound on the joint problem: the best that takes about as long as a good selector.
+    """A proven lower bound on the joint problem: the best one that takes about as long as a good heuristic.
 
     Parameters
     ----------
     problem : PruningProblem
-        With its pattern set.
+        The problem, with its pattern.
     device : str
         'cpu' or 'cuda', where the search for the bound runs. The bound itself is evaluated in float64 on the CPU (the
-        Cholesky factorizations that prove the splittings of 'rows', in float64 as well, on the device).
+        Cholesky factorizations that prove the splittings of 'rows' on the device, in float64 as well).
     time_limit : float, optional
-        Seconds ≥ 0: the best bound found by then; more time never gives a lower one. A first bound is waited for, and
-        the root of 'tree' is not interrupted.
+        Seconds ≥ 0 after which the best bound found so far is returned; more time never gives a lower bound. The first
+        bound is waited for, and the root of 'tree' is not interrupted.
 
     Notes
     -----
-    Up to ``PERSPECTIVE_LIMIT`` weights H is formed, and the bound of its root goes up with the first nodes of a tree:
-    as many as ``TREE_WORK`` allows, whatever the machine, so that the bound can be repeated. Blocks of some dozens of
-    weights are often proven to the end. (``solve(problem, 'bnb')`` goes on.) Beyond, a factor AᵀA + λI never is
-    formed, nor is a block-diagonal curvature, with one pattern over all its blocks; of a dense block, the smallest
-    eigenvalue is split off.
+    A small problem is bounded by the first nodes of a branch-and-bound tree on its H, which is formed: problems of up
+    to ``TREE_LIMIT`` weights, and of up to ``PERSPECTIVE_LIMIT`` under a cardinality, quotas or N:M. The number of
+    nodes, from ``TREE_WORK``, does not depend on the machine, so that the bound can be reproduced; beyond 170 weights
+    under such a pattern it is the root alone. Blocks of some dozens of weights are often solved to optimality this
+    way; ``solve(problem, 'bnb')`` goes on from there. The rows of a larger layer are bounded together. All other
+    problems are bounded in factor form: neither AᵀA + λI nor a block-diagonal curvature is ever formed, and the
+    pattern is one over all blocks; of a dense H, the smallest eigenvalue is split off.
 
     Raises
     ------
     TooLargeError
-        More weights than a dense splitting can take, on a dense curvature.
+        The curvature is dense and has more weights than a dense splitting can take.
     InputError
-        A time limit that is no number of seconds.
+        The time limit is no number of seconds.
     """
     require_problem(problem)
     if time_limit is not None and not time_limit >= 0:
@@ -104,19 +106,20 @@ Prove = Callable[[PruningProblem, str, float | None], tuple[float, int]]
 
 @dataclass(frozen=True)
 class BoundSpec:
-    """One way to a bound, and what it is for.
+    """One way to a bound, and the problems that it is for.
 
     Parameters
     ----------
     name : str
-        ``LowerBound.method``.
+        Its name in ``LowerBound.method``.
     ready : callable
-        Imports, and compiles where that is needed, before the clock runs; returns what proves.
+        Imports, and compiles if needed, before the clock runs; returns the function that proves the bound.
     curvatures : tuple of Curvature classes
+        The curvatures that it takes.
     labels : bool
-        Whether it is for patterns only that are labels with room, as a cardinality, quotas and N:M are.
+        Whether it takes only patterns that are labels with room (``Pattern.labelled``): a cardinality, quotas, N:M.
     most : float
-        So many weights at the most.
+        The most weights that it takes.
     """
 
     name: str
@@ -126,7 +129,7 @@ class BoundSpec:
     most: float = math.inf
 
     def takes(self, problem: PruningProblem) -> bool:
-        """Whether ``problem`` is one of those it is for."""
+        """Whether it can bound ``problem``."""
         return (
             isinstance(problem.curvature, self.curvatures)
             and (not self.labels or problem.Z.labelled is not None)
@@ -172,4 +175,4 @@ BOUNDS = (
     BoundSpec("dual", _dual, curvatures=(FactorCurvature, BlockDiagonalCurvature, DiagonalCurvature)),
     BoundSpec("dual", _dual, most=PERSPECTIVE_LIMIT),
 )
-"""All of them; the first that takes a problem bounds it."""
+"""All ways to a bound; a problem is bounded by the first one that takes it."""

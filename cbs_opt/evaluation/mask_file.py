@@ -1,4 +1,8 @@
-"""Masks and weights in files: what a user's own tool wrote, and what ours writes."""
+"""Masks and weights in files, from any tool or written here.
+
+A mask file is an ``.npy``, or an ``.npz`` or ``.safetensors`` whose array ``mask`` (or whose only array) holds one
+boolean (or 0/1) for each weight of the block; 1 keeps. Weights are the array ``weights`` or ``w``, or the only array.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_array, as_mask
 
 SUFFIXES = (".npz", ".safetensors")
-"""Of files that are written. A single array is also read from .npy."""
+"""The suffixes of files that are written; .npy is read, too."""
 
 
 def save_mask(path: str | os.PathLike[str], mask: Mask, weights: Vector) -> None:
-    """Write ``mask`` (booleans) and ``weights`` (float64), as .npz or .safetensors, whole or not at all."""
+    """Write ``mask`` (booleans) and ``weights`` (float64) into one .npz or .safetensors, whole or not at all."""
     from cbs_opt.kernel.files import write_whole
 
     arrays = {"mask": np.ascontiguousarray(mask), "weights": np.ascontiguousarray(weights)}
@@ -31,12 +35,12 @@ def save_mask(path: str | os.PathLike[str], mask: Mask, weights: Vector) -> None
 
 
 def load_mask(path: str | os.PathLike[str], n: int) -> Mask:
-    """The mask of ``n`` weights in a file.
+    """Read the mask of ``n`` weights from a file.
 
     Raises
     ------
     InputError
-        Naming the file, the field and what is wrong with it.
+        The file cannot be read, or its array is no such mask (names the file, the array and what is wrong with it).
     """
     file = Path(path)
     field, values = _pick(file, ("mask",))
@@ -44,7 +48,7 @@ def load_mask(path: str | os.PathLike[str], n: int) -> Mask:
 
 
 def load_weights(path: str | os.PathLike[str], n: int, *, required: bool = True) -> Vector | None:
-    """The ``n`` weights in a file; None when they are not ``required`` and the file has no array of that name."""
+    """Read ``n`` weights from a file; if they are not ``required``, and it has no array ``weights``, return None."""
     file = Path(path)
     if not required:
         arrays = _arrays(file)
@@ -61,7 +65,7 @@ def load_weights(path: str | os.PathLike[str], n: int, *, required: bool = True)
 
 
 def _pick(file: Path, names: Sequence[str]) -> tuple[str, Any]:
-    """The array called by one of ``names``, or the only one."""
+    """The name and the array that goes by one of ``names``, or else the only array there is."""
     arrays = _arrays(file)
     for name in names:
         if name in arrays:
@@ -91,7 +95,7 @@ def _arrays(file: Path) -> dict[str, Any]:
 
 
 def _array(file: Path) -> Any:
-    """The array of an .npy, never unpickled."""
+    """The array of an .npy; pickled objects are never loaded."""
     try:
         return np.load(file, allow_pickle=False)
     except FileNotFoundError:
@@ -101,7 +105,7 @@ def _array(file: Path) -> Any:
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
-    """.npz or .safetensors; raises for any other."""
+    """The suffix of the path in lower case; raises unless it is one of ``SUFFIXES``."""
     file = Path(path)
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:

@@ -1,14 +1,15 @@
-"""The price of a pattern: what is proven of the least loss under each, against the cheapest of them.
+"""The price of a pattern: how much more the least loss under it is, proven, than under the cheapest pattern.
 
 Under the pattern P the least loss f*(P) lies between a proven bound and the loss of the best mask found,
 L(P) ≤ f*(P) ≤ U(P). With B the pattern whose best mask loses least, f*(P)/f*(B) − 1 is the price of P, and
 
     L(P)/U(B) − 1  ≤  price of P  ≤  U(P)/L(B) − 1.                                                     (price)
 
-The left side says how close no mask of P comes to the best mask of B; the right side is what P costs at the most.
+The left side is proven: no mask of P comes closer than that to the best mask of B. The right side is the most that P
+can cost.
 
-Masks are shared: one that was found under 2:4 is one of 4:8, too. So are bounds, from a pattern to those that are
-proven to lie within it.
+Patterns share masks: a mask that was found under 2:4 lies in 4:8, too. They also share bounds: a bound under one
+pattern holds under each pattern that is proven to lie within it.
 """
 
 from __future__ import annotations
@@ -40,22 +41,24 @@ class PatternPrice:
     Parameters
     ----------
     pattern : str
-        As it was asked for.
+        The pattern, as it was asked for.
     n, pruned : int
-        Weights, and how many of them the best mask prunes.
+        How many weights there are, and how many of them the best mask prunes.
     bound, objective : float
-        L, proven, and U, the loss of the best mask after the update; −inf: no bound.
+        L, the proven lower bound (−inf without a bound), and U, the loss of the best mask after the update.
     round_off : float
         What float64 may have got wrong in ``objective``.
     gap : float
-        (objective − bound)/|objective|; inf: unknown.
+        (objective − bound)/|objective|; inf without a bound.
     method, found_under, bound_under : str
-        Whose mask it is, under which pattern that was found, and under which the bound was proven.
+        The method that found the best mask, the pattern under which it did, and the pattern under which the bound was
+        proven.
     within : tuple of str
-        The patterns of the list that this one is proven to lie within.
+        The other patterns of the list that this one is proven to lie within.
     at_least, at_most : float
-        The two sides of (price), rounded outwards: 0.1 is 10 % more than under the cheapest. −inf and inf where nothing
-        is proven, as where the loss of the cheapest is not positive; 0 and 0 for the cheapest itself.
+        The two sides of (price), rounded outwards: 0.1 is 10 % more than under the cheapest pattern. They are −inf and
+        inf if nothing is proven, for example because the loss under the cheapest is not positive, and both 0 for the
+        cheapest itself.
     """
 
     pattern: str
@@ -74,11 +77,11 @@ class PatternPrice:
 
     @property
     def attained(self) -> float:
-        """U, rounded upwards: the least loss is not above."""
+        """U, rounded upwards, so that the least loss is certainly not above it."""
         return math.nextafter(self.objective + self.round_off, math.inf)
 
     def against(self, cheapest: PatternPrice) -> PatternPrice:
-        """With what it costs against ``cheapest``."""
+        """This price, with ``at_least`` and ``at_most`` against ``cheapest``."""
         if self.pattern == cheapest.pattern:
             return replace(self, at_least=0.0, at_most=0.0)
         least = 0.0 if cheapest.pattern in self.within else -math.inf
@@ -102,11 +105,11 @@ class PatternPrices(Displayed):
     Parameters
     ----------
     problem : str
-        Its name.
+        The problem's name.
     cheapest : str
-        The pattern whose best mask loses least, the others' measure.
+        The pattern whose best mask loses least; all others are measured against it.
     prices : tuple of PatternPrice
-        In the order in which they were asked for.
+        The patterns in the order in which they were asked for.
     comparisons : mapping of pattern to Comparison
         The methods under each pattern.
     """
@@ -120,16 +123,18 @@ class PatternPrices(Displayed):
     def of(
         cls, problem: str, known: Sequence[PatternPrice], comparisons: Mapping[str, Comparison] | None = None
     ) -> PatternPrices:
-        """Price what is known of each pattern; the loosest of those with equally good masks is the measure.
+        """The prices, from what is known of each pattern.
+
+        If several patterns have equally good masks, the one within the fewest others counts as the cheapest.
 
         Parameters
         ----------
         problem : str
-            Its name.
+            The problem's name.
         known : sequence of PatternPrice
-            What is proven and attained under each pattern.
+            Bound and best mask under each pattern.
         comparisons : mapping of str to Comparison, optional
-            What is behind them, by pattern.
+            The comparisons that these come from, by pattern.
         """
         cheapest = min(known, key=lambda price: (price.objective, len(price.within)))
         return cls(problem, cheapest.pattern, tuple(price.against(cheapest) for price in known), comparisons or {})
@@ -189,29 +194,29 @@ def compare_patterns(
     on_row: Callable[[str, str], None] | None = None,
     **options: Any,
 ) -> PatternPrices:
-    """What is proven of the least loss under each pattern, and what each costs against the cheapest.
+    """Bound the least loss under each of several patterns, and prove what each costs against the cheapest.
 
     Parameters
     ----------
     problem : PruningProblem
-        Its own pattern, if it has one, plays no part.
+        The problem; its own pattern, if it has one, is not used.
     patterns : sequence of str, or mapping of name to Pattern
-        In the words of ``--pattern`` (``["sparsity 0.5", "2:4"]``), or patterns of any kind by names of your own.
+        Words as ``--pattern`` takes them (``["sparsity 0.5", "2:4"]``), or patterns of any kind by names of your own.
     methods : sequence of str, or str, optional
-        As ``compare`` has them, under each pattern; a method named here has to take every pattern.
+        The methods to run under each pattern, as ``compare`` takes them; each one named here has to take every pattern.
     seed : int
-        For the methods that draw at random.
+        Seed of the methods that draw at random.
     on_row : callable, optional
-        Called with the pattern and the method before each runs.
+        Called with the pattern and the method before each run.
     **options
-        As of ``compare``; ``time_limit`` holds for each method under each pattern.
+        As for ``compare``; ``time_limit`` holds for each method under each pattern.
 
     Raises
     ------
     InputError, MethodError
-        Before anything runs: a pattern that the problem cannot have, no pattern, or a method that cannot take one.
+        Before anything runs: no pattern is given, the problem cannot have one, or a method cannot take one.
     BoundViolationError
-        A bound lies above a feasible objective, perhaps of another pattern: a bug in whoever proved it.
+        A bound lies above a feasible objective, perhaps of another pattern: a bug in the method that proved it.
     """
     require_problem(problem)
     methods = [methods] if isinstance(methods, str) else methods
@@ -232,15 +237,15 @@ def compare_patterns(
 
 
 def total_prices(problem: str, parts: Sequence[PatternPrices], units: Sequence[float]) -> PatternPrices:
-    """The prices of several problems together, each under the pattern: of sums of losses, each divided by its unit > 0.
+    """The prices of patterns for several problems together: of sums of losses, each divided by its problem's unit > 0.
 
-    All have been asked for the same patterns.
+    All problems have to be priced under the same patterns.
     """
     known = []
     for pattern in (price.pattern for price in parts[0].prices):
         each = [part[pattern] for part in parts]
         objective = math.fsum(price.objective / unit for price, unit in zip(each, units, strict=True))
-        # Beside what the parts may be wrong by, each quotient is rounded once, and the sum.
+        # Beside the round-off of the parts, each quotient is rounded once, and so is the sum.
         size = math.fsum(abs(price.objective) / unit for price, unit in zip(each, units, strict=True))
         off = math.fsum(price.round_off / unit for price, unit in zip(each, units, strict=True)) + 4 * EPS * size
         bound = total_bound((price.bound for price in each), units)
@@ -277,7 +282,7 @@ def _asked(problem: PruningProblem, patterns: Sequence[str] | Mapping[str, Patte
 
 
 def _known(pattern: str, problems: Mapping[str, PruningProblem], comparisons: Mapping[str, Comparison]) -> PatternPrice:
-    """The best mask within ``pattern`` and the best bound, of whatever pattern they were found and proven under."""
+    """The best mask within ``pattern`` and the best bound on it, whichever pattern they were found and proven under."""
     Z = problems[pattern].Z
     within = tuple(name for name, other in problems.items() if name != pattern and lies_within(Z, other.Z))
     found = [

@@ -1,4 +1,4 @@
-"""Run one method on one problem; the objective and the status are derived here, for every method."""
+"""Runs one method on one problem, and derives objective and status, which methods do not report themselves."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ def solve(problem: PruningProblem, method: str = "bnb", *, seed: int = 0, **opti
     Parameters
     ----------
     problem : PruningProblem
-        With its pattern set.
+        The problem, with its pattern.
     method : str
         A name from ``methods()``.
     seed : int
-        For methods that draw at random; the others are deterministic and have no use for it.
+        Seed of methods that draw at random; the others are deterministic and do not use it.
     **options
-        The method's own options, see ``cbs-opt methods``.
+        The method's own options; ``cbs-opt methods NAME`` lists them.
 
     Returns
     -------
     Solution
-        ``objective`` is f of the updated weights; ``solution_status`` is 'optimal' only where the bound
-        proves it.
+        Its ``objective`` is f of the updated weights; its ``solution_status`` is 'optimal' only if the bound proves it.
 
     Raises
     ------
     MethodError, InputError
-        Before anything runs, when the method cannot take the problem.
+        Before anything runs: the method is unknown, cannot take the problem, or does not have an option.
     """
     require_problem(problem)
     spec = _spec(method)
@@ -57,7 +56,7 @@ def solve(problem: PruningProblem, method: str = "bnb", *, seed: int = 0, **opti
 def conclude(
     problem: PruningProblem, spec: MethodSpec, outcome: Outcome, seconds: float, options: dict[str, Any]
 ) -> Solution:
-    """Judge an outcome: check the mask, update the weights, evaluate, derive the status."""
+    """Judge a method's outcome: check the mask, update the weights, evaluate them and derive the status."""
     outcome = spec.checked(outcome, problem)
     notes = (*problem.curvature.notes, *outcome.notes)
     for note in notes:
@@ -75,7 +74,7 @@ def conclude(
 
 
 def _plain(value: Any) -> Any:
-    """What a table or JSON can hold of an option's value; a mask or a callback is only said to have been given."""
+    """The value of an option as a table or JSON can hold it; for a mask or a callback it is the word 'given'."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else "given"
 
 

@@ -1,4 +1,4 @@
-"""Networks, their weights and samples: loaded, fed in batches, and the layers in them that can be pruned."""
+"""Networks, their weights and samples: loads them, runs them in batches, and finds the layers that can be pruned."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""torch's multi-head attention, taken apart so that its two projections are layers like all others.
+"""Takes torch's multi-head attention apart, so that its two projections are layers like all others.
 
 ``torch.nn.MultiheadAttention`` computes with its weights in one function, and the fast path of
-``torch.nn.TransformerEncoder`` does not even call the modules inside: nobody who listens to them sees a layer's inputs.
-In an *opened* network each attention calls a module ``in_proj`` and its ``out_proj``, and leaves the rest to torch's
-own function with identities as projections: it computes the same, up to round-off. Parameters keep names and places.
+``torch.nn.TransformerEncoder`` does not even call the modules inside it, so that hooks on them see no inputs. In an
+*opened* network each attention calls a module ``in_proj`` and its ``out_proj``, and leaves the rest to torch's own
+function with identities as projections: it computes the same, up to round-off. Parameters keep names and places.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def own_copy(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
     """A copy of the network to collect curvature from: on ``device``, in eval mode, its attention opened.
 
-    Where the network is on that device the copy shares the memory of its parameters: nobody may write into them.
+    If the network is on that device, the copy shares the memory of its parameters, which must not be written to.
     """
     from cbs_opt.kernel.device import device_named
 
@@ -30,9 +30,9 @@ def own_copy(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
 
 
 def open_attention(model: torch.nn.Module) -> torch.nn.Module:
-    """The model itself, each of its attention modules opened where queries, keys and values share one input weight.
+    """Open, in place, each attention module whose queries, keys and values share one input weight; returns the model.
 
-    Cross-attention calls no ``in_proj``: its rows see two different inputs.
+    Cross-attention does not call ``in_proj``, as the rows of its weight have two different inputs.
     """
     import torch
 
@@ -44,7 +44,7 @@ def open_attention(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def close_attention(model: torch.nn.Module) -> torch.nn.Module:
-    """The model itself, as it was before ``open_attention``."""
+    """Undo ``open_attention``, in place; returns the model."""
     import torch
 
     for module in model.modules():
@@ -73,15 +73,15 @@ def projection_class() -> type[torch.nn.Module]:
     import torch
 
     class InProjection(torch.nn.Module):
-        """x ↦ in_proj_weight x + in_proj_bias of the attention module it stands in."""
+        """x ↦ in_proj_weight x + in_proj_bias, with the parameters of the attention module that holds it."""
 
         def __init__(self, owner: torch.nn.MultiheadAttention) -> None:
             super().__init__()
-            self.__dict__["owner"] = owner  # not as a child: it would be its own
+            self.__dict__["owner"] = owner  # past __setattr__, or the owner would be its child's child
 
         @property
         def weight(self) -> torch.Tensor:
-            """(3·embedding, embedding): queries, keys, values."""
+            """The weights of queries, keys and values, shape (3·embedding, embedding)."""
             return self.__dict__["owner"].in_proj_weight
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,7 @@ def _opened_class() -> type[torch.nn.MultiheadAttention]:
     from torch.nn import functional
 
     class OpenAttention(torch.nn.MultiheadAttention):
-        """``torch.nn.MultiheadAttention`` whose projections are modules that are called."""
+        """``torch.nn.MultiheadAttention`` that calls its projections as modules."""
 
         def forward(
             self,

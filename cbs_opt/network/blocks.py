@@ -1,4 +1,4 @@
-"""The blocks of a network: what its designer put into a list, like the decoder blocks of a language model."""
+"""The blocks of a network: the modules that its author put into a list, like the decoder blocks of a language model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def block_of(model: torch.nn.Module, name: str) -> str:
-    """The block that the module ``name`` stands in, by its name in ``named_modules()``.
+    """The block that contains the module ``name``, both by their names in ``named_modules()``.
 
-    That is the entry of the outermost ``ModuleList`` or ``Sequential`` it stands in ('model.layers.3' for
-    'model.layers.3.mlp.up_proj'); what stands in none is a block of its own.
+    That is the entry of the outermost ``ModuleList`` or ``Sequential`` around it ('model.layers.3' for
+    'model.layers.3.mlp.up_proj'); a module that is in no such list is a block of its own.
     """
     import torch
 
@@ -26,7 +26,7 @@ def block_of(model: torch.nn.Module, name: str) -> str:
 
 
 def entries(model: torch.nn.Module) -> list[str]:
-    """The names of all entries of outermost lists, in the order of ``named_modules()``; none is inside another."""
+    """The names of the entries of all outermost lists, in the order of ``named_modules()``; no entry is in another."""
     import torch
 
     def found(parent: torch.nn.Module, path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writing a pruned network and its masks, under the names of the network's own tensors."""
+"""Writes a pruned network and its masks, under the names of the network's own tensors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def save_masks(weights: Weights, path: str | os.PathLike[str]) -> None:
 
 
 def require_safetensors(path: str | os.PathLike[str]) -> None:
-    """Raise where the suffix promises another format."""
+    """Raise if the suffix of the file is not .safetensors."""
     if not str(path).lower().endswith(".safetensors"):
         raise InputError(f"{path}: networks and their masks are written as .safetensors; give the file that suffix")
 

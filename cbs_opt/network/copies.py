@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 def sharing_parameters(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy of the network whose parameters are its own but share the memory of the network's: not to be written into.
+    """A copy of the network with parameters of its own that share the memory of the network's.
 
-    Parameters may be replaced in it, and its modules wrapped, without the network noticing; buffers are copied.
+    In the copy parameters may be replaced and modules wrapped, and the network stays as it is; but nothing may be
+    written into the shared memory. Buffers are copied.
 
     Raises
     ------
     InputError
-        A parameter of a lazy module that the network was never run with, or a weight that is computed from others, as
-        masks of ``torch.nn.utils.prune`` make it.
+        A parameter of a lazy module has no values yet, or a weight is computed from other tensors, as by the masks of
+        ``torch.nn.utils.prune``.
     """
     import torch
 

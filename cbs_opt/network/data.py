@@ -26,16 +26,16 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data(Displayed):
-    """Labelled samples, ready to be fed to a network.
+    """Labelled samples, as a network takes them.
 
     Parameters
     ----------
     train_x : float32 array, shape (m, ...)
-        Curvature is collected from these.
+        The samples that curvature is collected from.
     train_y : int64 array, shape (m,)
         Their labels, from 0 on.
     test_x, test_y
-        Accuracy is measured on these.
+        The samples that accuracy is measured on, and their labels, as above.
     """
 
     train_x: Images
@@ -73,7 +73,7 @@ class Data(Displayed):
 
 
 def digits_data() -> Data:
-    """The digits, training and test part."""
+    """The handwritten digits that come with the package (scikit-learn's 8×8 images), training and test part."""
     parts = digits_parts()
     return Data(*parts["train"], *parts["test"])
 
@@ -81,8 +81,8 @@ def digits_data() -> Data:
 def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
     """Samples from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
 
-    Images of an integer type are scaled as the named ``network`` wants them (colour images (m, height, width, 3)
-    become (m, 3, height, width)), to [0, 1] for any other network; images of a float type are taken as they are.
+    Images of an integer type are scaled as the named ``network`` takes them (colour images (m, height, width, 3)
+    become (m, 3, height, width)), or to [0, 1] for any other network; images of a float type are taken as they are.
 
     Parameters
     ----------
@@ -90,6 +90,11 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         The file.
     network : str
         A name that ``load_network`` knows.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, an array is missing or of the wrong type, or its numbers are not finite.
     """
     file = Path(path)
     if not file.is_file():
@@ -129,16 +134,16 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
 def calibration(
     data: Any, needs_labels: bool = True, classes: bool = True, most: int | None = None
 ) -> tuple[Samples, Any]:
-    """Samples and labels (None without) of a ``Data``, a pair (x, y), samples x alone, or batches of either.
+    """Samples and labels (None without labels) from a ``Data``, a pair (x, y), samples x alone, or batches of either.
 
-    A tuple of two is always (x, y): two inputs of a network without labels are ((a, b), None). Of batches
-    (``network.gathered``) only as many are read as hold ``most`` samples.
+    A tuple of two is always read as (x, y): give two inputs of a network without labels as ((a, b), None). Of batches
+    (``network.gathered``) only as many are read as ``most`` samples need.
 
     Raises
     ------
     InputError
-        Anything else; samples that are not finite (names the first); labels that are needed and missing, not as many
-        as samples, or no whole numbers where they are ``classes``.
+        ``data`` is anything else; samples are not finite (names the first); or labels are needed but missing, not as
+        many as samples, or, where they are ``classes``, no whole numbers.
     """
     if isinstance(data, Data):
         return as_samples(data.train_x), data.train_y

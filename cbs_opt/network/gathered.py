@@ -1,4 +1,4 @@
-"""Samples that come in batches, as whoever trains a network has them: a DataLoader, a Dataset, a list of batches.
+"""Gathers samples that come in batches, as they do in training: from a DataLoader, a Dataset or a list of batches.
 
 A batch is a tensor, a dict of tensors by the names of the network's inputs (with ``labels`` among them, or not), or a
 pair (inputs, labels) whose inputs are one of those or a tuple in the network's order.
@@ -17,39 +17,41 @@ from cbs_opt.errors import InputError
 from cbs_opt.network.inputs import Arrays, as_array, as_samples, can_be_samples
 
 LABELS = "labels"
-"""What a dict of inputs calls the labels, in the transformers library and its collators."""
+"""The name of the labels in a dict of inputs, as the transformers library and its collators have it."""
 
 AT_ONCE = 64
-"""Items of a Dataset that make a batch."""
+"""How many items of a Dataset make a batch."""
 
 
 def without_labels(x: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """A dict of inputs without its labels, and these; None where it has none."""
+    """A dict of inputs without its labels, and the labels, None if it has none."""
     return {name: value for name, value in x.items() if name != LABELS}, x.get(LABELS)
 
 
 def comes_in_batches(given: Any) -> bool:
-    """Whether ``given`` hands out batches, or items to make batches of, rather than being the samples themselves."""
+    """Whether ``given`` yields batches, or items to make batches from, and is not the samples themselves."""
     if can_be_samples(given) or isinstance(given, (tuple, Mapping, str, bytes)):
         return False
     return isinstance(given, Iterable) or hasattr(given, "__getitem__")
 
 
 def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] | None]:
-    """Samples and labels (None: there are none), in the order in which they come.
+    """Samples and labels (None without labels), in the order in which they come.
+
+    Sequences of different lengths are padded with zeros if they come with an ``attention_mask``, which is padded with
+    zeros, too.
 
     Parameters
     ----------
     given : iterable of batches, or Dataset
-        A ``Dataset`` (items by number) is batched first.
+        The batches; a ``Dataset`` (items by number) is batched first.
     most : int, optional
-        No batch is asked for once so many samples are there; all of the last batch are taken.
+        Once there are so many samples no further batch is read; the last one is used whole.
 
     Raises
     ------
     InputError
-        Batches of different kinds or shapes, or none. Sequences of different lengths are padded with zeros where they
-        come with an ``attention_mask``, which is zero there, too.
+        The batches differ in kind or shape, or there are none.
     """
     if isinstance(given, list) and len(given) == 2 and _samples_and_labels(*given):
         raise InputError("data: is a list of samples and labels; give the pair as a tuple (x, y), a list holds batches")
@@ -75,7 +77,7 @@ def gathered(given: Any, most: int | None = None) -> tuple[Arrays, NDArray[Any] 
 
 
 def _samples_and_labels(x: Any, y: Any) -> bool:
-    """Whether two arrays are not two batches but samples with a label each."""
+    """Whether two arrays are samples and their labels, and not two batches."""
     arrays = hasattr(x, "__array__") and hasattr(y, "__array__")
     return arrays and np.ndim(x) != 1 and np.ndim(y) == 1 and len(x) == len(y)
 
@@ -122,7 +124,7 @@ def _part(batch: Any, name: str) -> tuple[Arrays, NDArray[Any] | None]:
 
 
 def _joined(arrays: list[NDArray[Any]], padded: bool) -> NDArray[Any]:
-    """Along the first dimension; sequences (the second one) brought to one length where they may be ``padded``."""
+    """The arrays joined along the first dimension; if ``padded``, the second one is brought to one length first."""
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         if not padded or {len(shape) for shape in shapes} == {0} or len({shape[1:] for shape in shapes}) > 1:

@@ -1,8 +1,9 @@
-"""Models of the transformers library: a folder in, a folder out.
+"""Reads and writes models of the transformers library, each a folder.
 
-A folder is what ``save_pretrained`` writes: a configuration, a tokenizer, weights as .safetensors in one file or more.
-Nothing is fetched, nothing pickled is read, and no code in the folder is run. What is written is a copy of the folder
-whose weight files hold the pruned tensors in place of their own, in the types they had; all else keeps its bytes.
+Such a folder is what ``save_pretrained`` writes: a configuration, a tokenizer, and weights in one or more .safetensors
+files. Nothing is downloaded, nothing pickled is read, and no code in the folder is run. A pruned model is written as a
+copy of the folder whose weight files hold the pruned tensors in place of their own, in the types they had; all other
+files are copied byte by byte.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     import torch
 
 PREFIX = "hf:"
-"""What the name of a network begins with that is such a folder: 'hf:models/SmolLM2-135M'."""
+"""How the name of a network begins if it is such a folder: 'hf:models/SmolLM2-135M'."""
 
 WEIGHTS = "*.safetensors"
 
 
 def folder_of(network: str) -> Path | None:
-    """The folder that a network's name says; None where it is no model of the transformers library."""
+    """The folder that a network's name stands for; None if it is no model of the transformers library."""
     return Path(network.removeprefix(PREFIX)) if network.startswith(PREFIX) else None
 
 
@@ -42,7 +43,7 @@ def load_model(folder: str | os.PathLike[str]) -> torch.nn.Module:
     Raises
     ------
     InputError
-        No such folder, no .safetensors in it, or a model that the installed transformers cannot make.
+        There is no such folder or no .safetensors in it, or the installed transformers cannot make the model.
     UnavailableMethodError
         The transformers library is not installed.
     """
@@ -71,14 +72,14 @@ def load_model(folder: str | os.PathLike[str]) -> torch.nn.Module:
 
 
 def windows(folder: str | os.PathLike[str], text: str | os.PathLike[str], length: int) -> NDArray[np.int64]:
-    """The tokens of a text file, cut into windows of ``length``, shape (windows, length); the rest of it is dropped.
+    """The tokens of a text file, cut into windows, shape (windows, ``length``); an incomplete last window is dropped.
 
-    The text is tokenized as a whole, with the folder's own tokenizer as it is set up there.
+    The text is tokenized as a whole, with the folder's own tokenizer and its settings.
 
     Raises
     ------
     InputError
-        No tokenizer, no such file, bytes that are no UTF-8, or fewer tokens than one window has.
+        The folder has no tokenizer, there is no such text file, it is not UTF-8, or it has fewer tokens than a window.
     """
     if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 2:
         raise InputError(f"sequence-length: is {length!r}; a whole number of tokens, 2 or more, is needed")
@@ -110,16 +111,17 @@ def save_folder(
     Parameters
     ----------
     source, target : path
-        ``target`` must not exist yet.
+        The folder to copy, and the new one, which must not exist yet.
     tensors : mapping
-        By the name of the model's parameter. They are rounded to the type the file has them in; zeros stay zero.
+        The new values by the names of the model's parameters. They are rounded to the type that the tensor has in its
+        file; zeros stay zero.
     extras : mapping
-        Further files, by name.
+        The contents of further files, by name.
 
     Raises
     ------
     InputError
-        ``target`` is there already or cannot be written, or a tensor is in no weight file.
+        ``target`` exists already or cannot be written, or a tensor is in no weight file.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import save_file
@@ -157,11 +159,12 @@ def save_folder(
 
 
 def require_new_folder(folder: str | os.PathLike[str]) -> None:
-    """Raise where a folder cannot be made: it is there already, or its parent is not.
+    """Raise if a folder cannot be made: it exists already, or its parent does not exist or cannot be written to.
 
     Raises
     ------
     InputError
+        Names the folder, or its parent.
     """
     goal = Path(folder)
     if goal.exists():
@@ -171,7 +174,7 @@ def require_new_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def _stored_name(name: str, stored: Mapping[str, Any]) -> str:
-    """What the weight files call a parameter: they may leave out, or add, the name of the model inside."""
+    """The name of a parameter in the weight files, which may leave out or add the name of the inner model."""
     candidates = [name, name.partition(".")[2], *(known for known in stored if known.endswith(f".{name}"))]
     for candidate in candidates:
         if candidate in stored:
@@ -202,7 +205,7 @@ def _library() -> Any:
 
 @contextmanager
 def _in_words(place: Path, what: str) -> Iterator[None]:
-    """Inside, whatever the transformers library raises becomes one sentence, and it keeps its hints to itself."""
+    """Inside, whatever the transformers library raises becomes an error of one sentence, and its hints are silenced."""
     logging: Any = _library().utils.logging
     before = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -221,7 +224,7 @@ def _in_words(place: Path, what: str) -> Iterator[None]:
 
 
 def _version(place: Path) -> str:
-    """By which version the folder was written, for the message."""
+    """Words for the error message on the version that wrote the folder; empty if that is unknown."""
     try:
         written = json.loads((place / "config.json").read_text(encoding="utf-8")).get("transformers_version")
     except (OSError, ValueError, AttributeError):

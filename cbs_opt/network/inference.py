@@ -1,4 +1,4 @@
-"""Calls from inside ``torch.inference_mode()``, whose tensors know no gradients and no changes in place."""
+"""Lets functions be called inside ``torch.inference_mode()``, whose tensors track neither gradients nor changes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Samples, and the tensors that a network is called with for them.
 
-Whoever feeds a network knows three things of its samples only: how many there are, how to take some of them, and which
-tensors the network is called with for them (``Samples``). Arrays, tuples of arrays and dicts of arrays are such samples
-(``Arrays``), and so is any object with these three methods, one that reads its samples from a disk for example.
+All other code knows only three things about samples: how many there are, how to take some of them, and which tensors
+the network is called with for them (``Samples``). Arrays, tuples of arrays and dicts of arrays are samples in this
+sense (``Arrays``), and so is any object with these three methods, for example one that reads its samples from a disk.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ of arrays, its inputs by name. Tensors are taken like arrays."""
 
 
 class Inputs(NamedTuple):
-    """What a network is called with: tensors with one sample along the first dimension each.
+    """What a network is called with: tensors whose first dimension runs over the samples.
 
     Parameters
     ----------
     positional : tuple of tensors
-        Its inputs in their order.
+        The network's positional inputs, in their order.
     named : dict of tensors
-        Its inputs by name, after those.
+        Its further inputs, by name.
     """
 
     positional: tuple[torch.Tensor, ...]
     named: dict[str, torch.Tensor]
 
     def call(self, model: torch.nn.Module, state: dict[str, torch.Tensor] | None = None) -> Any:
-        """The model's outputs, with the parameters and buffers of ``state`` in place of its own where that is given.
+        """The model's outputs; with ``state`` its parameters and buffers are used in place of the model's own.
 
-        The model is called with copies: one that changes its inputs in place changes no samples.
+        The model is called with copies, so that a model that changes its inputs in place changes no samples.
         """
         import torch
         from torch.func import functional_call
@@ -55,15 +55,15 @@ class Inputs(NamedTuple):
             return functional_call(model, state, positional, named)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
-        """The inputs with ``change`` done to every tensor."""
+        """The inputs with ``change`` applied to every tensor."""
         return Inputs(tuple(map(change, self.positional)), {name: change(x) for name, x in self.named.items()})
 
     @property
     def counted(self) -> torch.Tensor | None:
-        """Which positions of the sequences are no padding, a boolean tensor (m, length); None where all are none.
+        """A boolean tensor (m, length), True at the positions of the sequences that are no padding; None without any.
 
-        Said by ``attention_mask`` (m, length), 1 where a token stands, as the transformers library has it, or by
-        ``src_key_padding_mask`` (m, length), True where none does, as torch has it.
+        It is read from ``attention_mask`` (m, length), which is 1 at tokens, as in the transformers library, or from
+        ``src_key_padding_mask`` (m, length), which is True at padding, as in torch.
         """
         mask, padding = self.named.get("attention_mask"), self.named.get("src_key_padding_mask")
         found = None
@@ -74,7 +74,7 @@ class Inputs(NamedTuple):
         return None if found is None or bool(found.all()) else found
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """All tensors: those in their order by their numbers, then those by name."""
+        """All tensors with their names: '0', '1', … for the positional ones, then the named ones."""
         yield from ((str(number), x) for number, x in enumerate(self.positional))
         yield from self.named.items()
 
@@ -84,7 +84,7 @@ class Inputs(NamedTuple):
         return sum(x.numel() for _, x in self.tensors())
 
     def shape(self) -> str:
-        """One sample's shape in words: 'shape (3, 32, 32)', or of several 'shapes tokens (8,), mask (8,)'."""
+        """The shape of one sample in words: 'shape (3, 32, 32)', or for several inputs 'shapes ids (8,), mask (8,)'."""
         shapes = [str(tuple(x.shape[1:])) for x in self.positional]
         if len(shapes) == 1 and not self.named:
             return f"shape {shapes[0]}"
@@ -96,25 +96,25 @@ class Samples(Protocol):
     """Calibration samples of any kind, without their labels."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many samples there are."""
 
     def take(self, which: slice | NDArray[np.int64]) -> Samples:
-        """Those of a slice, or at the positions of an int array (k,), in its order."""
+        """The samples of a slice, or those at the positions of an int array (k,), in its order."""
 
     def inputs(self, model: torch.nn.Module) -> Inputs:
-        """What the model is called with for all of them, on its device, floats in its precision."""
+        """What the model is called with for all samples, on its device, floats in its precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Samples in memory: one array for each input of the network, one sample along its first dimension each.
+    """Samples in memory: one array for each input of the network, whose first dimension runs over the samples.
 
     Parameters
     ----------
     positional : tuple of arrays, shape (m, ...)
-        The network's inputs in their order; images are a single one.
+        The network's positional inputs, in their order; for images a single one.
     named : mapping of arrays, shape (m, ...)
-        Its inputs by name: tokens and their attention mask.
+        Its inputs by name, such as tokens and their attention mask.
     """
 
     positional: tuple[NDArray[Any], ...]
@@ -124,7 +124,7 @@ class Arrays:
         return len(next(self.arrays()))
 
     def take(self, which: slice | NDArray[np.int64]) -> Arrays:
-        """Those of a slice, or at the positions of an int array (k,), in its order."""
+        """The samples of a slice, or those at the positions of an int array (k,), in its order."""
         return Arrays(tuple(x[which] for x in self.positional), {name: x[which] for name, x in self.named.items()})
 
     def inputs(self, model: torch.nn.Module) -> Inputs:
@@ -140,7 +140,7 @@ class Arrays:
         return Inputs(tuple(map(tensor, self.positional)), {name: tensor(x) for name, x in self.named.items()})
 
     def first_not_finite(self) -> int | None:
-        """The first sample that holds NaN or infinity; None: all are finite."""
+        """The position of the first sample that holds NaN or infinity; None if all are finite."""
         found = [np.argwhere(~np.isfinite(x)) for x in self.arrays() if x.dtype.kind == "f"]
         return min((int(places[0, 0]) for places in found if len(places)), default=None)
 
@@ -151,12 +151,12 @@ class Arrays:
 
 
 def as_samples(given: SamplesLike, name: str = "x") -> Samples:
-    """Samples of what was given, which errors call ``name``.
+    """Make ``Samples`` from what was given; errors call it ``name``.
 
     Raises
     ------
     InputError
-        Nothing that can be samples, or not as many of one input as of another.
+        It cannot be samples, or has more samples for one input than for another.
     """
     if isinstance(given, Samples):
         return given
@@ -193,7 +193,7 @@ def as_array(given: Any, name: str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        A single number.
+        It is a single number.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Networks by name, their weights and data from files, and their accuracy."""
+"""Loads networks by name, and their weights from files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("cbs_opt")
 
 ORIGINAL, MASK = "_orig", "_mask"
-"""What torch.nn.utils.prune adds to the name of a weight for the two parts it splits it into."""
+"""The suffixes that torch.nn.utils.prune gives to the two tensors into which it splits a weight."""
 
 
 def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
-    """A network in eval mode.
+    """A network with its weights, in eval mode.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def load_network(name: str, weights: str | os.PathLike[str] | None = None) -> to
         ``factory()`` is called. **That runs the module's code.**
     weights : path, optional
         ``.safetensors``, ``.npz`` or ``.pt``/``.pth``/``.bin`` (``torch.load(weights_only=True)``). Left out:
-        the embedded weights of a named network, or those the factory sets.
+        the embedded weights of a named network, or those that the factory sets.
 
     Raises
     ------
     UnknownMethodError
-        No network of that name.
+        There is no network of that name.
     InputError
-        The file cannot be read, or does not fit (names the tensors).
+        The weights file cannot be read, or does not fit the network (names the tensors).
     """
     folder = folder_of(name)
     if folder is not None:
@@ -80,14 +80,14 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
 
 def with_masks_applied(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-    """The tensors of a network, in which torch.nn.utils.prune may have split a weight into the original and its mask.
+    """The tensors of a network, with the masks of torch.nn.utils.prune multiplied into their weights.
 
     ``fc.weight_orig`` and ``fc.weight_mask`` become ``fc.weight``, their product, as in the network's forward pass.
 
     Raises
     ------
     InputError
-        A mask of another shape or with other values than 0 and 1, or a third tensor ``fc.weight`` that is not the
+        A mask has another shape or other values than 0 and 1, or there is a tensor ``fc.weight``, too, that is not the
         product (names ``source``).
     """
     import torch
@@ -111,7 +111,7 @@ def with_masks_applied(tensors: Mapping[str, torch.Tensor], source: str) -> dict
 
 
 def masked_names(tensors: Mapping[str, Any]) -> list[str]:
-    """The weights that torch.nn.utils.prune has split into an original and a mask."""
+    """The names of the weights that torch.nn.utils.prune has split into an original and a mask."""
     bases = [name.removesuffix(ORIGINAL) for name in tensors if name.endswith(ORIGINAL)]
     return [name for name in bases if f"{name}{MASK}" in tensors]
 
@@ -168,7 +168,7 @@ def _from_factory(name: str) -> torch.nn.Module:
 
 
 def fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copy tensors into the model; every one must have its place and every place its tensor."""
+    """Copy tensors into the model; the two must have the same names and shapes."""
     wanted = model.state_dict()
     trouble = [f"{name} is missing" for name in wanted if name not in tensors]
     trouble += [f"{name} has no place in the network" for name in tensors if name not in wanted]

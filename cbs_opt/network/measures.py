@@ -1,6 +1,7 @@
 """How good a network is, in one number, on samples that no curvature was collected from.
 
-A measure has a name and says the number for a network; whoever prunes asks it before and after and knows no more.
+A measure has a name and computes the number for a network; a pruning run calls it before and after. Any object with
+the methods of ``Measure`` can be one.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Measure(Protocol):
-    """One number for a network."""
+    """What computes one number for a network."""
 
     @property
     def name(self) -> str:
         """What the number is called: 'accuracy'."""
 
     def of(self, model: torch.nn.Module, progress: Callable[[int, int], None] | None = None) -> float:
-        """The number, of the network in eval mode; ``progress`` is told how many samples of how many are done."""
+        """The number for the network in eval mode; ``progress(done, of)`` is called with numbers of samples."""
 
     def words(self, value: float) -> str:
-        """The number for people: '97.3 %'."""
+        """The number as people read it: '97.3 %'."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Perplexity:
     Parameters
     ----------
     tokens : int array, shape (windows, L)
-        L ≥ 2. Each window is a text of its own.
+        The windows, with L ≥ 2. Each one is a text of its own: its first token has no context and is not predicted.
     """
 
     tokens: NDArray[np.int64]
@@ -89,7 +90,7 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measure of the network before and after."""
+    """A measure, and its numbers for the dense and the pruned network."""
 
     measure: Measure
     dense: float
@@ -105,17 +106,17 @@ class Measured:
         return {f"{self.name}_dense": self.dense, self.name: self.pruned}
 
     def words(self) -> tuple[str, str]:
-        """Before and after, for people."""
+        """The numbers before and after pruning, as people read them."""
         return self.measure.words(self.dense), self.measure.words(self.pruned)
 
 
 def as_measure(test: Any, data: Any = None) -> Measure | None:
-    """What ``test`` asks to be measured; left out, accuracy on the test part of a ``Data``, or nothing.
+    """The measure for ``test``: itself, or accuracy on its samples; left out, accuracy on the test part of a ``Data``.
 
     Raises
     ------
     InputError
-        A test set without labels.
+        ``test`` has no labels.
     """
     if isinstance(test, Measure):
         return test

@@ -1,4 +1,4 @@
-"""A network that is larger than a device's memory: its blocks stay in memory, one at a time is on the device."""
+"""Runs a network that is too large for a device: its blocks stay in memory, and one at a time is on the device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
 
 SHARE = 4
-"""A network whose tensors take more than 1/SHARE of the device's free memory is not put there as a whole: two networks
-run side by side, and their activations and a layer's problem need room, too."""
+"""A network is put on a device as a whole only if it takes at most 1/SHARE of the free memory there: two networks run
+side by side, and their activations and a layer's problem need room, too."""
 
 
 class _Home(NamedTuple):
@@ -27,15 +27,17 @@ class _Home(NamedTuple):
 class Placement:
     """Moves the blocks of a network to a device and back.
 
-    What stands in no block (an embedding, a head) is on the device all the time.
+    Modules that are in no block (an embedding, a head) are on the device all the time.
 
     Parameters
     ----------
     model : torch.nn.Module
-        In memory; its parameters are its own, though their memory may be shared with another network's.
+        The network, in memory. Its parameters are objects of its own, but may share memory with another network's.
     device : torch.device
+        The device that it is to run on.
     beside : Placement, optional
-        Of another network, which shares memory with this one: what is on the device already is not put there twice.
+        The placement of another network that shares memory with this one: tensors that are on the device already are
+        not put there twice.
     """
 
     def __init__(self, model: torch.nn.Module, device: torch.device, beside: Placement | None = None) -> None:
@@ -51,7 +53,7 @@ class Placement:
             x.data = self._on_device(memory) if found is None or found.shape != memory.shape else found
 
     def enter(self, name: str) -> None:
-        """Have the block ``name`` on the device, and none beside it; other modules' names change nothing."""
+        """Put the block ``name`` on the device and take any other off; if ``name`` is no block, nothing changes."""
         if name == self.inside or name not in self._blocks:
             return
         self.leave()
@@ -62,7 +64,7 @@ class Placement:
         self.inside = name
 
     def leave(self) -> None:
-        """Have no block on the device: back to where its tensors came from, what was changed to a place of its own."""
+        """Take the block off the device: unchanged tensors return to their old memory, changed ones to new memory."""
         if self.inside is None:
             return
         for key, x in self._tensors(self.inside):
@@ -73,7 +75,7 @@ class Placement:
         self.inside = None
 
     def end(self) -> None:
-        """Have all of the network in memory, where it came from."""
+        """Take all of the network off the device, to where it came from."""
         self.leave()
         for x, memory in self._outside:
             x.data = memory
@@ -103,7 +105,7 @@ def is_on(model: torch.nn.Module, device: torch.device) -> bool:
 
 @contextmanager
 def running_on(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside, the network runs on the device; one that is in memory block by block, and is there again afterwards."""
+    """Inside, the network runs on the device: block by block if it is in memory, where it is again afterwards."""
     if is_on(model, device):
         yield
         return

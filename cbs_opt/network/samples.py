@@ -1,4 +1,4 @@
-"""Feeding calibration samples to a network: batches, precision, device."""
+"""Runs a network on samples: in batches, in a precision, on its device; and draws the calibration samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_SAMPLES = 1_000
-"""Calibration samples that are drawn where nobody says how many, if there are so many."""
+"""How many calibration samples are drawn by default, if there are so many."""
 
 PRECISIONS = ("float32", "float64")
 
@@ -27,23 +27,24 @@ PRECISIONS = ("float32", "float64")
 Precision = Literal["float32", "float64"]
 
 ANSWERS = ("logits", "last_hidden_state")
-"""What networks call their answer where they return several things."""
+"""The names that networks which return several things give to their main output, in order of preference."""
 
 MOST_INPUTS = 2**18
-"""Most numbers fed to a network at once on a processor, where not told otherwise: 85 CIFAR images, 334 of MNIST."""
+"""The most numbers that a network on a CPU is given at once by default: 85 CIFAR images, or 334 of MNIST."""
 
 MOST_INPUTS_ELSEWHERE = 2**23
 """The same on an accelerator: 55 ImageNet images."""
 
 PER_INPUT = 8
-"""So many times as many numbers may be the input of one layer for all samples fed to a network at once. It is what
-limits sequences of tokens, each of which becomes a vector: two of 512 tokens where layers take up to 1,536 numbers."""
+"""The input of one layer, for all samples that a network is given at once, may be so many times larger than the most
+numbers that the network is given. This is what limits sequences of tokens, each of which becomes a vector: to two
+sequences of 512 tokens at once if layers take up to 1,536 numbers per token."""
 
 
 def copy_in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.nn.Module:
-    """A copy of the model in eval mode whose modules may be wrapped, and parameters replaced, without it noticing.
+    """A copy of the model in eval mode whose modules may be wrapped and parameters replaced; the model stays as it is.
 
-    Where the precision is the model's own, the copy shares the memory of its parameters: nobody may write into them.
+    If the precision is the model's own, the copy shares the memory of its parameters, which must not be written to.
     """
     tensors = [*model.parameters(), *model.buffers()]
     own = precision is None or all(str(x.dtype) == f"torch.{precision}" for x in tensors if x.is_floating_point())
@@ -64,10 +65,10 @@ def in_precision(model: torch.nn.Module, precision: Precision | None) -> torch.n
 def batches(
     model: torch.nn.Module, samples: Samples, size: int | None = None, largest: int = 0, least: int = 1
 ) -> Iterator[slice]:
-    """Slices of the samples, ``size`` at a time; left out, what suits the model's device.
+    """Slices of the samples, of ``size`` each or, if that is left out, of a size that suits the model's device.
 
-    ``largest`` is how many numbers the layers take for one sample, at most, if that is known. There are at least
-    ``least`` slices where there are so many samples and no ``size`` is given.
+    ``largest`` is the size of the largest input that a layer has for one sample, if that is known. If no ``size`` is
+    given there are at least ``least`` slices, if there are so many samples.
     """
     if not len(samples):
         raise InputError("x: holds no samples; at least one is needed")
@@ -81,16 +82,16 @@ def batches(
 
 
 def first_argument(positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    """What a layer is called with, however the network calls it: ``layer(x)`` or ``layer(input=x)``."""
+    """The input that a layer is called with, whether as ``layer(x)`` or as ``layer(input=x)``."""
     return next(iter((*positional, *named.values())), None)
 
 
 def answer_of(outputs: Any) -> Any:
-    """The tensor that a network answers with.
+    """The main output of a network, a tensor.
 
-    It is what the network returns, or of that its ``logits`` or else its ``last_hidden_state`` (an attribute, or an
-    entry of a dict), the first entry of a tuple, or the only one of a dict. What has none of these is handed back as
-    it is.
+    That is the tensor it returns; or, of several things it returns, the ``logits`` or else the ``last_hidden_state``
+    (an attribute, or an entry of a dict), the first entry of a tuple, or the only entry of a dict. If there is none of
+    these, ``outputs`` is returned as it is.
     """
     import torch
 
@@ -108,12 +109,12 @@ def answer_of(outputs: Any) -> Any:
 
 
 def class_scores(outputs: Any, labels: NDArray[Any] | None = None, *, otherwise: str = "") -> torch.Tensor:
-    """A network's answer, which must be class scores (m, classes), one for each of the labels where they are given.
+    """A network's main output, which must be class scores (m, classes), with one class for each of the ``labels``.
 
     Raises
     ------
     InputError
-        They are not; ``otherwise`` says what else would do.
+        It is not; ``otherwise`` says what else would do.
     """
     import torch
 
@@ -134,9 +135,9 @@ def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) ->
     Parameters
     ----------
     values : tensor, shape (batch, ...)
-        As many rows as samples, or as many for each of them, one sample after the other.
+        One row for each sample, or equally many rows for each, one sample after the other.
     numbers : int array, shape (samples,)
-        What the error calls the samples.
+        The numbers by which the error names the samples.
     what : str
         What the values are: 'layer fc1: its input'.
 
@@ -155,7 +156,7 @@ def check_finite(values: torch.Tensor, numbers: NDArray[np.int64], what: str) ->
 
 
 def of_row(row: int, rows: int, numbers: NDArray[np.int64]) -> int:
-    """The number of the sample that a row belongs to, of as many rows for each sample, one sample after the other."""
+    """The number of the sample that ``row`` belongs to; all samples have equally many of the ``rows``, in order."""
     return int(numbers[row * len(numbers) // rows])
 
 
@@ -186,15 +187,15 @@ def first_calls(
     names: Iterable[str],
     answered: Callable[[torch.nn.Module, Samples], Any] = run,
 ) -> dict[str, int]:
-    """The first of the samples, by its position, for which the network calls each of the modules ``names``.
+    """For each of the modules ``names``, the position of the first sample for which the network calls it.
 
-    The network is in eval mode. Those that it calls for none are left out; only where there are such all samples are
-    fed to it.
+    The network is in eval mode. Modules that it calls for no sample are left out; only if there are any, the network
+    is run on all samples.
 
     Parameters
     ----------
     answered : callable
-        Has the network answer some samples; they go where its first parameter is, if left out.
+        Runs the network on some samples; left out, it runs on the device of its first parameter.
     """
     import torch
 
@@ -226,21 +227,21 @@ def first_calls(
 
 
 def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | None = None) -> float:
-    """Fraction of the samples whose largest class score is at their label; in eval mode.
+    """Fraction of the samples whose largest class score is at their label, from 0 to 1.
 
     The network computes in its own precision, on its own device.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is.
+        The network. It is put into eval mode; its weights stay as they are.
     x : array, shape (m, ...), or other samples
-        As ``cbs_opt.prune`` takes them.
+        The samples, as ``cbs_opt.prune`` takes them.
     y : array, shape (m,)
-        Labels, from 0 on.
+        Their labels, from 0 on.
     batch : int, optional
-        Samples at a time; left out, as many as suit the device (on a processor those whose activations about fit its
-        cache).
+        How many samples the network is given at once; left out, as many as suit its device (on a CPU, so few that
+        their activations about fit its cache).
     """
     import torch
 
@@ -256,20 +257,22 @@ def accuracy(model: torch.nn.Module, x: SamplesLike, y: Labels, *, batch: int | 
 def calibrating(
     data: Any, samples: int | None, needs_labels: bool = True, classes: bool = True
 ) -> tuple[Samples, Any, int]:
-    """Samples and labels as ``data.calibration`` has them, and how many to draw: ``samples``, or where that is None
-    ``MOST_SAMPLES`` or all there are."""
+    """Samples and labels from ``data``, as ``data.calibration`` returns them, and how many samples to draw.
+
+    That is ``samples``; if it is None, ``MOST_SAMPLES``, or all if there are fewer.
+    """
     most = MOST_SAMPLES if samples is None else samples
     x, y = calibration(data, needs_labels=needs_labels, classes=classes, most=most)
     return x, y, min(most, len(x)) if samples is None else samples
 
 
 def clipped(samples: int, there: int, average: int = 1) -> tuple[int, tuple[str, ...]]:
-    """How many of the ``there`` samples are drawn: ``samples``, or all with a note where these are fewer.
+    """How many of the ``there`` samples are drawn: ``samples``, or, with a note, all if there are fewer.
 
     Raises
     ------
     InputError
-        No whole number, none, or not even one row of ``average``.
+        ``samples`` is no whole number of at least 1, or the samples are fewer than the ``average`` of one row.
     """
     if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < 1:
         raise InputError(f"samples: is {samples!r}; a whole number of at least 1 is needed")
@@ -281,28 +284,27 @@ def clipped(samples: int, there: int, average: int = 1) -> tuple[int, tuple[str,
 
 
 def draw(there: int, samples: int, seed: int) -> NDArray[np.int64]:
-    """Which ``samples`` of the calibration samples are used, without replacement, in the order of the draw; all where
-    these are fewer.
+    """Draw the positions of ``samples`` of the ``there`` samples, without replacement; all, if there are fewer.
 
     Raises
     ------
     InputError
-        Not even one is asked for.
+        Not even one sample is asked for.
     """
     return np.random.default_rng(seed).permutation(there)[: clipped(samples, there)[0]]
 
 
 class Drawn(NamedTuple):
-    """Calibration samples, their labels and what errors call them.
+    """Calibration samples, their labels, and the numbers by which errors name them.
 
     Parameters
     ----------
     x : Samples
-        m of them.
+        The m samples.
     y : array, shape (m, ...)
-        None without labels.
+        Their labels; None without labels.
     numbers : int array, shape (m,)
-        Their positions in the data they were drawn from.
+        Their positions in the data that they were drawn from.
     """
 
     x: Samples

@@ -1,6 +1,6 @@
-"""Where a network, its samples and its test come from, and how what became of it is written.
+"""Where a network, its samples and its test come from, and how the pruned network is written.
 
-A command says a network by its name; what kind of a thing that is, it need not know.
+Commands name a network and work with its ``Source``, so that they need not know which kind of network it is.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import torch
 
 SEQUENCE_LENGTH = 512
-"""Tokens of a sample, where nobody says how many."""
+"""How many tokens a sample has by default."""
 
 
 class Source(Protocol):
-    """A network before and after it is pruned."""
+    """What a command needs of a network of one kind: to read it and its samples, and to write it once pruned."""
 
     def files(self) -> list[Path]:
-        """Everything that is read."""
+        """The files that are read."""
 
     def check_out(self, out: Path | None) -> None:
-        """Raise where nothing of its kind can be written to ``out``."""
+        """Raise if a network of this kind cannot be written to ``out``."""
 
     def model(self) -> torch.nn.Module:
         """The dense network, in eval mode."""
@@ -41,10 +41,10 @@ class Source(Protocol):
         """Calibration samples, as ``prune`` takes them."""
 
     def measure(self) -> Measure | None:
-        """What to measure before and after; None: what the samples themselves bring."""
+        """What to measure before and after pruning; None if the samples themselves have a test part."""
 
     def save(self, model: torch.nn.Module, tensors: Iterable[str], reports: Mapping[str, bytes], out: Path) -> None:
-        """Write the pruned network, whose ``tensors`` were pruned, and reports on it, files by name, where is room."""
+        """Write the network, whose ``tensors`` were pruned; files of ``reports`` only if ``out`` is a folder."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def source_of(
     test_text: Path | None = None,
     sequence_length: int | None = None,
 ) -> Source:
-    """The source that a network's name and the options beside it say.
+    """The source for a network's name and the options given with it.
 
     Raises
     ------
     InputError
-        An option that belongs to the other kind, or one that is missing.
+        An option belongs to the other kind of network, or is missing.
     """
     folder = hugging_face.folder_of(network)
     if folder is None:

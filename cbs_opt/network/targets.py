@@ -1,4 +1,4 @@
-"""Which weight tensors of a network are pruned, chosen by the names of the modules that hold them.
+"""Chooses which weight tensors of a network are pruned, by the names of the modules that hold them.
 
 Prunable are the weights of ``torch.nn.Linear``, ``torch.nn.Conv2d`` and the ``Conv1D`` of Hugging Face transformers
 (a linear layer that stores its weight as (in, out)). Each is seen as a matrix (out, in) whose row holds all weights
@@ -34,12 +34,15 @@ class Target:
     Parameters
     ----------
     name, tensor : str
-        The module's name in ``named_modules()`` and its parameter's in ``named_parameters()``: 'fc1', 'fc1.weight'.
+        The module's name in ``named_modules()``, as 'fc1', and its parameter's in ``named_parameters()``, as
+        'fc1.weight'.
     kind : 'linear', 'conv2d' or 'conv1d'
+        The kind of layer; 'conv1d' is the linear layer of Hugging Face transformers that stores its weight transposed.
     shape : tuple of int
-        Of the parameter as it is stored.
+        The shape of the parameter as it is stored.
     groups : int
-        Of a convolution: outputs are divided evenly among them, and each group sees inputs of its own.
+        The number of groups of a convolution, 1 for any other layer. The outputs are divided evenly among the groups,
+        and each group has inputs of its own.
     """
 
     name: str
@@ -50,22 +53,22 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """Rows of the weight matrix."""
+        """Number of rows of the weight matrix."""
         return self.shape[1] if self.kind == "conv1d" else self.shape[0]
 
     @property
     def inputs(self) -> int:
-        """Columns of the weight matrix: weights of one output."""
+        """Number of columns of the weight matrix, which is that of the weights of one output."""
         return prod(self.shape) // self.outputs
 
     @property
     def places(self) -> int:
-        """Kernel positions of a convolution, 1 of a linear layer: so many weights has an output for each channel."""
+        """Number of kernel positions of a convolution, 1 for a linear layer: the weights of an output per channel."""
         return prod(self.shape[2:])
 
     @property
     def channels(self) -> int:
-        """Input channels of one output."""
+        """Number of input channels of one output."""
         return self.inputs // self.places
 
     @property
@@ -75,7 +78,7 @@ class Target:
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """Inside, a curvature that is not positive definite is said to be this layer's."""
+        """Inside, an error about a curvature that is not positive definite names this layer."""
         try:
             yield
         except NotPositiveDefiniteError as error:
@@ -91,7 +94,7 @@ class Target:
         return weight.t() if self.kind == "conv1d" else weight.reshape(self.outputs, self.inputs)
 
     def matrix_in(self, model: torch.nn.Module) -> Matrix:
-        """The parameter of ``model`` as a matrix (out, in) in float64; not to be written to."""
+        """The parameter of ``model`` as a matrix (out, in) in float64, which must not be written to."""
         return self.matrix(model.get_parameter(self.tensor).detach()).double().cpu().numpy()
 
     def weight(self, matrix: torch.Tensor) -> torch.Tensor:
@@ -99,12 +102,12 @@ class Target:
         return matrix.t() if self.kind == "conv1d" else matrix.reshape(self.shape)
 
     def order(self) -> NDArray[np.int64]:
-        """Where the weights of the matrix (out, in), row by row, stand in the flattened parameter, shape (numel,)."""
+        """The positions in the flattened parameter of the matrix's weights, taken row by row, shape (numel,)."""
         stored = np.arange(self.numel, dtype=np.int64).reshape(self.shape)
         return (stored.T if self.kind == "conv1d" else stored).ravel()
 
     def positions(self, row: int) -> NDArray[np.int64]:
-        """Where the weights of output ``row`` stand in the flattened parameter, shape (in,)."""
+        """The positions in the flattened parameter of the weights of output ``row``, shape (in,)."""
         return self.order().reshape(self.outputs, self.inputs)[row]
 
 
@@ -113,22 +116,22 @@ def find_targets(
 ) -> tuple[Target, ...]:
     """The weights to prune, in the order of ``named_modules()``.
 
-    Layers whose weight is another module's, too, are left out where only '*' names them (``shared_weights``).
+    Layers that share their weight with another module are left out if only '*' names them (``shared_weights``).
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is.
+        The network, which stays as it is.
     targets : patterns
-        Module names to take, as a shell would match them: 'layer1.*', 'fc'.
+        Names of modules to take, as a shell would match them: 'layer1.*', 'fc'.
     ignore : patterns
-        Module names to leave out of those.
+        Names of modules to leave out of those.
 
     Raises
     ------
     InputError
-        A pattern that matches nothing, or nothing left (lists what there is); a weight that is no parameter of its
-        own (pruned or parametrized), or that a layer named by ``targets`` shares with another module.
+        A pattern matches nothing, or nothing is left (lists what there is); a weight is computed and no parameter
+        (pruned or parametrized); or a layer named by ``targets`` shares its weight with another module.
     """
     prunable = _prunable(model)
     has = _listed(list(prunable))
@@ -151,7 +154,7 @@ def find_targets(
 
 
 def find_target(model: torch.nn.Module, name: str) -> Target:
-    """The target of exactly that module name.
+    """The target whose module has exactly this name.
 
     Raises
     ------
@@ -165,12 +168,12 @@ def find_target(model: torch.nn.Module, name: str) -> Target:
 
 
 def find_tensor(model: torch.nn.Module, tensor: str) -> Target:
-    """The target whose weight is the parameter of exactly that name.
+    """The target whose weight is the parameter of exactly this name.
 
     Raises
     ------
     InputError
-        No prunable layer has it (lists those there are).
+        No prunable layer has this parameter (lists the layers).
     """
     names, prunable = _holders(model), _prunable(model)
     owner = next((name for name, module in prunable.items() if tensor in names.get(id(module.weight), ())), None)
@@ -178,9 +181,9 @@ def find_tensor(model: torch.nn.Module, tensor: str) -> Target:
 
 
 def shared_weights(model: torch.nn.Module) -> dict[str, str]:
-    """The prunable layers whose weight is another parameter, too, by module name, and the names of that.
+    """The prunable layers whose weight has other names in the network, too: these names, by module name.
 
-    The head of a language model often is its embedding.
+    The head of a language model, for example, often shares its weight with the embedding.
     """
     names = _holders(model)
     found = {}
@@ -193,9 +196,10 @@ def shared_weights(model: torch.nn.Module) -> dict[str, str]:
 
 
 def stacked_weights(model: torch.nn.Module) -> dict[str, int]:
-    """The parameters of three or more dimensions that are no prunable layer's, by name, and how many numbers they hold.
+    """How many numbers each parameter of three or more dimensions holds that belongs to no prunable layer, by name.
 
-    Some libraries keep all experts of a mixture in one tensor; other convolutions are among them, too.
+    Some libraries keep all experts of a mixture in one such tensor; one- and three-dimensional convolutions have them,
+    too.
     """
     layers = {id(module.weight) for module in _prunable(model).values()}
     return {
@@ -210,7 +214,7 @@ def _prunable(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _holders(model: torch.nn.Module) -> dict[int, list[str]]:
-    """Under which names each parameter stands in the network."""
+    """All names of each parameter in the network, by its ``id``."""
     holders: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         holders.setdefault(id(parameter), []).append(name)
@@ -233,7 +237,7 @@ def _kind(module: torch.nn.Module) -> Kind | None:
 def _targets(
     model: torch.nn.Module, chosen: Sequence[str], prunable: Mapping[str, torch.nn.Module], tied: Mapping[str, str]
 ) -> tuple[Target, ...]:
-    """The targets of these layers, each of whose weights must be a parameter, and no other module's."""
+    """The targets of these layers; the weight of each must be a parameter, and must not be shared with a module."""
     names = _holders(model)
     targets = []
     for name in chosen:

@@ -25,12 +25,12 @@ class Weights:
     Parameters
     ----------
     targets : tuple of Target
-        In the order of the vectors.
+        The targets in the order of their weights in the vectors.
     values : array, shape (n,)
-        Each target's matrix (out, in), row by row; float64, or float32 where they are those of a network that holds
-        no more digits.
+        The weights: each target's matrix (out, in), row by row; float64, or float32 if the network holds no more
+        digits.
     mask : boolean array, shape (n,)
-        1 keeps. Where it is 0 the value is 0.
+        1 keeps; where it is 0, the value is 0.
     """
 
     targets: tuple[Target, ...]
@@ -39,12 +39,12 @@ class Weights:
 
     @classmethod
     def of(cls, model: torch.nn.Module, targets: Sequence[Target]) -> Weights:
-        """The weights as they stand in the network; all of them kept.
+        """The weights that the network has; all of them are kept.
 
         Raises
         ------
         InputError
-            A weight that is NaN or infinite (names the tensor).
+            A weight is NaN or infinite (names the tensor).
         """
         import torch
 
@@ -70,18 +70,18 @@ class Weights:
         return self.n - int(self.mask.sum())
 
     def parts(self) -> Iterator[tuple[Target, slice]]:
-        """Each target and where its weights stand."""
+        """Each target, with the slice of its weights in the vectors."""
         start = 0
         for target in self.targets:
             yield target, slice(start, start + target.numel)
             start += target.numel
 
     def with_values(self, values: Vector, mask: Mask) -> Weights:
-        """The same targets with other weights."""
+        """The same targets with other weights and another mask."""
         return Weights(self.targets, values, mask)
 
     def without_zeros(self) -> Weights:
-        """The same weights, of which those that are exactly zero count as pruned."""
+        """The same weights, with those that are exactly zero counted as pruned."""
         return Weights(self.targets, self.values, self.mask & (self.values != 0))
 
     def matrices(self) -> dict[str, Matrix]:

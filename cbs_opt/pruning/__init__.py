@@ -1,4 +1,4 @@
-"""Whole networks: prune, re-tune, certify."""
+"""Prunes, re-tunes and certifies whole networks."""
 
 from cbs_opt.pruning.certify_network import certify_network
 from cbs_opt.pruning.prune import prune

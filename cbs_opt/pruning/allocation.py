@@ -1,15 +1,16 @@
-"""How many weights each segment of each layer shall lose, so that the network loses ``prune`` of them.
+"""How many weights each segment of each layer loses, so that the network loses ``prune`` of them.
 
-A segment is a row, or all rows of a layer (of a group of a grouped convolution) that share one budget: every layer's
-segments are of one size, and stand one after the other. Under N:M it is M input channels of a row, at one kernel
-position.
+A segment is a set of weights with a number of zeros of its own: a row; or all rows of a layer (of one group of a
+grouped convolution), which share that number; or, under N:M, M consecutive input channels of a row at one kernel
+position. The segments of a layer all have the same size, and are counted in the order of its rows.
 
-- ``uniform``: every row the same share.
-- ``layer``: every layer the same share, which its rows divide among them as the method finds best.
-- ``magnitude``: as many as the row has among the network's smallest |w|.
+- ``uniform``: every row loses the same share.
+- ``layer``: every layer loses the same share, and the method decides how its rows divide it.
+- ``magnitude``: every row loses as many weights as it has among the network's ``prune`` smallest |w|.
 - ``sensitivity``: each row's greedy OBS trace (``greedy_rows``) on the layer's Gram says what each further weight
-  costs, the row's sensitivity S_r (``sensitivity``) how much the network's outputs feel it; the cheapest weights of all
-  traces go. That minimizes Σ_r S_r · (loss of row r) over the convexified traces, exactly.
+  costs, and the row's sensitivity S_r (``sensitivity``) how strongly the network's outputs react to the row. The
+  weights of all traces that are cheapest by S_r · cost go. That minimizes Σ_r S_r · (loss of row r) over the
+  convexified traces, exactly.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 ALLOCATIONS = ("sensitivity", "magnitude", "layer", "uniform")
 
 MOST_SAMPLES = 1_000
-"""Samples that the traces and sensitivities are taken over, at most: an allocation needs fewer than the weights do."""
+"""The most samples that traces and sensitivities are computed from: an allocation needs fewer than the weights do."""
 
 Counts = NDArray[np.int64]
 
 
 def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
-    """Those of N:M: each group of ``of`` input channels, at one kernel position, loses at least all but ``keep``.
+    """The least numbers of zeros under N:M, by module name: ``of`` − ``keep`` in each group of ``of`` input channels.
 
     Raises
     ------
     PatternError
-        Input channels that M does not divide (names the layers, and how to leave them out).
+        A layer whose number of input channels M does not divide (names all of them, and how to leave them out).
     """
     others = [target for target in weights.targets if target.channels % of]
     if others:
@@ -77,21 +78,27 @@ def quotas(
     dampening_frac: float | None,
     seed: int = 0,
 ) -> dict[str, Counts]:
-    """The least number of zeros of each segment, shape (segments,), by module name; those the mask has included.
+    """The least number of zeros of each segment, shape (segments,), by module name; zeros of the mask count.
 
     Parameters
     ----------
+    kind : str
+        One of ``ALLOCATIONS``.
     model : torch.nn.Module
-        Holds ``weights``.
+        The network with ``weights``.
     samples : Drawn
         For the Gram matrices and the sensitivities; the first ``MOST_SAMPLES`` are used.
     prune : int
-        Zeros of the whole network, at least.
+        The least number of zeros in the whole network.
+    damping, dampening_frac : float
+        λ of the Gram matrices, as ``prune`` takes it.
+    seed : int
+        Seed of the sensitivities.
 
     Raises
     ------
     UnknownMethodError
-        An allocation nobody knows.
+        An unknown allocation.
     """
     if kind not in ALLOCATIONS:
         raise unknown_name("allocation", kind, list(ALLOCATIONS))
@@ -122,7 +129,7 @@ def _trace_costs(
     from cbs_opt.solvers.heuristic.greedy_rows import trace_slopes
 
     x, numbers = samples.x.take(slice(MOST_SAMPLES)), samples.numbers[:MOST_SAMPLES]
-    # The inputs of layers first: they say more clearly which sample is a bad one.
+    # Layer inputs are collected first: their errors name a bad sample more clearly than those of the sensitivities.
     layers = layer_grams(model, x, weights.targets, damping=damping, dampening_frac=dampening_frac, numbers=numbers)
     felt = sensitivities(model, x, weights.targets, seed=seed, numbers=numbers)
     masks = weights.masks()
@@ -135,6 +142,6 @@ def _trace_costs(
                 gone = np.flatnonzero(~mask[rows])
                 everything = Cardinality(mask[rows].size, mask[rows].size, forbid=gone)
                 slopes[rows] = trace_slopes(group_problem(layer, group, rows, everything))
-        # What is pruned already has no slope, and costs nothing.
+        # A weight that is pruned already has no slope, and costs nothing.
         costs.append((np.where(mask, slopes, 0.0) * felt[target.name][:, None]).ravel())
     return np.concatenate(costs)

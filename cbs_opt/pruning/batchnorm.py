@@ -1,4 +1,4 @@
-"""Batch-normalization statistics of a pruned network, estimated anew from calibration samples."""
+"""Re-estimates the batch-normalization statistics of a pruned network from calibration samples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def reestimate(model: torch.nn.Module, x: SamplesLike) -> int:
-    """Replace running means and variances by those over the samples ``x``, in place; returns how many layers have them.
+    """Replace the running means and variances by those over the samples ``x``, in place; returns the number of layers.
 
     The weights stay as they are, and the model is left in eval mode. Each statistic is the mean over batches,
-    weighted by their samples; nothing else that behaves differently in training (dropout) is switched on.
+    weighted by their numbers of samples. Other layers that behave differently in training, such as dropout, stay in
+    eval mode.
 
     Raises
     ------
@@ -52,12 +53,12 @@ def reestimate(model: torch.nn.Module, x: SamplesLike) -> int:
 
 
 def check_reestimate(model: torch.nn.Module, samples: int) -> None:
-    """Raise before anything is computed where ``reestimate`` could not be done.
+    """Raise, before anything is computed, if ``reestimate`` could not be done.
 
     Raises
     ------
     InputError
-        No batch normalization that keeps statistics, or a single sample, which has no variance.
+        The network has no batch normalization that keeps statistics, or there is a single sample, without variance.
     """
     if not _norms(model):
         raise InputError(
@@ -79,7 +80,7 @@ def _norms(model: torch.nn.Module) -> dict[str, torch.nn.modules.batchnorm._Batc
 
 
 def _without_singles(parts: list[slice]) -> list[slice]:
-    """The batches, a last one of a single sample joined to the one before: it has no variance of its own."""
+    """The batches; a last one of a single sample, which has no variance, is joined to the one before."""
     if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
         return [*parts[:-2], slice(parts[-2].start, parts[-1].stop)]
     return parts

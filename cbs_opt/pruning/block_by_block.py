@@ -1,4 +1,8 @@
-"""The blocks of a network one after the other: prune a block's layers, say how far its output is, refine it."""
+"""Prunes the blocks of a network one after the other.
+
+In each block it prunes the layers, compares the block's output with that of the dense network's block, and refines the
+kept weights if that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +30,25 @@ log = logging.getLogger("cbs_opt")
 
 
 class Solver(Protocol):
-    """Prunes layers and keeps what became of them."""
+    """What prunes one layer after the other and keeps the outcome of each."""
 
     masks: dict[str, Mask]
     notes: list[str]
 
     def solve(self, layer: LayerModel) -> Matrix:
-        """The new weights (out, in)."""
+        """Prune a layer and return its new weights (out, in)."""
         ...
 
     def outcome(self, name: str) -> LayerOutcome:
-        """What became of a layer."""
+        """The outcome of a layer that was pruned."""
         ...
 
     def put(self, name: str, outcome: LayerOutcome) -> None:
-        """What became of a layer elsewhere."""
+        """Take over the outcome of a layer that an earlier run pruned."""
         ...
 
     def reweigh(self, name: str, weights: Matrix) -> None:
-        """Other weights (out, in) on a layer's mask."""
+        """Replace the weights (out, in) of a layer that was pruned; its mask stays."""
         ...
 
 
@@ -56,12 +60,14 @@ def block_by_block(
     work: StageFolder | None = None,
     estimate: Sequence[float] | None = None,
 ) -> tuple[BlockReport, ...]:
-    """Prune all layers of a sequence; what a work folder has of its first blocks is taken from there.
+    """Prune all layers of a sequence, block by block; returns a report for each block whose output could be compared.
 
     Parameters
     ----------
+    work : StageFolder, optional
+        Blocks whose outcome is in this folder are taken from there; the outcome of every other block is kept in it.
     estimate : sequence of float, optional
-        Seconds that each block will take, about; said before the first one that is to be pruned.
+        About how many seconds each block will take; their sum is announced before the first block is pruned.
     """
     reports: list[BlockReport] = []
     pace = Pace([block.targets for block in sequence.blocks], estimate)
@@ -114,7 +120,9 @@ def _prune(
         for name, weights in found.weights.items():
             solver.reweigh(name, weights)
     elif settings.refine:
-        sequence.notes.append(f"block {block.name}: was not refined, its output is not to be seen or is as it was")
+        sequence.notes.append(
+            f"block {block.name}: was not refined, its output cannot be compared or is that of the dense block already"
+        )
     return BlockOutcome(
         layers={target.name: solver.outcome(target.name) for target in block.targets},
         report=None if error is None else BlockReport(block.name, error, refined),
@@ -123,10 +131,10 @@ def _prune(
 
 
 class Pace:
-    """How far the work is, and how long the rest of it will take.
+    """Says in words how far the work is, and about how long the remaining blocks will take.
 
-    That is at the pace so far, by the seconds estimated for each block, or without an estimate by its weights; before
-    the first block is done it is the estimate.
+    Before the first block is done, that is the estimate. Afterwards it is what the blocks so far took, scaled by the
+    seconds estimated for the remaining blocks or, without an estimate, by their numbers of weights.
     """
 
     def __init__(self, blocks: Sequence[Sequence[Target]], estimate: Sequence[float] | None = None) -> None:
@@ -136,18 +144,18 @@ class Pace:
         self._began, self._worked = time.perf_counter(), 0.0
 
     def beforehand(self, number: int) -> str:
-        """'pruning 30 blocks, 106 million weights: about 25 min' where the block of this number is the first one."""
+        """'pruning 30 blocks, 106 million weights: about 25 min', if block ``number`` is the first to be pruned."""
         left = len(self._weights) - number
         weights = sum(self._weights[number:])
         many = f"{weights / 1e6:.0f} million" if weights >= 1e7 else f"{weights:,}"
         return f"pruning {counted(left, 'block')}, {many} weights: {about(sum(self._sizes[number:]))}"
 
     def done(self, number: int) -> None:
-        """The block of this number, counted from 0, is done."""
+        """Note that block ``number``, counted from 0, is done."""
         self._worked += self._sizes[number]
 
     def words(self, number: int, done: bool = False) -> str:
-        """'block 7 of 30, about 4 min left' where the block of this number comes next, or is done."""
+        """'block 7 of 30, about 4 min left', if block ``number`` comes next, or, with ``done``, has just been done."""
         words = f"block {number + 1} of {len(self._sizes)}"
         if not self._worked and not self._estimated:
             return words

@@ -1,8 +1,8 @@
-"""Bound and gap of every layer of a network that any tool has pruned, on the inputs of the dense one.
+"""Bound and gap of every layer of a network that any tool has pruned, on the inputs of the dense network.
 
-Each layer is a problem of its own, ½·mean‖Xw − Xw̄‖² + λ/2 ‖w − w̄‖² summed over its rows, with X its inputs in the dense
-network: the same yardstick for every tool. A layer's bound is over all masks with as many zeros in the layer, wherever
-in it they stand.
+Each layer is a problem of its own, with the objective f(w) = ½·mean‖Xw − Xw̄‖² + λ/2 ‖w − w̄‖² summed over its rows,
+where X are its inputs in the dense network: the same yardstick for every tool. The bound of a layer holds for all
+masks with at least as many zeros in the layer, wherever in the layer they are.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ class LayerJudgement:
     Parameters
     ----------
     name : str
-        Of the module.
+        Name of the module.
     n, pruned : int
-        Its weights, and how many of them are zero.
+        How many weights the layer has, and how many of them are zero.
     given : float
         f of the layer's weights as they are.
     objective : float
-        f of the best weights on their mask.
+        f of the best weights on the layer's mask.
     bound : float
-        ≤ f of every mask with as many zeros; −inf: none.
+        Proven lower bound: no weights with at least as many zeros in the layer have a smaller f; −inf without a bound.
     relative : float
-        ``given`` over f of the layer without any weight.
+        ``given`` divided by f of the layer with all weights zero.
     damping : float
-        λ.
+        λ of the layer.
     dominance : float
-        λ over the mean diagonal of the curvature without it.
+        λ divided by the mean diagonal of the curvature without it.
     gap, mask_gap : float
         (f − bound)/|f| of the weights as they are, and of the best weights on their mask; inf without a bound.
     seconds : float
-        That update and bound took.
+        How long update and bound took.
     """
 
     name: str
@@ -109,22 +109,23 @@ def certify_layers(
     data
         Calibration samples as ``prune`` takes them; labels are not needed.
     samples : int, optional
-        How many of them are drawn; left out, 1,000 or all where there are fewer.
+        How many of them are drawn; left out, 1,000, or all if there are fewer.
     damping, dampening_frac : float
         λ, as ``prune`` takes it.
     bound_time : float, optional
-        Seconds for the bounds of all layers together: the best found by then. A first one of each layer is waited for.
+        Seconds for the bounds of all layers together; the best bounds found by then are reported. The first bound of
+        each layer is waited for, even beyond that.
     targets, ignore : patterns
         Names of layers, as ``prune`` takes them.
     seed : int
-        Of the draw of samples.
+        Seed of the draw of samples.
     progress : callable, optional
-        Called with a few words whenever something else begins.
+        Called with a few words whenever another step begins.
 
     Raises
     ------
     InputError
-        Networks of different shapes, or no layer with a zero that a sample reaches.
+        The networks differ in their layers or shapes, or no sample reaches a layer that has zeros.
     """
     tell = progress or (lambda words: None)
     x, y, count = calibrating(data, samples, needs_labels=False)
@@ -178,7 +179,7 @@ def certify_layers(
 
 
 def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJudgement:
-    """One layer with other weights (out, in); the groups of a grouped convolution are problems of their own."""
+    """Judge a layer that has the weights (out, in); each group of a grouped convolution is a problem of its own."""
     started = time.perf_counter()
     parts: list[Judgement] = []
     nothing = 0.0

@@ -1,4 +1,4 @@
-"""Bound and gap of a pruned network from any tool, on the whole-network Fisher of the dense one."""
+"""Bound and gap of a network that any tool has pruned, on the Fisher of the whole dense network."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ def certify_network(
     model : torch.nn.Module
         The dense network.
     data : Data, or (x, y)
-        The model is made of ``samples`` of these, as ``prune`` draws them.
+        Samples with labels; the quadratic model is made from ``samples`` of them, drawn as ``prune`` draws them.
     masks : mapping of parameter name, or of a target's module name, to boolean array, optional
-        1 keeps; in the shape of the tensor. Left out, a weight is pruned where the checkpoint has an exact zero.
+        1 keeps; in the shape of the tensor. Left out, a weight counts as pruned where the checkpoint is exactly zero.
     pruned : mapping of parameter name to tensor, optional
-        The checkpoint, judged as it is, too.
+        A pruned checkpoint; its weights are judged as they are, too.
+    samples : int
+        How many samples the quadratic model is made from.
     damping, dampening_frac : float
         λ, as ``prune`` takes it.
-    samples : int
-        How many of the data make the model.
     targets, ignore : patterns
         Names of layers, as ``prune`` takes them.
     precision : 'float32' or 'float64'
-        Of the gradients.
+        Precision of the per-sample gradients.
     seed : int
-        Of the draw of samples.
+        Seed of the draw of samples.
     name : str
-        Of the network, for tables and messages.
+        Name of the network in tables and messages.
 
     Raises
     ------
     InputError
-        Neither masks nor checkpoint, tensors that are missing or have another shape, a mask that prunes a weight that
-        the checkpoint keeps.
+        Neither masks nor a checkpoint are given, tensors are missing or have another shape, or a mask prunes a weight
+        that is not zero in the checkpoint.
     """
     if masks is None and pruned is None:
         raise InputError("give masks, or a pruned checkpoint")
@@ -112,12 +112,12 @@ def certify_network(
 def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Masks by parameter name from a .safetensors, .npz or torch file; 'fc1.weight_mask' means 'fc1.weight'.
 
-    A checkpoint that torch.nn.utils.prune has masked serves, too: a weight without a mask in it is kept as a whole.
+    A checkpoint that torch.nn.utils.prune has masked can be given, too: a weight that has no mask there is kept whole.
 
     Raises
     ------
     InputError
-        Other values than 0 and 1, or two masks of one weight that differ.
+        A mask has other values than 0 and 1, or two masks of one weight differ.
     """
     from cbs_opt.network.load import MASK, load_tensors, masked_names, stored_tensors
 
@@ -141,7 +141,7 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _by_tensor(targets: tuple[Target, ...], masks: dict[str, Any]) -> dict[str, Any]:
-    """Masks by the names of tensors, where some go by the names of modules: 'fc1' for 'fc1.weight'."""
+    """The masks by names of tensors; some may be given by the name of the module: 'fc1' for 'fc1.weight'."""
     tensors = {target.name: target.tensor for target in targets if target.tensor not in masks}
     return {tensors.get(name, name): mask for name, mask in masks.items()}
 
@@ -160,7 +160,7 @@ def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
 def _not_judged(
     dense: torch.nn.Module, targets: tuple[Target, ...], masks: dict[str, Any] | None, pruned: dict[str, Any] | None
 ) -> list[str]:
-    """What masks and checkpoint change beside the targets, which is no part of the quadratic model."""
+    """A note on each tensor that masks or checkpoint change, but that is no target and so not in the model."""
     import torch
 
     own, state = {target.tensor for target in targets}, dense.state_dict()

@@ -1,8 +1,8 @@
-"""About how long pruning the blocks of a network will take, said before it begins.
+"""Estimates, before it begins, how long pruning the blocks of a network will take.
 
-Operations are counted from the shapes: running both networks, the sums over samples, the method's own statement
-(``MethodSpec.operations``), the exact update, refinement. They are divided by the speed of a short matrix product,
-measured on the spot.
+Operations are counted from the shapes: those of running both networks, of the sums over samples, of the method (which
+states them, ``MethodSpec.operations``), of the exact update and of refinement. They are divided by the speed of a
+short matrix product, which is measured first.
 """
 
 from __future__ import annotations
@@ -28,47 +28,48 @@ if TYPE_CHECKING:
     from cbs_opt.pruning.settings import Settings
 
 ORDER = {"cpu": 384}
-"""Of the matrices whose product is timed, by device."""
+"""Order of the square matrices whose product is timed, by device."""
 
 ORDER_ELSEWHERE = 2_048
+"""The same for any other device."""
 
 SECONDS = 0.1
-"""For which products are repeated: long enough to notice others who want the processor."""
+"""How long products are repeated: long enough to notice other programs that use the processor."""
 
 BESIDE = 1.8
-"""By how much running networks and sums over samples take longer than their products, measured on a language model and
-a sentence encoder: attention, what is done number by number, keeping activations."""
+"""How many times longer than their matrix products the networks and the sums over samples take, because of attention,
+element-wise operations and keeping activations; measured on a language model and a sentence encoder."""
 
 EVALUATIONS = 4
-"""Products of all weights with H in float64 that a layer is judged with: its minimizer, and f of three weights."""
+"""How many products of all weights with H, in float64, judging a layer takes: its minimizer, and f at three points."""
 
 BACKWARD = 3
-"""A step of refinement, forward and backward, in forward passes of the block."""
+"""What a step of refinement, forward and backward, costs in forward passes of the block."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Operations a second of matrix products."""
+    """Operations per second of matrix products, in float32 (``single``) and in float64 (``double``)."""
 
     single: float
     double: float
 
     @classmethod
     def measured(cls, device: torch.device) -> Speed:
-        """On this device, now; takes a fifth of a second."""
+        """Measure the speed of this device, which takes a fifth of a second."""
         import torch
 
         return cls(_speed(device, torch.float32), _speed(device, torch.float64))
 
     def seconds(self, work: Operations) -> float:
-        """That the work takes."""
+        """How many seconds the work takes at this speed."""
         return work.single / self.single + work.double / self.double
 
 
 def operations(
     sequence: SequentialLayers, quotas: Mapping[str, NDArray[np.int64]], settings: Settings
 ) -> list[Operations] | None:
-    """What each block takes, bounds left out; None where the method does not say what it does.
+    """The operations that each block takes, bounds not counted; None if the method does not state its own.
 
     Parameters
     ----------
@@ -91,12 +92,12 @@ def operations(
 
 
 def layer_size(target: Target, pruned: int) -> LayerSize:
-    """Of each of the layer's groups, when so many of the layer's weights go."""
+    """The size of each group of the layer, if ``pruned`` of the layer's weights go."""
     return LayerSize(target.outputs // target.groups, target.inputs, (target.numel - pruned) / target.outputs)
 
 
 def of_layer(size: LayerSize) -> Operations:
-    """Making a layer's problem, the exact update and the evaluation of its mask."""
+    """The operations of making a layer's problem, of the exact update and of evaluating the mask."""
     factors = 2 * size.inputs**3 / 3  # H is positive definite, and its minimizer is needed
     products = EVALUATIONS * 2 * size.weights * size.inputs
     return operations_of_update(size).and_(Operations(double=factors + products))
@@ -112,7 +113,7 @@ def _speed(device: torch.device, dtype: torch.dtype) -> float:
 
     order = ORDER.get(device.type, ORDER_ELSEWHERE)
     matrix = torch.full((order, order), 0.5, dtype=dtype, device=device)
-    float((matrix @ matrix)[0, 0])  # the first one is slower; the number is waited for
+    float((matrix @ matrix)[0, 0])  # once before it is timed, as the first is slower; float() waits for it
     started, times, passed = time.perf_counter(), 0, 0.0
     while passed < SECONDS:
         float((matrix @ matrix)[0, 0])

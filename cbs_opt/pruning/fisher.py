@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class FisherStages:
-    """Gradients are collected anew on every stage's own samples."""
+    """The stages on the Fisher; each collects gradients on samples of its own."""
 
     def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
         self._settings, self._draw = settings, draw
 
     @staticmethod
     def check(weights: Weights, settings: Settings) -> None:
-        """Raise where the method cannot take a problem of this kind and size."""
+        """Raise if the method cannot take a problem of this kind and size."""
         check_method(weights, settings)
 
     def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
@@ -57,14 +57,14 @@ def fisher_stage(
     settings: Settings,
     clock: Clock,
 ) -> Stage:
-    """Prune at least ``prune`` weights, those that ``weights`` has pruned already among them.
+    """Prune at least ``prune`` weights of the network, counting those that ``weights`` has pruned already.
 
     Parameters
     ----------
     now : torch.nn.Module
-        Holds ``weights``.
+        The network with ``weights``.
     samples : Drawn
-        With their labels.
+        Calibration samples with labels.
     """
     with clock.phase("curvature", "collecting per-sample gradients"):
         factor = gradient_factor(
@@ -107,7 +107,7 @@ def fisher_stage(
 
 
 def check_method(weights: Weights, settings: Settings) -> None:
-    """Raise before anything is computed where the method cannot take a problem of this kind and size.
+    """Raise, before anything is computed, if the method cannot take a problem of this kind and size.
 
     Raises
     ------
@@ -150,18 +150,18 @@ def fisher_problem(
 
 
 def left_out(samples: int, average: int) -> list[str]:
-    """What is to be noted where rows of ``average`` samples do not use them all."""
+    """A note on the samples that are left over if each row averages ``average`` of them; no note if none are."""
     rest = samples % average
     return [f"{rest} of the {samples} samples are not used: rows average {average} each"] if rest else []
 
 
 def _columns(weights: Weights, factor: GradientFactor) -> NDArray[np.int64]:
-    """The column of A that belongs to each weight: matrices (out, in) against tensors as they are stored."""
+    """The column of A for each weight: ``weights`` go by matrices (out, in), A by the tensors as they are stored."""
     return np.concatenate([factor.columns[t.tensor].start + t.order() for t in weights.targets])
 
 
 def _pieces(weights: Weights, alive: NDArray[np.bool_], partition: str | int) -> list[tuple[str, int]]:
-    """What each block of the partition lies in, the network or a layer, and how many living weights it has, if any."""
+    """For each block of the partition with living weights: what it lies in, 'network' or a layer, and how many."""
     if partition == "network":
         return [("network", int(alive.sum()))]
     pieces: list[tuple[str, int]] = []
@@ -177,7 +177,7 @@ def _pieces(weights: Weights, alive: NDArray[np.bool_], partition: str | int) ->
 
 
 def _dampings(squares: Vector, pieces: list[tuple[str, int]], settings: Settings) -> dict[str, float]:
-    """λ of the network, or of each layer where nothing is kept between them, by what the pieces lie in."""
+    """λ by what the pieces lie in: one for the network, or one for each layer if the partition separates layers."""
     counts: dict[str, int] = {}
     for name, size in pieces:
         counts[name] = counts.get(name, 0) + size

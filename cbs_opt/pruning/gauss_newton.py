@@ -6,11 +6,12 @@ With J the Jacobian of the logits and S = diag(p) − ppᵀ of their softmax p,
 
 g the gradient of the mean loss over all samples, the curvature over at most ``CURVATURE_SAMPLES`` of them. The pruned
 weights go to zero and the kept ones to the minimizer, by conjugate gradients (two Jacobian products an iteration). The
-step is taken only if the loss itself falls below that of pruning without re-tuning; λ follows Marquardt's rule, but
-never below the damping asked for, which keeps the steps short enough not to fit the samples alone: Moré,
+step is taken only if the loss itself falls below that of pruning without re-tuning. λ follows Marquardt's rule, but
+never falls below the damping asked for, which keeps the steps short enough not to overfit the samples: Moré,
 'The Levenberg–Marquardt algorithm', 1978; Martens, 'Deep learning via Hessian-free optimization', ICML 2010. Which
-weights go is decided by w² (magnitude) or w² times the diagonal of the model (obd). There is no bound. The objective
-of a stage is f at the step that prunes, with the λ of that step; the second step re-tunes on a model of its own.
+weights go is decided by w² (magnitude) or by w² times the diagonal of the model (obd). There is no bound. A stage
+prunes in its first step and re-tunes again in a second one, on the model at the weights where that begins; the
+objective of the stage is f after the first step, with the λ of that step.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ if TYPE_CHECKING:
     from cbs_opt.pruning.settings import Settings
 
 CURVATURE_SAMPLES = 10_000
+"""The most samples that the curvature is averaged over."""
 ITERATIONS = 15
-"""Of conjugate gradients a step."""
+"""Iterations of conjugate gradients in a step."""
 STEPS = 2
-"""Newton steps a stage: the one that prunes, and one that re-tunes again."""
+"""Newton steps in a stage: one that prunes, and one that re-tunes again."""
 TRIALS = 6
-"""Dampings tried for one step, each four times the last."""
+"""How many dampings are tried for one step, each four times the one before."""
 PRECONDITIONER = 0.75
 """Power of (diagonal + λ) that preconditions the conjugate gradients (Martens 2010)."""
 
 
 class GaussNewtonStages:
-    """The stages of one run, all on the samples of the first; the damping is carried from one to the next."""
+    """The stages of one run, all on the samples of the first; each begins with the damping that the last ended with."""
 
     def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
         self._network = _Network(dense, draw(0), weights, settings.seed)
@@ -56,7 +58,7 @@ class GaussNewtonStages:
 
     @staticmethod
     def check(weights: Weights, settings: Settings) -> None:
-        """Whatever the settings allow can be done."""
+        """Check nothing: whatever the settings allow can be done."""
 
     def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
         """Prune at least ``prune`` weights and re-tune the others."""
@@ -112,7 +114,7 @@ class GaussNewtonStages:
         before: float,
         notes: list[str],
     ) -> tuple[torch.Tensor, float, float]:
-        """The weights after one step, f there and its λ; pruned without re-tuning if no damping gives a step."""
+        """The weights after one step, f there and its λ; the weights are not re-tuned if no damping lowers the loss."""
         import torch
 
         assert self._damping is not None
@@ -120,7 +122,7 @@ class GaussNewtonStages:
         start = torch.where(mask, w, 0.0)
         fixed = start - w
         image = product(fixed)
-        # What the model says of pruning without re-tuning.
+        # The change of the loss, by the model, if the weights are pruned without re-tuning.
         reference = float(g @ fixed + 0.5 * fixed @ image)
         first = self._damping
         if not bool(mask.any()):
@@ -148,7 +150,7 @@ def _minimize(
     diagonal: torch.Tensor,
     lam: float,
 ) -> tuple[torch.Tensor, float]:
-    """The step d, equal to ``fixed`` where pruned and making the model about minimal where kept; and gᵀd + ½dᵀ(JᵀSJ)d.
+    """The step d and gᵀd + ½dᵀ(JᵀSJ)d: d is ``fixed`` where pruned, and about minimizes the damped model where kept.
 
     ``image`` is JᵀSJ ``fixed``.
     """
@@ -194,7 +196,7 @@ class _Network:
 
     @property
     def precision(self) -> str:
-        """What the network computes in: 'float32', …"""
+        """The data type in which the network computes, such as 'float32'."""
         return str(next(self._model.parameters()).dtype).removeprefix("torch.")
 
     def loss(self, w: torch.Tensor) -> float:
@@ -220,7 +222,7 @@ class _Network:
         return total / len(self._x), g / len(self._x)
 
     def _gradient(self, w: torch.Tensor, part: slice) -> tuple[float, dict[str, torch.Tensor]]:
-        """Cross-entropy of some samples, added up, and its gradients."""
+        """The sum of the cross-entropy over the samples of ``part``, and its gradient in each tensor."""
         import torch
 
         tensors = {name: t.requires_grad_() for name, t in self._split(w).items()}
@@ -232,7 +234,7 @@ class _Network:
     def diagonal(self, w: torch.Tensor) -> torch.Tensor:
         """An estimate of the model's diagonal, shape (n,): squared gradients at labels drawn from the softmax.
 
-        The gradients of a batch are added up with random signs (Hutchinson), so that one backward pass a batch does.
+        The gradients of a batch are added up with random signs (Hutchinson), so that a batch takes one backward pass.
         """
         import torch
 
@@ -285,12 +287,12 @@ class _Network:
         numbers: NDArray[np.int64],
         what: str,
     ) -> torch.Tensor:
-        """What was found for some samples, joined; where it is not finite, look for the sample that makes it so.
+        """The derivatives ``found`` for the samples of ``part`` as one vector, checked to be finite.
 
         Raises
         ------
         InputError
-            Names the sample and the tensor.
+            They are not finite (names the sample and the tensor, found by computing each sample ``again``).
         """
         joined = self._join(found)
         if bool(joined.isfinite().all()):
@@ -329,7 +331,7 @@ class _Network:
         }
 
     def _join(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Undoes ``_split``, in float64 on the CPU."""
+        """The network's tensors as one vector, in float64 on the CPU: undoes ``_split``."""
         import torch
 
         parts = [target.matrix(tensors[target.tensor]).reshape(-1) for target in self._weights.targets]

@@ -1,4 +1,4 @@
-"""Weights that are exactly zero in the network that is given: kept as they are, or only said."""
+"""Weights that are exactly zero in the given network: kept zero if that is asked for, otherwise only noted."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def given_zeros(weights: Weights, settings: Settings, sparsity: float) -> tuple[Weights, list[str]]:
-    """The weights a run begins with, and what is to be noted about their zeros.
+    """The weights that a run begins with, and the notes about their zeros.
 
-    With ``keep_zeros`` the zeros are pruned already, as what an earlier stage pruned is. A pattern has room for any of
-    them: N:M asks for zeros at least.
+    With ``keep_zeros`` the zeros count as pruned, like those of an earlier stage. That is possible under every N:M
+    pattern, which only asks for a least number of zeros.
 
     Parameters
     ----------
     weights : Weights
-        Of the network, all of them kept.
+        The network's weights, all of them kept.
     sparsity : float
-        The share that shall be zero in the end.
+        The share of weights that is to be zero in the end.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """One stage layer by layer: each layer's outputs are to stay close to the dense layer's.
 
-Curvature ``gram`` takes every layer with the dense network's inputs: a block-diagonal model of the whole network.
-``sequential`` takes the layers in the order of execution, each with the inputs that the layers pruned before it leave
-it and the dense network's outputs as target (``cbs_opt.collect.sequential``): later layers repair what earlier ones
-did. How many weights each row or layer loses is decided beforehand (``allocation``); which ones, layer by layer, by a
-method on the layer's own problem (``group_problem``).
+With the curvature ``gram`` every layer has its inputs in the dense network, which makes a block-diagonal model of the
+whole network. With ``sequential`` the layers are taken in the order of execution, each with the inputs that the layers
+pruned before it give, and with the dense network's outputs as target (``cbs_opt.collect.sequential``): later layers
+repair what earlier ones did. How many weights each row or layer loses is decided beforehand (``allocation``); which
+weights these are is decided layer by layer, by a method on the layer's own problem (``group_problem``).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 
 
 class LayerStages:
-    """Layers are collected anew on every stage's own samples; the targets are always those of the dense network."""
+    """The stages layer by layer; each collects inputs on samples of its own, the targets are the dense network's."""
 
     def __init__(self, dense: torch.nn.Module, weights: Weights, settings: Settings, draw: Draw) -> None:
         self._dense, self._settings, self._draw = dense, settings, draw
 
     @staticmethod
     def check(weights: Weights, settings: Settings) -> None:
-        """Raise where the method cannot take a layer's problem, or the layer cannot be taken."""
+        """Raise if the method cannot take a layer's problem, or a layer cannot be taken on this curvature."""
         check_method(weights, settings)
 
     def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
@@ -79,20 +79,20 @@ def layer_stage(
     clock: Clock,
     work: StageFolder | None = None,
 ) -> Stage:
-    """Prune at least ``prune`` weights, those that ``weights`` has pruned already among them.
+    """Prune at least ``prune`` weights of the network, counting those that ``weights`` has pruned already.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The dense network: its outputs are the targets, its weights w̄.
+        The dense network: its outputs are the targets, and its weights are w̄.
     now : torch.nn.Module
-        The network as the stage before left it: the rows' quotas are decided on it.
+        The network as the stage before left it; on it, how many weights each row loses is decided.
     samples : Drawn
-        Labels are not needed.
+        Calibration samples; labels are not needed.
     weights : Weights
-        Of ``now``.
+        The weights of ``now`` and their mask.
     work : StageFolder, optional
-        Where what became of each block is kept (``sequential``).
+        With ``sequential``: the folder that keeps the outcome of each block.
     """
     with clock.phase("allocation", "deciding how many weights each layer and row loses"):
         if settings.n_of_m is None:
@@ -156,7 +156,7 @@ def layer_stage(
 
 
 def check_method(weights: Weights, settings: Settings) -> None:
-    """Raise before anything is computed where the method cannot take a layer's problem, or the layer cannot be taken.
+    """Raise, before anything is computed, if the method cannot take a layer's problem, or a layer cannot be taken.
 
     Raises
     ------
@@ -169,14 +169,16 @@ def check_method(weights: Weights, settings: Settings) -> None:
 
 
 class LayerSolver:
-    """Solves one layer after the other and keeps what came out, by module name.
+    """Solves one layer after the other and keeps the outcome of each, by module name.
 
     Attributes
     ----------
     weights : Weights
-        Of the layers solved so far, with as many digits as those before; ``matrices`` and ``masks`` (out, in) are
-        views into them.
-    losses, damping, dominance : mapping of module name to what the layer's problem was
+        The new weights of the layers solved so far, in the precision of the weights ``before``; ``matrices`` and
+        ``masks`` (out, in) are views into them.
+    losses : mapping of module name to LayerLoss
+    damping, dominance : mappings of module name to float
+        λ, and λ divided by the mean diagonal of the curvature without it.
     round_off : float
         What float64 may have got wrong in the sum of all objectives.
     notes : list of str
@@ -201,23 +203,23 @@ class LayerSolver:
         return sum(loss.round_off for loss in self.losses.values())
 
     def solve(self, layer: LayerModel) -> Matrix:
-        """The new weights (out, in) of a layer."""
+        """Prune a layer and return its new weights (out, in)."""
         with layer.target.naming():
             return self._solve(layer)
 
     def put(self, name: str, outcome: LayerOutcome) -> None:
-        """What became of a layer elsewhere."""
+        """Take over the outcome of a layer that an earlier run pruned."""
         self.matrices[name][...], self.masks[name][...] = outcome.weights, outcome.mask
         self._bound_time.skip(outcome.mask.size)
         self.losses[name] = outcome.loss
         self.damping[name], self.dominance[name] = outcome.damping, outcome.dominance
 
     def reweigh(self, name: str, weights: Matrix) -> None:
-        """Other weights (out, in) on a layer's mask."""
+        """Replace the weights (out, in) of a layer that was pruned; its mask stays."""
         self.matrices[name][...] = np.where(self.masks[name], weights, 0.0)
 
     def outcome(self, name: str) -> LayerOutcome:
-        """What became of a layer."""
+        """The outcome of a layer that was pruned."""
         return LayerOutcome(
             self.matrices[name], self.masks[name], self.losses[name], self.damping[name], self.dominance[name]
         )

@@ -1,4 +1,4 @@
-"""Prune a network: curvature, selection, update and certificate, once or along a schedule."""
+"""Prunes a network: curvature, selection, update and bound, once or in several stages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STAGES: dict[str, type[Stages]] = {
     "sequential": LayerStages,
     "gauss-newton": GaussNewtonStages,
 }
-"""How the stages on each curvature run; what they ask of the settings is in ``settings.CURVATURES``."""
+"""The class that runs the stages on each curvature; ``settings.CURVATURES`` says which settings each of them takes."""
 
 
 @outside_inference_mode
@@ -88,80 +88,83 @@ def prune(
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is.
+        The trained network. It stays as it is; a copy of it is pruned.
     data : Data, or (x, y), or x alone, or batches of either
         Calibration samples (the training part of a ``Data``); only ``fisher`` and ``gauss-newton`` need labels.
-        x is an array or tensor (m, ...); for a network of several inputs a dict of them by name, or a tuple of them in
-        order (without labels as (x, None): a pair is always (x, y)). Batches are a ``DataLoader``, a ``Dataset`` or a
-        list (``network.gathered``); of them only as many are read as hold ``samples`` samples.
-    test : (x, y), or batches, optional
-        Accuracy is measured on these, or else on the test part of a ``Data``.
+        x is an array or tensor (m, ...), or for a network of several inputs a dict of these by name or a tuple in
+        order (without labels give (x, None), as a pair is always read as (x, y)). Batches are a ``DataLoader``, a
+        ``Dataset`` or a list (``network.gathered``); only as many are read as ``samples`` samples need.
     sparsity : float
         At least this share of all prunable weights becomes zero.
     pattern : str
-        In place of the sparsity: N:M, as '2:4' for at most 2 kept of every 4 consecutive inputs of an output; of
-        ``gram`` and ``sequential``.
+        Given instead of the sparsity, with ``gram`` or ``sequential``: N:M, such as '2:4' for at most 2 kept of every
+        4 consecutive inputs of an output (in a convolution, of 4 input channels at one kernel position).
+    test : (x, y), batches, or a measure of ``network.measures``, optional
+        Test samples that accuracy is measured on; left out, the test part of a ``Data``, if there is one.
     curvature : str
-        ``sequential``: layer by layer, inputs from the network pruned so far, the dense layer's outputs as target.
-        ``gram``: each layer's inputs in the dense network. ``fisher``: empirical Fisher of per-sample gradients at the
-        labels, the loss model of the paper. ``gauss-newton``: first-order term and Gauss–Newton products, never
-        formed; no bound.
+        The model of the loss. ``sequential``: layer by layer, with inputs from the network pruned so far and the dense
+        layer's outputs as target. ``gram``: layer by layer, with the inputs in the dense network. ``fisher``: the
+        empirical Fisher of per-sample gradients, the loss model of the paper. ``gauss-newton``: the first-order term
+        and the Gauss–Newton matrix, which is never formed; it has no bound.
     method : str
-        Selector, see ``cbs-opt methods``; left out, the best one for the curvature and the size of the network.
+        What chooses the masks, see ``cbs-opt methods``; left out, by the curvature and the size of the network.
     options : mapping
-        The method's own options.
+        Options of the method, by name.
     samples : int, optional
-        Calibration samples, drawn without replacement; left out, 1,000 or all where there are fewer.
+        How many calibration samples are drawn, without replacement; left out, 1,000, or all if there are fewer.
     damping, dampening_frac : float
-        λ itself, or as a fraction of the mean diagonal of the curvature (each layer's own, unless the curvature is one
-        of the whole network); 0.01 of it if neither is given.
+        λ itself, or λ as a fraction of the curvature's mean diagonal (each layer's own, unless the curvature is one
+        of the whole network). If neither is given, the fraction is 0.01.
     targets, ignore : patterns of module names
-        Layers to prune, and layers to leave alone, as a shell would match them: 'layer1.*'.
+        Layers to prune, and layers to leave alone, as a shell would match their names: 'layer1.*'.
     partition : 'network', 'layer', 'row' or int
-        Of the Fisher: what stays dense in it; entries between different pieces are dropped.
+        With ``fisher``: the pieces that stay dense (an int: so many consecutive weights); entries between different
+        pieces are dropped.
     allocation : 'sensitivity', 'magnitude', 'layer' or 'uniform'
-        Of ``gram`` and ``sequential``: how layers and rows share the zeros; left out, by the size of the network.
+        With ``gram`` and ``sequential``: how layers and rows share the zeros; left out, by the size of the network.
     average : int
-        Samples averaged in one gradient row of the Fisher.
+        With ``fisher``: how many samples each row of the gradient matrix averages.
     first_order : bool
-        Keep the gradient in the Fisher model (g ≠ 0).
+        With ``fisher``: keep the gradient as a first-order term (g ≠ 0).
     stages, schedule, settle : int, 'linear', 'exponential' or 'cubic', int
-        Sparsities on the way, curvature collected anew at each; ``settle`` more stages at the final sparsity.
+        How many stages there are, how sparsity grows over them, and how many more follow at the final sparsity. Each
+        stage collects the curvature of the network as the stage before left it.
     revive : bool
-        Whether later stages may take back what earlier ones pruned; ``gauss-newton`` cannot. Of ``gram`` and
-        ``sequential`` other weights of the same row, whose number of zeros never falls.
+        Whether later stages may take back weights that earlier ones pruned; ``gauss-newton`` cannot. With ``gram`` and
+        ``sequential`` a row then exchanges weights, and its number of zeros never falls.
     reestimate_batchnorm : bool
-        Batch-normalization statistics over the calibration samples, at the end; accuracy is measured after it,
-        objective and bound are not about it.
+        Re-estimate batch-normalization statistics on the calibration samples at the end. Accuracy is measured after
+        that; objective and bound do not see it.
     loss : callable, optional
-        (outputs, labels) → scalar for the Fisher; cross-entropy if left out.
+        With ``fisher``: (outputs, labels) → scalar; left out, the cross-entropy.
     precision : 'float32' or 'float64'
-        Of the gradients of the Fisher.
+        With ``fisher``: precision of the gradients.
     device : 'cpu' or 'cuda'
         Where curvature and masks are computed.
     bound : bool, optional
-        Prove a lower bound even where the method has none; left out, where the network is not large.
+        Whether to prove a lower bound even where the method proves none; left out, unless the network is large.
     bound_time : float, optional
-        Seconds for all bounds of a stage together, shared by the layers' sizes: the best bounds found by then. A first
-        bound of each layer is waited for. Asks for the bound.
+        Seconds for all bounds of a stage together, divided by the layers' sizes; the best bounds found by then are
+        reported. The first bound of each layer is waited for. A value implies ``bound=True``.
     keep_zeros : bool
-        Weights that are exactly zero in the network stay zero and count as pruned: a pruned network is pruned further.
+        Keep weights zero that are exactly zero in the given network, and count them as pruned, so that a pruned
+        network can be pruned further.
     refine : int
-        Of ``sequential``: so many passes over the samples re-tune the kept weights of each block together, to the
-        outputs of the dense network's block (``pruning.refine``). Objective and bound are about the weights before.
+        With ``sequential``: in so many passes over the samples, re-tune the kept weights of each block together, to
+        the outputs of the dense network's block (``pruning.refine``). Objective and bound are of the weights before.
     work : path, optional
-        Of ``sequential``: a folder that keeps what became of each block. A run that was ended goes on there with the
-        next block, and ends with the same weights.
+        With ``sequential``: a folder that keeps the outcome of each block. A run that was ended goes on from there
+        with the next block, and ends with the same weights.
     seed : int
-        Of the draw of samples, of methods that draw at random and of the order of samples in ``refine``.
+        Seed of the draw of samples, of methods that draw at random, and of the order of samples in ``refine``.
     progress : callable, optional
-        Called with a few words whenever something else begins; left out, a terminal shows them, and the log has a
-        line for each block.
+        Called with a few words whenever another step begins; left out, a terminal shows these words, and the log has
+        a line for each block.
 
     Raises
     ------
     CbsOptError
-        Before or while anything is computed; the network given is as it was.
+        What is asked for is impossible or fails; the given network is as it was.
     """
     import torch
 
@@ -281,7 +284,7 @@ def prune(
 
 
 def _wanted(sparsity: float | None, settings: Settings, stages: int, schedule: str, settle: int) -> list[float]:
-    """The shares of zeros after each stage."""
+    """The share of zeros after each stage."""
     if (sparsity is None) == (settings.n_of_m is None):
         raise InputError("sparsity, pattern: give exactly one of them")
     if settings.n_of_m is None:
@@ -296,9 +299,9 @@ def _wanted(sparsity: float | None, settings: Settings, stages: int, schedule: s
 def _called(
     model: torch.nn.Module, targets: tuple[Target, ...], draws: Iterable[Samples], named: list[str]
 ) -> tuple[tuple[Target, ...], list[str]]:
-    """The targets that the network calls for some sample of every stage, and a note on each other one.
+    """The targets that the network calls for some sample of every stage, and a note on each other target.
 
-    Who names a layer in full gets it: that it is never called is an error then, later.
+    A layer that ``targets`` names in full stays among them: if it is never called, that is an error later.
     """
     seen = {target.name for target in targets}
     for samples in draws:
@@ -315,7 +318,7 @@ def _called(
 
 
 def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iterator[tuple[str, str]]:
-    """Layers that '*' alone names and whose weight is another's, too."""
+    """Layers that only '*' names and whose weight is that of other modules, too, with the names of these."""
     if "*" in targets:
         for name, others in shared_weights(model).items():
             if not any(fnmatchcase(name, pattern) for pattern in ignore):
@@ -323,7 +326,7 @@ def _tied(model: torch.nn.Module, targets: list[str], ignore: list[str]) -> Iter
 
 
 def _stacked(model: torch.nn.Module) -> list[str]:
-    """A note on weights that are no layer's."""
+    """A note on stacked weights, which belong to no layer that can be pruned."""
     found = stacked_weights(model)
     if not found:
         return []
@@ -337,7 +340,7 @@ def _stacked(model: torch.nn.Module) -> list[str]:
 
 
 def _dense(model: torch.nn.Module, settings: Settings) -> tuple[torch.nn.Module, list[str]]:
-    """The network that is pruned, on the device; in memory where the device is too small for it, which is noted."""
+    """A copy of the network on the device; in memory, with a note, if it is too large for the device."""
     device = device_named(settings.device)
     if not settings.spec.block_by_block or fits(model, device):
         return own_copy(model, settings.device), []

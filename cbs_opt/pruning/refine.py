@@ -1,15 +1,16 @@
-"""Re-tuning the kept weights of a whole block, its masks fixed, against what the dense network's block answers.
+"""Re-tunes the kept weights of a whole block together, its masks fixed, to the outputs of the dense network's block.
 
-The exact update re-tunes each layer for itself. Behind it the layers of a block are tuned together, with a few passes
+The exact update re-tunes each layer for itself. After it the layers of a block are tuned together, with a few passes
 of Adam (Kingma & Ba, ICLR 2015) over the calibration samples, to
 
     min Σ_p ‖block(x̂; w)_p − y_p‖²/‖y_p‖²   over the kept weights w of the block's layers,
 
-x̂ what the network pruned so far calls the block with, y what the dense network's block answers in its place, at each
-position p of each sample: what comes next normalizes each position by itself, and a language model answers to a few
-tokens of each text with a hundred times the usual norm, which in a plain sum would count for more than all the others.
-It is the systematic update of the Combinatorial Brain Surgeon at the scale of a block, where it has no closed form.
-Whatever else the block holds (biases, normalization) stays as it is.
+where x̂ is the block's input in the network pruned so far, y the output of the block in the dense network, and p runs
+over the positions of all samples. Errors are relative at each position because the layers that follow normalize each
+position by itself, and because a language model answers a few tokens of each text with a hundred times the usual norm:
+in a plain sum these would count for more than all the others. This is the systematic update of the Combinatorial Brain
+Surgeon at the scale of a block, where it has no closed form. Everything else in the block (biases, normalization)
+stays as it is.
 """
 
 from __future__ import annotations
@@ -31,25 +32,25 @@ RATE = 8e-3
 """Size of Adam's first steps, as a part of the root mean square of a layer's kept weights; it falls to 0 linearly."""
 
 BETAS = (0.9, 0.95)
-"""How slowly Adam forgets gradients and their squares; with 0.999 it would remember a whole run of this length."""
+"""How slowly Adam forgets gradients and their squares; at 0.999 it would remember squares for a whole run."""
 
 STEPS = 64
-"""Steps of a pass, where there are so many samples."""
+"""The least number of steps (batches) in a pass, if there are so many samples."""
 
 FLOOR = 0.1
-"""What is added to ‖y_p‖², as a part of its mean: positions of nearly no norm are not to count for all the others."""
+"""What is added to ‖y_p‖², as a part of its mean, so that positions of almost no norm do not outweigh all others."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What a refinement ended with.
+    """The outcome of a refinement.
 
     Parameters
     ----------
     weights : mapping of layer name to array (out, in)
-        Those the block holds now.
+        The weights that the block has now.
     error : float
-        Relative squared error of the block's output with them.
+        The relative squared error of the block's output with these weights.
     """
 
     weights: Mapping[str, Matrix]
@@ -59,18 +60,20 @@ class Refined:
 def refine(
     block: BlockLayers, goals: list[Any], masks: Mapping[str, Mask], error: float, passes: int, seed: int
 ) -> Refined:
-    """Re-tune the kept weights of a block whose layers were all replaced; where that does not help, they stay.
+    """Re-tune the kept weights of a block whose layers are all pruned; if its error does not fall, change nothing.
 
     Parameters
     ----------
     goals : list of tensor, or None
-        What the dense network's block answers, by batch (``BlockLayers.error``).
+        The outputs of the dense network's block, by batch (``BlockLayers.error``).
     masks : mapping of layer name to boolean array (out, in)
         1 keeps.
     error : float
-        Of the block as it is.
+        The relative squared error of the block's output before.
     passes : int
-        Over all batches, in a random order each.
+        How many times to go over all batches, each time in a random order.
+    seed : int
+        Seed of these orders.
     """
     import torch
 
@@ -99,7 +102,7 @@ def _train(
     passes: int,
     rng: np.random.Generator,
 ) -> None:
-    """Passes of Adam; pruned weights have no gradient and stay zero."""
+    """Do the passes of Adam; pruned weights have no gradient and stay zero."""
     import torch
 
     trained = list(parameters.values())
@@ -132,14 +135,17 @@ def _train(
 
 
 def by_position(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The mean of ‖ŷ_p − y_p‖²/‖y_p‖² over the positions: (…, features), or (samples, channels, height, width)."""
+    """The mean of ‖ŷ_p − y_p‖²/(‖y_p‖² + ``FLOOR`` · mean ‖y‖²) over the positions p.
+
+    The shapes are (…, features), or (samples, channels, height, width).
+    """
     features = tuple(range(1, y.ndim)) if y.ndim > 3 else -1
     apart, whole = ((y_hat - y).square().sum(features), y.square().sum(features))
     return (apart / (whole + FLOOR * whole.mean())).mean()
 
 
 def _answers(block: BlockLayers, goals: list[Any]) -> float:
-    """Have the block answer with its weights as they are now, and say how far that is from the goals."""
+    """Let the block compute its outputs with its present weights, and return their relative squared error."""
     import torch
 
     total = OutputError()

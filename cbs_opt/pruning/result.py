@@ -1,4 +1,4 @@
-"""What ``cbs_opt.prune`` returns: the pruned network, what is proven about it, and how it got there."""
+"""What ``cbs_opt.prune`` returns: the pruned network, what is proven about it, and how it was reached."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage: the quadratic model it solved, how well, and what was measured of the network behind it.
+    """One stage: how well its quadratic model was solved, and how good the network was after it.
 
     Parameters
     ----------
     sparsity : float
-        What this stage asked for.
+        The share of zeros that this stage asked for.
     objective, bound, gap : float
-        Of the stage's own model; −inf and inf where no bound was proven.
+        f of the stage's own quadratic model, the proven lower bound on it and the gap; the bound is −inf and the gap
+        inf where no bound was proven.
     damping : float or mapping of str to float
-        λ, or that of each layer.
+        λ, or the λ of each layer.
     quality : float or None
-        Accuracy on the test samples (of a language model perplexity); None: not measured.
+        Accuracy on the test samples (for a language model its perplexity); None if it was not measured.
     """
 
     sparsity: float
@@ -46,22 +47,24 @@ class StageReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of the pruned network; all beside the counts is None where the layer was no problem of its own.
+    """One layer of the pruned network.
+
+    All but the name and the counts is None where the layer was not optimized as a problem of its own.
 
     Parameters
     ----------
     name : str
-        Of the module.
+        Name of the module.
     n, pruned : int
-        Its weights, and how many of them are zero.
+        How many weights the layer has, and how many of them are zero.
     objective, bound : float
-        f, and the proven lower bound on it; −inf: none.
+        f of the layer's own problem, and the proven lower bound on it; −inf without a bound.
     relative : float
-        ``objective`` over f of the layer without any weight.
+        ``objective`` divided by f of the layer with all weights zero.
     gap : float
         (objective − bound)/|objective|; inf without a bound.
     seconds : float
-        That selection, update and bound of this layer took.
+        How long selection, update and bound of this layer took.
     """
 
     name: str
@@ -95,16 +98,16 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class BlockReport:
-    """One block of layers: the error of its output, ‖pruned − dense‖² over ‖dense‖² on the calibration samples.
+    """One block of layers and the error of its output, ‖pruned − dense‖² over ‖dense‖² on the calibration samples.
 
     Parameters
     ----------
     name : str
-        Of the module.
+        Name of the module.
     error : float
-        As the layers were pruned.
+        The error after the block's layers were pruned.
     refined : float, optional
-        After the kept weights were refined; None where they were not.
+        The error after the kept weights were refined; None if they were not.
     """
 
     name: str
@@ -112,7 +115,7 @@ class BlockReport:
     refined: float | None = None
 
     def words(self) -> str:
-        """For people: 'output error 0.0123, refined 0.0098'."""
+        """The errors in words: 'output error 0.0123, refined 0.0098'."""
         words = f"output error {self.error:.3g}"
         return words if self.refined is None else f"{words}, refined {self.refined:.3g}"
 
@@ -123,29 +126,29 @@ class BlockReport:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pruned(Displayed):
-    """A pruned network.
+    """A pruned network, what is proven about it, and how it was reached.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A pruned copy in eval mode; the network that was given is as it was.
+        The pruned copy of the network, in eval mode; the given network is as it was.
     weights : Weights
-        The prunable weights before they were rounded to the network's precision, and their mask. Of ``gram`` and
-        ``sequential`` they are float32 where the network holds no more digits.
+        The prunable weights before they were rounded to the network's precision, and their mask. With ``gram`` and
+        ``sequential`` they are float32 if the network holds no more digits.
     stages : tuple of StageReport
-        From the first to the last.
+        The stages from the first to the last.
     layers : tuple of LayerReport
-        In the order of the network.
+        The layers in the order of the network.
     settings : mapping
-        All that was asked for.
+        All that was asked for, and what was chosen by default.
     measured : Measured or None
         Accuracy or perplexity before and after; None without a test set.
     seconds : mapping of phase to float
-        Wall time.
+        Wall time of each phase.
     notes : tuple of str
-        Everything altered or cut short.
+        Everything that was altered or cut short, in sentences.
     blocks : tuple of BlockReport
-        Where the network was pruned block by block.
+        The blocks, if the network was pruned block by block.
     """
 
     model: torch.nn.Module
@@ -165,30 +168,32 @@ class Pruned(Displayed):
 
     @property
     def bound(self) -> float:
-        """The proven lower bound of the last stage's model; −inf: none.
+        """The proven lower bound on f of the last stage's model; −inf without a bound.
 
-        Of ``gram`` and ``sequential`` it is the sum of the layers' bounds, over masks with as many zeros in each row.
+        It is about masks that also prune what earlier stages pruned, unless ``revive`` is set. With ``gram`` and
+        ``sequential`` it is the sum of the layers' bounds, each over masks with at least as many zeros in each row (in
+        the layer, under the allocation ``layer``; in each group of M, under N:M) as were asked for there.
         """
         return self.stages[-1].bound
 
     @property
     def gap(self) -> float:
-        """(objective − bound)/|objective| of the last stage; inf without a bound."""
+        """(objective − bound)/|objective| of the last stage's model; inf without a bound."""
         return self.stages[-1].gap
 
     @property
     def bound_asked(self) -> bool:
-        """Whether a bound was to be proven even where the method has none."""
+        """Whether a bound was to be proven even if the method proves none."""
         return bool(self.settings["bound"])
 
     @property
     def accuracy(self) -> float | None:
-        """Share of test samples that the pruned network classifies rightly; None where that was not measured."""
+        """Share of test samples that the pruned network classifies correctly; None if that was not measured."""
         return self.measured.pruned if self.measured is not None and self.measured.name == "accuracy" else None
 
     @property
     def accuracy_dense(self) -> float | None:
-        """The same of the dense network."""
+        """Share of test samples that the dense network classifies correctly; None if that was not measured."""
         return self.measured.dense if self.measured is not None and self.measured.name == "accuracy" else None
 
     @property

@@ -30,7 +30,7 @@ def sparsities(final: float, stages: int, schedule: str, settle: int = 0) -> lis
     Raises
     ------
     UnknownMethodError, InputError
-        A schedule nobody knows, fewer than one stage, a sparsity outside [0, 1].
+        An unknown schedule, fewer than one stage, or a sparsity outside [0, 1].
     """
     if schedule not in SCHEDULES:
         raise unknown_name("schedule", schedule, list(SCHEDULES))

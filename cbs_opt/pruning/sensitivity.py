@@ -1,7 +1,7 @@
-"""How much the network's outputs feel each output of a layer, from one backward pass and without labels.
+"""How strongly the network's outputs react to each output of a layer, from one backward pass and without labels.
 
-For a layer's output r (a neuron, or a channel at all its positions) with gradients δ_r of a random combination
-vᵀ(outputs), v_i = ±1,
+For a layer's output r (a neuron, or a channel at all its positions) let δ_r be the gradient of a random combination
+vᵀ(outputs), v_i = ±1, with respect to it. Its sensitivity is
 
     S_r = E_samples Σ_positions δ_r²   =   E_samples Σ_positions ‖∂outputs/∂r‖²  (in expectation over v).
 
@@ -37,24 +37,26 @@ def sensitivities(
     seed: int = 0,
     numbers: NDArray[np.int64] | None = None,
 ) -> dict[str, Vector]:
-    """S of each target, shape (out,), by module name, in eval mode; a layer that is called often adds up its calls.
+    """The sensitivities S of each target, shape (out,), by module name; several calls of a layer are added up.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Left as it is; a copy is differentiated.
+        The network, which stays as it is; a copy is differentiated, in eval mode.
     x : array, shape (m, ...), or other samples (``cbs_opt.network.inputs``)
-        Labels are not needed.
+        The samples; labels are not needed.
+    targets : iterable of Target
+        The layers.
     seed : int
-        Of the signs v.
+        Seed of the signs v.
     numbers : int array, shape (m,), optional
-        What errors call the samples; their positions in ``x`` if left out.
+        The numbers by which errors name the samples; their positions in ``x`` if left out.
 
     Raises
     ------
     InputError
-        Samples that the network cannot take, outputs without a tensor, targets that are never called,
-        derivatives that are not finite (names layer and sample).
+        The network cannot take the samples or returns no tensor, targets are never called, or derivatives are not
+        finite (names layer and sample).
     """
     import torch
 
@@ -67,7 +69,7 @@ def sensitivities(
 
     def keep(target: Target) -> Any:
         def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            # The first of the targets starts the graph.
+            # The output of the first target starts the graph of derivatives.
             output = output if output.requires_grad else output.detach().requires_grad_()
             answers.append((target, output))
             # A later module may work in place on what it gets.
@@ -92,7 +94,7 @@ def sensitivities(
             raise InputError("targets: the network calls none of the layers that are to be pruned; choose others")
         signs = torch.randint(0, 2, outputs.shape, generator=generator).to(outputs) * 2 - 1
         if inputs.counted is not None and outputs.shape[:2] == inputs.counted.shape:
-            signs[~inputs.counted] = 0.0  # nobody feels what comes out at padding
+            signs[~inputs.counted] = 0.0  # outputs at padding do not count
         found = torch.autograd.grad((signs * outputs).sum(), [answer for _, answer in answers], allow_unused=True)
         for (target, _), gradient in zip(answers, found, strict=True):
             if gradient is not None:

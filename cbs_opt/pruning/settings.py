@@ -1,4 +1,4 @@
-"""What a pruning run is asked for, checked before anything is computed."""
+"""The settings of a pruning run, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from cbs_opt.pruning.allocation import ALLOCATIONS
 from cbs_opt.pruning.bound_time import checked
 
 LARGE = 5e11
-"""Sum over the layers of outputs × inputs³, in which the exact work on their rows grows, beyond which the faster method
-and allocation are taken: ResNet20 has 8e10, a sentence encoder of 10 million weights 1e13."""
+"""The size of a network beyond which the faster method and allocation, and no bound, are the default. It is the sum
+over the layers of outputs × inputs³, as the exact work on their rows is: 8e10 for ResNet20, 1e13 for a sentence encoder
+of 10 million weights."""
 
 PARTITIONS = ("network", "layer", "row")
 
 
 @dataclass(frozen=True)
 class CurvatureSpec:
-    """What the stages on one curvature ask of the settings; how they run is said in ``prune.STAGES``.
+    """Which settings the stages on one curvature take; ``prune.STAGES`` has the classes that run them.
 
     Parameters
     ----------
     default_method, large_method : str
-        The method where none is asked for; the second one, if there is one, for networks that the first takes long for.
+        The method if none is asked for; the second one, if there is one, is for networks larger than ``LARGE``.
     own_settings : tuple of str
-        Settings that have a meaning for it, beside those that have one for every curvature.
+        Settings that have a meaning on this curvature, beside those that have one on every curvature.
     needs_labels : bool
+        Whether the calibration samples need labels.
     needs_damping : bool
-        λ = 0 is an error.
+        Whether λ = 0 is an error.
     block_by_block : bool
-        A network may stay in memory, with one of its blocks at a time on the device.
+        Whether a network may stay in memory, with one of its blocks at a time on the device.
     methods : tuple of str
-        Those it takes, none of which has an option; empty: any method.
+        The methods it takes, without options; if empty, it takes any method, with its options.
     why_these : str
-        The reason, for the message.
+        The reason for these methods, for the error message.
     """
 
     default_method: str
@@ -108,7 +110,7 @@ class Settings:
         object.__setattr__(self, "dampening_frac", dampening_frac)
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
             raise InputError(f"seed: is {self.seed!r}; a whole number of at least 0 is needed")
-        object.__setattr__(self, "seed", int(self.seed))  # numpy's are no JSON
+        object.__setattr__(self, "seed", int(self.seed))  # a NumPy integer is no JSON
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: is {self.precision!r}; there are {' and '.join(PRECISIONS)}")
         whole = isinstance(self.partition, int) and not isinstance(self.partition, bool)
@@ -136,16 +138,16 @@ class Settings:
 
     @property
     def n_of_m(self) -> tuple[int, int] | None:
-        """N and M of the pattern; None where a share is pruned."""
+        """N and M of the pattern; None if a sparsity is asked for."""
         return None if self.pattern is None else Asked("pattern", self.pattern).n_of_m
 
     @property
     def spec(self) -> CurvatureSpec:
-        """What the curvature asks of the settings."""
+        """Which settings the curvature takes."""
         return CURVATURES[self.curvature]
 
     def chosen_for(self, weights: Weights) -> Settings:
-        """These settings with method, allocation and bound where they leave them open, by the size of the layers."""
+        """These settings, with method, allocation and bound chosen by the size of the layers where left open."""
         large = bool(self.spec.large_method) and sum(t.outputs * t.inputs**3 for t in weights.targets) > LARGE
         method = self.method or (self.spec.large_method if large else self.spec.default_method)
         bound = not large if self.bound is None else self.bound
@@ -154,14 +156,14 @@ class Settings:
         return replace(self, method=method, allocation=allocation, bound=bound)
 
     def told(self) -> dict[str, Any]:
-        """What decides the outcome, as plain data."""
+        """The settings that decide the outcome, as plain data for JSON."""
         told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("loss", "work")}
         told["options"] = dict(self.options)
         told["loss"] = "cross-entropy" if self.loss is None else getattr(self.loss, "__name__", "given")
         return told
 
     def _check_method(self) -> None:
-        """The method and its options."""
+        """Raise if the method is unknown, does not fit the curvature, or does not have the options."""
         if not self.method:
             if self.options:
                 raise InputError("options: belong to a method; name it, too")
@@ -182,7 +184,7 @@ class Settings:
                 object.__setattr__(self, "options", {**self.options, "device": self.device})
 
     def _check_fit(self) -> None:
-        """Options that belong to another curvature are errors, not ignored."""
+        """Raise if a setting is given that only another curvature takes: it would be ignored."""
         for name in dict.fromkeys(name for spec in CURVATURES.values() for name in spec.own_settings):
             default = self.__dataclass_fields__[name].default
             if getattr(self, name) != default and name not in self.spec.own_settings:

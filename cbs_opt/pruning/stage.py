@@ -1,4 +1,4 @@
-"""What one stage of pruning is given and hands back, whatever its curvature."""
+"""What a stage of pruning takes and returns, the same for every curvature."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 Draw = Callable[[int], Drawn]
-"""The calibration samples drawn for the stage of this number, counted from 0."""
+"""A function that draws the calibration samples of a stage, by its number from 0."""
 
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What became of one layer's own problem.
+    """How well a layer's own problem was solved.
 
     Parameters
     ----------
     objective, bound : float
-        f, and the proven lower bound on it; −inf: none.
+        f, and the proven lower bound on it; −inf without a bound.
     emptied : float
-        f of the layer without any weight.
+        f of the layer with all weights zero.
     round_off : float
         What float64 may have got wrong in the objective.
     seconds : float
-        That selection, update and bound took.
+        How long selection, update and bound took.
     """
 
     objective: float
@@ -49,7 +49,7 @@ class LayerLoss:
 
     @property
     def relative(self) -> float:
-        """``objective`` over ``emptied``; 0 where nothing flows through the layer."""
+        """``objective`` divided by ``emptied``; 0 if nothing flows through the layer."""
         return self.objective / self.emptied if self.emptied > 0 else 0.0
 
     @property
@@ -60,14 +60,16 @@ class LayerLoss:
 
 @dataclass(frozen=True, eq=False)
 class LayerOutcome:
-    """What a layer's pruning ended with.
+    """The outcome of pruning a layer.
 
     Parameters
     ----------
     weights, mask : arrays (out, in)
+        The new weights, and the mask (1 keeps).
     loss : LayerLoss
+        How well the layer's problem was solved.
     damping, dominance : float
-        λ, and λ over the mean diagonal of the curvature without it.
+        λ, and λ divided by the mean diagonal of the curvature without it.
     """
 
     weights: Matrix
@@ -79,7 +81,7 @@ class LayerOutcome:
 
 @dataclass(frozen=True, eq=False)
 class BlockOutcome:
-    """What a block's pruning ended with: of its layers by name, of its output, and what was noted."""
+    """The outcome of pruning a block: of its layers by name, the error of its output, and the notes."""
 
     layers: Mapping[str, LayerOutcome]
     report: BlockReport | None
@@ -93,24 +95,26 @@ class Stage:
     Parameters
     ----------
     weights : Weights
+        The network's prunable weights after the stage, and their mask.
     objective : float
-        f of the stage's quadratic model at the float64 weights, relative to the weights the stage began with
-        (``fisher``, ``gauss-newton``) or to the dense network's (``gram``, ``sequential``); where blocks were refined,
-        at the weights before that.
+        f of the stage's quadratic model at the float64 weights: the change of the loss from the weights that the
+        stage began with (``fisher``, ``gauss-newton``) or from the dense network's (``gram``, ``sequential``). If
+        blocks were refined, it is f at the weights before that.
     bound : float
-        Proven lower bound on it over all masks of the stage's pattern; −inf: none.
-    round_off : float
-        What float64 may have got wrong in the objective.
+        Proven lower bound on f over all masks of the stage's pattern; −inf without a bound.
     damping : float or mapping of layer to float
         The λ used.
+    round_off : float
+        What float64 may have got wrong in the objective.
     dominance : mapping of str to float
-        λ over the mean diagonal of the curvature without it, by layer, or of the one curvature there is; empty where
-        λ is no part of a bound.
+        λ divided by the mean diagonal of the curvature without it, by layer, or of the one curvature there is; empty
+        if λ is no part of a bound.
     layers : mapping of module name to LayerLoss
-        Where each layer is a problem of its own.
+        The layers, if each is a problem of its own.
     blocks : tuple of BlockReport
-        Where the network is pruned block by block.
+        The blocks, if the network is pruned block by block.
     notes : tuple of str
+        Everything that was altered or cut short.
     """
 
     weights: Weights
@@ -130,18 +134,18 @@ class Stage:
 
 
 class Clock:
-    """Seconds by phase, and what is being done for whoever watches."""
+    """Measures the seconds of each phase, and tells ``report`` in words what is being done."""
 
     def __init__(self, report: Report | None = None) -> None:
         self.seconds: dict[str, float] = {}
         self.stage = ""
-        """Put before the words of every phase: 'stage 2 of 3'."""
+        """Words such as 'stage 2 of 3', which are put before those of every phase."""
         self._part = ""
         self._report = report
 
     @contextmanager
     def part(self, words: str) -> Iterator[None]:
-        """Inside, these words are put before those of every phase, too: 'block 7 of 30'."""
+        """Inside, words such as 'block 7 of 30' are put before those of every phase, too."""
         self._part = words
         try:
             yield
@@ -159,7 +163,7 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def tell(self, words: str) -> None:
-        """Say what is going on."""
+        """Tell ``report`` what is being done, in a few words."""
         if self._report is not None:
             self._report(": ".join(part for part in (self.stage, self._part, words) if part))
 
@@ -172,8 +176,8 @@ class Stages(Protocol):
 
     @staticmethod
     def check(weights: Weights, settings: Settings) -> None:
-        """Raise before anything is computed where the settings do not fit the network."""
+        """Raise, before anything is computed, if the settings do not fit the network."""
 
     def stage(self, number: int, now: torch.nn.Module, weights: Weights, prune: int, clock: Clock) -> Stage:
-        """Prune at least ``prune`` weights, those that ``weights`` of the network ``now`` has pruned among them."""
+        """Prune at least ``prune`` weights of the network ``now``, counting those that ``weights`` has pruned."""
         ...

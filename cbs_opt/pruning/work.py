@@ -1,7 +1,7 @@
-"""The work folder of a run: what became of each block, so that a run that was ended goes on with the next one.
+"""The work folder of a run: it keeps the outcome of each block, so that a run that was ended goes on with the next.
 
-A stage has a folder of its own in it: ``stage-1/run.json`` says of which network, samples and settings it is,
-``stage-1/block-0007.safetensors`` what the seventh block's pruning ended with.
+Each stage has a folder of its own in it: ``stage-1/run.json`` says which network, samples and settings it belongs to,
+and ``stage-1/block-0007.safetensors`` holds the outcome of pruning the seventh block.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 AT_ONCE = 16
-"""Samples that are looked at together."""
+"""How many samples are hashed together."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class StageFolder:
         weights: Weights,
         samples: Drawn,
     ) -> StageFolder:
-        """The folder of a stage, made where it is not there.
+        """The folder of a stage, which is made if it does not exist yet.
 
         Parameters
         ----------
         place : Path
             The work folder.
         number : int
-            Of the stage, counted from 0.
+            The number of the stage, counted from 0.
         asked : mapping
             All that the stage's outcome depends on beside the network, its weights before the stage and the samples.
 
         Raises
         ------
         InputError
-            It is there, but of another run, or cannot be made or written to.
+            The folder belongs to another run, or cannot be made or written to.
         """
         import torch
 
@@ -97,7 +97,7 @@ class StageFolder:
         return cls(folder)
 
     def keep(self, number: int, outcome: BlockOutcome) -> None:
-        """Write what became of the block of this number, counted from 0: whole, or not at all."""
+        """Write the outcome of block ``number``, counted from 0: whole, or not at all."""
         from safetensors.numpy import save
 
         tensors: dict[str, NDArray[Any]] = {}
@@ -111,7 +111,7 @@ class StageFolder:
         write_whole(self._file(number), lambda stream: stream.write(payload))
 
     def load(self, number: int, names: Sequence[str]) -> BlockOutcome | None:
-        """What became of a block, whose layers have these names; None where it has not been pruned yet.
+        """The outcome of block ``number``, whose layers have these ``names``; None if it has not been pruned yet.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""Results for people: plots and a page."""
+"""Makes results readable: tables, charts and HTML pages of batches and networks."""

@@ -1,4 +1,4 @@
-"""What the gaps are not about, measured beside them: the network's accuracy with each method's answers in it."""
+"""Measures what gaps do not tell: the accuracy of the network with each method's answers in it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def with_accuracy(report: BatchReport, tell: Callable[[str], None] = lambda words: None) -> BatchReport:
-    """The report with the accuracy of each network, at each request with the answers of each method that has all.
+    """The report with the accuracy of each network, for each request and each method that has answers to all blocks.
 
-    Networks that a manifest alone cannot load, and those whose weights or data are not where it says, are named in the
-    notes.
+    The notes name networks that cannot be loaded from the manifest alone, and those whose weights or data are not
+    where the manifest says.
     """
     lines, notes = list(report.network_gaps), []
     for network in report.networks:
@@ -51,7 +51,7 @@ def with_accuracy(report: BatchReport, tell: Callable[[str], None] = lambda word
 
 
 def _loaded(manifest: Path) -> tuple[torch.nn.Module, Data]:
-    """The network and the data of a manifest; no module's code is run for it."""
+    """The network and the data of a manifest; code of a module is never run for it."""
     plan = load_manifest(manifest)
     if not plan.network or ":" in plan.network:
         raise InputError("a report loads networks of this package only; `cbs-opt assemble` measures others")

@@ -1,4 +1,4 @@
-"""Bounds that lie above an answer of any method on the same problem: the worst thing a report can find."""
+"""Finds broken bounds: 'proven' bounds that lie above an answer of any method to the same problem."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from cbs_opt.report.records import Records
 
 @dataclass(frozen=True)
 class BrokenBound:
-    """On ``block`` at ``asked``, ``prover`` proved that nothing is below ``bound``; ``method`` has an answer that is.
+    """A bound that is called proven and cannot hold.
 
-    ``problem`` says which of the two problems it is about: 'joint' (mask and weights) or 'selection' (weights as
-    trained).
+    On ``block``, for the request ``asked``, the method ``prover`` claims that no objective is below ``bound``, but
+    ``method`` has an answer with a lower ``objective``. ``problem`` says which of the two problems this is about:
+    'joint' (mask and weights) or 'selection' (weights as trained).
     """
 
     block: str
@@ -34,7 +35,7 @@ class BrokenBound:
         return dict(self.__dict__)
 
     def sentence(self) -> str:
-        """One line for people."""
+        """The finding in one line."""
         who = "itself" if self.method == self.prover else self.method
         return (
             f"{self.block} at {self.asked}: the {self.problem} bound {self.bound:.9g} of {self.prover} lies above the "
@@ -43,8 +44,8 @@ class BrokenBound:
 
 
 def broken_bounds(records: Records) -> tuple[BrokenBound, ...]:
-    """Every answer that the best bound on its problem says cannot be, once: the joint problem first."""
-    # A bound on the joint problem bounds the selection problem too: its answers are feasible for both.
+    """One entry for each answer that lies below the best bound on its problem, those of the joint problem first."""
+    # A bound on the joint problem is one on the selection problem, too, whose answers are feasible for the joint one.
     joint = np.where(records.done, records.bound, -np.inf)
     selection = np.maximum(joint, np.where(records.done, records.selection_bound, -np.inf))
     return (
@@ -58,7 +59,7 @@ def _of(
 ) -> tuple[BrokenBound, ...]:
     if found is None:
         best = best_bounds(records.problem, bound, records.problems)[records.problem]
-        # The store has the round-off of the joint objective only; the tolerance of proofs makes up for it.
+        # The store has no round-off of the selection objective; the tolerance of proofs is added in its place.
         found = broken(objective, best, records.round_off + GAP_TOLERANCE * np.abs(objective)) & ~records.broken
     rows = np.flatnonzero(found)
     if not len(rows):

@@ -1,4 +1,4 @@
-"""All a report says, computed once; terminal, files and page only show it."""
+"""Computes everything that a report of a batch says; terminal, files and page only show it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ ABOUT_THE_MODEL = (
     "could be with the best possible mask."
 )
 SHORTEST = 1e-5
-"""Seconds that shorter times count as in performance profiles, where a time of 0 would make every ratio infinite."""
+"""Shorter times count as this many seconds in performance profiles, where a time of 0 would make ratios infinite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
-    """Performance profiles of the methods at one request, on the problems that all of them have finished.
+    """Performance profiles of the methods for one request, on the problems that all of them have finished.
 
-    ``time``: cost is the time of an answer that is proven optimal. ``objective``: cost is the answer itself.
+    In ``time`` the cost is the time until an answer that is proven optimal, in ``objective`` it is the objective of
+    the answer.
     """
 
     asked: str
@@ -44,7 +45,10 @@ class Profiles:
 
 @dataclass(frozen=True, eq=False)
 class EndPoints:
-    """A method without traces: the quartiles of its times, and the median and the 90 % quantile of its gaps."""
+    """What is shown of a method that reports nothing while it runs.
+
+    ``seconds`` are the quartiles of its times; ``median`` and ``most`` the median and the 90 % quantile of its gaps.
+    """
 
     seconds: tuple[float, float, float]
     median: float
@@ -54,7 +58,7 @@ class EndPoints:
 
 @dataclass(frozen=True, eq=False)
 class BatchReport:
-    """Everything a report says; see the modules the parts are from."""
+    """Everything that a report of a batch says; each part is described in the module that its class is from."""
 
     records: Records
     networks: tuple[Network, ...]
@@ -64,36 +68,36 @@ class BatchReport:
     broken: tuple[BrokenBound, ...]
     profiles: tuple[Profiles, ...]
     curves: Mapping[tuple[str, str], GapCurve | EndPoints]
-    """By method and request."""
+    """The gap against time, by method and request."""
     sizes: Mapping[tuple[str, str], tuple[SizeBin, ...]]
-    """By method and request; ``worst_at`` is a row of the records."""
+    """The gap against block size, by method and request; ``worst_at`` is a row of ``records``."""
     created: str
     not_measured: tuple[str, ...] = ()
     """Networks whose accuracy was asked for and could not be measured, and why."""
 
     @property
     def exit_code(self) -> int:
-        """1 where a bound is broken: something in the store is wrong. Failed tasks are the batch's own concern."""
+        """1 if a bound is broken, so that something in the store is wrong, else 0; failed tasks do not count."""
         return 1 if self.broken else 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out."""
+        """What was left out of the report, in sentences."""
         return (*(network.note for network in self.networks if network.note), *self.not_measured)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Where λ dominates the curvature, so that no gap says much about the network."""
+        """The networks in which λ dominates the curvature, so that gaps say little about the network, in sentences."""
         told = [(network.name or "blocks of no network", network.warning) for network in self.networks]
         return tuple(f"{name}: {warning}" for name, warning in told if warning)
 
     def reasons(self) -> dict[str, int]:
-        """Failed tasks by reason, the most frequent first."""
+        """How many tasks failed for each reason, the most frequent first."""
         records = self.records
         return dict(Counter(records.reason[row] for row in np.flatnonzero(~records.done)).most_common())
 
     def counts(self) -> dict[str, int]:
-        """Of the whole store."""
+        """How many blocks, weights, results, failures, proofs and broken bounds the whole store has."""
         records = self.records
         done = int(records.done.sum())
         return {
@@ -107,7 +111,7 @@ class BatchReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, without a line for each block: those are in the CSV files."""
+        """Plain data for JSON, without a line for each block: the CSV files have these."""
         return {
             "store": self.records.source,
             "created": self.created,
@@ -139,7 +143,7 @@ def _steps(curve: Profile) -> dict[str, Any]:
 
 
 def build_report(store: Store) -> BatchReport:
-    """Read the store as it is now and compute everything.
+    """Read the store as it is now, and compute everything that the report says.
 
     Raises
     ------
@@ -163,7 +167,7 @@ def build_report(store: Store) -> BatchReport:
 
 
 def _profiles(records: Records, request: int) -> Profiles:
-    """Only problems that every method has finished count: one that is still waiting has not failed."""
+    """The profiles for one request, over the problems that every method has finished: waiting is not failing."""
     rows = {method: records.of(method, request) for method in range(len(records.methods))}
     present = [method for method in rows if len(rows[method])]
     finished = np.ones(len(records.blocks), dtype=bool)
@@ -184,10 +188,10 @@ def _profiles(records: Records, request: int) -> Profiles:
 
 
 def _curves(records: Records, store: Store) -> dict[tuple[str, str], GapCurve | EndPoints]:
-    """Curves from the searches' own words where a method has traces, and end points where it has none.
+    """For each method and request a curve, if the method reported while it searched, else its end points.
 
-    A search that ended before its first report counts from its end on, with its own bound: left out, only the
-    long ones would be seen.
+    A search that ended before its first report counts from its end on, with its own bound; if such searches were left
+    out, only the long ones would be shown.
     """
     traces = _traces(records, store)
     found: dict[tuple[str, str], GapCurve | EndPoints] = {}
@@ -209,7 +213,7 @@ def _curves(records: Records, store: Store) -> dict[tuple[str, str], GapCurve | 
 
 
 def _end(records: Records, row: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """The end of a search as a trace of one point; None where its time is not known."""
+    """The end of a search as a trace of one point; None if its time is unknown."""
     last = slice(row, row + 1)
     if np.isnan(records.seconds[row]):
         return None
@@ -217,7 +221,7 @@ def _end(records: Records, row: int) -> tuple[np.ndarray[Any, Any], np.ndarray[A
 
 
 def _traces(records: Records, store: Store) -> dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    """By row: seconds and the search's own gap, the end of the search included."""
+    """The trace of each row that has one: seconds and the search's own gap, with the end of the search."""
     rows = {int(number): row for row, number in enumerate(records.identity) if records.done[row]}
     traces: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
     points: list[tuple[float, float, float]] = []

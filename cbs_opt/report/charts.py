@@ -1,7 +1,7 @@
-"""The charts of the page as data: a few hundred numbers each, whatever the number of blocks.
+"""The charts of a batch's page as data: a few hundred numbers each, whatever the number of blocks.
 
-A chart has panels, one for each request (and choice), and the script in the page draws the one that is asked for.
-What is thinned or put together says so in the chart's note.
+A chart has panels, one for each request (and choice), and the script in the page draws the one that is chosen there.
+If points were thinned out or put together, the chart's note says so.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from cbs_opt.report.style import COLOURS
 Chart = dict[str, Any]
 
 MOST_LAYERS = 100
-"""Rows of a heat map; a network with more shows those with the largest gaps."""
+"""The most rows of a heat map; of a network with more layers, those with the largest gaps are shown."""
 
 MOST_FIELDS = 10_000
-"""Fields of the heat maps of places at one request; with more, the best answers alone are shown."""
+"""The most fields of the heat maps of places for one request; beyond that, only the best answers are shown."""
 
 PARTS = 32
-"""Parts a layer is cut into in the heat map of places."""
+"""How many parts a layer is cut into in the heat map of places."""
 
 NAME_LENGTH = 80
 
 
 def charts(report: BatchReport) -> dict[str, Any]:
-    """All charts that have something to show, with the names they share."""
+    """All charts that have something to show, with the names of requests and methods that they share."""
     drawn = [_time_profile(report), _objective_profile(report), _curves(report), _sizes(report)]
     for network in report.networks:
         if network.name:
@@ -55,7 +55,7 @@ def embedded(data: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> float | None:
-    """Four digits; None for what is unknown or infinite."""
+    """A number with four digits; None if it is unknown or infinite."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
@@ -91,7 +91,7 @@ def _objective_profile(report: BatchReport) -> Chart:
     panels = []
     for request, profiles in enumerate(report.profiles):
         if len(profiles.objective) < 2:
-            continue  # against itself every method is the best
+            continue  # a single method is always the best
         series = [
             {"m": report.records.methods.index(name), **_steps(curve, 1.0)}
             for name, curve in profiles.objective.items()
@@ -143,7 +143,7 @@ def _curves(report: BatchReport) -> Chart:
                 searches += curve.searches
                 traced += curve.reported
             series.append({"m": method, **points})
-        if traced:  # where nobody reported there is no gap against time, only ends
+        if traced:  # if no search reported, there is no gap against time, only ends
             parts = [
                 f"Curves over {searches:,} searches, of which {traced:,} reported on their way; the others "
                 "count from their end on."
@@ -213,7 +213,7 @@ def _size(smallest: int, largest: int) -> str:
 
 
 def _layers(report: BatchReport, network: Network) -> Chart:
-    """Layers × methods."""
+    """The heat map of layers × methods."""
     lines = [gap for gap in report.layer_gaps if gap.network == network.name]
     layers, note = _most_open(report, network)
     methods = [name for name in (BEST, *report.records.methods) if any(gap.method == name for gap in lines)]
@@ -254,14 +254,14 @@ def _layers(report: BatchReport, network: Network) -> Chart:
 
 
 def _counted(gap: NetworkGap | None) -> str:
-    """How many blocks the sums of a layer are over, where these are not all of them."""
+    """'3 of 4 blocks', if the sums of a layer are not over all its blocks; else the empty string."""
     if gap is None or not gap.sums.missing:
         return ""
     return f"{gap.sums.blocks - gap.sums.missing:,} of {gap.sums.blocks:,} blocks"
 
 
 def _places(report: BatchReport, network: Network) -> Chart:
-    """Layers × the place in the layer: where the open blocks are, whichever method has the best answer."""
+    """The heat map of layers × places in the layer, which shows where the open blocks are."""
     records = report.records
     layers, note = _most_open(report, network)
     places = network.layers()
@@ -302,14 +302,14 @@ def _places(report: BatchReport, network: Network) -> Chart:
 def _along(
     report: BatchReport, network: Network, positions: np.ndarray[Any, Any], gap: np.ndarray[Any, Any]
 ) -> tuple[list[float | None], list[str]]:
-    """The worst gap in each part of a layer (None: a block has no answer or no bound), and the block if it is open."""
+    """The largest gap in each part of a layer (None: a block lacks answer or bound), and that block if it is open."""
     blocks = report.records.blocks
     first, mine = network.first[positions], network.blocks[positions]
     length = int((first + blocks.n[mine]).max())
     worst, names = np.full(PARTS, -np.inf), [""] * PARTS
     for begin, block in zip(first, mine, strict=True):
         value = np.inf if np.isnan(gap[block]) else gap[block]
-        # A block covers every part it reaches into.
+        # A block covers every part that it reaches into.
         low = int(begin) * PARTS // max(length, 1)
         high = max(low, (int(begin + blocks.n[block]) * PARTS - 1) // max(length, 1))
         for part in range(low, min(high, PARTS - 1) + 1):
@@ -320,7 +320,7 @@ def _along(
 
 
 def _most_open(report: BatchReport, network: Network) -> tuple[list[str], str]:
-    """The layers to show, in the order of the network, and what is to be said about those that are not."""
+    """The layers to show, in the order of the network, and a note on those that are not shown."""
     layers = list(network.layers())
     if len(layers) <= MOST_LAYERS:
         return layers, ""

@@ -1,4 +1,4 @@
-"""The tables of a report as CSV or Parquet files in a folder; each file is written whole or not at all."""
+"""Writes the tables of a report as CSV or Parquet files into a folder, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cbs_opt.report.tables import Table, tables
 
 
 def require_parquet() -> None:
-    """Raise where Parquet files cannot be written, before any work is done."""
+    """Raise, before any work is done, if Parquet files cannot be written."""
     if find_spec("pyarrow") is None:
         raise UnavailableMethodError("--parquet needs the package pyarrow; install it by `pip install cbs-opt[report]`")
 
 
 def write_csv(report: BatchReport, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """One ``.csv`` for each table, in UTF-8; what is unknown is empty, booleans are true and false."""
+    """Write one ``.csv`` for each table, in UTF-8; what is unknown is empty, booleans are true and false."""
     target = prepare_folder(folder)
     written = []
     for name, table in tables(report).items():
@@ -33,7 +33,7 @@ def write_csv(report: BatchReport, folder: str | os.PathLike[str]) -> tuple[Path
 
 
 def write_parquet(report: BatchReport, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """One ``.parquet`` for each table; what is unknown is null."""
+    """Write one ``.parquet`` for each table; what is unknown is null."""
     require_parquet()
     import pyarrow
     import pyarrow.parquet

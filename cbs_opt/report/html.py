@@ -1,4 +1,4 @@
-"""What the pages share: escaped cells, sortable tables, and a document that loads nothing from anywhere."""
+"""What all HTML pages share: escaped cells, sortable tables, and a document that loads nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = ' class="text"'
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: what is shown, and the full value to sort by (None: unknown)."""
+    """A table cell: the text that is shown, and the full value to sort by (None if it is unknown)."""
 
     shown: str
     value: float | None = None
@@ -30,7 +30,7 @@ class Cell:
 
 
 def table(headings: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]], frame: str = "scroll") -> str:
-    """A sortable table; each row with its CSS class. A column's heading stands where its cells do."""
+    """A sortable table. Each row comes with its CSS class; a heading is aligned like the cells of its column."""
     rows = list(rows)
     texts = [cell.text for cell in rows[0][1]] if rows else [False] * len(headings)
     head = "".join(
@@ -52,7 +52,7 @@ def facts(values: Iterable[tuple[str, str]]) -> str:
 
 
 def pairs(values: Mapping[str, object]) -> str:
-    """Names and values, one pair a line."""
+    """Names and values, one pair per line."""
     items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(_plain(v))}</dd>" for k, v in values.items())
     return f'<dl class="pairs">{items}</dl>\n'
 
@@ -71,14 +71,14 @@ def document(title: str, body: str, *, styles: Sequence[str], scripts: Sequence[
     Parameters
     ----------
     title : str
-        Plain text.
+        The title, plain text.
     body : str
-        HTML.
+        The body, HTML.
     styles, scripts : sequences of str
-        Names of files of this package, set into the page.
+        Names of files of this package whose content becomes part of the page.
     sealed : bool
-        Tell the browser to run these scripts and no other, and to load nothing: whatever a name on the page holds
-        stays text. The body then cannot have ``style`` attributes.
+        Tell the browser to run only these scripts and to load nothing, so that a name on the page stays text whatever
+        it holds. The body then cannot have ``style`` attributes.
     """
     style, script = (f"\n{''.join(map(asset, names))}" for names in (styles, scripts))
     policy = ""
@@ -101,5 +101,5 @@ def _hash(text: str) -> str:
 
 
 def asset(name: str) -> str:
-    """A text file of this package."""
+    """The content of a text file of this package."""
     return resources.files("cbs_opt.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One picture of a network's layers: relative objective and gap, from the first layer to the last, as inline SVG."""
+"""Draws one picture of a network's layers, from the first to the last, as inline SVG."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cbs_opt.kernel.words import shown
 from cbs_opt.report.style import COLOURS
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 190, 64, 12, 26, 24
-"""Of one panel, and what is left around its dots."""
+"""The size of one panel, and the margins around its dots."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What is drawn over the layers: a value each (None: unknown), its axis and its words."""
+    """One panel: a value for each layer (None if it is unknown), the same value in words, and the kind of axis."""
 
     title: str
     values: Sequence[float | None]
@@ -25,9 +25,10 @@ class Panel:
 
 
 def layer_plot(names: Sequence[str], panels: Sequence[Panel]) -> str:
-    """A figure with those panels that have a value; nothing where none has.
+    """A figure of the panels that have a value; the empty string if none has.
 
-    Layers are coloured by the last part of their name ('q_proj') where several share it and there are colours enough.
+    Layers are coloured by the last part of their name ('q_proj'), if several layers share it and there are enough
+    colours.
     """
     panels = [panel for panel in panels if any(map(_known, panel.values))]
     if not panels:
@@ -76,7 +77,7 @@ def _panel(names: Sequence[str], panel: Panel, colours: Sequence[str]) -> str:
 
 
 def _kinds(names: Sequence[str]) -> dict[str, str]:
-    """The colour of each kind of layer; empty where colours would not tell layers apart."""
+    """The colour of each kind of layer; empty if colours would not tell layers apart."""
     kinds = list(dict.fromkeys(map(_kind, names)))
     if not 1 < len(kinds) <= len(COLOURS) or len(kinds) == len(names):
         return {}
@@ -84,12 +85,12 @@ def _kinds(names: Sequence[str]) -> dict[str, str]:
 
 
 def _kind(name: str) -> str:
-    """'q_proj' of 'model.layers.0.self_attn.q_proj'."""
+    """The last part of a layer's name: 'q_proj' of 'model.layers.0.self_attn.q_proj'."""
     return name.rpartition(".")[2]
 
 
 def _legend(kinds: Mapping[str, str], top: int) -> str:
-    """Rows of four kinds."""
+    """The legend, in rows of four kinds of layers."""
     parts = []
     for number, (kind, colour) in enumerate(kinds.items()):
         x, y = LEFT + 150 * (number % 4), top + 14 + 20 * (number // 4)
@@ -101,7 +102,7 @@ def _legend(kinds: Mapping[str, str], top: int) -> str:
 
 
 def _decades(values: Sequence[float]) -> tuple[float, float, list[float]]:
-    """The ends of a logarithmic axis and its ticks; a value of 0 stands on its lower end."""
+    """The ends of a logarithmic axis and its ticks; a value of 0 is drawn at the lower end."""
     positive = [value for value in values if value > 0] or [1.0]
     low, high = min(positive) / 1.2, max(positive) * 1.2
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -123,7 +124,7 @@ def _steps(values: Sequence[float]) -> tuple[float, float, list[float]]:
 
 
 def _share(value: float, low: float, high: float, logarithmic: bool) -> float:
-    """Where a value stands between the ends of its axis, 0 … 1."""
+    """The position of a value between the ends of its axis, from 0 to 1."""
     if logarithmic:
         value, low, high = math.log(max(value, low)), math.log(low), math.log(high)
     return min(1.0, max(0.0, (value - low) / (high - low)))

@@ -1,6 +1,7 @@
-"""A pruned network as one self-contained page: what was asked for, what came out, layer by layer and block by block.
+"""The HTML page of a pruned network: what was asked for and what was found, layer by layer and block by block.
 
-The page says it of any network, whether it was pruned here or only judged: whoever has one puts it in these terms.
+The page is the same for a network that was pruned here and for one that was only judged; a ``NetworkPage`` holds what
+it says.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ABOUT_THE_LAYERS = (
 class LayerLine:
     """One layer; what is unknown is None, and a bound or a gap may be infinite.
 
-    ``relative`` is the objective over that of the layer without any weight; ``mask_gap`` the gap of the best weights
-    on the layer's mask, where ``gap`` is that of other weights.
+    ``relative`` is the objective divided by that of the layer with all weights zero. ``mask_gap`` is the gap of the
+    best weights on the layer's mask, given if ``gap`` is that of other weights.
     """
 
     name: str
@@ -42,7 +43,7 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class BlockLine:
-    """The relative squared error of a block's output, before and (None: not done) after refinement."""
+    """The relative squared error of a block's output, before refinement and after it (None if it was not refined)."""
 
     name: str
     error: float
@@ -51,27 +52,31 @@ class BlockLine:
 
 @dataclass(frozen=True)
 class NetworkPage:
-    """All the page says.
+    """Everything that the page says.
 
     Parameters
     ----------
     title, lead : str
-        What it is about, in a few words and in a sentence.
+        What the page is about, in a few words and in a sentence.
     cards : sequence of (name, value)
-        The headline.
+        The most important numbers, shown first.
     layers : sequence of LayerLine
-        In the order of the network.
+        The layers in the order of the network.
     rivals : str
-        What a layer's bound is about: no 'mask with as many zeros in each row' has a lower loss.
+        The masks that a layer's bound holds for, in the singular: no 'mask with as many zeros in each row' has a lower
+        loss.
     blocks : sequence of BlockLine
+        The blocks, if the network was pruned block by block.
     bound_asked : bool
-        Without it, a bound that is not there is 'not asked'.
+        Whether a bound was asked for; if not, a missing one is shown as 'not asked'.
     stages : sequence of (sparsity, objective, bound, gap, quality in words)
-        The stages on the way, where there were several.
+        The stages, shown if there are several.
     measure : str
-        What the quality is called.
+        The name of the quality that was measured.
     seconds : mapping of phase to float
+        The time of each phase.
     notes : sequence of str
+        Everything that was altered or cut short, in sentences.
     settings : mapping
         All that was asked for.
     """

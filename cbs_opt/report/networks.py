@@ -23,7 +23,7 @@ from cbs_opt.report.measures.quantiles import quantiles
 from cbs_opt.report.records import Records
 
 BEST = "best of all"
-"""The row that takes each block's best answer, whichever method it is from."""
+"""The name of the row that takes each block's best answer, whichever method found it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,27 +33,27 @@ class Network:
     Parameters
     ----------
     name : str
-        What people call it, and which of its layers; empty for blocks that came as files by themselves. No two
-        networks of a report have the same.
+        The network's name, and which of its layers were cut if not all; empty for blocks from files without a
+        manifest. No two networks of a report have the same name.
     blocks : array of int
-        Positions in ``Records.blocks``; one that stands at several places of the network appears as often.
+        Positions in ``Records.blocks``; a block that occurs at several places of the network appears as often.
     tensor : tuple of str
-        The layer each belongs to.
+        The layer that each block belongs to.
     first : array of int
-        The first index of each in its flattened tensor.
+        The first index of each block in its flattened tensor.
     absent : mapping of str to int
-        By layer, the blocks of the manifest that the store has no result on.
+        How many blocks of each layer are in the manifest, but have no result in the store.
     mixed_units : bool
-        Whether its blocks' objectives are in different units, so that sums count each relative to the loss of
-        removing the whole block.
+        Whether its blocks' objectives are in different units, so that sums count each block relative to the loss of
+        removing it whole.
     doubt : str
-        Why these may not be all blocks of the network; empty when they are known to be.
+        Why these may not be all blocks of the network, in a sentence; empty if they are known to be.
     note : str
-        What was left out.
+        What was left out, in a sentence; empty if nothing was.
     warning : str
-        That λ dominates the curvature; empty where nobody says so.
+        A sentence, if λ dominates the curvature; else empty.
     manifest : Path or None
-        Where the manifest lies, if it could be read.
+        The manifest's file, if it could be read.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Network:
     manifest: Path | None = None
 
     def layers(self) -> dict[str, Indices]:
-        """By layer, in the order of the network: positions in ``blocks``."""
+        """The positions in ``blocks`` of each layer's blocks, in the order of the network."""
         found: dict[str, list[int]] = {}
         for position, tensor in enumerate(self.tensor):
             found.setdefault(tensor, []).append(position)
@@ -76,7 +76,7 @@ class Network:
 
 
 def find_networks(records: Records) -> tuple[Network, ...]:
-    """One for each manifest the blocks came by, then the blocks that came as files by themselves."""
+    """One network for each manifest that blocks came with, and then one of all blocks that came without a manifest."""
     blocks = records.blocks
     found: list[tuple[Network, str]] = []
     manifests = np.array(blocks.manifest, dtype=object)
@@ -99,7 +99,7 @@ def find_networks(records: Records) -> tuple[Network, ...]:
 
 
 def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
-    """The network of a manifest: all the blocks it lists, if it is still there to be read."""
+    """The network of a manifest: all blocks that it lists, or, if it cannot be read any more, those in the store."""
     blocks, own = records.blocks, _dominated(records, mine)
     try:
         file = found_manifest(manifest, Path(records.source).parent)
@@ -113,7 +113,7 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
         doubt = f"whether these are all its blocks is unknown ({error})"
         return Network(manifest, mine, tensors, blocks.first[mine], {}, len(set(tensors)) > 1, doubt, warning=own)
     tensors = tuple(entry.tensor for entry in places)
-    # One Fisher matrix is of one loss; the Gram matrix of each layer measures that layer's own outputs.
+    # Fisher blocks are all about the network's loss; Gram blocks are about the outputs of their own layer.
     mixed = read.facts["curvature"] != "fisher" and len({entry.tensor for entry in read.blocks}) > 1
     return Network(
         name=_name(read, manifest),
@@ -130,19 +130,19 @@ def _from_manifest(records: Records, manifest: str, mine: Indices) -> Network:
 
 
 def _told(read: Manifest) -> str:
-    """What was said of λ when the blocks were cut: blocks that hold H itself do not know it any more."""
+    """The manifest's note that λ dominates, if it has one; blocks that hold H itself no longer know their λ."""
     notes = read.facts.get("notes", [])
     told = [note for note in notes if isinstance(note, str) and dominance_said(note) > 1]
     return told[0] if told else ""
 
 
 def _dominated(records: Records, blocks: Indices) -> str:
-    """That λ dominates the curvature of some of these blocks, as their own results say."""
+    """A sentence if λ dominates the curvature of some of these blocks, by the notes of their results; else empty."""
     return "".join(dominance_note(records.blocks.dominance[blocks].tolist(), "blocks"))
 
 
 def _name(read: Manifest, manifest: str) -> str:
-    """The network, and which of its layers were cut into blocks where these need not be all."""
+    """The network's name, with the layers that were cut into blocks if these need not be all."""
     taken, ignored = read.facts.get("targets", ["*"]), read.facts.get("ignore", [])
     parts = [f"layers {_listed(taken)}"] if taken != ["*"] else []
     parts += [f"without {_listed(ignored)}"] if ignored else []
@@ -155,7 +155,7 @@ def _listed(names: object) -> str:
 
 
 def _uncovered(read: Manifest) -> str:
-    """That the blocks of a manifest are not all of its tensors; empty if they are."""
+    """A sentence if some weights of the manifest's tensors are in no block; empty if all are."""
     weights = sum(prod(tensor["shape"]) for tensor in read.tensors.values()) - sum(block.n for block in read.blocks)
     return f"{weights:,} weights of its layers lie in no block of the manifest" if weights else ""
 
@@ -167,7 +167,7 @@ def _left_out(manifest: str, blocks: int) -> str:
 
 
 def found_manifest(manifest: str, beside: Path) -> Path:
-    """Where the manifest lies: as the batch named it, or seen from the store."""
+    """The file of a manifest: its path as the batch named it, or the same path seen from the folder of the store."""
     for place in (Path(manifest), beside / manifest, Path(as_path(manifest))):
         try:
             if place.is_file():
@@ -179,9 +179,10 @@ def found_manifest(manifest: str, beside: Path) -> Path:
 
 @dataclass(frozen=True)
 class NetworkGap:
-    """A method's sums over the blocks of a network at one request; ``layer`` is empty for the whole of it.
+    """A method's sums over the blocks of a network, or of one ``layer`` (empty: the whole network), for one request.
 
-    The accuracies are of the network with these answers, and dense; None where they were not measured.
+    ``accuracy`` is that of the network with these answers, ``accuracy_dense`` that of the dense network; both are None
+    if they were not measured.
     """
 
     network: str
@@ -217,7 +218,7 @@ class NetworkGap:
         return "; ".join([*reasons, self.doubt] if self.doubt else reasons)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; ``gap`` is None unless it is that of the network, ``partial_gap`` is over what there is."""
+        """Plain data; ``gap`` is None unless it is the network's, ``partial_gap`` is over the blocks that have both."""
         sums = self.sums
         return {
             "network": self.network,
@@ -245,12 +246,12 @@ class NetworkGap:
 
 
 def network_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
-    """Every method at every request, and the best of all where there are several methods."""
+    """The sums over a network for each request: of each method, and, if there are several, of the best answers."""
     yield from _gaps(records, network, "", network.blocks, network.mixed_units)
 
 
 def layer_gaps(records: Records, network: Network) -> Iterator[NetworkGap]:
-    """The same layer by layer; the sums of a layer are in its own unit."""
+    """The same sums over each layer of a network, in the layer's own unit."""
     for tensor, places in network.layers().items():
         yield from _gaps(records, network, tensor, network.blocks[places], False)
 
@@ -297,7 +298,7 @@ def _gaps(records: Records, network: Network, layer: str, blocks: Indices, relat
 
 
 def _best(answers: list[tuple[str, Vector, Mask, Mask, Vector]]) -> tuple[str, Vector, Mask, Mask, Vector]:
-    """Each block's smallest objective, broken and proven where any is; the time is that of all methods."""
+    """Each block's smallest objective; broken or proven if any answer is; the time is that of all methods together."""
     _, objectives, broken, proven, seconds = zip(*answers, strict=True)
     return (
         BEST,
@@ -309,7 +310,7 @@ def _best(answers: list[tuple[str, Vector, Mask, Mask, Vector]]) -> tuple[str, V
 
 
 def _relative(objective: Vector, bound: Vector) -> Vector:
-    """(objective − bound)/|objective|, 0 where the two meet."""
+    """(objective − bound)/|objective|, and 0 where the objective does not exceed the bound."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         gap = (objective - bound) / np.abs(objective)
     return np.where(objective <= bound, 0.0, np.where(np.isnan(gap), np.inf, gap))

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: it loads nothing, and every name on it is hostile until escaped."""
+"""The HTML page of a batch's report: it is self-contained, loads nothing, and escapes every name as if hostile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cbs_opt.report.networks import BEST, NetworkGap
 from cbs_opt.report.summary import Summary
 
 MOST_OPEN, MOST_FAILURES, MOST_BROKEN, MOST_ENVIRONMENTS = 100, 200, 50, 8
-"""Rows of the page's lists; what they leave out is said, and is in the CSV files."""
+"""The most rows of the page's lists; the page says what they leave out, and the CSV files have all of it."""
 
 
 def batch_page(report: BatchReport) -> str:
@@ -53,7 +53,7 @@ def _head(report: BatchReport) -> str:
 
 
 def _headlines(report: BatchReport) -> list[NetworkGap]:
-    """The network's gap at each request by the best answers there are, where it is known and the network is one."""
+    """The certified gap of the network for each request, by the best answers; nothing if there are several networks."""
     if sum(bool(network.name) for network in report.networks) != 1:
         return []
     found: dict[str, NetworkGap] = {}
@@ -89,9 +89,9 @@ def _networks(report: BatchReport) -> str:
         if network.name:
             parts.append(f"<h2>Certified gap of {_text(network.name, 80)}</h2>\n")
             parts.append(
-                "<p>The sum of the blocks' answers against the sum of their bounds. For the block-diagonal "
-                "model with these numbers of zeros in each block, no other answer is better by more. The "
-                "partial gap is over the blocks that have both.</p>\n"
+                "<p>The sum of the blocks' answers against the sum of their bounds. In the block-diagonal model, no "
+                "other answer with these numbers of zeros in each block is better by more than the gap. The partial "
+                "gap is over the blocks that have both an answer and a bound.</p>\n"
             )
         else:
             parts.append("<h2>Blocks of no network</h2>\n<p>Sums over files that came without a manifest.</p>\n")
@@ -106,7 +106,7 @@ def _networks(report: BatchReport) -> str:
 
 
 def _missing(lines: Sequence[NetworkGap]) -> str:
-    """Why some of the sums are not the network's; blocks of no network have none to miss."""
+    """Why some of the sums are not the network's; empty for blocks of no network, whose sums are not meant to be."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         if line.network and line.missing():
@@ -212,7 +212,7 @@ def _charts(report: BatchReport) -> str:
 
 
 def _open(report: BatchReport) -> str:
-    """The blocks whose best answer is furthest from its bound: where more time would pay."""
+    """The blocks whose best answer is furthest from its bound, on which more time would pay."""
     records = report.records
     rows: list[tuple[float, int, int]] = []
     for request in range(len(records.asked)):
@@ -248,7 +248,7 @@ def _open(report: BatchReport) -> str:
 
 
 def _best_rows(report: BatchReport, problems: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """The row with the smallest objective of each problem."""
+    """For each problem (block, request), the row with the smallest objective."""
     records, best = report.records, dict[tuple[int, int], int]()
     for row in np.flatnonzero(records.done):
         problem = int(records.block[row]), int(records.request[row])

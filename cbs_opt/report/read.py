@@ -1,4 +1,4 @@
-"""From a store to ``Records``, also while a batch writes to it."""
+"""Reads a store into ``Records``, also while a batch writes to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cbs_opt.store import Result, Store
 from cbs_opt.store.key import LIMITS
 
 Variant = tuple[str, str, int | None, str]
-"""Method, options (JSON), seed, library version: what a row of the report is about."""
+"""Method, options (JSON), seed and library version: results that agree in these are one row of the report."""
 
 _NUMBERS = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
@@ -61,7 +61,7 @@ def read_records(store: Store) -> Records:
         status.append(result.solution_status or "")
         reason.append(result.reason or "")
         error.append(result.error or "")
-    # Blocks come after the results, so that none of theirs is missing in a store that grows.
+    # Blocks are read after the results, so that every result has its block even if the store grows meanwhile.
     blocks, positions = _blocks(store, dominance)
     methods = tuple(variants)
     labels = variant_labels(methods)
@@ -110,12 +110,12 @@ def _or(value: float | None, unknown: float) -> float:
 def _variant(result: Result, environments: Mapping[int, Mapping[str, str]]) -> Variant:
     options = {name: value for name, value in result.options.items() if name not in LIMITS}
     version = environments.get(result.environment or 0, {}).get("cbs-opt", "")
-    # A patch of the library changes no answer.
+    # A patch release of the library changes no answer, so it does not count.
     return result.method, json.dumps(options, sort_keys=True), result.seed, ".".join(version.split(".")[:2])
 
 
 def variant_labels(variants: tuple[Variant, ...]) -> list[str]:
-    """The method's name, and whatever tells it from other rows of the same method."""
+    """The method's name for each variant, with whatever tells it from other variants of the same method."""
     labels = []
     for method, options, seed, version in variants:
         same = [other for other in variants if other[0] == method]
@@ -135,18 +135,18 @@ def _plain(value: object) -> str:
 
 
 def _first_of(variants: tuple[Variant, ...], position: int) -> int:
-    """The first row of the same method: methods keep the order they came in, with their variants together."""
+    """The position of the method's first variant; sorting by it keeps variants together and methods in their order."""
     return next(i for i, other in enumerate(variants) if other[0] == variants[position][0])
 
 
 def _natural(text: str) -> list[tuple[float, str]]:
-    """'prune 9' before 'prune 10'."""
+    """A sort key that puts 'prune 9' before 'prune 10'."""
     parts = _NUMBERS.split(text)  # words and numbers by turns
     return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]
 
 
 def _blocks(store: Store, dominance: Mapping[int, float]) -> tuple[Blocks, dict[int, int]]:
-    """The blocks that have results, and where each id is among them; ``dominance`` has those by id."""
+    """The blocks that have results, and the position of each id among them; the keys of ``dominance`` are these ids."""
     rows = [row for row in store.blocks() if row.id in dominance]
     blocks = Blocks(
         name=tuple(row.name for row in rows),

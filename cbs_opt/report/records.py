@@ -1,4 +1,4 @@
-"""What a store holds, as columns: everything a report is computed from, without masks and weights."""
+"""The content of a store as columns: everything that a report is computed from, without masks and weights."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from cbs_opt.report.measures.bounds import Indices
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The blocks of a store, in its order.
+    """The blocks of a store, in the store's order.
 
     Parameters
     ----------
     name, content : tuple of str
+        The block's name, and the digest of its content.
     tensor : tuple of str
-        The tensor a block was cut from; empty where it did not come by a manifest.
+        The tensor that the block was cut from; empty without a manifest.
     first : array of int
-        First index in the flattened tensor, 0 without a manifest.
+        The block's first index in the flattened tensor; 0 without a manifest.
     n : array of int
-        Weights.
+        The number of weights.
     manifest : tuple of str
-        What the block came by; empty: a file by itself.
+        The manifest that the block came with; empty for a file without one.
     unit : array
-        Loss of removing the whole block; NaN: unknown.
+        The loss of removing the whole block; NaN if it is unknown.
     dominance : array
-        λ over the mean diagonal of its curvature without it, where its results say that it is more than 1; else 0.
+        λ divided by the mean diagonal of the curvature without it, if the block's results say that this is more than
+        1; else 0.
     """
 
     name: tuple[str, ...]
@@ -50,33 +52,38 @@ class Blocks:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Blocks and one row for each result, in the order they were finished; all arrays of shape (rows,).
+    """The blocks, and one row for each result, in the order in which they were finished; arrays have shape (rows,).
 
     Parameters
     ----------
+    blocks : Blocks
+        The blocks that have results.
     methods, asked : tuple of str
-        What the rows are of: a method, with its options and its seed where the store has several of them, and
-        a request such as 'sparsity 0.8'.
+        The methods, with options or seed if the store has several of these for a method; and the requests, such as
+        'sparsity 0.8'.
     block, method, request : arrays of int
-        Positions in ``blocks``, ``methods`` and ``asked``.
+        What each row is about: positions in ``blocks``, ``methods`` and ``asked``.
     done : array of bool
-        False: failed, with a ``reason`` and an ``error``.
-    objective, selection_objective : arrays
-        NaN: no answer.
-    bound, selection_bound : arrays
-        The method's own; −inf: none.
+        Whether the row has an answer; if not, it failed, with a ``reason`` and an ``error``.
+    objective, bound, selection_objective, selection_bound : arrays
+        f of the answer with the update and with the weights as trained (NaN without an answer), and the method's own
+        bounds on the two problems (−inf without a bound).
     round_off : array
         What float64 may have got wrong in the objective.
     seconds : array
-        NaN: unknown.
-    status : tuple of str
+        The time of the solve; NaN if it is unknown.
+    nodes : array of int
+        The nodes of the search; 0 if there are none.
+    status, reason, error : tuples of str
+        The solution status; and for a failed row the reason in a word and the error in a sentence.
     identity : array of int
         The rows' ids in the store.
     environments : tuple of mappings
+        The versions of the software that ran.
     source : str
         The store's path.
     facts : mapping
-        What else the store says of itself.
+        What else the store says about itself.
     """
 
     blocks: Blocks
@@ -106,12 +113,12 @@ class Records:
 
     @cached_property
     def problem(self) -> Indices:
-        """The problem each row answers: one block with one request."""
+        """The number of the problem that each row answers: one block with one request."""
         return self.block * max(1, len(self.asked)) + self.request
 
     @property
     def problems(self) -> int:
-        """How many problems there could be."""
+        """How many problems there are, with or without results: every block with every request."""
         return len(self.blocks) * max(1, len(self.asked))
 
     @cached_property
@@ -126,17 +133,17 @@ class Records:
 
     @cached_property
     def broken(self) -> Mask:
-        """Whether that bound lies above the row's objective."""
+        """Whether the best bound on the row's problem lies above the row's objective."""
         return measures.broken(self.objective, self.best, self.round_off)
 
     @cached_property
     def gap(self) -> Vector:
-        """The gap to the best bound; inf: no bound, NaN: no answer, or a broken bound."""
+        """The gap to the best bound; inf without a bound, NaN without an answer or if the bound is broken."""
         return measures.gaps(self.objective, self.best, self.round_off)
 
     @cached_property
     def proven(self) -> Mask:
-        """Whether the answer meets the best bound, whoever proved it."""
+        """Whether the answer meets the best bound on its problem, whichever method proved it."""
         return measures.proven(self.objective, self.best, self.round_off, self.gap)
 
     @cached_property

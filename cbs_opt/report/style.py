@@ -1,4 +1,4 @@
-"""Colours and ink that all plots share: of reports, of studies, of measured results."""
+"""The colours that all plots share, those of reports, of studies and of measured results."""
 
 from __future__ import annotations
 

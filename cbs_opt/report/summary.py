@@ -1,4 +1,4 @@
-"""One line for each method and request: how many blocks, how good, how fast."""
+"""One summary for each method and request: how many blocks, how good the answers are, how long they took."""
 
 from __future__ import annotations
 
@@ -17,36 +17,39 @@ from cbs_opt.report.measures.wins import wins
 from cbs_opt.report.records import Records
 
 TIMES = (0.5, 0.9, 0.99, 1.0)
-"""Quantiles of the solve times that are shown; the last is the longest."""
+"""The quantiles of the solve times that are shown; the last one is the longest time."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One method at one request, over the blocks of the store.
+    """One method with one request, over the blocks of the store.
 
     Parameters
     ----------
-    blocks : int
-        Blocks it was tried on: ``done`` and ``failed`` together.
+    method, asked : str
+        The method and the request.
+    blocks, done, failed : int
+        The blocks that it was tried on, and how many of them have an answer and how many failed.
     untried : int
-        Blocks of the store it has no result on (yet).
+        The blocks of the store that it has no result on (yet).
     proven, own_proofs : int
-        Answers that meet the best bound of any method, and those that meet the method's own.
+        Answers that meet the best bound of any method, and answers that meet the method's own bound.
     unknown_gap : int
-        Answers without any bound; they are in none of the gaps here.
+        Answers without any bound; they do not count in the gaps here.
     mean_gap, worst_gap : float
-        Over the answers with a gap; NaN where there is none.
+        Mean and largest gap over the answers that have one; NaN if none has.
     worst_block : str
+        The block with the largest gap.
     times : tuple of float
-        Quantiles of the seconds of all that is done, see ``TIMES``; NaN without any.
+        Quantiles of the seconds of all answers, see ``TIMES``; NaN without an answer.
     seconds : float
-        Their sum.
+        The sum of these times.
     wins, sole_wins : int
-        Answers that no other method's is below, and those that no other even reaches.
+        Answers that no other method's answer is below, and those that no other method's answer reaches.
     reasons : mapping of str to int
-        Why it failed, how often.
+        Why it failed, and how often.
     broken : int
-        Answers that lie below a 'proven' bound.
+        Answers that lie below a bound that is called proven.
     """
 
     method: str
@@ -70,7 +73,7 @@ class Summary:
 
     @property
     def proven_share(self) -> float:
-        """Of the blocks it was tried on, the failed ones included; NaN of none."""
+        """The share of proven answers among all blocks that it was tried on, failed ones included; NaN without any."""
         return self.proven / self.blocks if self.blocks else math.nan
 
     def why(self) -> str:
@@ -87,7 +90,7 @@ class Summary:
 
 
 def summaries(records: Records) -> tuple[Summary, ...]:
-    """In the order of requests and methods; only where there are rows."""
+    """The summaries of all methods and requests that have results, in the order of requests and methods."""
     best, alone = wins(records.problem, records.objective, records.round_off, records.problems)
     found = []
     for request, asked in enumerate(records.asked):

@@ -1,4 +1,4 @@
-"""The report as plain tables, column by column: what the CSV and Parquet files hold."""
+"""The report as plain tables, column by column, as the CSV and Parquet files hold them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from cbs_opt.report.build import BatchReport, EndPoints
 
 Table = dict[str, Sequence[Any]]
-"""Columns by name, all of one length; None: unknown."""
+"""Columns by name, all of the same length; None stands for what is unknown."""
 
 
 def tables(report: BatchReport) -> dict[str, Table]:
-    """Every table by the name of its file; `docs/reports.md` describes their columns."""
+    """Every table, by the name of its file; `docs/reports.md` describes the columns."""
     made = (
         _results(report),
         _summary(report),
@@ -66,7 +66,7 @@ def _known(values: np.ndarray[Any, Any]) -> list[float | None]:
 
 
 def _results(report: BatchReport) -> Table:
-    """One row a result, done or failed."""
+    """One row for each result, done or failed."""
     records, blocks = report.records, report.records.blocks
     of = records.block.tolist()
     done = records.done
@@ -128,7 +128,7 @@ def _summary(report: BatchReport) -> Table:
 
 
 def _profiles(report: BatchReport) -> Table:
-    """One row a step of a curve."""
+    """One row for each step of a curve."""
     rows: list[tuple[Any, ...]] = []
     for profiles in report.profiles:
         for cost, curves in (("time", profiles.time), ("objective", profiles.objective)):
@@ -139,7 +139,7 @@ def _profiles(report: BatchReport) -> Table:
 
 
 def _curves(report: BatchReport) -> Table:
-    """One row a moment of a curve, or one for a method that only has an end."""
+    """One row for each moment of a curve, or a single row for a method that has end points only."""
     rows: list[tuple[Any, ...]] = []
     for (method, asked), curve in report.curves.items():
         if isinstance(curve, EndPoints):

@@ -1,4 +1,4 @@
-"""Exact against heuristic, on the embedded network, on the user's own, or on block files."""
+"""Studies that compare heuristics with exact solves: on the embedded network, on another one, or on block files."""
 
 from cbs_opt.study.result import Accuracy, BlockRow, Failure, StudyResult, Summary
 from cbs_opt.study.runner import SPARSITIES, TIME_LIMIT, run_study

@@ -1,4 +1,4 @@
-"""The accuracy of a network with all blocks of a study pruned, put back as ``assemble`` does it."""
+"""The accuracy of a network with all blocks of a study pruned and put back, as ``assemble`` does it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from cbs_opt.study.subject import Subject
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """The answers to one block: where it is, and by method its mask and weights, both of shape (n,)."""
+    """The answers to one block.
+
+    Parameters
+    ----------
+    tensor : str
+        The layer that the block belongs to, by the name of its weight.
+    first : int
+        Where the block begins in the layer's matrix (out, in), row by row.
+    found : mapping of method name to (mask, weights)
+        Each method's mask and weights, both of shape (n,).
+    """
 
     tensor: str
     first: int
@@ -23,7 +33,7 @@ class Placed:
 
 
 def dense_accuracy(subject: Subject) -> float | None:
-    """Of the network as it was trained; None without a network."""
+    """The test accuracy of the network as it was trained; None without a network."""
     from cbs_opt.network.samples import accuracy
 
     if subject.network is None or subject.data is None:
@@ -34,9 +44,9 @@ def dense_accuracy(subject: Subject) -> float | None:
 def accuracies(
     subject: Subject, specs: Iterable[MethodSpec], blocks: Sequence[Placed]
 ) -> Iterator[tuple[str, Accuracy]]:
-    """By method, the accuracy of the network with all its blocks pruned; for the methods that answered every block.
+    """The accuracy of the network with all its blocks pruned, for each method that has an answer to every block.
 
-    ``blocks`` are those of one sparsity.
+    ``blocks`` are the answers at one sparsity.
     """
     from cbs_opt.network.samples import accuracy
     from cbs_opt.network.weights import Weights

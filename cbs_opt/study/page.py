@@ -1,4 +1,4 @@
-"""One self-contained HTML page for a study: nothing is loaded from anywhere, every name is escaped."""
+"""The HTML page of a study: it is self-contained, loads nothing, and escapes every name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cbs_opt.study.plots import Plot
 from cbs_opt.study.result import BlockRow, StudyResult, Summary
 
 MAX_BLOCK_ROWS = 5_000
-"""Most rows of single blocks on the page; all of them are in results.csv."""
+"""The most rows of single blocks on the page; results.csv has all of them."""
 
 
 def study_page(result: StudyResult, plots: Sequence[Plot]) -> str:
@@ -101,14 +101,14 @@ def _figures(plots: Sequence[Plot]) -> str:
 
 
 def _inline(picture: bytes) -> str:
-    """A picture as a part of the page: its ink follows the page, light or dark, its width the column."""
+    """A picture as a part of the page: it takes its ink from the page, light or dark, and its width from the column."""
     svg = picture.decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")  # no XML header inside HTML
     return re.sub(r'\b(?:width|height)="[^"]*pt"', "", svg, count=2)
 
 
 def _groups(result: StudyResult) -> str:
-    """The sums of each layer: there the units of all blocks are the same."""
+    """The sums of each layer, whose blocks all have the same units."""
     groups = result.groups()
     if not 1 < len(groups) < len({row.row.problem for row in result.rows}):
         return ""

@@ -1,4 +1,4 @@
-"""The blocks of a study, some at a time: what they need is collected when their turn comes, and then forgotten."""
+"""The blocks of a study, piece by piece: their curvature is collected when their turn comes, and then dropped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class StudyBlock:
-    """One block.
+    """One block of a study.
 
     Parameters
     ----------
     problem : PruningProblem
-        Without a pattern.
+        Its problem, without a pattern.
     group : str
-        The layer or the file that it is summed with.
+        The layer that it belongs to, or the file that it is from; sums are made by group.
     damping : float
         The λ in its curvature.
     first : int or None
@@ -43,12 +43,18 @@ class StudyBlock:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Blocks, what is to be said of them, the λ of each layer, and how it compares with the layer's curvature.
+    """The blocks of a piece, once they are made.
 
     Parameters
     ----------
+    blocks : tuple of StudyBlock
+        The blocks.
+    notes : tuple of str
+        What has to be known about them, in sentences.
+    damping : mapping of str to float
+        The λ of each layer.
     dominance : mapping of str to float
-        λ over the mean diagonal of the curvature without it: of each layer, or of each block from a file.
+        λ divided by the mean diagonal of the curvature without it, of each layer, or of each block from a file.
     """
 
     blocks: tuple[StudyBlock, ...]
@@ -59,16 +65,16 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Some blocks of a subject.
+    """Some blocks of a subject, before they are made.
 
     Parameters
     ----------
     name : str
-        For messages.
+        A name for messages.
     blocks, weights : int
-        How many there will be.
+        How many blocks there will be, and how many weights they have.
     cut : callable
-        Makes them; called with a callable that is told what is being done.
+        Makes the blocks; it is called with a function that it tells in a few words what is being done.
     """
 
     name: str
@@ -80,12 +86,12 @@ class Piece:
 def network_pieces(
     model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Settings]]
 ) -> tuple[Piece, ...]:
-    """The layers of a network, as many at a time as a share of the memory holds what their blocks are made of.
+    """The layers of a network as pieces, each of as many layers as fit, with their curvature, into a share of memory.
 
     Raises
     ------
     TooLargeError
-        A layer whose blocks are too large, named.
+        The blocks of a layer are too large (names the layer).
     """
     from cbs_opt.blocks.settings import MOST_GRADIENTS, check_sizes, packs
     from cbs_opt.collect.memory import available_memory
@@ -104,14 +110,14 @@ def network_pieces(
 
 
 def _size(target: Target, settings: Settings) -> float:
-    """Bytes that the curvature of a layer takes while its blocks are made and solved."""
+    """How many bytes the curvature of a layer takes while its blocks are made and solved."""
     if settings.curvature == "fisher":
         return 8.0 * settings.samples * target.numel
     return 3 * 8.0 * target.groups * target.inputs**2
 
 
 def _cut(model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Settings]], tell: Tell) -> Cut:
-    """Blocks in the order of the layers, whatever they are made of."""
+    """Make the blocks of these layers, in the order of the layers, whichever curvature each of them has."""
     from cbs_opt.blocks.cut import fisher_blocks, gram_blocks
     from cbs_opt.blocks.memory import BlocksInMemory
 
@@ -129,7 +135,7 @@ def _cut(model: torch.nn.Module, samples: Drawn, cuts: Sequence[tuple[Target, Se
     by_layer = {target.tensor: [block for block in sink.blocks if block.target == target] for target, _ in cuts}
     damping = {tensor: blocks[0].damping for tensor, blocks in by_layer.items()}
     notes = [_note(target, settings, len(by_layer[target.tensor]), damping[target.tensor]) for target, settings in cuts]
-    # The precision is always the same here; what was altered or looks wrong is said.
+    # Notes on the precision are left out, as it is always the same here; all others stay.
     notes += [remark for remark in dict.fromkeys(remarks) if not remark.startswith("gradients in ")]
     return Cut(
         tuple(

@@ -1,4 +1,4 @@
-"""The pictures of a study, drawn without pyplot: no window, no global state."""
+"""The pictures of a study, drawn without pyplot, so that there is no window and no global state."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 LEGEND = "tick: weights as trained, dot: after the update, line: {}"
 GAP_FLOOR = 1e-6
-"""Gaps below this are drawn as zero: that is what counts as proven."""
+"""Gaps below this are drawn as zero, as answers with such a gap count as proven."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture in both formats, what it shows in one sentence, and ``narrow``, the svg for a telephone's column."""
+    """A picture as PNG and SVG, with a sentence on what it shows, and ``narrow``, an SVG for a narrow screen."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class Plot:
 
 
 def study_plots(result: StudyResult) -> tuple[Plot, ...]:
-    """Gap, objective, and accuracy where there is a network; nothing where there are no rows."""
+    """The pictures of gap and objective, and of accuracy if there is a network; none if there are no rows."""
     summaries = result.summaries()
     if not summaries:
         return ()
@@ -74,7 +74,7 @@ def _plot(name: str, title: str, caption: str, draw: Callable[[bool], Figure]) -
         figure, png = draw(False), io.BytesIO()
         figure.savefig(png, format="png", dpi=160, facecolor="white")
         wide = _svg(figure, title)
-        matplotlib.rcParams["svg.hashsalt"] = f"{name} narrow"  # no name in it is one of the other's on the same page
+        matplotlib.rcParams["svg.hashsalt"] = f"{name} narrow"  # ids of the two pictures on one page must differ
         narrow = _svg(draw(True), title)
     return Plot(name, title, caption, png.getvalue(), wide, narrow)
 
@@ -86,13 +86,13 @@ def _svg(figure: Figure, title: str) -> bytes:
 
 
 def _shown(result: StudyResult, summaries: Sequence[Summary]) -> list[str]:
-    """The methods there is something to draw of; the position is the colour."""
+    """The methods that have something to draw; the position of a method in this list chooses its colour."""
     present = {summary.method for summary in summaries}
     return [method for method in result.methods if method in present]
 
 
 def _gap_figure(result: StudyResult, summaries: Sequence[Summary], narrow: bool) -> Figure:
-    """A line a method, its gap from the left on a symlog axis, where zero has its place, with the number at its end."""
+    """One line per method, as long as its gap on a symlog axis, which includes zero, with the number at its end."""
     known = [summary for summary in summaries if math.isfinite(summary.gap)]
     methods = _shown(result, known)
     figure, panels = _panels(result, methods, known, "gap to the proven bound", "", narrow)
@@ -151,7 +151,7 @@ def _accuracy_figure(result: StudyResult, summaries: Sequence[Summary], narrow: 
 def _panels(
     result: StudyResult, methods: Sequence[str], summaries: Sequence[Summary], label: str, legend: str, narrow: bool
 ) -> tuple[Figure, list[tuple[Axes, list[Summary]]]]:
-    """One panel a sparsity, beside or (``narrow``) below each other, one line a method; each with its summaries."""
+    """One panel per sparsity, side by side or (``narrow``) stacked, with a line per method; each with its summaries."""
     from matplotlib.figure import Figure
 
     levels = [s for s in result.sparsities if any(summary.sparsity == s for summary in summaries)]
@@ -172,7 +172,7 @@ def _panels(
 
 
 def _dumbbell(axes: Axes, methods: Sequence[str], method: str, as_trained: float, updated: float) -> None:
-    """A tick where the mask alone stands, a dot after the update."""
+    """Draw a tick at the value of the mask with weights as trained, and a dot at the value after the update."""
     y = methods.index(method)
     colour = COLOURS[y % len(COLOURS)]
     axes.plot([as_trained, updated], [y, y], color=colour, linewidth=2, alpha=0.45)
@@ -181,7 +181,7 @@ def _dumbbell(axes: Axes, methods: Sequence[str], method: str, as_trained: float
 
 
 def _log_axis(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with a few plain labels, also where it spans less than a decade."""
+    """Make the x axis logarithmic, with a few plain labels even if it spans less than a decade."""
     low, high = min(values) / 1.3, max(values) * 1.3
     axes.set_xscale("log")
     axes.set_xlim(low, high)

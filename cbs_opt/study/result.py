@@ -1,4 +1,4 @@
-"""What a study found: a row per block, method and sparsity, and the sums over the blocks."""
+"""The result of a study: a row for each block, method and sparsity, and the sums over the blocks."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class BlockRow:
     Parameters
     ----------
     sparsity : float
-        What was asked for.
+        The sparsity that was asked for.
     group : str
-        The layer (or the file) the block belongs to.
+        The layer that the block belongs to, or the file that it is from.
     damping : float
         λ of the block's curvature.
     row : Row
-        What the comparator says.
+        The comparator's row.
     kept : tuple of int
-        The indices that the method kept.
+        The indices of the weights that the method kept.
     unit : float
-        What the block's objectives are divided by when they are added to those of other groups: 1, or where the
-        groups are in different units the loss of removing the whole block.
+        What the block's objectives are divided by before they are added to those of other groups: 1, or, if the groups
+        have different units, the loss of removing the whole block.
     """
 
     sparsity: float
@@ -60,7 +60,7 @@ class BlockRow:
     unit: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what is unknown is None."""
+        """Plain data for JSON and CSV; what is unknown is None."""
         values = self.row.to_dict()
         block = values.pop("problem")
         place = {"sparsity": self.sparsity, "group": self.group, "block": block}
@@ -74,13 +74,13 @@ class Failure:
     Parameters
     ----------
     sparsity : float or None
-        None where the block could not be read or made at all.
+        The sparsity that was asked for; None if the block could not even be read or made.
     block : str
-        Its name.
+        The block's name.
     reason : str
-        A sentence.
+        What went wrong, in a sentence.
     method : str or None
-        None where it is not about one of them.
+        The method that failed; None if the failure is not one of a method.
     """
 
     sparsity: float | None
@@ -90,7 +90,7 @@ class Failure:
 
     @property
     def where(self) -> str:
-        """The block, and the sparsity and the method as far as it is about one."""
+        """The block in words, with the sparsity and the method if there is one."""
         at = "" if self.sparsity is None else f" at {self.sparsity:g}"
         return f"{self.block}{at}" + (f", {self.method}" if self.method else "")
 
@@ -102,20 +102,20 @@ class Summary:
     Parameters
     ----------
     sparsity : float
-        What was asked for.
+        The sparsity that was asked for.
     method : str
-        By its name.
+        The method's name.
     blocks, weights, pruned : int
         How many blocks were solved, how many weights they have, and how many of these are pruned.
     objective, selection_objective, bound : float
-        Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods);
-        over several groups each in its block's ``unit``.
+        Sums of the blocks' objectives with and without the update, and of their best bounds (over all methods). In
+        sums over several groups each is divided by its block's ``unit``.
     gap : float
-        (objective − bound)/objective of the sums; inf: unknown.
+        (objective − bound)/|objective| of the sums; inf if a bound is missing.
     worst_gap : float
         The largest gap of a single block.
     proven : int
-        Blocks whose answer is proven optimal for the joint problem, whoever proved the bound.
+        How many blocks have an answer that is proven optimal for the joint problem, by the bound of any method.
     seconds : float
         Sum of the solve times.
     accuracy, selection_accuracy : float or None
@@ -138,7 +138,7 @@ class Summary:
     selection_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what is unknown is None."""
+        """Plain data for JSON; what is unknown is None."""
         return {key: finite_or_none(v) if isinstance(v, float) else v for key, v in self.__dict__.items()}
 
 
@@ -149,7 +149,7 @@ class Accuracy:
     Parameters
     ----------
     updated, as_trained : float
-        With the update and without it, from 0 to 1.
+        The share of test samples that are classified correctly, from 0 to 1: with the update, and without it.
     """
 
     updated: float
@@ -163,35 +163,35 @@ class StudyResult(Displayed):
     Parameters
     ----------
     subject : str
-        What it is about.
+        The name of what was studied.
     blocks, weights : int
-        What was to be solved, at each sparsity.
+        How many blocks were to be solved at each sparsity, and how many weights they have.
     sparsities : tuple of float
-        What was asked of every block.
+        The sparsities that were asked of every block.
     methods : tuple of str
-        What was to run.
+        The methods that were to run.
     rows : tuple of BlockRow
-        The answers.
+        The answers, one row for each sparsity, block and method.
     failures : tuple of Failure
-        Blocks without one.
+        The solves without an answer, and the blocks that could not be read or made.
     accuracies : mapping of (sparsity, method) to Accuracy
-        For the methods that answered every block.
+        The accuracy of the network with a method's answers, for the methods that answered every block.
     dense_accuracy : float or None
-        Of the network before pruning; None for blocks from files.
+        The accuracy of the network before pruning; None for blocks from files.
     skipped : mapping of method to reason
-        Methods that did not run, or not on every block.
+        The methods that did not run, or not on every block.
     notes : tuple of str
-        What is to be said of the blocks.
+        What has to be known about the blocks, in sentences.
     settings, environment : mapping
-        All that was asked for, and versions of what it ran with.
+        All that was asked for, and the versions of the software that ran.
     stopped : str
-        Why the study ended early; empty when it is complete.
+        Why the study ended early; empty if it is complete.
     interrupted : bool
-        Whether it was the user who ended it.
+        Whether the user ended the study.
     seconds : float
-        Wall time.
+        Wall time of the study.
     created : str
-        When, ISO 8601 in UTC.
+        When the study began, ISO 8601 in UTC.
     mixed_units : bool
         Whether sums over all blocks count each block relative to the loss of removing it whole.
     totals : mapping of group to int
@@ -220,35 +220,35 @@ class StudyResult(Displayed):
 
     @property
     def complete(self) -> bool:
-        """Whether every block was tried."""
+        """Whether the study tried every block, and was not stopped before."""
         return not self.stopped
 
     @property
     def exit_code(self) -> int:
-        """130 when interrupted, 1 when blocks failed or the study broke off, else 0."""
+        """The exit code of `cbs-opt study`: 130 if interrupted, 1 if blocks failed or the study broke off, else 0."""
         if self.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_FAILED_BLOCKS if self.failures or self.stopped else 0
 
     @property
     def meaning(self) -> tuple[str, str]:
-        """What the gap and the sums mean, a sentence each."""
+        """What the gap means and what the sums mean, in a sentence each."""
         return GAP_IS_ABOUT_THE_MODEL, SUMS_ARE_RELATIVE if self.mixed_units else SUMS_ARE_VALID
 
     @property
     def chosen(self) -> str:
-        """How many blocks were to be solved: '85', or '40 of 8386' where some were left out."""
+        """How many blocks were to be solved: '85', or '40 of 8386' if there are more."""
         total = sum(self.totals.values())
         return f"{self.blocks} of {total}" if total > self.blocks else str(self.blocks)
 
     def share(self, group: str) -> str:
-        """'2 of 72 blocks' where some of a group's blocks are not in the rows, else nothing."""
+        """'2 of 72 blocks', if some of a group's blocks have no rows; else the empty string."""
         solved = len({row.row.problem for row in self.rows if row.group == group})
         total = self.totals.get(group, solved)
         return f"{solved} of {total} blocks" if total > solved else ""
 
     def message(self) -> str:
-        """One line for whoever waits; empty when there is nothing to say."""
+        """One line on what went wrong, if anything did; else the empty string."""
         if self.stopped:
             return f"{self.stopped}; what is done is kept"
         if self.failures:
@@ -257,7 +257,7 @@ class StudyResult(Displayed):
         return ""
 
     def summaries(self, group: str | None = None) -> tuple[Summary, ...]:
-        """Sums by sparsity and method, over all blocks or over those of one group; in the order of the study."""
+        """The sums for each sparsity and method, over all blocks or those of one group, in the order of the study."""
         table: dict[tuple[float, str], list[BlockRow]] = {}
         for row in self.rows:
             if group is None or row.group == group:
@@ -339,7 +339,7 @@ def _summary(sparsity: float, method: str, rows: Sequence[BlockRow], in_units: b
     units = [row.unit if in_units else 1.0 for row in rows]
     objective = _sum(row.objective / unit for row, unit in zip(judged, units, strict=True))
     gaps = [row.gap for row in judged]
-    # Each block's gap is ≥ 0 by the comparator; their weighted mean is the gap of the sums.
+    # The comparator makes every gap ≥ 0; their mean, weighted by the objectives, is the gap of the sums.
     missing = _sum(row.gap * abs(row.objective) / unit for row, unit in zip(judged, units, strict=True) if row.gap > 0)
     return Summary(
         sparsity=sparsity,

@@ -1,4 +1,4 @@
-"""Run a study: every block at every sparsity with every method, by the workers of a batch, judged by the comparator."""
+"""Runs a study: the workers of a batch solve every block at every sparsity with every method; the comparator judges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ TIME_LIMIT = 10.0
 """Seconds for one method on one block."""
 
 OnProgress = Callable[[int, int, str], None]
-"""Called with block solves done, block solves in all, and the name of the block just done or what is being done."""
+"""``on_progress(done, total, what)``: how many block solves (a block at one sparsity) are done, how many there are, and
+the name of the block that is done, or a few words on what is being done."""
 
 
 def run_study(
@@ -48,42 +49,44 @@ def run_study(
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> StudyResult:
-    """Solve all blocks of a subject with several methods and measure what comes out.
+    """Solve all blocks of a subject with several methods, and compare the answers and the networks that they make.
 
-    The blocks are made some layers at a time, solved by the worker processes of a batch, and forgotten.
+    The blocks are made some layers at a time, solved by the worker processes of a batch, and dropped.
 
     Parameters
     ----------
     subject : Subject, optional
-        From ``digits_subject`` (the default), ``network_subject`` or ``files_subject``.
+        What to study, from ``digits_subject`` (the default), ``network_subject``, ``model_subject`` or
+        ``files_subject``.
     sparsities : sequence of float
         Shares to prune of every block, each from 0 to 1.
     methods : sequence of str, optional
-        Names from ``cbs_opt.methods()``. Left out: every heuristic and the exact joint methods; enumeration
-        and the exact selection methods run when named.
+        Names from ``cbs_opt.methods()``. Left out: every heuristic and the exact joint methods; enumeration and the
+        exact selection methods run only if they are named.
     seed : int
-        For the methods that draw at random.
+        Seed of the methods that draw at random.
     time_limit : float or None
-        Seconds for one method on one block. A method that knows a time limit stops by itself with what it has; the
-        solve of one that does not is ended some seconds later, and has failed.
+        Seconds for one method on one block. A method that takes a time limit stops by itself with its best answer; any
+        other is ended some seconds later, and its solve has failed.
     memory_limit : int or None
-        Bytes of the process that solves a block; a solve that takes more is ended, and has failed.
+        The most bytes of the process that solves a block; a solve that takes more is ended, and has failed.
     jobs : int, optional
-        Worker processes, one thread each; as many as there are cores.
+        How many worker processes of one thread each; left out, as many as there are cores.
     on_progress : callable, optional
-        Called now and then with how far the study is.
+        ``on_progress(done, total, what)``, called now and then: how many block solves are done, how many there are,
+        and a few words.
 
     Returns
     -------
     StudyResult
-        After Ctrl-C or SIGTERM with what was done until then (``complete`` is False). A method that fails on a block is
-        in ``failures``, and all others go on.
+        What was found; after Ctrl-C or SIGTERM, what was done until then (``complete`` is False). A method that fails
+        on a block is in ``failures``, and all others go on.
 
     Raises
     ------
     CbsOptError
-        Before anything is solved: unknown or missing methods, sparsities outside [0, 1]; samples that make no
-        curvature of the first layers.
+        Before anything is solved: methods are unknown or cannot run here, sparsities are outside [0, 1], or the
+        curvature of the first layers cannot be made from the samples.
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     subject = digits_subject(seed=seed) if subject is None else subject
@@ -100,7 +103,7 @@ def run_study(
 
 
 class _Study:
-    """A study on its way."""
+    """A study while it runs."""
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class _Study:
         self._stopped, self._interrupted = "", False
 
     def go(self, jobs: int) -> None:
-        """Work until everything is done, or somebody interrupts."""
+        """Work until everything is done, or the study is interrupted or has to stop."""
         try:
             with terminations_as_interrupts():
                 self._dense = dense_accuracy(self._subject)
@@ -158,7 +161,7 @@ class _Study:
             POOL.clear()
 
     def result(self, jobs: int, created: str) -> StudyResult:
-        """What was found."""
+        """The result, as far as the study came."""
         subject = self._subject
         for name, reasons in self._left_out.items():
             self._skipped[name] = f"left out of {len(reasons)} of {self._total} block solves: {reasons[0]}"
@@ -195,7 +198,7 @@ class _Study:
     # ---------------------------------------------------------------- a piece
 
     def _solve(self, cut: Cut, backend: Backend) -> None:
-        """All blocks of a piece at all sparsities."""
+        """Solve all blocks of a piece at all sparsities."""
         before = self._begun
         self._begun += len(cut.blocks)
         self._cut.append(Cut((), cut.notes, cut.damping, cut.dominance))
@@ -232,7 +235,7 @@ class _Study:
         return tuple(able)
 
     def _finish(self, solve: BlockSolve) -> None:
-        """A block at one sparsity has all its answers: judge them, and measure the network if it was the last block."""
+        """Judge a block at one sparsity once it has all its answers; after the last block, measure the network, too."""
         name = solve.problem.name
         for method, reason in solve.failures.items():
             self._failures.append(Failure(solve.sparsity, name, reason, method or None))
@@ -252,7 +255,7 @@ class _Study:
                 self._accuracies[solve.sparsity, method] = accuracy
 
     def _judged(self, solve: BlockSolve) -> Iterator[BlockRow]:
-        """The rows of a block solve: every method against the best bound of all."""
+        """The rows of a block solve: every method against the best bound of any method."""
         problem, block = solve.problem, solve.block
         proven = [s.bound for s in solve.solutions.values() if s.bound > -math.inf]
         bound = max(trivial_bound(problem), solve.bound, *proven)
@@ -266,7 +269,7 @@ class _Study:
             yield BlockRow(solve.sparsity, block.group, block.damping, row, kept, unit)
 
     def _give_up(self, name: str, blocks: int, reason: str) -> None:
-        """Blocks that cannot be made."""
+        """Note that blocks cannot be made."""
         self._failures.append(Failure(None, name, reason))
         for level in self._levels:
             self._count(level, blocks, name)

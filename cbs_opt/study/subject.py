@@ -1,4 +1,4 @@
-"""What a study is about: blocks by name, and the network they come from if there is one."""
+"""The subject of a study: its blocks, and the network that they were cut from if there is one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DIGITS_CURVATURE = {"fc1": "fisher", "fc2": "gram", "fc3": "fisher"}
 DIGITS_SAMPLES = 1_000
 BLOCKS_PER_LAYER = 8
-"""Most blocks of a layer of a network of the user's own: a study of the 22 layers of ResNet20 takes minutes."""
+"""The most blocks of a layer by default, but for the digits network: so ResNet20 with its 22 layers takes minutes."""
 
 UNITS = {
     "fisher": "the loss increase (empirical Fisher)",
@@ -37,28 +37,28 @@ RELATIVE = "sums over {} count each block's loss relative to that of removing th
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a study is about.
+    """What a study is about: blocks, and the network that they were cut from if there is one.
 
     Parameters
     ----------
     name : str
-        For tables and the page.
+        A name for tables and the page.
     pieces : tuple of Piece
         The blocks, some at a time.
     notes : tuple of str
-        What is to be said of all blocks; what is to be said of some of them comes with their piece.
+        What has to be known about all blocks; notes about some of them come with their piece.
     settings : mapping
-        Everything needed to make the same blocks again.
+        Everything that is needed to make the same blocks again.
     totals : mapping of group to int
         How many blocks each layer has, whether they are studied or not; empty for blocks from files.
     unreadable : mapping of name to reason
-        Blocks that could not even be loaded.
+        The blocks that could not be loaded.
     mixed_units : bool
-        Whether the objectives of its blocks are in different units, so that adding them as they are means nothing.
+        Whether the objectives of its blocks are in different units, so that their plain sum would mean nothing.
     network, data
-        For the accuracy; None for blocks from files.
+        The network and the samples that accuracy is measured with; None for blocks from files.
     targets : tuple of Target
-        The layers that are cut.
+        The layers that are cut into blocks.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Subject:
 
     @property
     def weights(self) -> int:
-        """Number of weights in them."""
+        """Number of weights in these blocks."""
         return sum(piece.weights for piece in self.pieces)
 
 
@@ -90,16 +90,16 @@ def digits_subject(
     dampening_frac: float | None = None,
     seed: int = 0,
 ) -> Subject:
-    """The embedded digits network, whole: fc1 and fc3 in Fisher chunks of 32, fc2 in rows with the layer Gram.
+    """All of the embedded digits network: fc1 and fc3 in chunks of 32 with the Fisher, fc2 in rows with the layer Gram.
 
     Parameters
     ----------
     samples : int
-        That the curvature is made of.
+        How many samples the curvature is made from.
     damping, dampening_frac : float
-        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+        λ itself, or λ as a share of the mean diagonal of each layer's curvature; the share is 0.01 if neither is given.
     seed : int
-        Of the draw of samples.
+        Seed of the draw of samples.
     """
     from cbs_opt.network.data import digits_data
     from cbs_opt.network.load import load_network
@@ -130,28 +130,29 @@ def network_subject(
     dampening_frac: float | None = None,
     seed: int = 0,
 ) -> Subject:
-    """A network of the user's own, its layers cut into blocks.
+    """A network from files, or known by name, with its layers cut into blocks.
 
     Parameters
     ----------
     network, weights
-        As for ``cbs_opt.network.load_network``.
+        The network and its weights, as for ``cbs_opt.network.load_network``.
     data : path
-        As for ``cbs_opt.network.load_data``; may be left out for 'digits'.
+        Its samples, as for ``cbs_opt.network.load_data``; may be left out for 'digits'.
     curvature : 'fisher' or 'gram'
-        Cut into chunks of 32 weights, or into rows, unless ``partition`` says otherwise.
+        The curvature of the blocks. A block is a chunk of 32 weights with 'fisher' and a row with 'gram', unless
+        ``partition`` says otherwise.
     targets : patterns
-        Layer names to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
+        Names of layers to take, as a shell would match them: 'fc*', 'layer1.*'. Left out: all that can be pruned.
     partition : str or int, optional
-        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
+        What a block is, as for ``extract``: 'row', 'layer', or the number of weights in a chunk.
     blocks_per_layer : int or None
-        Most blocks of one layer, evenly spread over it; None takes all.
+        The most blocks of one layer, evenly spread over it; None takes all.
     samples : int
-        That the curvature is made of.
+        How many samples the curvature is made from.
     damping, dampening_frac : float
-        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+        λ itself, or λ as a share of the mean diagonal of each layer's curvature; the share is 0.01 if neither is given.
     seed : int
-        Of the draw of samples.
+        Seed of the draw of samples.
     """
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network
@@ -191,33 +192,33 @@ def model_subject(
     seed: int = 0,
     files: Mapping[str, str | os.PathLike[str] | None] | None = None,
 ) -> Subject:
-    """A network that is already in memory, its layers cut into blocks.
+    """A network that is already in memory, with its layers cut into blocks.
 
-    Nothing is collected yet: that is done piece by piece, when a study comes to it.
+    No curvature is collected yet: a study does that, piece by piece.
 
     Parameters
     ----------
     name : str
-        For tables and the page.
+        A name for tables and the page.
     model : torch.nn.Module
-        Left as it is.
+        The trained network; it stays as it is.
     data : Data
-        The samples of curvature and accuracy.
+        The samples that curvature is collected from and accuracy is measured on.
     curvature : mapping of str to str
-        'fisher' (chunks of 32 weights) or 'gram' (rows) for each layer to cut, by the layer's name, unless
-        ``partition`` says otherwise.
+        For each layer to cut, by its name, the curvature of its blocks: 'fisher' (a block is a chunk of 32 weights) or
+        'gram' (a block is a row), unless ``partition`` says otherwise.
     partition : str or int, optional
-        As ``extract`` has it: 'row', 'layer' or a number of weights a chunk.
+        What a block is, as for ``extract``: 'row', 'layer', or the number of weights in a chunk.
     blocks_per_layer : int or None
-        Most blocks of one layer, evenly spread over it; None takes all.
+        The most blocks of one layer, evenly spread over it; None takes all.
     samples : int
-        That the curvature is made of.
+        How many samples the curvature is made from.
     damping, dampening_frac : float
-        λ itself, or as a share of the mean diagonal of each layer's curvature; 0.01 of it if neither is given.
+        λ itself, or λ as a share of the mean diagonal of each layer's curvature; the share is 0.01 if neither is given.
     seed : int
-        Of the draw of samples.
+        Seed of the draw of samples.
     files : mapping of str to path, optional
-        Where network and data came from, for the record.
+        Where network and data came from, for the record in ``settings``.
     """
     from cbs_opt.blocks.settings import Settings
     from cbs_opt.network.inputs import as_samples
@@ -279,10 +280,10 @@ def model_subject(
 
 
 def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
-    """Block files; a folder stands for the ``.npz`` files in it.
+    """Blocks from files; a folder stands for the ``.npz`` files in it.
 
-    Among several files, those that cannot be read are kept as failures; a single one raises. Nothing is known of
-    their units, so several blocks count as being in different ones.
+    If there are several files, those that cannot be read are recorded as failures; a single one raises. The units of
+    their objectives are unknown, so that several blocks are taken to have different ones.
     """
     files = block_files(paths)
     blocks: list[StudyBlock] = []
@@ -307,7 +308,7 @@ def files_subject(paths: Iterable[str | os.PathLike[str]]) -> Subject:
 
 
 def _loaded(blocks: Sequence[StudyBlock]) -> Piece:
-    """Blocks that are there already."""
+    """A piece of blocks that are made already."""
     return Piece("", len(blocks), sum(block.problem.n for block in blocks), partial(_as_they_are, tuple(blocks)))
 
 

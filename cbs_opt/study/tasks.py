@@ -1,7 +1,7 @@
 """The blocks of a piece as the tasks of a batch: every block at every sparsity by every method, one after the other.
 
-The order is that of the study, sparsity by sparsity and block by block, so that a study that is cut short has whole
-comparisons to show. Where no method proves a bound on the joint problem, one more task does without branching.
+The order is that of the study, sparsity by sparsity and block by block, so that a study that is cut short has complete
+comparisons to show. If no method proves a bound on the joint problem, one more task does, without branching.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cbs_opt.study.piece import StudyBlock
 
 
 def _bound_only(problem: PruningProblem) -> Outcome:
-    """The bound without branching; its mask, by magnitude, is of no interest."""
+    """Prove the bound without branching; the mask, chosen by magnitude, is not used."""
     try:
         bound = lower_bound(problem).value
     except TooLargeError:
@@ -53,22 +53,28 @@ BOUND = MethodSpec(
 
 @dataclass(eq=False)
 class BlockSolve:
-    """One block at one sparsity, what is to answer it, and the answers.
+    """One block at one sparsity: the methods that are to solve it, and their answers.
 
     Parameters
     ----------
     number : int
-        Of the block in the study.
+        The number of the block in the study.
+    block : StudyBlock
+        The block.
+    sparsity : float
+        The sparsity that is asked for.
     problem : PruningProblem
-        With its pattern.
+        The block's problem, with the pattern of that sparsity.
     specs : tuple of MethodSpec
-        The methods that can take it.
-    solutions : dict of method to Solution
-    failures : dict of method to reason
+        The methods that can take the problem.
+    solutions : dict of method name to Solution
+        The answers so far.
+    failures : dict of method name to reason
+        The methods that failed.
     bound : float
-        Proven by no method of the study; −inf: none.
+        The bound without branching, if that was needed; −inf without one.
     open : int
-        Tasks without an answer yet.
+        How many tasks have no answer yet.
     """
 
     number: int
@@ -82,23 +88,23 @@ class BlockSolve:
     open: int = 0
 
     def tasks(self) -> Iterator[MethodSpec]:
-        """What is to be run."""
+        """The methods to run, and after them the bound without branching if none of them proves one."""
         yield from self.specs
         if self.specs and not any(spec.exact and spec.objective is Objective.JOINT for spec in self.specs):
             yield BOUND
 
 
 class PieceTasks:
-    """Tasks for the loop of a batch.
+    """The tasks of a piece, as the loop of a batch takes them.
 
     Parameters
     ----------
     solves : sequence of BlockSolve
-        Sparsity by sparsity, block by block.
+        The block solves, sparsity by sparsity and block by block.
     seed : int
-        For the methods that draw.
+        Seed of the methods that draw at random.
     options : mapping
-        Given to the methods that have them: the time limit.
+        Options such as the time limit; each method gets those that it has.
     """
 
     def __init__(self, solves: Sequence[BlockSolve], seed: int, options: Mapping[str, Any]) -> None:
@@ -118,12 +124,12 @@ class PieceTasks:
         return np.arange(len(self._tasks))
 
     def kind(self, number: int) -> tuple[int, int]:
-        """What tasks that take about as long have in common."""
+        """A key that is the same for tasks which take about equally long: the method and the size of the block."""
         solve, spec = self._tasks[number]
         return self._names[spec.name], solve.problem.n.bit_length()
 
     def message(self, number: int) -> dict[str, Any]:
-        """A task as the solver process gets it, with its block."""
+        """The message that gives a task, with its block, to a solver process."""
         solve, spec = self._tasks[number]
         if self._packed[0] is not solve:
             self._packed = solve, carried(solve.block.problem, self._registered)
@@ -139,7 +145,7 @@ class PieceTasks:
         }
 
     def take(self, answer: Answer) -> BlockSolve:
-        """Note an answer; the block solve that it belongs to."""
+        """Note an answer, and return the block solve that it belongs to."""
         solve, spec = self._tasks[answer.task]
         solve.open -= 1
         facts = json.loads(answer.facts)

@@ -1,4 +1,4 @@
-"""The files of a study: JSON, CSV, plots and one page; each replaced whole or not at all."""
+"""Writes the files of a study: JSON, CSV, plots and an HTML page, each of them whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from cbs_opt.study.result import StudyResult
 FOLDER = "cbs-study"
 PLOTS = frozenset({"gap", "objective", "accuracy"})
 FILES = ("results.json", "results.csv", "index.html", *(f"{plot}.{end}" for plot in PLOTS for end in ("png", "svg")))
-"""What a study writes, or removes where it is an earlier study's."""
+"""The files that a study writes; those of an earlier study that it does not write, it removes."""
 
 
 def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) -> tuple[Path, ...]:
     """Write ``results.json``, ``results.csv``, the plots (PNG and SVG) and ``index.html`` into ``folder``.
 
-    Other files in the folder are left alone; pictures of an earlier study that this one does not have are
-    removed. The numbers are written first, so that they are safe whatever becomes of the pictures.
+    Other files in the folder are left alone; pictures of an earlier study that this one does not have are removed. The
+    numbers are written first, so that they are safe if a picture fails.
 
     Parameters
     ----------
     result : StudyResult
-        Of ``run_study``.
+        What ``run_study`` returned.
     folder : path
-        Made if it is not there.
+        The folder, which is made if it does not exist.
 
     Returns
     -------
     tuple of Path
-        What was written, the page last; nothing where a study was interrupted before its first answer.
+        The files that were written, the page last; none if the study was interrupted before its first answer.
     """
     if not result.rows and not result.failures:
         return ()
@@ -61,7 +61,7 @@ def write_study(result: StudyResult, folder: str | os.PathLike[str] = FOLDER) ->
 
 
 def _csv(result: StudyResult) -> str:
-    """One row a block, method and sparsity; what is unknown is empty."""
+    """The rows as CSV, one for each block, method and sparsity; what is unknown is empty."""
     stream = io.StringIO()
     rows = [row.to_dict() for row in result.rows]
     columns = list(rows[0]) if rows else ["sparsity", "group", "block", "method"]

@@ -1,6 +1,6 @@
 """The reference networks of the pruning literature by name: how they are built and how their images are scaled.
 
-One network a file; parameter names are those of the published checkpoints. None but ``digits`` carries weights.
+Each network has its own file, and the parameter names of published checkpoints. Only ``digits`` comes with weights.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["NETWORKS", "NamedNetwork", "cifarnet", "mlpnet", "mobilenet", "resne
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network this package knows.
+    """A network that this package knows by name.
 
     Parameters
     ----------
     build : callable
-        The untrained network.
+        Builds the untrained network.
     weights : callable or None
-        The embedded weights by name, where there are any.
+        Returns the embedded weights by name; None if there are none.
     scale : callable
-        From images as they are stored (integers, as a float array) to what the network takes.
+        Scales images as they are stored (integers, as a float array) to what the network takes.
     """
 
     build: Callable[[], torch.nn.Module]

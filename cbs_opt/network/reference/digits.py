@@ -71,7 +71,7 @@ def digits_parts() -> dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]:
 
 
 def train() -> dict[str, torch.Tensor]:
-    """Train from the fixed seed: full-batch Adam in float64 on one thread; float32 weights by name.
+    """Train from the fixed seed, by full-batch Adam in float64 on one thread; returns float32 weights by name.
 
     Full batches in float64 make the result depend as little as possible on the order of summation, and
     so on the processor.

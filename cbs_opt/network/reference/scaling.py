@@ -1,4 +1,4 @@
-"""From pixels 0 … 255 to what a network was trained on: (x/255 − mean) / std, colours first."""
+"""Scales pixels 0 … 255 to what a network was trained on: (x/255 − mean) / std, with the colours as first dimension."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Scale = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def gray_images(mean: float, std: float) -> Scale:
-    """Images of one colour, any shape."""
+    """A function that scales images of one colour, of any shape."""
     return lambda x: (x / 255 - mean) / std
 
 
 def rgb_images(mean: tuple[float, float, float], std: tuple[float, float, float]) -> Scale:
-    """Colour images (m, height, width, 3) to (m, 3, height, width)."""
+    """A function that scales colour images (m, height, width, 3) and returns them as (m, 3, height, width)."""
 
     def scale(x: NDArray[Any]) -> NDArray[Any]:
         if x.ndim != 4 or x.shape[3] != 3:

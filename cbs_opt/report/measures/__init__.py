@@ -1,1 +1,1 @@
-"""The statistics of a report: pure functions of arrays, one idea a file."""
+"""The statistics of a report, as pure functions of arrays, one idea in each file."""

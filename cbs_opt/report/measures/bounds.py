@@ -1,8 +1,9 @@
-"""The best bound of each problem, the gaps to it, and bounds that cannot be.
+"""The best bound of each problem, the gaps to it, and broken bounds.
 
-A bound proven by one method holds for all of them on the same problem (one block, one request). So each
-answer is judged against the best bound of any method, gap = (objective − bound)/|objective|, and a bound above
-the objective of *any* method's answer is wrong: one of the two is, and nothing that rests on them is proven.
+A bound that one method proved holds for the answers of all methods to the same problem (one block, one request). So
+each answer is judged against the best bound of any method, gap = (objective − bound)/|objective|. A bound above the
+objective of *any* method's answer is broken: the bound or the objective is wrong, and nothing that rests on them is
+proven.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ def best_bounds(problem: Indices, bound: Vector, problems: int) -> Vector:
     Parameters
     ----------
     problem : array of int, shape (k,)
-        The problem each answer is an answer to.
+        The problem that each answer belongs to.
     bound : array, shape (k,)
-        The bound it came with; −inf: none.
+        The bound that came with it; −inf without a bound.
     """
     best = np.full(problems, -np.inf)
     np.maximum.at(best, problem, bound)
@@ -32,9 +33,9 @@ def best_bounds(problem: Indices, bound: Vector, problems: int) -> Vector:
 
 
 def broken(objective: Vector, best: Vector, round_off: Vector) -> Mask:
-    """Where a bound lies above an objective by more than float64 can explain; all of shape (k,).
+    """Whether the bound lies above the objective by more than float64 can explain; all of shape (k,).
 
-    NaN objectives (no answer) break nothing.
+    A NaN objective (no answer) breaks no bound.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         return best - objective > BOUND_ROUND_OFF * np.abs(objective) + round_off
@@ -43,7 +44,7 @@ def broken(objective: Vector, best: Vector, round_off: Vector) -> Mask:
 def gaps(objective: Vector, best: Vector, round_off: Vector) -> Vector:
     """(objective − bound)/|objective|, shape (k,): at least 0; inf without a bound, NaN without an answer or if broken.
 
-    The same rule as ``cbs_opt.result.relative_gap``, for arrays.
+    The same rule as ``cbs_opt.kernel.result.relative_gap``, for arrays.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         gap = (objective - best) / np.abs(objective)
@@ -54,6 +55,6 @@ def gaps(objective: Vector, best: Vector, round_off: Vector) -> Vector:
 
 
 def proven(objective: Vector, best: Vector, round_off: Vector, gap: Vector) -> Mask:
-    """Whether the answer meets the best bound: to the tolerance, and known to the tolerance itself; shape (k,)."""
+    """Whether the gap is within the tolerance, and the objective itself known as precisely; shape (k,)."""
     known = (round_off <= GAP_TOLERANCE * np.abs(objective)) | (objective == best)
     return (gap <= GAP_TOLERANCE) & known

@@ -1,4 +1,4 @@
-"""Gap against time over many blocks: at each moment the quantiles of the gaps the searches had reached."""
+"""Gap against time over many blocks: at each moment the quantiles of the gaps that the searches had reached."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.report.measures.quantiles import quantiles
 
 POINTS = 100
-"""Moments of a curve, evenly spread over the logarithm of time."""
+"""How many moments a curve has, evenly spread over the logarithm of time."""
 
 SHORTEST = 1e-4
-"""Seconds at which a curve starts at the earliest."""
+"""The earliest start of a curve, in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class GapCurve:
-    """At ``seconds[i]`` half of the searches had a gap of ``median[i]`` or less, nine of ten ``most[i]``; inf: none.
+    """At ``seconds[i]`` half of the searches had a gap of ``median[i]`` or less, nine of ten of ``most[i]`` or less.
 
-    ``reported`` of the searches said something on their way, the others only at their end.
+    A gap is inf if there was none yet. Of all ``searches``, ``reported`` told their progress, the others only their
+    end.
     """
 
     seconds: Vector
@@ -35,7 +36,7 @@ class GapCurve:
 
 
 def own_gap(incumbent: NDArray[np.floating[Any]], bound: NDArray[np.floating[Any]]) -> Vector:
-    """(incumbent − bound)/|incumbent| of a search's own words, ≥ 0; inf where it has no incumbent or no bound (NaN)."""
+    """(incumbent − bound)/|incumbent| of what a search reported, ≥ 0; inf without an incumbent or a bound (NaN)."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         gap = (incumbent - bound) / np.abs(incumbent)
     gap = np.where(incumbent == bound, 0.0, gap)
@@ -43,7 +44,7 @@ def own_gap(incumbent: NDArray[np.floating[Any]], bound: NDArray[np.floating[Any
 
 
 def moments(shortest: float, longest: float, points: int = POINTS) -> Vector:
-    """Times between the two, evenly spread over their logarithm; the last is exactly ``longest``."""
+    """Times from ``shortest`` to ``longest`` seconds, evenly spread over their logarithm."""
     start = max(SHORTEST, min(shortest, longest))
     times = np.geomspace(start, max(longest, 2.0 * start), points)
     times[-1] = max(longest, 2.0 * start)
@@ -56,7 +57,7 @@ def reached(times: Vector, seconds: Vector, gap: Vector) -> Vector:
     Parameters
     ----------
     seconds, gap : arrays, shape (k,)
-        What it reported, and when; in any order.
+        When the search reported, and which gap; in any order.
     """
     order = np.argsort(seconds, kind="stable")
     best = np.minimum.accumulate(gap[order]) if len(order) else gap
@@ -65,7 +66,7 @@ def reached(times: Vector, seconds: Vector, gap: Vector) -> Vector:
 
 
 def gap_curve(times: Vector, searches: Iterable[tuple[Vector, Vector]]) -> GapCurve:
-    """The quantiles over the searches, each (seconds, gap) as ``reached`` takes them."""
+    """The curve of several searches, each given as (seconds, gap), as ``reached`` takes them."""
     # float32: 10,000 searches take 4 MB; a picture does not show more digits.
     table = np.array([reached(times, seconds, gap) for seconds, gap in searches], dtype=np.float32)
     if table.size == 0:

@@ -1,12 +1,12 @@
 """The certified gap of a whole network from its blocks.
 
 In the block-diagonal model the loss of a network is the sum of the losses of its blocks, and each block has its own
-number of weights to prune. So the sum of the answers is what the network's answer costs, and the sum of the
-bounds is a bound on what any other answer with these numbers costs:
+number of weights to prune. So the sum of the objectives is the loss of the pruned network, and the sum of the bounds
+is a lower bound on the loss of any other one with these numbers of zeros:
 
     gap = (Σ objective − Σ bound) / |Σ objective|.
 
-Both sums have to run over *all* blocks. A sum over some of them says nothing of the network.
+Both sums have to run over *all* blocks. A sum over some of them says nothing about the network.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from cbs_opt.kernel.sums import total_bound
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Sums over the blocks that have both, and what is missing.
+    """Sums over the blocks that have an answer and a bound, and the number of blocks that are missing in them.
 
     Parameters
     ----------
     blocks : int
-        Blocks of the network.
+        How many blocks the network has.
     without_answer, without_bound, without_unit, broken : int
-        Blocks with no answer; with an answer but no bound; that have both, but no unit; whose bound lies above
-        their objective. Each block is counted once at most.
+        How many blocks have no answer; an answer but no bound; both, but no unit; a bound that lies above their
+        objective. Each block is counted at most once.
     objective, bound : float
-        Sums over the other blocks; NaN where there are none.
+        The sums over all other blocks; NaN if there are none.
     """
 
     blocks: int
@@ -51,7 +51,7 @@ class Aggregate:
 
     @property
     def missing(self) -> int:
-        """Blocks that are in neither sum."""
+        """How many blocks are in neither sum."""
         return self.without_answer + self.without_bound + self.without_unit + self.broken
 
     @property
@@ -61,7 +61,7 @@ class Aggregate:
 
     @property
     def partial_gap(self) -> float:
-        """The gap of the sums over the blocks that have both; of the network only where ``complete``."""
+        """The gap of the sums over the blocks that have both; it is the network's only if ``complete``."""
         if self.missing >= self.blocks:
             return math.nan
         if self.objective <= self.bound:
@@ -75,12 +75,12 @@ def aggregate(objective: Vector, bound: Vector, broken: Mask, unit: Vector | flo
     Parameters
     ----------
     objective, bound : arrays
-        NaN without an answer; −inf without a bound.
+        The blocks' objectives, NaN without an answer, and bounds, −inf without a bound.
     broken : array of bool
-        Where the bound lies above the objective.
+        Whether the bound lies above the objective.
     unit : array or float
-        What objective and bound of a block are divided by before they are added (blocks in different units). NaN
-        or ≤ 0 is no unit.
+        What objective and bound of a block are divided by before they are added, if blocks are in different units. NaN
+        or a number ≤ 0 is no unit.
     """
     units = np.broadcast_to(np.asarray(unit, dtype=float), objective.shape)
     answered = ~np.isnan(objective)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cbs_opt.kernel.arrays.types import Vector
 
 MOST_STEPS = 160
-"""Steps of a curve; more could not be told apart on a screen."""
+"""The most steps of a curve; more could not be told apart on a screen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,13 @@ class Profile:
     shares: Vector
 
     def at(self, ratio: float) -> float:
-        """ρ(τ)."""
+        """ρ(τ), the share of the problems with a ratio of at most τ = ``ratio``."""
         position = int(np.searchsorted(self.ratios, ratio, side="right")) - 1
         return float(self.shares[position]) if position >= 0 else 0.0
 
 
 def cost_ratios(costs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """r of the costs t, both of shape (problems, methods); t > 0, ∞ where unsolved (then r is ∞ for everybody)."""
+    """The ratios r of the costs t > 0, both of shape (problems, methods); r is ∞ where t is, which means unsolved."""
     if costs.size == 0:
         return np.empty(costs.shape)
     best = costs.min(axis=1, keepdims=True)
@@ -47,10 +47,10 @@ def cost_ratios(costs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def excess_ratios(objectives: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The ratio of objectives f to the best f* as 1 + (f − f*)/|f*|, shape (problems, methods); NaN in, ∞ out.
+    """The ratios 1 + (f − f*)/|f*| of objectives f to the best one f*, shape (problems, methods); ∞ where f is NaN.
 
-    That is f/f* where f* > 0, and keeps its meaning where a first-order term makes f* negative. Over an f* of 0
-    whatever is above it has the ratio ∞.
+    That is f/f* if f* > 0, and keeps its meaning if a first-order term makes f* negative. If f* is 0, every objective
+    above it has the ratio ∞.
     """
     if objectives.size == 0:
         return np.empty(objectives.shape)
@@ -64,8 +64,8 @@ def excess_ratios(objectives: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def profile(ratios: NDArray[np.floating[Any]], most: int = MOST_STEPS) -> Profile:
     """The profile of one method from its ratios, shape (problems,).
 
-    With more than ``most`` different ratios, steps are left out: the curve then lies below the true one between
-    the points it has, never above it.
+    If there are more than ``most`` different ratios, steps are left out: between the points that are left the curve
+    then lies below the true one, never above it.
     """
     problems = len(ratios)
     if problems == 0:

@@ -1,4 +1,4 @@
-"""Quantiles that stand infinities: always one of the values, never something between two."""
+"""Quantiles that work with infinite values: each is one of the values, never interpolated between two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def quantiles(values: NDArray[np.floating[Any]], shares: Sequence[float]) -> list[float]:
-    """The smallest value that at least this share of the values does not exceed; NaN where there are no values.
+    """For each share, the smallest value that at least this share of the values does not exceed; NaN without values.
 
     The inverse of the empirical distribution function (definition 1 of Hyndman & Fan, The American Statistician 50,
     1996): unlike those that interpolate, it is defined where some values are infinite (a gap without a bound).
@@ -19,9 +19,9 @@ def quantiles(values: NDArray[np.floating[Any]], shares: Sequence[float]) -> lis
     Parameters
     ----------
     values : array, shape (k,)
-        Without NaN; ±inf allowed.
+        The values; they may be infinite, but not NaN.
     shares : sequence of float
-        In [0, 1]; 0 gives the smallest value, 0.5 the (lower) median, 1 the largest.
+        Shares in [0, 1]: 0 gives the smallest value, 0.5 the (lower) median, 1 the largest value.
     """
     if len(values) == 0:
         return [math.nan] * len(shares)

@@ -1,4 +1,4 @@
-"""Gap against block size: the blocks of a size together, for a picture that does not grow with their number."""
+"""Gap against block size, with blocks of a size put together, so that the picture does not grow with their number."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from cbs_opt.report.measures.bounds import Indices
 from cbs_opt.report.measures.quantiles import quantiles
 
 MOST_SIZES = 16
-"""Different sizes up to which each stands for itself; more are put together."""
+"""Up to so many different sizes, each size has a bin of its own; beyond that, sizes share bins."""
 
 
 @dataclass(frozen=True)
 class SizeBin:
-    """Blocks of ``smallest`` to ``largest`` weights: how many, and the quantiles of their gaps (inf: no bound)."""
+    """The blocks of ``smallest`` to ``largest`` weights: how many they are, and quantiles of their gaps.
+
+    ``low``, ``median`` and ``high`` are the 10 %, 50 % and 90 % quantiles; a gap is inf without a bound.
+    """
 
     smallest: int
     largest: int
@@ -26,13 +29,13 @@ class SizeBin:
     high: float
     worst: float
     worst_at: int
-    """Position of the worst block among those given."""
+    """The position of the worst block among those given."""
 
 
 def size_edges(sizes: Indices) -> list[tuple[int, int]]:
-    """(smallest, largest) size of each bin: single sizes, or where there are many, equal steps of their logarithm.
+    """The (smallest, largest) size of each bin: single sizes, or, if there are many, equal steps of their logarithm.
 
-    One list for all methods, so that their bins are the same.
+    All methods use one such list, so that their bins are the same.
     """
     different = np.unique(sizes)
     if len(different) <= MOST_SIZES:
@@ -44,7 +47,7 @@ def size_edges(sizes: Indices) -> list[tuple[int, int]]:
 
 
 def by_size(sizes: Indices, gap: Vector, edges: list[tuple[int, int]]) -> list[SizeBin]:
-    """The bins that have blocks. ``gap`` without NaN, shape (k,) as ``sizes``."""
+    """The bins that have blocks; ``gap`` and ``sizes`` have shape (k,), and no gap is NaN."""
     bins = []
     for smallest, largest in edges:
         inside = np.flatnonzero((sizes >= smallest) & (sizes <= largest))

@@ -1,4 +1,4 @@
-"""Who has the best answer: the methods whose objective no other method's is below."""
+"""Finds the best answers: those whose objective no other method's objective is below."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from cbs_opt.report.measures.bounds import Indices
 
 
 def wins(problem: Indices, objective: Vector, round_off: Vector, problems: int) -> tuple[Mask, Mask]:
-    """Which answers are best on their problem, and which are so alone; both of shape (k,).
+    """Whether each answer is the best one to its problem, and whether it is the only best one; both of shape (k,).
 
-    An answer is best when it is within the tolerance of the smallest objective: exact methods stop at a gap of
-    that size, so that a smaller difference is not a better mask. NaN (no answer) never wins.
+    An answer is best if its objective is within the tolerance of the smallest one: exact methods stop at a gap of that
+    size, so that a smaller difference does not mean a better mask. NaN (no answer) is never best.
 
     Parameters
     ----------
     problem : array of int, shape (k,)
+        The problem that each answer belongs to.
     objective, round_off : arrays, shape (k,)
         The answers' objectives, NaN without an answer, and what float64 may have got wrong in them.
+    problems : int
+        How many problems there are.
     """
     smallest = np.full(problems, np.inf)
     np.fmin.at(smallest, problem, objective)

@@ -1,4 +1,4 @@
-"""Draws all figures anew, into ``docs/images``.
+"""Draws all figures into ``docs/images``.
 
 python -m docs.machinery.figures    # from the root of the repository
 """
@@ -11,13 +11,13 @@ from . import command, curvature, idea
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 WIDE, NARROW = 760, 350
-"""Of a page and of a telephone, in the pixels that they are shown at."""
+"""The width of the drawings for a page and for a telephone, in pixels."""
 
 FIGURES = {"idea": idea, "which-command": command, "which-curvature": curvature}
 
 
 def drawn() -> dict[str, str]:
-    """File names and what belongs into them."""
+    """The content of each file, by its name."""
     return {
         f"{name}{suffix}.svg": figure.draw(width)
         for name, figure in FIGURES.items()

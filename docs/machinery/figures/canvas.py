@@ -24,47 +24,47 @@ STYLE = """
 """.strip("\n")
 
 WIDE = 0.55
-"""Of a letter, in sizes of the font: on the safe side for the fonts named above."""
+"""The width of a letter as a part of the font's size, on the safe side for the fonts named above."""
 
 
 class Canvas:
-    """A drawing of a fixed width whose height is what was drawn."""
+    """A drawing of a fixed width that is as high as what was drawn on it."""
 
     def __init__(self, width: float, title: str) -> None:
         self.width, self.height, self.title = width, 0.0, title
         self._parts: list[str] = []
 
     def add(self, element: str, below: float) -> None:
-        """An element, and how far down it reaches."""
+        """Add an element that reaches down to ``below``."""
         self._parts.append(element)
         self.height = max(self.height, below)
 
     def box(self, x: float, y: float, width: float, height: float, fill: str = "") -> None:
-        """A rounded box, of a colour or as a card."""
+        """Draw a rounded box, filled with a colour or, without one, as a card."""
         look = f'fill="{fill}"' if fill else 'class="card"'
         self.add(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="7" {look}/>', y + height)
 
     def line(self, *points: tuple[float, float]) -> None:
-        """A polyline."""
+        """Draw a line through these points."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         self.add(f'<polyline class="line" points="{path}"/>', max(y for _, y in points))
 
     def text(self, x: float, y: float, words: str, *, size: float = 13, look: str = "", anchor: str = "start") -> None:
-        """One line of text, its baseline at ``y``."""
+        """Write one line of text with its baseline at ``y``."""
         place = f'x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}"'
         self.add(f'<text {place} class="{look}">{escape(words)}</text>', y + 0.3 * size)
 
     def paragraph(
         self, x: float, y: float, width: float, words: str, *, size: float = 13, look: str = "", anchor: str = "start"
     ) -> float:
-        """Text in lines of at most ``width`` from the top at ``y``; where it ends."""
+        """Write text in lines of at most ``width``, from the top at ``y``; returns where it ends."""
         for line in wrapped(words, width, size):
             y += 1.35 * size
             self.text(x, y - 0.3 * size, line, size=size, look=look, anchor=anchor)
         return y
 
     def svg(self) -> str:
-        """The whole drawing."""
+        """The whole drawing as SVG."""
         width, height = self.width + 2, self.height + 6
         size = f'viewBox="-1 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
         head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{escape(self.title)}</title>'
@@ -72,7 +72,7 @@ class Canvas:
 
 
 def wrapped(words: str, width: float, size: float) -> list[str]:
-    """``words`` in lines that fit."""
+    """``words`` in lines that fit into ``width``."""
     lines: list[str] = []
     for word in words.split():
         if lines and len(lines[-1]) + 1 + len(word) <= width / (WIDE * size):
@@ -83,5 +83,5 @@ def wrapped(words: str, width: float, size: float) -> list[str]:
 
 
 def lines_of(words: str, width: float, size: float = 13) -> float:
-    """How high a paragraph is."""
+    """How high a paragraph of these words is."""
     return 1.35 * size * len(wrapped(words, width, size))

@@ -13,6 +13,8 @@ CHOICES = (
         (
             ("see heuristics beside proven optima, on a network that comes with the package", "study"),
             ("see what can run here, and its options", "methods"),
+            ("blocks with proven optima, to try a solver on", "instances"),
+            ("compile everything once, before you need it", "warmup"),
         ),
     ),
     (

@@ -1,4 +1,4 @@
-"""Which curvature do I want: three questions to a network and to whoever prunes it."""
+"""Which curvature do I want: three questions about the network and what is wanted of it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def draw(width: float) -> str:
 
 
 def _answer(canvas: Canvas, x: float, y: float, width: float, name: str, words: str, colour: str) -> float:
-    """A curvature and what comes with it; where it ends."""
+    """Draw a curvature with what comes with it; returns where that ends."""
     height = 30 + lines_of(words, width - 24, 12) + 8
     canvas.box(x, y, width, height)
     canvas.add(f'<rect x="{x:g}" y="{y:g}" width="6" height="{height:g}" rx="3" fill="{colour}"/>', y + height)
