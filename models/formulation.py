@@ -43,8 +43,8 @@ class Formulation:
         ``build(problem, *, block=None, option=default, …)`` builds the model, in the units of the problem. Without a
         block it returns a ``ConcreteModel`` that minimizes f. With a block, a Pyomo ``Block`` of a larger model of
         yours, it puts the variables, the constraints and the expression ``loss``, which is f, on that block and returns
-        it; the objective of the larger model is yours to set. A rule may call it: ``Block(rule=lambda b:
-        spec.build(problem, block=b))``.
+        it; the objective of the larger model is yours to set. A rule may call it, as in
+        ``Block(rule=lambda b: spec.build(problem, block=b))``.
     extract : callable
         ``extract(model, problem) -> mask`` reads the mask, shape (n,), 1 keeps, from a model that a solver has filled
         with values.
