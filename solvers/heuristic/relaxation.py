@@ -1,8 +1,7 @@
 """Relaxation and rounding: the maximizer of the dual bound (D) chooses the mask, and bounds how good any mask can be.
 
-1. Maximize (D) (``bounds.dual``). This gives a proven lower bound, scores s of the weights, and a relaxed mask z that
-is
-   fractional where scores tie.
+1. Maximize (D) (``bounds.dual``). This gives a proven lower bound, scores s of the weights, and a relaxed mask z, which
+   is fractional where scores tie.
 2. Round in three ways: take the best mask of the pattern for the scores s, for z, and for z∘s. Re-tune each exactly and
    keep the best. Where weights are kept together, iterative thresholding (``iht``) goes on from there.
 3. Exchange blocks of weights, or of units, on the joint objective until none helps (``block_swap``). For block-diagonal
