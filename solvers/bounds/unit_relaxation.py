@@ -98,7 +98,7 @@ class Polytope(NamedTuple):
         return cls(A / size[:, None], h[stays] / size, own.shape[1])
 
     def decided(self, kept: NDArray[np.int64], free: NDArray[np.int64]) -> Polytope:
-        """The polytope of the units ``free``, with ``kept`` ones at 1 and all others at 0, less the rows that always hold."""
+        """The polytope of the units ``free``, with ``kept`` ones at 1 and all others at 0."""
         own = np.arange(self.A.shape[1] - self.own, self.A.shape[1])
         A, h = self.A[:, np.concatenate([free, own])], self.h - self.A[:, kept].sum(axis=1)
         binding = np.maximum(A, 0.0).sum(axis=1) > h
