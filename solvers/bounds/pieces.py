@@ -108,7 +108,7 @@ def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> S
     value : float
         The value of some mask, > 0.
     accuracy : float
-        About the part of ``value`` by which the bound may fall short of the best: the path ends at μ = accuracy·value/m.
+        The part of ``value`` by which the bound may be short of the best, about: the path ends at μ = accuracy·value/m.
 
     Returns
     -------

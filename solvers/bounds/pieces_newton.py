@@ -108,7 +108,7 @@ def _gram(A: Matrix) -> Matrix:
 
 
 def _diagonal(A: Matrix) -> Vector:
-    """The diagonal of a square matrix, as a view to write to."""
+    """The diagonal of a square matrix, as a view that can be written to."""
     return np.einsum("ii->i", A)
 
 
@@ -178,7 +178,7 @@ def _relaxed(
 
 
 def _near(central: Vector, multipliers: Vector) -> Vector:
-    """``multipliers``, none further than a factor of ten from where the path has it."""
+    """``multipliers``, each brought within a factor of ten of its value on the path, ``central``."""
     return np.minimum(np.maximum(multipliers, 0.1 * central), 10 * central)
 
 

@@ -23,7 +23,8 @@ PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The parts of the splitting with pieces that are tried in its mixture with the best diagonal."""
 
 ACCURACY = 2e-3
-"""Of the bound with pieces, relative to the incumbent: a model is written once, and has no tree of ours below it."""
+"""How exactly the bound with pieces is maximized, relative to the incumbent: more exactly than in ``bnb``, since a
+model is written only once and another solver's tree follows."""
 
 SHARE = 0.999
 """The part of a splitting that is used; what is left out of it makes R positive definite."""
