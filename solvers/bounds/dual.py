@@ -2,12 +2,12 @@
 
 With α ∈ Rᵐ in the place of A(w − w̄), y = Aᵀα + g and s_i = (y_i − λw̄_i)²/(2λ),
 
-    d(α) = offset − ½‖α‖² + Σ_i min(pruned_i, kept_i) over the best mask in Z
-         = offset − ½‖α‖² + Σ_{z_i=0} (½λw̄_i² − y_i w̄_i) − Σ_{z_i=1} y_i²/(2λ),   z = argmax_{z∈Z} Σ z_i s_i,
+    d(α) = offset − ½‖α‖² + min_{z∈Z} [ Σ_{z_i=0} (½λw̄_i² − y_i w̄_i) − Σ_{z_i=1} y_i²/(2λ) ],
 
-is a lower bound on the joint problem for every α, since ½‖Ad‖² ≥ αᵀAd − ½‖α‖² for every d = w − w̄, and what is left is
-minimized coordinate by coordinate. d(α) is concave, with the supergradient −α + Ad at d_i = −w̄_i where pruned and
-d_i = −y_i/λ where kept. A pattern is used through its oracle alone, so that every pattern is covered.
+with the minimum attained at z = argmax_{z∈Z} Σ z_i s_i, is a lower bound on the joint problem for every α: for every d
+= w − w̄ holds ½‖Ad‖² ≥ αᵀAd − ½‖α‖², and the rest is minimized coordinate by coordinate. d(α) is concave, with the
+supergradient −α + Ad at d_i = −w̄_i where pruned and d_i = −y_i/λ where kept. A pattern is used through its oracle
+alone, so that every pattern is covered.
 
 A block-diagonal H has one α for each block and one mask for all; a diagonal block needs no α (see ``dual_blocks``). The
 maximizer is in ``dual_newton``, and may work in float32 on any device: whatever α it finds is evaluated here, in

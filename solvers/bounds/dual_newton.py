@@ -4,10 +4,11 @@ With a relaxed mask z in conv Z the dual is a saddle-point problem,
 
     max_α min_{z ∈ conv Z} Φ(α, z),    Φ = −½‖α‖² − αᵀA w̄ − Σ z_i q_i²/(2λ_i) + …,    q = λ∘w̄ − Aᵀα − g,
 
-quadratic in α and linear in z. d has kinks where scores s_i = q_i²/(2λ_i) tie. They are smoothed by adding ½Σε_i(z_i −
-z̄_i)² around the last relaxed mask z̄; repeating this with z̄ ← z converges to the maximum of d itself (Rockafellar,
-Augmented Lagrangians and applications of the proximal point algorithm, Mathematics of Operations Research 1, 1976). The
-smoothed function has the gradient −α − A w̄ + A(z∘q)/λ, with z the maximizer of ``dual_choice``, and the Hessian
+quadratic in α and linear in z. d has kinks where scores s_i = q_i²/(2λ_i) tie. The kinks are smoothed by adding
+½Σε_i(z_i − z̄_i)² around the last relaxed mask z̄; repeating this with z̄ ← z converges to the maximum of d itself
+(Rockafellar, Augmented Lagrangians and applications of the proximal point algorithm, Mathematics of Operations Research
+1, 1976). The smoothed function has the gradient −α − A w̄ + A(z∘q)/λ, with z the maximizer of ``dual_choice``, and the
+Hessian
 
     −(K − C Cᵀ),   K = I + A diag(z_i/λ_i + [i∈F] q_i²/(λ_i²ε_i)) Aᵀ,   F = {i : 0 < z_i < 1},
 

@@ -3,8 +3,9 @@
 At a relaxed point w and the price λ of a kept weight (``rows_admm``), the part of the relaxation's value that depends
 on D_i is
 
-    v(D_i) = min_{0≤z≤1} ½D_i w_i²/z + λz − ½D_i w_i²  =  |w_i|√(2λD_i) − ½D_i w_i²  where the best z is below 1, else
-    λ.
+    v(D_i) = min_{0≤z≤1} ½D_i w_i²/z + λz − ½D_i w_i²,
+
+which is |w_i|√(2λD_i) − ½D_i w_i² where the best z is below 1, and λ elsewhere.
 
 As a model of the value it is tight at the D for which w was found and, at a fixed price, lies above the value. It is
 concave, and steep at D_i = 0 where w_i ≠ 0: unlike the gradient of the value, it takes into account that the mask

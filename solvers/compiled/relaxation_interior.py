@@ -1,8 +1,7 @@
 """Compiled interior-point steps of the perspective relaxation, in z.
 
-The minimum over w is a smooth convex function of z, so that no more steps are needed at a condition number of 1e9 than
-at
-10. The notation is that of ``compiled/relaxation``.
+The minimum over w is a smooth convex function of z, so that a condition number of 1e9 takes no more steps than one
+of 10. The notation is that of ``compiled/relaxation``.
 """
 
 from __future__ import annotations

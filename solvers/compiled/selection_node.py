@@ -7,8 +7,9 @@ for any diagonal D, of either sign, with R = A − diag(D) ⪰ 0, and for any po
     ½pᵀAp + ℓᵀp = ½pᵀRp + (ℓ + ½D)ᵀp ≥ −½p̂ᵀRp̂ + sᵀp,     s = Rp̂ + ℓ + ½D,                      (S)
 
 so that −½p̂ᵀRp̂ + min {sᵀp : p binary, Σp ≥ k} bounds the node. The minimum is the sum of the k smallest s_i and all
-further negative ones. The maximum of the bound over p̂ is the value of the convex box QP min ½pᵀRp + (ℓ + ½D)ᵀp, 0 ≤ p
-≤ 1, Σp ≥ k. Where R ⪰ 0, so is every principal submatrix, so that a node may use its parent's D as it is.
+further negative ones. The maximum of the bound over p̂ is the value of the convex box QP that minimizes
+½pᵀRp + (ℓ + ½D)ᵀp over 0 ≤ p ≤ 1 with Σp ≥ k. Where R ⪰ 0, so is every principal submatrix, so that a node may use its
+parent's D as it is.
 
 Arrays are float64 and C-contiguous; m is the number of free weights.
 """

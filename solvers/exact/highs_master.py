@@ -1,9 +1,9 @@
 """HiGHS on the master problem of the outer approximation: one instance of it is kept, and tangents are added as rows.
 
 HiGHS accepts an LP solution whose multipliers are wrong by up to its tolerance δ. By weak duality a multiplier that is
-wrong by δ costs δ times the range of its column or row *at the solutions of interest*: there all variables lie in [−1,
-1], and the slack of a tangent is a square, (y − a)² ≤ 4. HiGHS sees an objective in which V is ``SCALE``. In its units
-the bound that HiGHS states is lowered by
+wrong by δ costs δ times the range of its column or row *at the solutions of interest*. There all variables lie between
+−1 and 1, and the slack of a tangent is a square, (y − a)² ≤ 4. HiGHS sees an objective in which V is ``SCALE``. In its
+units the bound that HiGHS states is lowered by
 
     2δ (4·tangents + 4n + 4·columns + the ranges of the pattern's own columns and rows),    (margin)
 

@@ -1,8 +1,8 @@
 """Writes the quadratic objective of a model as a sum of squares, for solvers that work by linear cuts.
 
-A solver that approximates a convex quadratic ½ wᵀRw by tangents of the whole needs exponentially many of them. With R =
-LLᵀ and y = Lᵀ(w − m) the quadratic is a sum of n squares. Where each has an epigraph variable and tangents of its own,
-few tangents are enough:
+A solver that approximates a convex quadratic ½ wᵀRw by tangents of the whole needs exponentially many of them. For
+R = LLᵀ and y = Lᵀ(w − m) the quadratic is a sum of n squares. Where each has an epigraph variable and tangents of its
+own, few tangents are enough:
 
     min  constant + linear(w, t) + ½ Σ_k s_k        y_k = Σ_i L_ik (w_i − m_i),    y_k² ≤ s_k
 
