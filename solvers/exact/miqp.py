@@ -81,7 +81,7 @@ def run_scip(
     Parameters
     ----------
     time_limit : float, optional
-        Seconds after which the solver stops, with the time that building the model takes; left out, there is no limit.
+        Seconds for building the model and solving it; left out, there is no limit.
     gap : float
         Relative gap at which the search ends.
     formulation : str
@@ -105,7 +105,7 @@ def run_gurobi(
     Parameters
     ----------
     time_limit : float, optional
-        Seconds after which the solver stops, with the time that building the model takes; left out, there is no limit.
+        Seconds for building the model and solving it; left out, there is no limit.
     gap : float
         Relative gap at which the search ends.
     formulation : str
@@ -132,7 +132,7 @@ def solve_by(
     method : str
         The name of the method, for messages.
     time_limit : float or None
-        Seconds after which the solver stops, with the time that building the model takes; None for no limit.
+        Seconds for building the model and solving it; None for no limit.
     gap : float
         Relative gap at which the search ends.
     formulation : str

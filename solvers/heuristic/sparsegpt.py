@@ -141,7 +141,7 @@ def operations(size: LayerSize) -> Operations:
 SPEC = MethodSpec(
     name="sparsegpt",
     run=run,
-    summary="one pass over the inputs of a layer, later inputs make up for what is pruned",
+    summary="one pass over the inputs of a layer, weights of later inputs making up for what is pruned",
     exact=False,
     objective=Objective.JOINT,
     reference="Frantar & Alistarh, ICML 2023",
