@@ -1,6 +1,6 @@
-"""Pyomo formulations, one a file: mathematics first, then build and extract.
+"""Pyomo formulations of the pruning problem, one in each file: the mathematics first, then ``build`` and ``extract``.
 
-Pyomo itself is imported when a model is built, not with this package.
+Pyomo itself is imported when a model is built, not when this package is.
 """
 
 from __future__ import annotations
@@ -33,21 +33,27 @@ FORMULATIONS: dict[str, Formulation] = {
         update_qp.FORMULATION,
     )
 }
-"""The formulations that are here, by name, in the order of the documentation."""
+"""The formulations that come with the package, by name, in the order of the documentation."""
 
 _OWN: dict[str, Formulation] = {}
 
 
 def register_formulation(spec: Formulation) -> None:
-    """Make a formulation of your own known under its name, for this process.
+    """Make a formulation of your own known by its name, for as long as this process runs.
 
-    Where it bounds the joint problem, ``solve(problem, "gurobi", formulation=NAME)`` and the other solvers by Pyomo
-    take it. They count on its optimum being that of the problem, or less.
+    Where its ``bounds`` is ``Objective.JOINT``, ``solve(problem, "gurobi", formulation=NAME)`` and the other methods
+    that run a solver through Pyomo take it. Their bound is valid only if the optimum of your model never exceeds that
+    of the problem, which nothing can check for you.
+
+    Parameters
+    ----------
+    spec : Formulation
+        The formulation; its name must be new.
 
     Raises
     ------
     ValueError
-        The name is taken.
+        A formulation of that name exists.
     """
     if spec.name in FORMULATIONS or spec.name in _OWN:
         raise ValueError(f"formulation {spec.name}: the name is taken; choose another")
@@ -55,12 +61,12 @@ def register_formulation(spec: Formulation) -> None:
 
 
 def by_name(name: str) -> Formulation:
-    """The formulation called ``name``.
+    """The formulation called ``name``: one of ``FORMULATIONS``, or one of your own that was registered.
 
     Raises
     ------
     UnknownMethodError
-        Listing the names there are.
+        No formulation has that name; the message lists those that exist.
     """
     known = {**FORMULATIONS, **_OWN}
     if name not in known:

@@ -37,8 +37,8 @@ def inner(a: Vector, x: Any) -> Any:
 def masked_model(problem: PruningProblem, formulation: str, block: Any = None) -> Any:
     """A model with the weights I = {0, …, n − 1}, the mask z ∈ {0,1}ⁿ (1 keeps) and the pattern z ∈ Z.
 
-    On ``block``, a Pyomo Block of a larger model, where one is given: there a problem without a pattern leaves z to the
-    constraints of that model.
+    Where a ``block`` is given, a Pyomo Block of a larger model, the components are put on it. A problem without a
+    pattern then leaves z to the constraints of that model.
     """
     from pyomo.environ import Binary, ConcreteModel, RangeSet, Var
 
@@ -51,7 +51,10 @@ def masked_model(problem: PruningProblem, formulation: str, block: Any = None) -
 
 
 def set_loss(model: Any, loss: Any, block: Any) -> None:
-    """The expression ``model.loss``, which a model of its own minimizes: a larger one has an objective already."""
+    """Add the expression ``model.loss``, and the objective that minimizes it unless ``model`` is a ``block``.
+
+    A block is part of a larger model, which has an objective of its own.
+    """
     from pyomo.environ import Expression, Objective, minimize
 
     model.loss = Expression(expr=loss, doc="the quadratic model of the loss")

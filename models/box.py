@@ -20,36 +20,39 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.update import obs_update
 
 RELATIVE_MARGIN = 1e-6
-"""What the box is widened by beyond its round-off, so that a solver's tolerances do not touch its sides."""
+"""Relative amount by which the box is widened beyond its round-off: a solver's tolerances must not reach its sides."""
 
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """lower ≤ w ≤ upper, each of shape (n,), for every w with f(w) ≤ U."""
+    """An interval for each weight: every w with f(w) ≤ U satisfies lower ≤ w ≤ upper, both of shape (n,)."""
 
     lower: Vector
     upper: Vector
 
     @property
     def with_zero(self) -> tuple[Vector, Vector]:
-        """min(lower, 0) and max(upper, 0): what is left of the box when weights may be pruned."""
+        """min(lower, 0) and max(upper, 0): the box enlarged to hold zero, for weights that may be pruned."""
         return np.minimum(self.lower, 0.0), np.maximum(self.upper, 0.0)
 
     @property
     def excludes_zero(self) -> Mask:
-        """Weights that no solution of objective ≤ U prunes, shape (n,)."""
+        """Which weights no w with f(w) ≤ U prunes, since zero lies outside their interval; boolean, shape (n,)."""
         return (self.lower > 0) | (self.upper < 0)
 
 
 def default_incumbent(problem: PruningProblem) -> float:
-    """U of the mask that keeps the largest c_i²H_ii, after the OBS update."""
+    """A U that is attained: f after the OBS update on the mask of Z with the largest Σ z_i c_i²H_ii, plus round-off."""
     mask = problem.Z.argmax(problem.minimizer() ** 2 * problem.curvature.diagonal())
     w = obs_update(problem, mask)
     return problem.objective(w) + problem.round_off(w)
 
 
 def total_loss(problem: PruningProblem) -> float:
-    """U of pruning every weight: attained whatever is asked of the mask, so that it suits any further constraint."""
+    """A U that is attained whatever is asked of the mask: f(0), plus round-off.
+
+    w = 0 is feasible with every mask, so that no further constraint on the mask can make this U unattainable.
+    """
     nothing = np.zeros(problem.n)
     return problem.objective(nothing) + problem.round_off(nothing)
 
@@ -60,8 +63,8 @@ def incumbent_box(problem: PruningProblem, incumbent: float | None) -> Box:
     Parameters
     ----------
     incumbent : float or None
-        U, an objective some feasible w attains; None takes ``default_incumbent``. A value below the
-        optimum cuts every solution off: the model is then infeasible.
+        U, an objective that some feasible w attains; None stands for ``default_incumbent``. The box of a value below
+        the optimum may cut off the optimal weights, and even make a model infeasible.
 
     Raises
     ------

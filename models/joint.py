@@ -1,4 +1,4 @@
-"""What the joint formulations have in common: a mask, weights in the box of an incumbent, zero where pruned."""
+"""What the joint formulations share: a mask, and weights in the box of an incumbent that are zero where pruned."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cbs_opt.models.box import Box, default_incumbent, incumbent_box, total_loss
 
 
 def chosen_incumbent(problem: PruningProblem, incumbent: float | None, block: Any) -> float:
-    """U: ``incumbent``, or what stands for it.
+    """U, the objective that the box of a joint model is made of: ``incumbent``, or a value that is attained.
 
-    On a block of a larger model, whose other constraints may forbid any mask that is found here, that is the loss of
-    pruning everything; else that of the magnitude mask after the OBS update.
+    Where none is given, a model by itself takes ``default_incumbent``. On a ``block`` the constraints of the larger
+    model may forbid the mask behind that, so that ``total_loss`` is taken, the loss of pruning everything.
     """
     if incumbent is not None:
         return float(incumbent)
@@ -23,7 +23,7 @@ def chosen_incumbent(problem: PruningProblem, incumbent: float | None, block: An
 
 
 def joint_model(problem: PruningProblem, formulation: str, incumbent: float, block: Any) -> tuple[Any, Box]:
-    """``masked_model`` with the weights w, and their box.
+    """A ``masked_model`` with the weights w added, and the incumbent box that bounds them.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def joint_model(problem: PruningProblem, formulation: str, incumbent: float, blo
 
 
 def zero_where_pruned(model: Any, box: Box) -> None:
-    """(upper) and (lower): a pruned weight is zero, a kept one in its box."""
+    """Add (upper) and (lower): a pruned weight is zero, a kept one lies in its box enlarged to hold zero."""
     from pyomo.environ import Constraint
 
     low, high = (bound.tolist() for bound in box.with_zero)
@@ -57,7 +57,7 @@ def zero_where_pruned(model: Any, box: Box) -> None:
 
 
 def keep_indispensable(model: Any, problem: PruningProblem, box: Box) -> None:
-    """(must_keep): z = 1 where the box excludes zero."""
+    """Add (must_keep): z_i = 1 for the weights that the pattern leaves free and whose box excludes zero."""
     from pyomo.environ import Constraint, Set
 
     open_ = np.ones(problem.n, dtype=np.bool_) if problem.pattern is None else problem.pattern.free

@@ -14,10 +14,11 @@ Constraints
     (cardinality)  z ∈ Z                                     the pattern
     (upper)        w_i ≤ max(u_i, 0) z_i          i ∈ I      a pruned weight is zero, a kept one in its box
     (lower)        w_i ≥ min(l_i, 0) z_i          i ∈ I
-    (must_keep)    z_i ≥ 1                        i: 0 ∉ [l_i, u_i]    pruning it alone costs more than U
+    (must_keep)    z_i ≥ 1                        i: 0 ∉ [l_i, u_i]    every w with w_i = 0 has f(w) > U
 
-The box is that of the ellipsoid of all w no worse than the incumbent: valid and, coordinate by coordinate,
-as tight as U allows. (lower), (upper) and (must_keep) cut off no optimal solution.
+The box encloses the ellipsoid of all w no worse than the incumbent and is, coordinate by coordinate and but for its
+margin for round-off, as tight as U allows. (lower), (upper) and (must_keep) cut off no optimal solution. Weights that
+the pattern itself decides are left out of (must_keep).
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from cbs_opt.models.mask import read_mask
 
 
 def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None) -> Any:
-    """The model of ``problem``; its pattern must be set, but on a block.
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a block.
 
     Parameters
     ----------
     block : Block, optional
-        Of a larger model, see ``Formulation.build``.
+        A block of a larger model to build on; see ``Formulation``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, ``chosen_incumbent``.
+        U, the objective of a feasible w; left out, a value is found (``models.joint.chosen_incumbent``).
 
     Raises
     ------

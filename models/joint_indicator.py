@@ -12,9 +12,9 @@ Constraints
     (choice)       [ keep_i: l_i ≤ w_i ≤ u_i ]  ∨  [ prune_i: w_i = 0 ]     i ∈ I, exactly one of the two
     (agree)        z_i = 1 exactly where keep_i holds                   i ∈ I
 
-A generalized disjunctive program (Pyomo GDP) says this without any constant of its own; what a solver or
-a file gets is one of its transformations: ``gdp.bigm`` (fewest variables) or ``gdp.hull`` (a copy of w_i per
-disjunct; for these disjuncts its relaxation is the same, because each is an interval).
+A generalized disjunctive program (Pyomo GDP) says this without big-M constants. A solver or a file gets one of its
+transformations: ``gdp.bigm``, which has the fewest variables, or ``gdp.hull``, which has a copy of w_i for each
+disjunct. For these disjuncts both relaxations are the same, because each disjunct is an interval.
 """
 
 from __future__ import annotations
@@ -35,20 +35,24 @@ TRANSFORMATIONS = ("gdp.bigm", "gdp.hull")
 def build(
     problem: PruningProblem, *, block: Any = None, incumbent: float | None = None, transformation: str | None = None
 ) -> Any:
-    """The model of ``problem``; its pattern must be set, but on a block.
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a block.
 
     Parameters
     ----------
     block : Block, optional
-        Of a larger model, see ``Formulation.build``.
+        A block of a larger model to build on; see ``Formulation``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, ``chosen_incumbent``.
+        U, the objective of a feasible w; left out, a value is found (``models.joint.chosen_incumbent``).
     transformation : {'gdp.bigm', 'gdp.hull'}, optional
-        Turn the disjunctions into linear constraints; left out, they stay, and the model is to be
-        looked at, transformed or given to a GDP solver, not written.
+        Turns the disjunctions into linear constraints. Left out, they stay in the model, which can then be looked at,
+        transformed, or given to a GDP solver, but not written to a file.
 
     Raises
     ------
+    InputError
+        The incumbent lies below the unconstrained minimum.
+    PatternError
+        No pattern is set.
     UnsupportedError
         Another transformation is named.
     """

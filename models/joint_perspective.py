@@ -9,19 +9,20 @@ Data
 Variables
     z_i ∈ {0, 1}                        1 keeps weight i, 0 prunes it
     w_i ∈ R                             weight i after pruning
-    t_i ≥ 0                             the square w_i², or more
+    t_i ≥ 0                             w_i² or more
 Objective
     min  c − bᵀw + ½ wᵀRw + ½ Σ_i D_i t_i
 Constraints
     (cardinality)  z ∈ Z                                     the pattern
-    (perspective)  w_i² ≤ t_i z_i                 i ∈ I      t_i is at least the square; zero t_i z_i zeroes w_i
+    (perspective)  w_i² ≤ t_i z_i                 i ∈ I      t_i ≥ w_i² where z_i = 1, and w_i = 0 where z_i = 0
     (upper)        w_i ≤ max(u_i, 0) z_i          i ∈ I      as in the big-M model
     (lower)        w_i ≥ min(l_i, 0) z_i          i ∈ I
 
 (perspective) is a rotated second-order cone. It implies that pruned weights are zero; (upper) and (lower) say
-so once more because a solver that tolerates an error of 1e-6 in w_i² would accept w_i = 1e-3. The relaxation with
-0 ≤ z ≤ 1 is the bound that ``cbs_opt`` maximizes over D, which is what D is where none is given; it is at least as
-strong as that of the big-M model.
+so once more because a solver that tolerates an error of 1e-6 in w_i² would accept w_i = 1e-3. With 0 ≤ z ≤ 1 in the
+place of z_i ∈ {0, 1} the model becomes the relaxation whose value ``cbs_opt`` maximizes over D to bound dense problems;
+where no D is given, the one that this search finds is taken. The relaxation is at least as strong as that of the
+big-M model without (must_keep).
 """
 
 from __future__ import annotations
@@ -43,23 +44,26 @@ from cbs_opt.models.mask import read_mask
 
 
 def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None, D: Any = None) -> Any:
-    """The model of ``problem``; its pattern must be set, but on a block.
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a block.
 
     Parameters
     ----------
     block : Block, optional
-        Of a larger model, see ``Formulation.build``.
+        A block of a larger model to build on; see ``Formulation``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, ``chosen_incumbent``.
+        U, the objective of a feasible w; left out, a value is found (``models.joint.chosen_incumbent``).
     D : array, shape (n,), optional
-        The split, in the units of H; left out, the one whose relaxation is strongest, as ``lower_bound`` finds it.
+        The diagonal to split off, in the units of H. Left out, a search finds one whose relaxation is nearly the
+        strongest (``solvers.bounds.splittings.best_diagonal``).
 
     Raises
     ------
     InputError
-        D is not positive, or H − diag(D) has no Cholesky factor.
+        D is not positive, or H − diag(D) has no Cholesky factor, or the incumbent lies below the unconstrained minimum.
+    PatternError
+        No pattern is set.
     """
-    # Here, because the table of solvers needs this room.
+    # Imported here, because ``cbs_opt.solvers`` imports this package while it is loaded.
     from cbs_opt.solvers.bounds.splittings import best_diagonal
 
     H, b, c = expanded(problem)
@@ -73,7 +77,7 @@ def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None
 
 
 def add_perspective(model: Any) -> None:
-    """The squares t and (perspective)."""
+    """Add the variables t and the constraints (perspective) to a joint model."""
     from pyomo.environ import Constraint, NonNegativeReals, Var
 
     model.t = Var(model.I, domain=NonNegativeReals, doc="squares of the weights")
@@ -85,8 +89,14 @@ def add_perspective(model: Any) -> None:
 
 
 def remainder(H: Matrix, D: Vector, squares: Matrix | None = None) -> Matrix:
-    """R = H − diag(D) − ``squares``, shape (n, n), positive semidefinite up to the round-off of a Cholesky
-    factorization."""
+    """R = H − diag(D) − ``squares``, shape (n, n).
+
+    Raises
+    ------
+    InputError
+        D has another shape than (n,) or an entry that is not positive, or R is not positive semidefinite up to the
+        round-off of a Cholesky factorization.
+    """
     n = len(H)
     if D.shape != (n,):
         raise InputError(f"D: has shape {D.shape}; shape ({n},) is needed")

@@ -10,24 +10,26 @@ Data
 Variables
     z_i ∈ {0, 1}                        1 keeps weight i, 0 prunes it
     w_i ∈ R                             weight i after pruning
-    t_i ≥ 0                             the square w_i², or more
+    t_i ≥ 0                             w_i² or more
     v_e ∈ R                             u_eᵀw
-    s_e ≥ 0                             the square v_e², or more
-    a_e ∈ [0, 1]                        1 where a weight of S_e is kept
+    s_e ≥ 0                             v_e² or more
+    a_e ∈ [0, 1]                        0 where all weights of S_e are pruned, free up to 1 elsewhere
 Objective
     min  c − bᵀw + ½ wᵀRw + ½ Σ_i D_i t_i + ½ Σ_e q_e s_e
 Constraints
     (cardinality)  z ∈ Z                                     the pattern
     (perspective)  w_i² ≤ t_i z_i                 i ∈ I
     (along)        v_e = Σ_{i ∈ S_e} u_ei w_i     e ∈ E
-    (some)         a_e ≤ Σ_{i ∈ S_e} z_i          e ∈ E      without any of S_e, v_e is zero
+    (some)         a_e ≤ Σ_{i ∈ S_e} z_i          e ∈ E      where all of S_e are pruned, v_e is zero
     (piece)        v_e² ≤ s_e a_e                 e ∈ E      the convex hull of a rank-one square with indicators
     (upper)        w_i ≤ max(u_i, 0) z_i          i ∈ I      as in the big-M model
     (lower)        w_i ≥ min(l_i, 0) z_i          i ∈ I
 
-Where two inputs are nearly equal, hardly anything of H can be split off along the axes, but their difference can; the
-pieces are those of ``bnb`` (docs/decisions/0013), chosen for a count of kept weights, and for quotas and N:M mixed with
-the D of the perspective model. Its relaxation is at least as strong as that of the perspective model with the same D.
+Where two inputs are nearly equal, hardly anything of H can be split off along the axes, but a square of the two weights
+can. The pieces are found as in ``bnb`` (docs/decisions/0013): for the pattern itself where it is a cardinality, quotas
+or N:M and every label leaves a choice, else for the number of weights that a mask can keep at most; in the latter case
+they are mixed with the D of the perspective model, unless the pattern is a cardinality. The relaxation is at least as
+strong as that of the perspective model with the same D.
 """
 
 from __future__ import annotations
@@ -47,19 +49,21 @@ from cbs_opt.models.mask import read_mask
 
 
 def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None) -> Any:
-    """The model of ``problem``; its pattern must be set, but on a block.
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a block.
 
     Parameters
     ----------
     block : Block, optional
-        Of a larger model, see ``Formulation.build``.
+        A block of a larger model to build on; see ``Formulation``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, ``chosen_incumbent``.
+        U, the objective of a feasible w; left out, a value is found (``models.joint.chosen_incumbent``).
 
     Raises
     ------
     InputError
         The incumbent lies below the unconstrained minimum, or H is singular up to round-off.
+    PatternError
+        No pattern is set.
     """
     from pyomo.environ import quicksum
 
@@ -77,8 +81,8 @@ def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None
 
 
 def _split(problem: PruningProblem, incumbent: float) -> tuple[Vector, Vector, Matrix]:
-    """D (n,), q (|E|,) and u (|E|, n), the largest entry of every u being 1 or −1."""
-    # Here, because the table of solvers needs this room.
+    """A splitting: D (n,), q (|E|,) and u (|E|, n), scaled so that the largest entry of every u is 1 or −1."""
+    # Imported here, because ``cbs_opt.solvers`` imports this package while it is loaded.
     from cbs_opt.solvers.bounds.splittings import best_diagonal, directions, rank_one_pieces
 
     found = rank_one_pieces(problem, incumbent)
@@ -91,7 +95,7 @@ def _split(problem: PruningProblem, incumbent: float) -> tuple[Vector, Vector, M
 
 
 def _add_pieces(model: Any, pieces: Matrix) -> None:
-    """v, s and a with (along), (some) and (piece), for u of shape (|E|, n)."""
+    """Add v, s and a with (along), (some) and (piece) to a joint model; ``pieces`` holds the u_e, shape (|E|, n)."""
     from pyomo.environ import Constraint, NonNegativeReals, RangeSet, Reals, Var, quicksum
 
     members = [np.flatnonzero(u).tolist() for u in pieces]

@@ -1,4 +1,4 @@
-"""Joint pruning (CBS) without any constant: of each weight and its being pruned one is zero, a set of type one.
+"""Joint pruning (CBS) without big-M constants: w_i and p_i = 1 − z_i form a special ordered set of type one.
 
 Sets
     I = {0, …, n − 1}                   weights
@@ -12,11 +12,11 @@ Constraints
     (cardinality)  z ∈ Z                                     the pattern
     (pruned)       p_i = 1 − z_i                  i ∈ I
     (either)       {w_i, p_i} of type one         i ∈ I      at most one of the two differs from zero
-    (must_keep)    z_i ≥ 1                        i: 0 ∉ [l_i, u_i]    pruning it alone costs more than U
+    (must_keep)    z_i ≥ 1                        i: 0 ∉ [l_i, u_i]    every w with w_i = 0 has f(w) > U
 
-(either) says w_i z̄_i = 0 exactly, where w_i ≤ M z_i lets a solver that tolerates z_i = 1e-6 keep w_i = 1e-6·M. A solver
-branches on the sets; its first relaxation knows nothing of them (the box is all that big M could be made of), so that
-bounds rise slowly. For solvers with sets of type one: SCIP and Gurobi, not HiGHS.
+(either) says w_i p_i = 0 exactly, where a big-M constraint w_i ≤ M z_i lets a solver that tolerates z_i = 1e-6 keep
+w_i = 1e-6·M. A solver branches on the sets. Its relaxation at the root ignores them and knows only the box, so that
+bounds rise slowly. The model needs a solver that knows sets of type one: SCIP and Gurobi do, HiGHS does not.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from cbs_opt.models.mask import read_mask
 
 
 def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None = None) -> Any:
-    """The model of ``problem``; its pattern must be set, but on a block.
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a block.
 
     Parameters
     ----------
     block : Block, optional
-        Of a larger model, see ``Formulation.build``.
+        A block of a larger model to build on; see ``Formulation``.
     incumbent : float, optional
-        U, the objective of a feasible w; left out, ``chosen_incumbent``.
+        U, the objective of a feasible w; left out, a value is found (``models.joint.chosen_incumbent``).
 
     Raises
     ------
     InputError
         The incumbent lies below the unconstrained minimum.
+    PatternError
+        No pattern is set.
     """
     from pyomo.environ import Constraint, SOSConstraint, Var
 
@@ -53,7 +55,7 @@ def build(problem: PruningProblem, *, block: Any = None, incumbent: float | None
     set_loss(model, c - inner(b, model.w) + half_square(H, model.w), block)
     model.p = Var(model.I, bounds=(0, 1), doc="1 prunes the weight")
     model.pruned = Constraint(model.I, rule=lambda m, i: m.p[i] + m.z[i] == 1, doc="what is not kept is pruned")
-    # Weights within a set: its order, which sets of type one do without but files do not.
+    # The numbers [1, 2] order the two variables: a set of type one needs no order, but a file of the model does.
     model.either = SOSConstraint(
         model.I, rule=lambda m, i: ([m.w[i], m.p[i]], [1, 2]), sos=1, doc="the weight is zero, or it is not pruned"
     )

@@ -1,4 +1,4 @@
-"""The mask in a solved model."""
+"""Reads the mask from a solved model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.problem import PruningProblem
 
 INTEGRALITY_TOLERANCE = 1e-4
-"""How far a solver may leave z_i from 0 or 1."""
+"""How far from 0 or 1 a solver may leave z_i."""
 
 
 def read_mask(model: Any, problem: PruningProblem) -> Mask:
-    """z of a solved model, or of a block of one, rounded, shape (n,), 1 keeps.
+    """The rounded z of a solved model, or of a block of a larger one, as a mask of shape (n,), 1 keeps.
 
     Raises
     ------
     SolverError
-        z has no values, is not integral to 1e-4, or lies outside the problem's pattern when rounded.
+        z has another length than the problem, has no values, is not integral to 1e-4, or lies outside the problem's
+        pattern when rounded.
     """
     from pyomo.environ import value
 

@@ -1,11 +1,11 @@
-"""Joint pruning (CBS) by outer approximation: the master problem, a MILP that tangents make as exact as need be.
+"""Joint pruning (CBS) by outer approximation: the master problem, a MILP that grows exact as tangents are added.
 
 Sets
     I = {0, …, n − 1}                   weights
     J                                   eigenvectors of R that matter
 Data
     c = H⁻¹b                            the unconstrained minimizer: f(w) = f(c) + ½ (w − c)ᵀH(w − c)
-    V = U − f(c)                        of an incumbent of objective U; only w with f(w) ≤ U are of interest
+    V = U − f(c)                        for an incumbent of objective U; only w with f(w) ≤ U are of interest
     Δ_i = √(2V (H⁻¹)_ii)                the incumbent box (``cbs_opt.models.box``): |w_i − c_i| ≤ Δ_i
     H = diag(D) + Σ_j λ_j q_j q_jᵀ      a splitting with D > 0, λ ≥ 0
     σ_j = √(2V q_jᵀH⁻¹q_j)              then |q_jᵀ(w − c)| ≤ σ_j
@@ -20,17 +20,17 @@ Objective
 Constraints
     (cardinality)  z ∈ Z                                               the pattern
     (most, least)  −z_i ≤ u_i ≤ z_i                            i ∈ I    a pruned weight takes no step of its own
-    (must_keep)    z_i ≥ 1                                     |c_i| > Δ_i    pruning it alone costs more than U
+    (must_keep)    z_i ≥ 1                                     |c_i| > Δ_i    every w with w_i = 0 has f(w) > U
     (direction)    σ_j y_j = Σ_i q_ij (Δ_i u_i − c_i (1 − z_i))  j ∈ J
     (tangents)     t_j ≥ 2a y_j − a²                           any a    of the square, at y_j = a
                    s_i ≥ 2a u_i − a² z_i                       any a    of the perspective of the square, at u_i = a z_i
 
-Every square has an epigraph variable of its own, so that k tangents to each of n squares say what kⁿ gradient
-cuts to their sum would (disaggregation). Each tangent holds for every w and z, so the optimum is a lower bound
-whichever there are. With the tangents at the re-tuned weights of a mask it equals f at that mask: its gradient
-vanishes on the kept weights. All variables lie in [−1, 1], whatever the condition and the units of H; eigenvectors
-with λ_jσ_j²/(2V) < ``NEGLIGIBLE``/n are left out, which only lowers the bound. Not in the table of formulations:
-until tangents are added it is a relaxation.
+Every square has an epigraph variable of its own, so that k tangents to each of n squares say what kⁿ gradient cuts to
+their sum would (disaggregation). Each tangent holds for every w and z, so the optimum is a lower bound whichever
+tangents there are. Once the tangents at the re-tuned weights of a mask are there, the value of the master at that mask
+is f at these weights, since the gradient of f vanishes on the kept weights. Where f(w) ≤ U all variables lie in [−1,
+1], whatever the condition and the units of H; eigenvectors with λ_jσ_j²/(2V) < ``NEGLIGIBLE``/n are left out, which
+only lowers the bound. The model is not in the table of formulations, since without tangents it is a weak relaxation.
 """
 
 from __future__ import annotations
@@ -49,14 +49,16 @@ from cbs_opt.models.joint import keep_indispensable
 from cbs_opt.models.ranges import pattern_ranges
 
 NEGLIGIBLE = 1e-9
-"""Part of V that the eigenvectors which are left out may cost together."""
+"""The eigenvectors that are left out lower the bound by at most this part of V, all together."""
 
 
 FLAT = 5e-5
-"""Tangents flatter than this are left to s ≥ 0 and t ≥ 0: HiGHS takes coefficients of 1e-9 for zeros."""
+"""Tangents at |a| below this are not added, and s ≥ 0 and t ≥ 0 stand for them: HiGHS takes coefficients of 1e-9, as
+their a² nearly is, for zeros."""
 
 SMALL = 2e-9
-"""Coefficients below this are left out of (direction) here, and accounted for, before HiGHS does so unasked."""
+"""Coefficients of (direction) below this are left out, and accounted for (``Master.left_out``): HiGHS would drop them
+without a word."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ class Master:
     Parameters
     ----------
     model : ConcreteModel
+        The master problem as built so far.
     c, reach : array, shape (n,)
         c and Δ.
     axes : array, shape (n, |J|)
@@ -86,9 +89,9 @@ class Master:
     left_out : float
         What the coefficients that were left out may have added to the optimum, in units of V.
     ranges : float
-        Of the pattern's own variables and rows together (``cbs_opt.models.ranges``).
+        How far the variables and rows of the pattern itself can move, added up (``cbs_opt.models.ranges``).
     discrete : list
-        Every variable of z and of the pattern that is not continuous, with its domain: relaxed for now.
+        Every discrete variable, of z and of the pattern itself, with the domain that it had before it was relaxed.
     """
 
     model: Any
@@ -103,20 +106,20 @@ class Master:
     discrete: list[tuple[Any, Any]]
 
     def point_of(self, w: Vector, mask: Mask) -> Point:
-        """The variables at weights ``w`` on the support ``mask``, with exact squares."""
+        """The values of the variables at the weights ``w`` on the support ``mask``, with exact squares."""
         d = w - self.c
         u = np.where(mask, d / self.reach, 0.0)
         y = self.axes.T @ d
         return Point(mask.astype(np.float64), u, u * u, y, y * y)
 
     def value_at(self, point: Point) -> float:
-        """The objective, in units of V."""
+        """The objective at ``point``, in units of V."""
         return float(self.separable @ point.s + self.pruned @ (1.0 - point.z) + self.coupled @ point.t)
 
     def add_tangents(self, point: Point, least: float) -> list[Any]:
-        """Tangents that ``point`` violates by more than ``least`` of the objective; the new constraints.
+        """Add the tangents whose violation at ``point`` is worth more than ``least`` of V; the new constraints.
 
-        ``least`` < 0 adds those that are tight at it as well.
+        With ``least`` < 0 the tangents that are tight at the point are added as well.
         """
         model = self.model
         z, u = point.z, np.clip(point.u, -point.z, point.z)
@@ -136,24 +139,24 @@ class Master:
 
 
 def build(problem: PruningProblem, *, incumbent: float, D: Vector, scale: float = 1.0) -> Master:
-    """The master problem of ``problem``, whose pattern must be set, without tangents and continuous for now.
+    """The master problem of ``problem``, whose pattern must be set: without tangents, its discrete variables relaxed.
 
     Parameters
     ----------
     incumbent : float
         U, the objective of a feasible w, above the unconstrained minimum.
     D : array, shape (n,)
-        The splitting, in the units of H; H − diag(D) is positive semidefinite, as the caller has made sure
-        of (negative eigenvalues are taken for round-off and left out).
+        The diagonal that is split off, in the units of H. The caller has made sure that H − diag(D) is positive
+        semidefinite: negative eigenvalues are taken for round-off and left out.
     scale : float
-        What the objective is multiplied by.
+        Factor of the objective.
 
     Raises
     ------
     InputError
         U does not exceed the unconstrained minimum.
     UnsupportedError
-        A variable of the pattern's own has no bounds.
+        A variable that the pattern adds has no bounds.
     """
     from pyomo.environ import (
         Constraint,

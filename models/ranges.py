@@ -1,4 +1,5 @@
-"""How far columns and rows of a model can move: what wrong multipliers of a solver cost there, by weak duality."""
+"""How far the columns and rows of a model can move: by weak duality, that times their error is what wrong multipliers
+cost a solver's bound."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from cbs_opt.kernel.patterns import Pattern
 
 
 def pattern_ranges(pattern: Pattern) -> float:
-    """The range of each variable of the pattern's own, and of each of its rows, together.
+    """The sum of the ranges of all variables that a pattern adds to a model, and of all its rows.
 
     Raises
     ------
     UnsupportedError
-        A variable of its own has no bounds.
+        A variable that it adds has no bounds.
     """
     rows = pattern.rows()
     width = rows.high - rows.low
@@ -30,9 +31,10 @@ def pattern_ranges(pattern: Pattern) -> float:
 
 
 def model_ranges(model: Any) -> float:
-    """The range of each variable of a Pyomo model that is not fixed, and of each of its constraints, together.
+    """The sum of the ranges of all variables of a Pyomo model that are not fixed, and of all its constraints.
 
-    Of a constraint it is that of its body, by interval arithmetic; inf where a variable or a body has no bounds.
+    The range of a constraint is that of its body, by interval arithmetic. The sum is inf where a variable or a body has
+    no bounds.
     """
     from pyomo.contrib.fbbt.fbbt import compute_bounds_on_expr
     from pyomo.environ import Constraint, Var

@@ -6,14 +6,14 @@ Variables
     z_i ∈ {0, 1}                        1 keeps weight i, 0 prunes it
     p_i = 1 − z_i                       (an expression) 1 prunes weight i
 Data
-    A = diag(w̄) H diag(w̄)               A_ij: what weights i and j cost together, beyond each alone
+    A = diag(w̄) H diag(w̄)               A_ij: what pruning both i and j costs beyond pruning each alone
     a = w̄ ∘ g                           first-order gain; zero without a first-order term
 Objective
     min  f(w̄) − aᵀp + ½ pᵀAp
 Constraints
     (cardinality)  z ∈ Z                the pattern
 
-Pruning more than Z asks for can pay: A has negative entries, and a any sign.
+Pruning more than Z asks for can pay, since entries of A can be negative and those of a have any sign.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ def selection_costs(problem: PruningProblem) -> tuple[Matrix, Vector]:
 
 
 def build(problem: PruningProblem, *, block: Any = None) -> Any:
-    """The model of ``problem``, whose pattern must be set, but on a ``block`` (see ``Formulation.build``)."""
+    """The Pyomo model of ``problem``, whose pattern must be set unless the model is built on a ``block``.
+
+    A block belongs to a larger model; see ``Formulation``.
+
+    Raises
+    ------
+    PatternError
+        No pattern is set.
+    """
     from pyomo.environ import Expression
 
     A, a = selection_costs(problem)

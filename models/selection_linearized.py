@@ -13,18 +13,18 @@ Objective
     min  f(w̄) + Σ_i (½A_ii − a_i) p_i + Σ_{(i,j) ∈ E} A_ij y_ij               (p_i² = p_i)
 Constraints
     (cardinality)  z ∈ Z                                     the pattern
-    (first)        y_ij ≤ p_i                     (i,j) ∈ E  both pruned only where the first is
-    (second)       y_ij ≤ p_j                     (i,j) ∈ E  … and the second
-    (both)         y_ij ≥ p_i + p_j − 1           (i,j) ∈ E  both pruned where each is
-    (pruned_with)    Σ_{j ∈ L, j≠i} y_ij ≥ (k_L − 1) p_i           i ∈ L     if i is pruned, k_L − 1 others of L are
-                     Σ_{j ∈ L} y_ij ≥ k_L p_i                      i ∉ L     … and k_L where i is none of them
-    (pruned_without) Σ_{j ∈ L, j≠i} (p_j − y_ij) ≥ k_L (1 − p_i)   i ∈ I     if i is kept, k_L others are pruned
+    (first)        y_ij ≤ p_i                     (i,j) ∈ E  both are pruned only where i is
+    (second)       y_ij ≤ p_j                     (i,j) ∈ E  both are pruned only where j is
+    (both)         y_ij ≥ p_i + p_j − 1           (i,j) ∈ E  both are pruned where each is
+    (pruned_with)    Σ_{j ∈ L, j≠i} y_ij ≥ (k_L − 1) p_i           i ∈ L     if i is pruned, so are k_L − 1 others of L
+                     Σ_{j ∈ L} y_ij ≥ k_L p_i                      i ∉ L     if i is pruned, so are k_L of L
+    (pruned_without) Σ_{j ∈ L, j≠i} (p_j − y_ij) ≥ k_L (1 − p_i)   i ∈ I     if i is kept, k_L others of L are pruned
 
-for every label L with its own number k_L of weights to be pruned: all weights for a cardinality, a row, a group of N:M.
+(pruned_with) and (pruned_without) are there for every label L, a set of weights of which at least k_L have to go: all
+weights for a cardinality, a row or a group for quotas and N:M. They are left out for a pattern that has no labels.
 (first), (second) and (both) are McCormick's; at binary p they fix y. (pruned_with) and (pruned_without) are
-Σ_{j ∈ L} p_j ≥ k_L multiplied by p_i and by 1 − p_i: implied for binaries, and what makes the LP relaxation worth
-anything. The count stays an inequality: with A_ij < 0 or a ≠ 0, pruning more than k_L can be cheaper. For a pattern
-that is not one of labels (pruned_with) and (pruned_without) are left out.
+Σ_{j ∈ L} p_j ≥ k_L multiplied by p_i and by 1 − p_i: implied for binary p, but without them the LP relaxation is worth
+little. The count stays an inequality: with A_ij < 0 or a ≠ 0, pruning more than k_L can be cheaper.
 """
 
 from __future__ import annotations
@@ -43,9 +43,14 @@ from cbs_opt.models.selection_binary import selection_costs
 
 
 def build(problem: PruningProblem, *, block: Any = None) -> Any:
-    """The model of ``problem``; n(n − 1)/2 products, three constraints each.
+    """The Pyomo model of ``problem``, with n(n − 1)/2 products of three constraints each.
 
-    Its pattern must be set, but on a ``block`` (see ``Formulation.build``).
+    Its pattern must be set unless the model is built on a ``block`` of a larger model; see ``Formulation``.
+
+    Raises
+    ------
+    PatternError
+        No pattern is set.
     """
     from pyomo.environ import Constraint, Expression, Set, Var, quicksum
 
@@ -80,7 +85,7 @@ def build(problem: PruningProblem, *, block: Any = None) -> Any:
 
 
 def _multiply_counts(model: Any, pattern: Labelled) -> None:
-    """Σ_{j ∈ L} p_j ≥ k_L times p_i, and times 1 − p_i, for every label L that has to prune."""
+    """Add (pruned_with) and (pruned_without) for every label L with k_L > 0."""
     from pyomo.environ import Constraint, Set, quicksum
 
     quota = (pattern.count(np.ones(pattern.n, dtype=np.bool_)) - pattern.room).tolist()
@@ -97,7 +102,7 @@ def _multiply_counts(model: Any, pattern: Labelled) -> None:
     def pruned_without(m: Any, i: int, label: int) -> Any:
         pruned = quicksum(m.p[j] for j in members[label] if j != i)
         if members[label] == [i]:
-            return Constraint.Skip  # it has to be pruned, says the pattern
+            return Constraint.Skip  # the only weight of its label, and the pattern prunes it
         return pruned - partners(m, i, label) - quota[label] * (1 - m.p[i]) >= 0
 
     model.pruned_with = Constraint(model.I, model.L, rule=pruned_with, doc="if the weight is pruned, others are")

@@ -1,4 +1,4 @@
-"""From a solved model to a ``Solution``: every number recomputed, no claim without a bound."""
+"""From a solved model to a ``Solution``: every number is recomputed, and nothing is called optimal without a bound."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ def solution_of(
 ) -> Solution:
     """The solution that a solver left in ``model``, with objectives recomputed from its mask.
 
+    Use it after you have solved a formulation with a solver of your own.
+
     Parameters
     ----------
     formulation : Formulation
-        The one that built the model, or the block of a larger one.
+        The formulation that built the model, or that built the block of a larger one.
     model : ConcreteModel or Block
-        With the values that a solver left in it.
+        The model or block, with the values that a solver left in it.
     problem : PruningProblem
-        The problem it was built from, in the same units.
+        The problem that the model was built from, in the same units.
     bound : float
         A lower bound on the model's optimum that the solver proved, already lowered by the solver's
         tolerances; −inf for none.
     termination : TerminationCondition
         Why the solver stopped.
     seconds : float
-        Its wall time.
+        Wall time of the solver.
 
     Returns
     -------
     Solution
-        'optimal' only where ``bound`` is within 1e-6 of the objective it bounds.
+        Its status is 'optimal' only where ``bound`` is within a relative 1e-6 of the objective it bounds.
 
     Raises
     ------
     SolverError
         The model holds no mask that can be used.
     UnsupportedError
-        A bound is given for a formulation that proves none (its mask was given).
+        A bound is given for a formulation that proves none, since its mask was given.
     BoundViolationError
         The bound exceeds the recomputed objective.
     """

@@ -12,8 +12,8 @@ Objective
 Constraints
     (pruned)  w_i = 0                   i: z_i = 0    a pruned weight is zero; its multiplier is ∂f/∂w_i
 
-Its solution has a closed form, w_S = H_SS⁻¹ b_S on the kept set S (``cbs_opt.obs_update``): the model is a
-cross-check, and a start for variants of the update with constraints of one's own.
+The solution has a closed form, w_S = H_SS⁻¹ b_S on the kept set S (``cbs_opt.obs_update``). The model is a
+cross-check of it, and a start for variants of the update with constraints of your own.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ from cbs_opt.models.mask import read_mask
 
 
 def build(problem: PruningProblem, *, block: Any = None, mask: Any) -> Any:
-    """The model of ``problem`` for the ``mask``, shape (n,), 1 keeps; its pattern need not be set.
+    """The Pyomo model of ``problem`` for a given mask; the pattern of the problem need not be set.
 
-    On ``block``, where one is given, see ``Formulation.build``.
+    Parameters
+    ----------
+    block : Block, optional
+        A block of a larger model to build on; see ``Formulation``.
+    mask : boolean array, shape (n,)
+        The mask, 1 keeps.
     """
     from pyomo.environ import Binary, ConcreteModel, Constraint, Param, RangeSet, Reals, Set, Var
 

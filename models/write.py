@@ -1,4 +1,4 @@
-"""Write a model for other solvers: LP, MPS or NL, whole or not at all."""
+"""Writes a model to a file for other solvers: LP, MPS or NL, whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SUFFIXES = (".lp", ".mps", ".nl")
 
 
 def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` in the format its suffix names; components keep their names.
+    """Write ``model`` to a file that other solvers read, in the format that the suffix of ``path`` names.
 
-    An ``.nl`` holds no names: as other modelling systems do, the names of its constraints and of its
-    variables go, in the order of the file, into ``.row`` and ``.col`` beside it.
+    Components keep their names. An ``.nl`` file holds no names: those of its constraints and of its variables go, in
+    the order of the file, into a ``.row`` and a ``.col`` file beside it, as other modelling systems do it.
 
     Parameters
     ----------
     model : ConcreteModel
-        As ``Formulation.build`` returns it, or one of your own.
+        A model as ``Formulation.build`` returns it, or one of your own.
     path : path
-        Ends in ``.lp``, ``.mps`` or ``.nl``; written whole or not at all.
+        The file, which ends in ``.lp``, ``.mps`` or ``.nl``; it is written whole or not at all.
 
     Raises
     ------
     InputError
         The suffix is none of .lp, .mps, .nl, or the folder does not exist.
     UnsupportedError
-        The model still has disjunctions (no format holds them), or no free variable (an .nl needs one).
+        The model still has disjunctions, which no format holds, or has no free variable, which an .nl needs.
     """
     from pyomo.gdp import Disjunction
 
@@ -59,12 +59,13 @@ def write_model(model: ConcreteModel, path: str | os.PathLike[str]) -> None:
 
 
 def _one_section(file: Path) -> None:
-    """Pyomo begins the section of ordered sets anew for each of them, which readers refuse."""
+    """Merge the SOS sections of an MPS file: Pyomo writes one for every ordered set, and readers refuse a second."""
     head, *sets = file.read_text(encoding="utf-8").split("\nSOS\n")
     if len(sets) > 1:
         file.write_text("\nSOS\n".join([head, "\n".join(sets)]), encoding="utf-8")
 
 
 def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file such that ``target`` is whole or not there at all."""
     content = source.read_bytes()
     write_whole(target, lambda stream: stream.write(content))

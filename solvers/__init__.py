@@ -1,4 +1,4 @@
-"""All methods: exact, heuristic, and the bounds they share. A problem goes in, a mask and a bound come out."""
+"""All methods, exact and heuristic, and the bounds they share: a problem goes in, a mask and a bound come out."""
 
 from cbs_opt.kernel.method import MethodSpec
 from cbs_opt.solvers.exact import bnb, bnb_selection, enumeration, highs_oa, highs_selection, miqp
@@ -18,6 +18,7 @@ from cbs_opt.solvers.heuristic import (
     woodfisher,
 )
 
+# In the order of listings and of comparisons that name no methods.
 BUILT_IN: tuple[MethodSpec, ...] = (
     magnitude.SPEC,
     obd.SPEC,

@@ -1,1 +1,1 @@
-"""Proven lower bounds."""
+"""Proven lower bounds on the joint problem, and the relaxations and splittings behind them."""

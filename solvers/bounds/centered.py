@@ -1,10 +1,10 @@
 """A dense problem around its unconstrained minimizer, in units where nothing over- or underflows.
 
-With c = H⁻¹b the model is f(w) = f(c) + ½(w − c)ᵀH(w − c) whatever g was. Weights are measured in units
-x_i = w_i/u_i and f in units of s, all powers of two: the diagonal of the scaled H lies in [1, 4), the
-largest |c_i| in [1, 2), and no digit is lost, so a bound on the scaled problem is a bound on the problem. (Numbers
-1e-300 times the largest may vanish; the margins for round-off are far above them.) Where the user's arrays were rounded
-to form H, all this is done to the problem ``below``, whose H is exact and whose f is nowhere larger.
+With c = H⁻¹b the model is f(w) = f(c) + ½(w − c)ᵀH(w − c), whatever g is. Weights are measured in units x_i = w_i/u_i
+and f in units of s, all powers of two, such that the diagonal of the scaled H lies in [1, 4) and the largest |c_i| in
+[1, 2). Scaling by powers of two loses no digit, so that a bound on the scaled problem is a bound on the problem.
+(Numbers 1e-300 times the largest may vanish; the margins for round-off are far above them.) Where rounding the user's
+arrays made H inexact, all this is done to ``problem.below()``, whose H is exact and whose f is nowhere larger.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CenteredBlock:
-    """min ½(x − c)ᵀH(x − c) over the masks of the problem; f = base + scale · (that).
+    """A dense problem as ½(x − c)ᵀH(x − c) in scaled weights x, with f = base + scale · ½(x − c)ᵀH(x − c).
 
     Parameters
     ----------
     H : array, shape (n, n)
+        The scaled curvature.
     c : array, shape (n,)
+        The unconstrained minimizer, scaled.
     base : float
         f(c), a trivial lower bound up to ``base_error``.
     base_error : float
         Round-off of ``base``; 0 where g = 0.
     scale : float
-        Unit of f.
+        The unit of f.
     drift : float
-        ε ≥ √(½ρᵀH⁻¹ρ) in the scaled units, ρ = ∇f(c) being what the solve for c left; 0 where g = 0.
+        ε ≥ √(½ρᵀH⁻¹ρ) in the scaled units, where ρ = ∇f(c) is the residual of the computed c; 0 where g = 0.
     """
 
     H: Matrix
@@ -53,14 +55,15 @@ class CenteredBlock:
 
     @cached_property
     def eigenvalues(self) -> Vector:
-        """Those of H, ascending, as they are computed, shape (n,)."""
+        """The computed eigenvalues of H, ascending, shape (n,)."""
         return np.asarray(np.linalg.eigvalsh(self.H))
 
     @property
     def smallest(self) -> float:
-        """Below the smallest eigenvalue of H; 0 where H is so near to singular that no elimination can be trusted.
+        """A number below the smallest eigenvalue of H; 0 where H is so near to singular that no elimination is trusted.
 
-        A value that is computed for a mask then says nothing of the mask: n·eps·trace(H) ≥ λ_min(H)/20.
+        That is where n·eps·trace(H) ≥ λ_min(H)/20: a value that is computed for a mask then says nothing about the
+        mask.
         """
         n = len(self.H)
         smallest = float(self.eigenvalues[0]) - n * EPS * float(self.eigenvalues[-1])
@@ -83,7 +86,7 @@ class CenteredBlock:
             H=scaled,
             c=c / size,
             base=problem.offset if exact else problem.objective(minimizer),
-            # Of the evaluation, and of the residual of the linear system that the minimizer solves.
+            # Round-off of the evaluation, and of the residual of the linear system that the minimizer solves.
             base_error=0.0 if exact else max(problem.n, 3) * problem.round_off(minimizer),
             scale=size * size / 4.0,
             drift=0.0 if exact else _drift(problem, minimizer, scaled, 4.0 * unit / size),
@@ -94,19 +97,19 @@ class CenteredBlock:
         return np.full(len(self.c), max(0.9 * float(self.eigenvalues[0]), 1e-15))
 
     def bound(self, value: float) -> float:
-        """A bound ``value`` ≥ 0 on the scaled problem, in the units of f and from below; −inf where none is left.
+        """A bound ``value`` ≥ 0 on the scaled problem in the units of f, rounded down; −inf where nothing is proven.
 
-        With V = ½(x − c)ᵀH(x − c) and |ρᵀ(x − c)| ≤ 2ε√V the model is at least f(c) + V − 2ε√V, which grows with V from
-        V = ε² on and is −ε² at the least.
+        With V = ½(x − c)ᵀH(x − c) and |ρᵀ(x − c)| ≤ 2ε√V the model is at least f(c) + V − 2ε√V, and V − 2ε√V grows with
+        V from V = ε² on and is never below −ε².
         """
-        drift = self.drift * (1.0 + 8.0 * EPS)  # its products, too, are rounded
+        drift = self.drift * (1.0 + 8.0 * EPS)  # the products below are rounded, too
         left = sum_below(value, -2.0 * drift * math.sqrt(value)) if value >= drift**2 else -(drift**2)
         proven = sum_below(self.base, scaled_below(left, self.scale), -self.base_error)
         return proven if math.isfinite(proven) else -math.inf
 
 
 def _drift(problem: PruningProblem, minimizer: Vector, H: Matrix, unit: Vector) -> float:
-    """ε² = ½‖ρ‖²/λ_min(H), with ρ and its own round-off in the units of the scaled problem."""
+    """ε with ε² = ½‖ρ‖²/λ_min(H), ρ with its own round-off added, in the units of the scaled problem."""
     assert problem.g is not None, "without g the minimizer is w̄ itself"
     step = minimizer - problem.w_bar
     rho = np.abs(problem.curvature.matvec(step) + problem.g)
@@ -114,14 +117,14 @@ def _drift(problem: PruningProblem, minimizer: Vector, H: Matrix, unit: Vector) 
     smallest = float(eigenvalues[0] - problem.n * EPS * eigenvalues[-1])
     if not smallest > 0:
         return math.inf
-    # |H_ij| ≤ √(H_ii H_jj), so that no |H| is formed.
+    # |H_ij| ≤ √(H_ii H_jj), so that |H| need not be formed.
     root = np.sqrt(problem.curvature.diagonal())
     rho += (problem.n + 2) * EPS * (root * float(root @ np.abs(step)) + np.abs(problem.g))
     return float(np.linalg.norm(rho * unit) / math.sqrt(2.0 * smallest))
 
 
 def root_state(problem: PruningProblem, block: CenteredBlock) -> tuple[NDArray[np.int8], Vector, Room]:
-    """What the pattern fixes from the start, a first splitting, and what may be kept."""
+    """What the pattern decides of each weight (FREE, KEPT or PRUNED), a first splitting D, and the pattern's room."""
     from cbs_opt.solvers.forms.node_state import KEPT, PRUNED, Room
 
     pattern = problem.Z.labelled

@@ -1,11 +1,11 @@
-"""H ⪰ AᵀA + diag(λ) by blocks: what the dual bound (D) is evaluated on.
+"""Splits every block of H into AᵀA + diag(λ), or into such a sum that lies below it: (D) is evaluated on these.
 
-A factor block is such a sum as it stands, a diagonal block has no A. A dense block is split by its eigenvalues,
+A factor block is such a sum as it stands, and a diagonal block has no A. A dense block is split by its eigenvalues,
 
     H = V diag(e) Vᵀ,   δ ≈ e_min,   F = diag(e − δ)^½ Vᵀ,   λ = min_i ( E_ii − Σ_{j≠i} |E_ij| ),   E = H − FᵀF,
 
-in units (powers of two, which round nothing) where its diagonal is near one; λ, by Gershgorin's theorem and less the
-round-off of E, is proven: H ⪰ FᵀF + λI whatever eigenvalues were found.
+in units where its diagonal is near one (powers of two, which round nothing). By Gershgorin's theorem, with the
+round-off of E subtracted from λ, H ⪰ FᵀF + λI is proven, however inexact the eigenvalues are.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, Diagonal
 
 @dataclass(frozen=True, eq=False)
 class DualBlock:
-    """One block of H, or what is proven to lie below it.
+    """One block of H as AᵀA + diag(λ), or such a sum that is proven to lie below the block.
 
     Parameters
     ----------
     factor : FactorCurvature or None
         Holds A (m, n_b); None where the block is diagonal.
     damping : array, shape (n_b,)
-        λ > 0 of its weights.
+        λ > 0 of each weight of the block.
     part : slice
-        Its weights.
+        The weights of the block.
     """
 
     factor: FactorCurvature | None
@@ -41,18 +41,19 @@ class DualBlock:
 
     @property
     def m(self) -> int:
-        """Entries of α that belong to the block."""
+        """How many entries of α belong to the block."""
         return 0 if self.factor is None else self.factor.m
 
 
 @singledispatch
 def pieces_of(curvature: Curvature) -> tuple[DualBlock, ...]:
-    """The pieces of a curvature, in the order of the weights: one, by its eigenvalues, unless its class knows better.
+    """The blocks of a curvature, in the order of the weights. A class without a rule here is split by its eigenvalues.
 
     Raises
     ------
     NotPositiveDefiniteError
-        A dense block whose smallest eigenvalue is lost in round-off; names a damping that would do.
+        The smallest eigenvalue of a dense block is lost in round-off, or the damping of a factor in the rounding of G;
+        the message names a damping that would do.
     """
     return (DualBlock(*split_dense(curvature.below().dense()), slice(0, curvature.n)),)
 
@@ -78,7 +79,7 @@ def _block_diagonal(curvature: BlockDiagonalCurvature) -> tuple[DualBlock, ...]:
 
 
 def _own_damping(curvature: FactorCurvature) -> Vector:
-    """λ less what the entries of A may be wrong by, shape (n,), rounded down."""
+    """λ less what rounding the entries of A may have changed, shape (n,), rounded down."""
     lam, slack = curvature.damping, curvature.slack
     damping = np.where(slack > 0.0, np.nextafter(lam - slack, -np.inf), lam)
     if not (damping > 0.0).all():
@@ -95,7 +96,7 @@ def split_dense(H: Matrix) -> tuple[FactorCurvature, Vector]:
     Raises
     ------
     NotPositiveDefiniteError
-        See ``pieces_of``.
+        The smallest eigenvalue of H is lost in round-off.
     """
     n = len(H)
     units = np.ldexp(1.0, np.frexp(np.sqrt(H.diagonal()))[1])

@@ -1,10 +1,12 @@
-"""The smoothed oracle of a pattern of labels with room: how much of each weight is kept when ties are shared out.
+"""The smoothed oracle of a pattern of labels with room: where scores tie, room is shared out among the tied weights.
 
-For scores s ≥ 0, a relaxed mask z̄ in conv Z and ε_s > 0 per segment, the maximizer of
+Weights of one label are a segment. For scores s_i ≥ 0, a relaxed mask z̄ in conv Z, and an ε > 0 for each segment,
+written ε_i for its weights, the maximizer of
 
     Σ z_i s_i − ½ Σ ε_i (z_i − z̄_i)²    over    conv Z = {0 ≤ z ≤ 1, Σ_segment z_i ≤ room}
 
-is z_i = clip(z̄_i + s_i/ε_i − τ, 0, 1), with one threshold τ ≥ 0 per segment, found by bisection: the sum falls with τ.
+is z_i = clip(z̄_i + s_i/ε_i − τ, 0, 1) with one threshold τ ≥ 0 for each segment. As the sum of the z_i falls with τ,
+it is found by bisection.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
     import torch
 
 HALVINGS = 60
-"""Steps of the bisection: the threshold to float64."""
+"""Steps of the bisection, enough for the precision of float64."""
 
 
 class Choice:
-    """A pattern of labels with room, on a device; weights of one label are a segment, a cardinality is one."""
+    """A pattern of labels with room, on a device. Weights of one label are a segment; a cardinality has one segment."""
 
     def __init__(self, pattern: Labelled, device: torch.device) -> None:
         free = pattern.free
@@ -38,7 +40,7 @@ class Choice:
         self.room = tensor(pattern.room_of_free, device)
 
     def whole(self, of_free: torch.Tensor, kept: float = 1.0) -> torch.Tensor:
-        """A vector (n,) from its entries on the free weights; ``kept`` on those forced to stay, else 0."""
+        """A vector (n,) of the entries ``of_free`` on free weights, ``kept`` on those forced to stay, 0 elsewhere."""
         if self.all_free:
             return of_free
         out = self.keep.double() * kept
@@ -53,7 +55,7 @@ class Choice:
         return self.whole(z)
 
     def thresholds(self, scores: torch.Tensor) -> torch.Tensor:
-        """The smallest score among the best of each segment, shape (groups,); the largest where none is kept."""
+        """The least score kept by the best mask in each segment, (groups,); the largest score where it keeps none."""
         import torch
 
         s = scores[self.index]
@@ -66,13 +68,13 @@ class Choice:
     def smoothed(
         self, scores: torch.Tensor, center: torch.Tensor, epsilon: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The maximizer z (n,) and which segments are full, (groups,)."""
+        """The maximizer z (n,) for z̄ = ``center`` and ε = ``epsilon``, and which segments are full, (groups,)."""
         v = center[self.index] + scores[self.index] / epsilon[self.group]
         z, full = self._shared(v) if self.groups == 1 else self._shared_by_group(v)
         return self.whole(z), full
 
     def _ranked(self, s: torch.Tensor) -> torch.Tensor:
-        """Free weights (their places among the free ones) that the best mask keeps."""
+        """The free weights that the best mask keeps, by their places among the free weights."""
         import torch
 
         if self.groups == 1:
@@ -84,7 +86,7 @@ class Choice:
         return order[place < self.room[group]]
 
     def _shared(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One segment: the threshold lies within 1 below the room-th largest entry."""
+        """``smoothed`` for one segment, whose threshold lies at most 1 below the room-th largest entry of ``v``."""
         room = int(self.room[0])
         z = v.clamp(0.0, 1.0)
         full = self.room > 0
@@ -105,7 +107,7 @@ class Choice:
         return (v - high).clamp(0.0, 1.0), full
 
     def _shared_by_group(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Many segments, one bisection side by side."""
+        """``smoothed`` for many segments, their bisections side by side."""
         import torch
 
         room = self.room.double()

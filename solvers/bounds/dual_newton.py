@@ -1,20 +1,22 @@
 """Maximizes the dual bound (D) by a proximal method of multipliers with Newton's method inside.
 
-For a relaxed mask z in conv Z the dual is a saddle,
+With a relaxed mask z in conv Z the dual is a saddle-point problem,
 
     max_α min_{z ∈ conv Z} Φ(α, z),    Φ = −½‖α‖² − αᵀA w̄ − Σ z_i q_i²/(2λ_i) + …,    q = λ∘w̄ − Aᵀα − g,
 
-quadratic in α and linear in z. Its kinks, where scores s_i = q_i²/(2λ_i) tie, are smoothed by ½Σε_i(z_i − z̄_i)² around
-the last relaxed mask z̄, which moves the maximum nowhere when z̄ ← z is repeated (Rockafellar, Augmented Lagrangians and
-applications of the proximal point algorithm, Mathematics of Operations Research 1, 1976). The smoothed function has the
-gradient −α − A w̄ + A(z∘q)/λ at the shared-out mask z (``dual_choice``) and, with F = {i : 0 < z_i < 1}, the Hessian
+quadratic in α and linear in z. d has kinks where scores s_i = q_i²/(2λ_i) tie. The kinks are smoothed by adding
+½Σε_i(z_i − z̄_i)² around the last relaxed mask z̄; repeating this with z̄ ← z converges to the maximum of d itself
+(Rockafellar, Augmented Lagrangians and applications of the proximal point algorithm, Mathematics of Operations Research
+1, 1976). The smoothed function has the gradient −α − A w̄ + A(z∘q)/λ, with z the maximizer of ``dual_choice``, and the
+Hessian
 
-    −(K − C Cᵀ),   K = I + A diag(z_i/λ_i + [i∈F] q_i²/(λ_i²ε_i)) Aᵀ,   C: one column per full segment, its F summed up,
+    −(K − C Cᵀ),   K = I + A diag(z_i/λ_i + [i∈F] q_i²/(λ_i²ε_i)) Aᵀ,   F = {i : 0 < z_i < 1},
 
-so every step is one m × m Cholesky factorization; K follows z by the columns that changed. Halving ε makes the outer
-iteration converge superlinearly (semismooth Newton and augmented Lagrangians on piecewise quadratic duals: Li, Sun &
-Toh, SIAM Journal on Optimization 28, 2018). Patterns that are no quotas have only their linear oracle: for them L-BFGS
-is run on the unsmoothed d in the metric of K at the magnitude mask.
+with one column of C for each full segment, a sum over its weights in F. Every step is one m × m Cholesky factorization,
+and K is updated by the columns of A whose z changed. Halving ε makes the outer iteration converge superlinearly
+(semismooth Newton and augmented Lagrangians on piecewise quadratic duals: Li, Sun & Toh, SIAM Journal on Optimization
+28, 2018). A pattern that is not one of labels with room offers only its linear oracle; for it L-BFGS is run on d
+without smoothing, in the metric of K at the magnitude mask.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 FIRST_RATIO, LAST_RATIO = 0.3, 1e-7
-"""ε as a multiple of each segment's threshold score: at the start, and the least."""
+"""ε as a multiple of the threshold score of each segment: the first, and the least."""
 
 MOST_ROUNDS, MOST_STEPS = 40, 8
 """Outer iterations, and Newton steps within one."""
@@ -43,7 +45,7 @@ PATIENCE = 3
 """Outer iterations without progress after which the working precision is exhausted."""
 
 EVALUATIONS = 300
-"""Of L-BFGS, where the pattern has no smoothed oracle."""
+"""Evaluations by L-BFGS at the most, where the pattern has no smoothed oracle."""
 
 
 @dataclass
@@ -57,14 +59,15 @@ class Climb:
     z : tensor, shape (n,)
         Its relaxed mask.
     value : float
-        d(α), as the working precision sees it.
+        d(α) without f(w̄), in the working precision.
     upper : float
-        About the best value of any α (inf: not known).
+        An estimate of the largest d of any α (inf: not known).
     scale : float
         The size of the loss that tolerances refer to.
     ratio : float
-        Of ε to the thresholds.
+        ε as a multiple of the thresholds.
     evaluations : int
+        Evaluations of the gradient so far.
     """
 
     alpha: torch.Tensor
@@ -79,7 +82,10 @@ class Climb:
 def climb(
     tensors: DualTensors, pattern: Pattern, tolerance: float, start: Climb | None = None, until: float = np.inf
 ) -> Climb:
-    """Maximize d from the magnitude mask, or from where another precision stopped, up to ``until`` (perf_counter)."""
+    """Maximize d, from the magnitude mask or from ``start``, where the search in another precision ended.
+
+    The search ends at ``tolerance`` relative to the loss, or at ``until`` on the clock of ``time.perf_counter``.
+    """
     labelled = pattern.labelled
     if labelled is None:
         return _in_metric(tensors, pattern)
@@ -87,7 +93,7 @@ def climb(
 
 
 class _Newton:
-    """The state of the climb: α, q, z̄ and the matrix K with the column weights it stands for."""
+    """The maximization of d for labels with room: the best point, and the matrix K with the column weights in it."""
 
     def __init__(self, data: DualTensors, choice: Choice, tolerance: float, start: Climb | None) -> None:
         self.data, self.choice, self.tolerance = data, choice, tolerance
@@ -99,7 +105,7 @@ class _Newton:
         if start is None:
             center = choice.best(data.w_bar**2)
             self.follow(center / data.lam)
-            # The maximizer for this mask alone.
+            # The α that maximizes d where the mask is this one.
             alpha = self.solve(data.image(center * (data.w_bar - data.g / data.lam)) - self.image_of_w, None)
             if alpha is None:
                 alpha = -self.image_of_w
@@ -108,6 +114,7 @@ class _Newton:
             self.at = Climb(start.alpha, start.z, -np.inf, np.inf, start.scale, start.ratio)
 
     def run(self, until: float) -> Climb:
+        """Repeat smoothing and Newton's method until the tolerance, the limits or the time ``until`` are reached."""
         at = self.at
         alpha, center, ratio = at.alpha, at.z, at.ratio
         q = self.residual(alpha)
@@ -136,7 +143,10 @@ class _Newton:
     def ascend(
         self, alpha: torch.Tensor, q: torch.Tensor, center: torch.Tensor, epsilon: torch.Tensor, gap: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float, float, bool]:
-        """Newton steps on the smoothed function: α, q, z, its value, what a step still promises, and whether K held."""
+        """Newton steps on the smoothed function.
+
+        Returns α, q and z at the end, the smoothed value, what a further step promises, and whether K had a factor.
+        """
         data = self.data
         z, full, value = self.smoothed(alpha, q, center, epsilon)
         slope = 0.0
@@ -167,33 +177,33 @@ class _Newton:
         return alpha, self.residual(alpha), z, value, slope, True
 
     def residual(self, alpha: torch.Tensor) -> torch.Tensor:
-        """q (n,)."""
+        """q = λ∘w̄ − Aᵀα − g, shape (n,)."""
         return self.data.lam * self.data.w_bar - self.data.back(alpha) - self.data.g
 
     def scores(self, q: torch.Tensor) -> torch.Tensor:
-        """s (n,)."""
+        """The scores s = q²/(2λ), shape (n,)."""
         return q**2 / (2.0 * self.data.lam)
 
     def fixed(self, alpha: torch.Tensor) -> float:
-        """What of d does not depend on the mask."""
+        """The part of d(α) that does not depend on the mask."""
         return self.w_cost - 0.5 * float(alpha @ alpha) - float(alpha @ self.image_of_w)
 
     def value(self, alpha: torch.Tensor, q: torch.Tensor) -> float:
-        """d(α)."""
+        """d(α) without f(w̄)."""
         s = self.scores(q)
         return self.fixed(alpha) - float(self.choice.best(s) @ s)
 
     def smoothed(
         self, alpha: torch.Tensor, q: torch.Tensor, center: torch.Tensor, epsilon: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """The shared-out mask, which segments are full, and the smoothed d."""
+        """The maximizing relaxed mask, which segments it fills, and the smoothed value of d."""
         s = self.scores(q)
         z, full = self.choice.smoothed(s, center, epsilon)
         penalty = (z - center)[self.choice.index] ** 2 @ epsilon[self.choice.group]
         return z, full, self.fixed(alpha) - float(z @ s) + 0.5 * float(penalty)
 
     def follow(self, weights: torch.Tensor) -> None:
-        """K for other column weights (n,): only columns whose weight changed by a thousandth are touched."""
+        """Update K to other column weights (n,), by the columns whose weight changed by more than a thousandth."""
         changed = (weights - self.weights).abs() > 1e-3 * weights.maximum(self.weights)
         self.data.add_gram(self.K, weights - self.weights, changed)
         self.weights[changed] = weights[changed]
@@ -201,7 +211,7 @@ class _Newton:
     def coupling(
         self, q: torch.Tensor, tied: torch.Tensor, full: torch.Tensor, epsilon: torch.Tensor
     ) -> torch.Tensor | None:
-        """C (m, full segments with ties): shares that one weight of a segment gains, another loses."""
+        """C (m, full segments with ties), None without ties: in a full segment, what one weight gains another loses."""
         import torch
 
         index = self.choice.index

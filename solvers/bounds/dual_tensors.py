@@ -1,9 +1,10 @@
 """The data of the dual bound (D) as tensors, in units where weights and curvature are near one.
 
-Weights are measured in max|w̄|, H in its mean diagonal. Vectors are float64; the passes over A are done in float64, or
-in float32, which halves the memory they read and is enough to find an α (it is evaluated elsewhere). Only a float64 A
-that is small enough is copied to float32; a large one, and one that is stored otherwise, is converted some columns at a
-time. A block with more samples than weights is replaced by R of A = QR, with α = Qβ: β has one entry per weight.
+Weights are measured in units of max|w̄|, and H in units of its mean diagonal. Vectors are float64. The passes over A
+are done in float64, or in float32, which halves the memory that is read and is enough to find an α (the bound is
+evaluated elsewhere, in float64). A float64 A is copied to float32 if it is small enough; a larger one, and one that is
+stored in another precision, is converted some columns at a time. For a block with more samples than weights, A = QR is
+replaced by R and α = Qβ by β, which has one entry for each weight.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
     import torch
 
 SMALL_ENTRIES = 2**21
-"""Entries of all factors below which float64 costs nothing."""
+"""Entries of all factors together below which passes in float64 are quick enough."""
 
 MOST_COPIED = 2**30
 """Entries of a float64 factor up to which a float32 copy is made (4 GiB)."""
 
 CHUNK_ENTRIES = {"cpu": 2**20, "cuda": 2**24}
-"""Entries that are converted or gathered at a time: what stays in the cache and in memory already mapped; on a GPU,
-what keeps it busy."""
+"""Entries that are converted or gathered at a time: on the CPU so many as stay in its cache, on a GPU so many as keep
+it busy."""
 
 SINGLE_RANGE = (1e-24, 1e24)
-"""Squares ‖A_i‖² that float32 can work with (zero is fine)."""
+"""The range of squares ‖A_i‖² that float32 can work with; zero is fine, too."""
 
 
 def single_will_do(pieces: Sequence[DualBlock], device: torch.device) -> bool:
@@ -46,12 +47,18 @@ def single_will_do(pieces: Sequence[DualBlock], device: torch.device) -> bool:
 
 
 class DualTensors:
-    """w̄, g, λ (all (n,), float64) and products with A, on one device.
+    """w̄, g and λ, all (n,) in float64, and products with A, on one device.
 
     Parameters
     ----------
+    problem : PruningProblem
+        Where w̄ and g come from.
+    pieces : sequence of DualBlock
+        The blocks AᵀA + diag(λ) of its curvature, as ``dual_blocks.pieces_of`` returns them.
+    device : torch.device
+        Where the tensors are.
     single : bool
-        Passes over A in float32.
+        Whether the passes over A are done in float32.
     """
 
     def __init__(
@@ -86,7 +93,7 @@ class DualTensors:
                 self.m += len(A)
 
     def _taken(self, stored: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The factor, or R and Q where it has more rows than columns."""
+        """The factor A and None, or R and Q of A = QR where A has more rows than columns."""
         import torch
 
         A = tensor(stored, self.device)
@@ -108,7 +115,7 @@ class DualTensors:
         return np.asarray((whole * (self._root * self._weight_unit)).cpu().numpy())
 
     def alpha_from_problem(self, alpha: Vector) -> torch.Tensor:
-        """The other way round; what lies outside the span of A's columns is dropped."""
+        """α in the units of these tensors, from those of the problem; what lies outside A's column space is lost."""
         import torch
 
         whole = tensor(alpha, self.device) / (self._root * self._weight_unit)
@@ -120,7 +127,7 @@ class DualTensors:
         return torch.cat(parts) if parts else whole
 
     def value_of_problem(self, value: float, offset: float | None = None) -> float:
-        """A value in the units of the problem, f(w̄) added unless another ``offset`` is given."""
+        """A value of d in the units of the problem, plus f(w̄), or plus ``offset`` where one is given."""
         return value * self._value_unit + (self._offset if offset is None else offset)
 
     def image(self, v: torch.Tensor) -> torch.Tensor:
@@ -146,13 +153,13 @@ class DualTensors:
         return out
 
     def identity(self) -> list[torch.Tensor]:
-        """I (m_b, m_b) of each block."""
+        """The identity matrix (m_b, m_b) of each block, to begin K with."""
         import torch
 
         return [torch.eye(len(A), dtype=torch.float64, device=self.device) for A, _, _ in self._blocks]
 
     def add_gram(self, K: list[torch.Tensor], change: torch.Tensor, chosen: torch.Tensor) -> None:
-        """K_b += A_b diag(change) A_bᵀ over the weights ``chosen`` (boolean), in place."""
+        """Add A_b diag(change) A_bᵀ over the ``chosen`` weights (boolean) to the matrix K_b of each block, in place."""
         for positive in (True, False):
             wanted = chosen & ((change > 0) if positive else (change < 0))
             for (A, part, _), K_b in zip(self._blocks, K, strict=True):
@@ -165,7 +172,7 @@ class DualTensors:
                     K_b += gram if positive else -gram
 
     def columns(self, chosen: torch.Tensor, block: int = 0) -> torch.Tensor:
-        """The columns of A with these indices, all of one block, shape (m of it, len(chosen)), in float64."""
+        """The columns of A for the weights ``chosen``, all of one block, in float64; shape (m_b, len(chosen))."""
         A, part, _ = self._blocks[block]
         return A[:, chosen - part.start].double() / self._root
 
@@ -174,7 +181,10 @@ class DualTensors:
         return [part for _, part, _ in self._blocks]
 
     def segment_sums(self, v: torch.Tensor, chosen: torch.Tensor, group: torch.Tensor, groups: int) -> torch.Tensor:
-        """Σ_{i in group} v_i A_i for each group, shape (m, groups); ``chosen`` are indices, ``group`` theirs."""
+        """Σ v_i A_i over the weights of each group, shape (m, groups).
+
+        ``chosen`` are the indices of the weights; ``v`` and ``group`` hold the factor and the group of each.
+        """
         import torch
 
         out = torch.zeros((self.m, groups), dtype=torch.float64, device=self.device)
@@ -186,11 +196,11 @@ class DualTensors:
         return out
 
     def rows_of_blocks(self) -> list[slice]:
-        """The entries of α of each block."""
+        """The entries of α that belong to each block."""
         return [rows for _, _, rows in self._blocks]
 
     def _columns(self, A: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
-        """A in the working precision, at once where it is stored so, else some columns at a time."""
+        """A in the working precision: as a whole where it is stored in that, else some columns at a time."""
         n = A.shape[1]
         step = n if A.dtype == self.dtype else max(1, CHUNK_ENTRIES[self.device.type] // len(A))
         for start in range(0, n, step):

@@ -1,12 +1,14 @@
-"""What a bound on the free weights of a node proves of the node: the round-off of its elimination, taken off.
+"""What a bound on the free weights of a node proves for the node, once the round-off of the elimination is subtracted.
 
-The node's point x and its H_F are computed. With r = ∇f(x) on the active weights A, which would vanish without
-round-off, e = w − x for any w of the node, and E what round-off made of H_AA before it was eliminated exactly,
+A node fixes weights as kept or pruned. Its kept weights are eliminated, which leaves a minimizer x of the node and a
+curvature H_F of its free weights, both computed in float64. Let r = ∇f(x) on the active (kept or free) weights A, which
+would vanish without round-off, e = w − x for any w of the node, and E the change of H_AA that would make the computed
+H_F exact. Then
 
     f(w) = f(x) + rᵀe + V,      V = ½eᵀH_AAe ≥ ½e_FᵀH_Fe_F/(1 + θ),      θ = ‖E‖/λ_min(H),
 
-and |rᵀe| ≤ ‖r‖‖e‖ ≤ 2ε√V with ε = ‖r‖/√(2λ_min(H)): the kept weights, which the bound does not see, may move far where
-H is nearly singular. V − 2ε√V grows with V from V = ε² on and is −ε² at the least.
+and |rᵀe| ≤ ‖r‖‖e‖ ≤ 2ε√V with ε = ‖r‖/√(2λ_min(H)). The term is needed because the kept weights, which the bound does
+not see, may move far where H is nearly singular. V − 2ε√V grows with V from V = ε² on and is never below −ε².
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ class Elimination(NamedTuple):
 
     value: float  # f(x) from below
     drift: float  # ε
-    stretch: float  # 1 + θ, and what a few operations lose
+    stretch: float  # 1 + θ, raised by the round-off of a few operations
 
     @classmethod
     def of(cls, H: Matrix, c: Vector, d: Vector, kept: int, value: float, least: float) -> Elimination:
-        """That of the step ``d`` from c to x, (n,), with ``kept`` weights eliminated; ``least`` is λ_min(H).
+        """The elimination of ``kept`` weights that took the step ``d`` (n,) from c to x.
 
-        |r_i| is at most what sums and triangular solves of n terms lose, 2(n + 2)·eps·√H_ii·Σ√H_jj|d_j|; and x is
-        rounded, too.
+        ``value`` is f(x) from below, ``least`` a number below λ_min(H). |r_i| is at most what sums and triangular
+        solves of n terms lose, 2(n + 2)·eps·√H_ii·Σ√H_jj|d_j|, and what the rounding of x itself adds.
         """
         if not least > 0.0:
             return cls(value, math.inf, math.inf)
@@ -42,7 +44,7 @@ class Elimination(NamedTuple):
         return cls(value, drift, 1.0 + (16.0 + 2.0 * (kept + 1) * trace / least) * EPS)
 
     def proves(self, bound: Vector) -> Vector:
-        """From below, of f in the node, what ``bound`` ≤ ½e_FᵀH_Fe_F proves; elementwise."""
+        """The lower bound on f in the node that follows from ``bound`` ≤ ½e_FᵀH_Fe_F for all its w; elementwise."""
         if self.drift == math.inf:
             return np.full(np.shape(bound), -np.inf)
         root = np.sqrt(np.maximum(bound, 0.0) / self.stretch)
@@ -50,7 +52,7 @@ class Elimination(NamedTuple):
         return np.asarray(self.value + left)
 
     def needs(self, value: float) -> float:
-        """The bound that proves ``value``."""
+        """The bound on ½e_FᵀH_Fe_F that it takes to prove f ≥ ``value`` in the node; inf where nothing is proven."""
         if self.drift == math.inf:
             return math.inf
         left = max(value - self.value, 0.0)

@@ -1,8 +1,8 @@
-"""The perspective bound of a dense block, its diagonal splitting improved by ascent: the root of ``bnb``.
+"""The perspective bound of a dense block, its diagonal splitting improved by ascent: the bound at the root of ``bnb``.
 
 X. Zheng, X. Sun & D. Li, Improving the performance of MIQP solvers for quadratic programs with
 cardinality and minimum threshold constraints, INFORMS J. Computing 26 (2014), choose the splitting by an
-SDP; here a log-barrier coordinate ascent comes close to it in milliseconds.
+SDP. Here a log-barrier coordinate ascent comes close to that splitting in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 
 ROUNDS = 60
-"""Rounds of splitting improvement: enough for the kernel not to stop early."""
+"""Rounds of splitting improvement: so many that the kernel runs them all (``compiled.splitting.PATIENT``)."""
 
 
 def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
@@ -43,6 +43,6 @@ def perspective_bound(problem: PruningProblem) -> tuple[float, int]:
     )
     if outcome == LEAF:
         exact, margin = support_value(block.H, block.c, state == 1)
-        # Where it cannot be factorized nothing better than f at the minimizer is known.
+        # Where the mask's own H cannot be factorized, nothing better than f at the minimizer is known.
         value = sum_below(exact, -margin) if np.isfinite(exact) and block.smallest > 0.0 else 0.0
     return block.bound(max(value, 0.0)), ROUNDS

@@ -1,28 +1,31 @@
 """Choice of a splitting H = R + diag(D) + Σ_e q_e u_e u_eᵀ: beyond the diagonal, squares of a few weights each.
 
-With R positive definite, D > 0, q ≥ 0 and u_e supported on a set S_e of at most ``WIDTH`` weights, every mask z and
-every w that it allows satisfy
+Let R be positive definite, D > 0, q ≥ 0, and each u_e supported on a set S_e of at most ``WIDTH`` weights. Then every
+mask z, and every w that is zero where z is, satisfy
 
     ½wᵀHw − bᵀw = ½wᵀRw − bᵀw + ½Σ_i D_i w_i²/z_i + ½Σ_e q_e (u_eᵀw)²/min(1, z(S_e))                            (P)
 
-(A. Atamtürk & A. Gómez, Rank-one convexification for sparse regression, arXiv:1901.10334: the hull of a rank-one
-square). Over 0 ≤ z ≤ 1, Σz = K in each label, the minimum of the right-hand side is a lower bound: jointly convex in
-(w, z), concave (a minimum of linear functions) in (D, q), so that the best splitting is a saddle point. It is followed
-along a barrier μ: outside max over (D, q) of
+with z(S) = Σ_{i ∈ S} z_i (A. Atamtürk & A. Gómez, Rank-one convexification for sparse regression, arXiv:1901.10334: the
+hull of a rank-one square). The minimum of the right-hand side over w and over 0 ≤ z ≤ 1 with Σz = K in each label is a
+lower bound. The right-hand side is jointly convex in (w, z) and its minimum is concave in (D, q), as a minimum of
+linear functions, so that the best splitting is a saddle point. It is approached along a path with a falling barrier μ.
+Outside, (D, q) maximizes
 
-    min_z φ(z; D, q) + μ(log det R + 0.3·Σ log D_i + 0.1·Σ log q_e),
+    min_z φ(z; D, q) + μ(log det R + 0.3·Σ log D_i + 0.1·Σ log q_e).
 
-inside φ = min over w, with barriers of z and 1 − z and the smooth ζ(s) ≤ min(1, s); damped Newton steps in both.
+Inside, φ is the minimum over w plus barriers of z and 1 − z, with a smooth ζ(s) ≤ min(1, s) in the place of min(1, s).
+Both problems are solved by damped Newton steps.
 
-At a point of that path a new piece on S, q ≈ 0, gains ½(u_Sᵀw_S)²(1/z(S) − 1) at the cost μ·u_Sᵀ(R⁻¹)_SS u_S. The
-best direction is u_S = ((R⁻¹)_SS)⁻¹w_S, and it pays where the violation ½w_Sᵀ((R⁻¹)_SS)⁻¹w_S(1/z(S) − 1)/μ exceeds 1.
-Sets grow from pairs, one weight at a time.
+At a point of that path a new piece on a set S with q ≈ 0 gains ½(u_Sᵀw_S)²(1/z(S) − 1) at the cost μ·u_Sᵀ(R⁻¹)_SS u_S.
+Its best direction is u_S = ((R⁻¹)_SS)⁻¹w_S, and the piece pays where the violation ½w_Sᵀ((R⁻¹)_SS)⁻¹w_S(1/z(S) − 1)/μ
+exceeds 1. Sets grow from pairs, one weight at a time.
 
 For any w and z, v = Rw, ρ = b − v − Σ q_e(u_eᵀw/ζ_e)u_e, P_e = ½q_e(u_eᵀw/ζ_e)² and any 0 ≤ θ ≤ 1,
 
     ½bᵀc − ½wᵀv − Σ_e(1 − θ_e)P_e − (sum of the K largest ρ_i²/(2D_i) + Σ_{e: i ∈ S_e} θ_e P_e)                      (B)
 
-is below the minimum of ½(w − c)ᵀH(w − c), c = H⁻¹b. Nothing here is a proof: the kernels certify R and evaluate (B).
+is below the minimum of ½(w − c)ᵀH(w − c) over the masks, c = H⁻¹b. Nothing in this module is a proof, since it does not
+account for round-off: the compiled kernels certify R and evaluate (B) for the proof.
 """
 
 from __future__ import annotations
@@ -54,27 +57,28 @@ MOST_PIECES = 150
 """Pieces of a splitting at the most."""
 
 ADDED = 20
-"""New pieces of a round at the most."""
+"""New pieces in a round at the most."""
 
 FREE = 10
-"""Places that a round with all pieces in use frees for new ones."""
+"""Where all ``MOST_PIECES`` are in use, a round drops so many to make place for new ones."""
 
 COUNTING = 0.2
-"""Pieces with q·uᵀR⁻¹u below it are dropped: the barrier alone holds q at half of that."""
+"""Pieces with q·uᵀR⁻¹u below this are dropped: the barrier alone holds q at half of it."""
 
 BEGIN = 0.5
-"""Pieces are added from μ = BEGIN·value/m on: before that almost anything seems to pay."""
+"""Pieces are added once μ is below BEGIN·value/m: before that almost any piece seems to pay."""
 
 REDUCTION = 0.6
-"""Of μ, from one point of the path to the next."""
+"""μ falls by this factor from one point of the path to the next."""
 
 STEPS, IDLE = 150, 20
-"""Newton steps in (D, q) at the most, and without a better bound: then what ζ's rounded kink costs grows faster than μ
-falls (near-duplicates at weak damping, where f(0) is 20,000 times the optimum); other paths waited up to 17."""
+"""Newton steps in (D, q) at the most, and after how many without a better bound the path is given up. That happens
+where the smooth ζ costs more than a smaller μ gains (near-duplicate inputs at weak damping, where f(0) is 20,000 times
+the optimum); on other paths a better bound came after 17 steps at the latest."""
 
 
 class Pieces(NamedTuple):
-    """Rank-one squares (u_eᵀw)²: ``members`` first and −1 after, shape (E, WIDTH); ``u`` in their order, 0 after."""
+    """Rank-one squares (u_eᵀw)², both arrays (E, WIDTH): the weights of each, then −1; their entries of u_e, then 0."""
 
     members: NDArray[np.int64]
     u: Matrix
@@ -91,19 +95,20 @@ class Splitting(NamedTuple):
 
 
 def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> Splitting | None:
-    """A splitting whose bound on min ½(w − c)ᵀH(w − c) with what ``room`` allows kept is nearly the best of its kind.
+    """A splitting whose bound (B) on ½(w − c)ᵀH(w − c), over the masks that ``room`` allows, is nearly the best.
 
     Parameters
     ----------
     H : array, shape (m, m)
+        Positive definite.
     b : array, shape (m,)
-        Hc.
+        b = Hc.
     room : Room
-        Some weight of each label may be kept, and not all.
+        How many weights of each label may be kept: at least one and not all.
     value : float
-        Value of a mask.
+        The value of some mask, > 0.
     accuracy : float
-        The part of ``value`` that the bound may fall short of its best by: the path ends at μ = accuracy·value/m.
+        The part of ``value`` by which the bound may be short of the best, about: the path ends at μ = accuracy·value/m.
 
     Returns
     -------
@@ -122,7 +127,7 @@ def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> S
 
 
 def _follow(problem: Problem, point: Point, least: float) -> Point:
-    """The best point of the path from ``point`` to the least μ, pieces dropped and added on the way."""
+    """The point of best bound on the path from ``point`` to μ = ``least``, with pieces dropped and added on the way."""
     m = len(point.D)
     best, reached, twice = point, bound_at(problem, point), False
     idle = 0
@@ -142,7 +147,7 @@ def _follow(problem: Problem, point: Point, least: float) -> Point:
         renewed = _renewed(problem, point) if mu * m < BEGIN else None
         if renewed is not None:
             sets, q = renewed
-        # Two rounds of new pieces at every other μ: the second for what the first has left violated.
+        # Pieces are added twice at the same μ, the second time for sets that are still violated after the first.
         twice = renewed is not None and not twice
         if not twice:
             mu = max(REDUCTION * mu, least)
@@ -154,7 +159,7 @@ def _follow(problem: Problem, point: Point, least: float) -> Point:
 
 
 def _renewed(problem: Problem, point: Point) -> tuple[Sets, Vector] | None:
-    """The pieces and q of ``point`` without those that hardly count and with new ones; None where none pays."""
+    """The pieces and q of ``point``, without pieces that hardly count and with new ones; None where no new one pays."""
     sets, q, R = point.sets, point.q, point.R
     taken = inverse_of(R)
     if taken is None:
@@ -182,11 +187,12 @@ def _renewed(problem: Problem, point: Point) -> tuple[Sets, Vector] | None:
 
 
 def _rest(problem: Problem, D: Vector, sets: Sets, q: Vector) -> Matrix:
+    """R = H − diag(D) − Σ q_e u_e u_eᵀ."""
     return problem.H - np.diag(D) - sets.gram(sets.u, q, sets.u)
 
 
 def _in_units_of(H: Matrix, s: Vector, value: float, problem: Problem, point: Point) -> Splitting | None:
-    """``point`` as a splitting of H, D and q shrunk until what is left has a Cholesky factor; None where none will."""
+    """``point`` as a splitting of H, with D and q shrunk until R has a Cholesky factor; None where it never has."""
     sets = point.sets
     u = sets.u * s[sets.places]
     D = point.D * s * s

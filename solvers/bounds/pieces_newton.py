@@ -16,22 +16,22 @@ WIDTH = 8
 """Weights of a piece at the most."""
 
 PULL_D, PULL_Q = 0.3, 0.1
-"""Barriers of D and q in units of μ."""
+"""Weights of the barriers of D and q, in units of μ."""
 
 
 class Problem(NamedTuple):
-    """Units: H_ii = 1, value = 1."""
+    """½(w − c)ᵀH(w − c) over the masks of ``room``, in units where H_ii = 1 and the value of the incumbent is 1."""
 
     H: Matrix
     b: Vector
     room: Room
-    A: Matrix  # (m, labels), indicators
+    A: Matrix  # (m, labels), the indicators of the labels
     const: float  # ½bᵀc
-    least: float  # an eigenvalue of H: the smallest
+    least: float  # the smallest eigenvalue of H
 
 
 class Sets(NamedTuple):
-    """Pieces, with what the sums over them need."""
+    """Pieces, in the forms that sums over them need."""
 
     places: NDArray[np.int64]  # (E, WIDTH), 0 where there is no member
     inside: Matrix  # (E, WIDTH), 1 at members
@@ -43,6 +43,7 @@ class Sets(NamedTuple):
 
     @classmethod
     def of(cls, index: NDArray[np.int64], inside: Matrix, u: Matrix, m: int) -> Sets:
+        """The pieces with the weights ``index`` where ``inside`` is 1, and entries ``u``, all (E, WIDTH)."""
         U, S = np.zeros((m, len(u)), order="F"), np.zeros((m, len(u)), order="F")
         e, p = np.nonzero(inside)
         U[index[e, p], e], S[index[e, p], e] = u[e, p], 1.0
@@ -64,14 +65,16 @@ class Sets(NamedTuple):
         return (self.u * w[self.places]).sum(1)
 
     def spread(self, values: Vector) -> Vector:
-        """Σ over the sets of each weight, shape (m,)."""
+        """For each weight the sum of ``values`` (E,) over the sets that hold it, shape (m,)."""
         spread = np.bincount(self.places.ravel(), (self.inside * values[:, None]).ravel(), minlength=self.m)
         return spread.astype(float, copy=False)
 
     def keep(self, chosen: NDArray[np.bool_]) -> Sets:
+        """The ``chosen`` pieces only."""
         return Sets.of(self.places[chosen], self.inside[chosen], self.u[chosen], self.m)
 
     def join(self, index: NDArray[np.int64], inside: Matrix, u: Matrix) -> Sets:
+        """These pieces followed by others, given as in ``of``."""
         stacked = np.vstack([self.places, index])
         return Sets.of(stacked, np.vstack([self.inside, inside]), np.vstack([self.u, u]), self.m)
 
@@ -83,11 +86,13 @@ class Inner(NamedTuple):
     w: Vector
     z: Vector
     L: Matrix  # of M = R + diag(D/z) + Σ q_e/ζ_e u_e u_eᵀ
-    Y: Matrix  # L⁻¹∂²/∂w∂z
-    F: Matrix  # factor of the Hessian in z
+    Y: Matrix  # L⁻¹ times the mixed second derivatives in w and z
+    F: Matrix  # Cholesky factor of the Hessian in z
 
 
 class Point(NamedTuple):
+    """A point of the barrier path: a splitting (D, q) with its pieces and R, the inner solution, and μ."""
+
     sets: Sets
     D: Vector
     q: Vector
@@ -103,7 +108,7 @@ def _gram(A: Matrix) -> Matrix:
 
 
 def _diagonal(A: Matrix) -> Vector:
-    """The diagonal of a square matrix, as a view to write to."""
+    """The diagonal of a square matrix, as a view that can be written to."""
     return np.einsum("ii->i", A)
 
 
@@ -114,6 +119,7 @@ def smooth(s: Vector) -> tuple[Vector, Vector, Vector]:
 
 
 def problem_of(H: Matrix, b: Vector, room: Room) -> Problem | None:
+    """The problem of H with unit diagonal, b and ``room``; None where H is not positive definite in floating point."""
     if not (np.isfinite(H).all() and np.isfinite(b).all()):
         return None
     L = factor(H)
@@ -127,6 +133,7 @@ def problem_of(H: Matrix, b: Vector, room: Room) -> Problem | None:
 
 
 def start(problem: Problem) -> Point | None:
+    """The first point of the path, without pieces: D is half of the smallest eigenvalue, and z the same in a label."""
     m = len(problem.b)
     none = np.zeros((0, WIDTH))
     sets = Sets.of(none.astype(np.int64), none, none, m)
@@ -140,7 +147,7 @@ def start(problem: Problem) -> Point | None:
 
 
 def point_at(problem: Problem, sets: Sets, D: Vector, q: Vector, z: Vector, mu: float) -> Point | None:
-    """The point of the path's inner problem at (D, q); None where R is not positive definite."""
+    """The point with splitting (D, q), its inner problem solved from ``z``; None where R is not positive definite."""
     R = problem.H - sets.gram(sets.u, q, sets.u)
     _diagonal(R)[:] -= D
     L = factor(R)
@@ -154,7 +161,10 @@ def point_at(problem: Problem, sets: Sets, D: Vector, q: Vector, z: Vector, mu: 
 def _relaxed(
     problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float
 ) -> tuple[float, Matrix, Vector, tuple[Vector, Vector, Vector]] | None:
-    """φ with the barriers of z, the factor of M, the minimizing w, and ζ of the pieces with its derivatives."""
+    """φ with the barriers of z at ``z``, the factor of M, the minimizing w, and ζ of the pieces with its derivatives.
+
+    None where z is not inside 0 < z < 1, or M has no factor.
+    """
     if not (z.min() > 0 and z.max() < 1):
         return None
     kinks = smooth(sets.total(z))
@@ -168,12 +178,12 @@ def _relaxed(
 
 
 def _near(central: Vector, multipliers: Vector) -> Vector:
-    """``multipliers``, none further than a factor of ten from where the path has it."""
+    """``multipliers``, each brought within a factor of ten of its value on the path, ``central``."""
     return np.minimum(np.maximum(multipliers, 0.1 * central), 10 * central)
 
 
 def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vector, mu: float) -> Inner | None:
-    """Primal-dual Newton in z from ``z`` until the decrement is small against μ."""
+    """Minimize φ with its barriers over z, by primal-dual Newton steps from ``z``, until a step promises little."""
     found = _relaxed(problem, sets, D, q, R, z, mu)
     if found is None:
         return None
@@ -220,7 +230,7 @@ def _relax(problem: Problem, sets: Sets, D: Vector, q: Vector, R: Matrix, z: Vec
 
 
 def _direction(problem: Problem, point: Point) -> tuple[Vector, float] | None:
-    """Newton's direction in (D, q), and the rise that it promises."""
+    """Newton's direction in (D, q), and the rise of the outer objective that it promises."""
     sets, D, q, R, inner, mu, _ = point
     w, z = inner.w, inner.z
     m = len(D)
@@ -252,7 +262,7 @@ def _direction(problem: Problem, point: Point) -> tuple[Vector, float] | None:
 
 
 def ascend(problem: Problem, point: Point) -> tuple[Point, bool]:
-    """One damped Newton step in (D, q); whether the point is then central enough to go on to the next μ."""
+    """The point after one damped Newton step in (D, q), and whether it is central enough to go on to the next μ."""
     found = _direction(problem, point)
     if found is None:
         return point, True
@@ -269,7 +279,7 @@ def ascend(problem: Problem, point: Point) -> tuple[Point, bool]:
 
 
 def bound_at(problem: Problem, point: Point) -> float:
-    """(B) with θ = ζ'."""
+    """The bound (B) of ``pieces`` at ``point`` with θ_e = ζ'(z(S_e)), without any account of round-off."""
     sets, D, q, _, inner, _, _ = point
     w = inner.w
     zeta, slope, _ = smooth(sets.total(inner.z))

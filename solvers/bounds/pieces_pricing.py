@@ -1,10 +1,10 @@
-"""New pieces for a splitting: sets and directions whose violation (see ``pieces``) is large.
+"""New pieces for a splitting: sets of weights, with directions, whose violation (see ``pieces``) is large.
 
-With G = R⁻¹ the best direction on S is u_S = (G_SS)⁻¹w_S, and it pays where
+With G = R⁻¹ the best direction on a set S is u_S = (G_SS)⁻¹w_S, and a piece with it pays where its violation
 
-    ½w_Sᵀ(G_SS)⁻¹w_S · (1/z(S) − 1)/μ > 1.
+    ½w_Sᵀ(G_SS)⁻¹w_S · (1/z(S) − 1)/μ
 
-Sets grow from the most violated pairs by one weight at a time, all of a round at once.
+exceeds 1. Sets grow from the most violated pairs by one weight at a time, all sets of a round together.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.solvers.bounds.pieces_newton import WIDTH
 
 VIOLATION = 1.2
-"""New pieces have to be violated by this factor."""
+"""New pieces are made of pairs with a violation above this."""
 
 GROWTH = 1.05
-"""A set grows while its violation does by this factor."""
+"""A set grows as long as one more weight raises its violation by this factor."""
 
 SEEDS = 10
-"""Pairs to begin with, for each piece that is wanted."""
+"""So many pairs are grown for each piece that is wanted."""
 
 SHARES = 4
-"""Uses of a set's weights by the better sets of its round, at the most."""
+"""A set is left out if the better sets of its round use its weights more often than this, counted over all its
+weights."""
 
 
 def priced(G: Matrix, w: Vector, z: Vector, mu: float, most: int) -> tuple[NDArray[np.int64], Matrix, Matrix]:
-    """Members, indicators and directions of at most ``most`` violated sets; G = R⁻¹."""
+    """At most ``most`` violated sets, for G = R⁻¹: their members, which entries are members, and unit directions."""
     m = len(w)
     d = G.diagonal()
     i, j = np.triu_indices(m, 1)
@@ -48,10 +49,10 @@ def priced(G: Matrix, w: Vector, z: Vector, mu: float, most: int) -> tuple[NDArr
 def _grown(
     G: Matrix, w: Vector, z: Vector, mu: float, pairs: NDArray[np.int64], violation: Vector
 ) -> tuple[NDArray[np.int64], Matrix]:
-    """Pairs grown by the weight that raises the violation most while it rises by 5 %, and their unit directions.
+    """The sets grown from ``pairs``, the most violated first, and their unit directions.
 
-    With A = (G_SS)⁻¹ and g = G_Sk the value wᵀAw of S rises by (w_k − gᵀAw_S)²/(G_kk − gᵀAg) where k joins.
-    The most violated set comes first.
+    A set takes in the weight that raises its violation most, as long as that rises by the factor ``GROWTH``. With
+    A = (G_SS)⁻¹ and g = G_Sk the value w_SᵀAw_S of S rises by (w_k − gᵀAw_S)²/(G_kk − gᵀAg) when k joins.
     """
     N, d = len(pairs), G.diagonal()
     sets, u = np.full((N, WIDTH), -1, dtype=np.int64), np.zeros((N, WIDTH))
@@ -87,7 +88,7 @@ def _grown(
 
 
 def _bordered(A: Matrix, p: Matrix, schur: Vector) -> Matrix:
-    """The inverses A of a stack of matrices after one row and column more; p = Ag."""
+    """The inverses of a stack of matrices after one row and column are added, from their inverses A; p = Ag."""
     N, s = p.shape
     border = np.append(p, np.full((N, 1), -1.0), axis=1)
     larger = border[:, :, None] * (border / schur[:, None])[:, None, :]
@@ -96,7 +97,7 @@ def _bordered(A: Matrix, p: Matrix, schur: Vector) -> Matrix:
 
 
 def _spread_out(sets: NDArray[np.int64], m: int, most: int) -> list[int]:
-    """The first ``most`` different sets that do not overlap too much with those before."""
+    """The first ``most`` different sets that do not overlap too much with those chosen before them."""
     used, seen, chosen = [0] * m, set(), []
     for e, row in enumerate(sets.tolist()):
         members = [i for i in row if i >= 0]

@@ -1,12 +1,13 @@
-"""What the relaxation of a splitting comes to, about, under any pattern: by Frank and Wolfe, with the oracle alone.
+"""The value of the relaxation of a splitting, about, under any pattern: by the method of Frank and Wolfe.
 
 For H = R + diag(D) + Σ q_e u_e u_eᵀ the relaxation minimizes over conv Z the convex function
 
     g(z) = min_w ½wᵀRw − bᵀw + ½Σ D_i w_i²/z_i + ½Σ q_e (u_eᵀw)²/ζ_e,      ζ_e = min(1, z(S_e)),
 
 whose gradient has the entries −½D_i w_i²/z_i² − ½Σ_{e ∋ i, ζ_e < 1} q_e (u_eᵀw)²/ζ_e². At each point the oracle's best
-mask s for it gives the lower bound g(z) + ∇g(z)ᵀ(s − z), and the direction of the next step. Good enough to tell
-splittings apart; nothing here is a proof.
+mask s for the negative gradient gives the lower bound g(z) + ∇g(z)ᵀ(s − z) on the relaxation, and the direction s − z
+of the next step. This is good enough to tell splittings apart. It is not a proof, since it does not account for
+round-off.
 
 M. Frank & P. Wolfe, An algorithm for quadratic programming, Naval Research Logistics Quarterly 3, 1956.
 """
@@ -19,25 +20,32 @@ from cbs_opt.kernel.arrays.types import Matrix, Vector
 from cbs_opt.kernel.patterns import Pattern
 
 ROUNDS = 150
+"""Steps of the method."""
 
 VERTICES = 40
-"""Masks whose mean is the first point."""
+"""The first point is the mean of so many random masks."""
 
 LEAST = 1e-9
-"""Below it no z_i falls."""
+"""No z_i falls below this."""
 
 
 def relaxed_value(H: Matrix, b: Vector, D: Vector, U: Matrix, q: Vector, pattern: Pattern) -> float:
-    """A number the relaxation is not below (but for round-off), in the units of f − f(0).
+    """The best lower bound on the value of the relaxation that the method passes, in the units of f, less f(0).
 
     Parameters
     ----------
     H : array, shape (n, n)
+        The curvature.
     b : array, shape (n,)
+        b = Hw̄ − g.
     D : array, shape (n,)
+        The diagonal that is split off.
     U : array, shape (n, E)
         The u_e, zero outside their sets.
     q : array, shape (E,)
+        The weight q_e of each square.
+    pattern : Pattern
+        The pattern, which is asked through its oracle only.
     """
     n, rng = len(b), np.random.default_rng(0)
     inside = (U != 0.0).astype(np.float64)

@@ -1,18 +1,18 @@
 """A proven lower bound on the joint problem of a whole layer, whose rows share one curvature H₁ and one pattern.
 
-Bound (B) with a splitting H₁ = R + diag(D), one for all rows or one for each, around w̄: for any e in the place of
-w − w̄ and q = g + Re,
+It is bound (B) around w̄, with a splitting H₁ = R + diag(D) for all rows or one for each: for any e in the place of
+w − w̄, and q = g + Re,
 
     bound(e) = offset − ½eᵀRe + Σ_{z_i=0} (½D_i w̄_i² − q_i w̄_i) − Σ_{z_i=1} q_i²/(2D_i),
     z = argmax_{z∈Z} Σ z_i s_i,    s_i = (D_i w̄_i − q_i)²/(2D_i).
 
-``rows_admm`` finds e for given D, ``rows_splitting`` the D for given e, in turn; what they find proves nothing.
-``rows_proof`` shows R to be positive semidefinite and evaluates (B) in float64 on the data of the problem, less its
-round-off. It does so at certain points of the way, and the best of these bounds counts: a search with more time
-goes the same way further, and its bound is never lower.
+``rows_admm`` finds e for a given D and ``rows_splitting`` a D for a given e, in turn; by themselves they prove nothing.
+At certain points of the way, ``rows_proof`` shows R to be positive semidefinite and evaluates (B) in float64 on the
+data of the problem, less its round-off. The best of these bounds counts. A search with more time goes the same way
+further, so that its bound is never lower.
 
-First comes one splitting for all rows, at the price of a few hundred products (rows, d)(d, d); then the rows get
-splittings of their own, each round at the price of some Cholesky factorizations a row.
+First one splitting is improved for all rows together, which takes a few hundred products of a (rows, d) and a (d, d)
+matrix. Then every row gets a splitting of its own, which takes some Cholesky factorizations for each row and round.
 """
 
 from __future__ import annotations
@@ -40,33 +40,37 @@ FIRST, BETWEEN = 40, 5
 """ADMM iterations at the first splitting, and after each change of it."""
 
 SETTLING, MOST_SETTLING = 10, 200
-"""Before a proof ADMM goes on, so many iterations at a time, while they raise the bound by ``SETTLED``; at the most."""
+"""Before a proof, ADMM makes so many iterations at a time as long as they raise the bound by ``SETTLED``, and so many
+in all at the most."""
 
 SETTLED = 4e-4
+"""The relative rise of the bound that makes further iterations worth while."""
 
 SHARED_ROUNDS = 24
-"""Improvements of the shared splitting that are tried."""
+"""Rounds of improvement of the shared splitting at the most."""
 
 PROOF_EVERY = 4
 """Rounds between two proofs for a shared splitting."""
 
 STALL, PATIENCE = 1e-3, 2
-"""Relative improvement of the bound by one round below which few more follow, and how many so poor end it."""
+"""A round is poor if it raises the bound by a smaller share than the first; so many poor rounds end the shared ones."""
 
 BEGIN, SMALLER, LEAST = 1.0, 0.7, 0.02
-"""Barrier of the shared splitting, in units of the mean gain of a weight: first, from round to round, least."""
+"""The barrier of the shared splitting, in units of the mean gain of a weight: the first one, the factor from round to
+round, and the least one."""
 
 OWN_BARRIERS = (0.15, 0.04, 0.02, 0.02, 0.01, 0.01)
-"""Barriers of the rounds of splittings for every row."""
+"""The barriers of the rounds in which every row has a splitting of its own."""
 
 WORTH = 0.025
-"""A round for every row of a large layer that raises the bound by less is the last, unless a time limit is given."""
+"""On a large layer, a round of own splittings that raises the bound by a smaller share is the last, unless a time limit
+is given."""
 
 SMALL = 2**22
-"""Up to rows·d² multiplications a product is so cheap that it is made in float64."""
+"""Up to so many multiplications, rows·d², a product is so cheap that it is made in float64."""
 
 SINGULAR = 1e-4
-"""Mean of D, in units of the diagonal of H₁, below which float32 does not do."""
+"""Where the mean of D, in units of the diagonal of H₁, is below this, float32 is not precise enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +80,13 @@ class RowsBound:
     Parameters
     ----------
     value : float
-        ≤ f(w) for every w whose support lies in the pattern.
+        The bound: at most f(w) for every w whose support lies in the pattern; −∞ where nothing is proven.
     iterations : int
-        Of ADMM.
+        Iterations of ADMM.
     scores : array, shape (n,)
-        s of (B): the gain of keeping each weight; the relaxation's ranking.
+        s of (B), what keeping each weight gains in the relaxation; they rank the weights.
     relaxed : array, shape (n,)
-        The relaxed mask z, 0 … 1.
+        The relaxed mask, 0 ≤ z ≤ 1.
     """
 
     value: float
@@ -92,27 +96,28 @@ class RowsBound:
 
 
 class _TimeIsUp(Exception):
-    """The search ends with what it has proven."""
+    """The time limit is reached: the search ends with what it has proven."""
 
 
 def rows_bound(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> tuple[float, int]:
-    """A proven lower bound under a cardinality or quotas, and the iterations it took; −∞ where nothing is proven.
+    """A proven lower bound under labels with room, and the iterations it took; −∞ where nothing is proven.
 
-    Takes ``RowsCurvature``, and any curvature that can be formed densely as a layer of one row.
+    The curvature is ``RowsCurvature``, or any other that can be formed densely, as a layer of one row. ``time_limit``
+    is in seconds, as for ``bound_rows``.
     """
     found = bound_rows(problem, device, time_limit)
     return found.value, found.iterations
 
 
 def bound_rows(problem: PruningProblem, device: str = "cpu", time_limit: float | None = None) -> RowsBound:
-    """The bound with the relaxed point that gave it.
+    """A proven lower bound under labels with room, and the relaxed point behind it.
 
     Parameters
     ----------
     device : str
-        'cpu' or 'cuda'.
+        Where the relaxation is solved: 'cpu' or 'cuda'. The bound is evaluated on the CPU.
     time_limit : float, optional
-        Seconds: the best bound proven by then. The first, weak one is waited for.
+        Seconds after which the best bound proven so far is returned. The first bound, a weak one, is always waited for.
     """
     until = np.inf if time_limit is None else time.perf_counter() + time_limit
     problem = problem.below()
@@ -140,9 +145,9 @@ def bound_rows(problem: PruningProblem, device: str = "cpu", time_limit: float |
 
 
 def _way(layer: Layer, check: Callable[[], None], brief: bool) -> Iterator[tuple[Vector, Vector, Point]]:
-    """D and w in the units of ``layer``, and the point, wherever a proof is worth its time.
+    """The search: yields D and w in the units of ``layer``, and the point, wherever a proof is worth its time.
 
-    ``check`` may raise; ``brief``: a large layer ends by ``WORTH``.
+    ``check`` is called between rounds and may raise; with ``brief`` the search of a large layer ends by ``WORTH``.
     """
     import torch
 
@@ -183,7 +188,7 @@ def _way(layer: Layer, check: Callable[[], None], brief: bool) -> Iterator[tuple
 
 
 def _settled(relaxation: Relaxation, D: torch.Tensor, point: Point) -> Point:
-    """``point`` after as many iterations as raise its bound."""
+    """``point`` after as many further iterations as still raise its bound by ``SETTLED``."""
     for _ in range(MOST_SETTLING // SETTLING):
         before = point.bound
         point = relaxation.solve(D, point, SETTLING)

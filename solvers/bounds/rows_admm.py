@@ -2,13 +2,14 @@
 
     min_w Σ_rows ½wᵀRw − bᵀw + φ(w),    φ(w) = min {½ Σ D_i w_i²/z_i : z ∈ conv Z}
 
-The quadratic step weighs w_i = x_i by ρ_i = D_i + σ, so that R + diag(ρ) = H₁ + σI whatever D is: one inverse serves
-every splitting and every row, and an iteration is one matrix product and the proximal step of φ. That step is exact:
-for v = w + y/ρ the best z is clip(θa_i − D_i/ρ_i, 0, 1) with a_i = |v_i|√D_i, one θ per segment such that the quota is
-met, and x_i = ρ_i v_i z_i/(D_i + ρ_i z_i). At a fixed point a kept weight costs its segment the price λ = 1/(2θ²).
+ADMM splits w of the quadratic from x of φ and penalizes w_i = x_i with ρ_i = D_i + σ. Then R + diag(ρ) = H₁ + σI
+whatever D is, so that one inverse serves every splitting and every row, and an iteration is one matrix product and the
+proximal step of φ. That step is exact: for v = w + y/ρ the best z is clip(θa_i − D_i/ρ_i, 0, 1) with a_i = |v_i|√D_i
+and one θ for each segment such that its room is filled, and x_i = ρ_i v_i z_i/(D_i + ρ_i z_i). At a fixed point,
+keeping a weight costs the price λ = 1/(2θ²) of its segment.
 
-The smooth iterate w gives the bound (B), which holds at any point, long before the other converges; its residual
-r = b − Rw = y + ρ(w − x) comes without a product.
+The bound (B) holds at any point, and at w, the iterate of the quadratic, it is good long before x has converged. The
+residual r = b − Rw = y + ρ(w − x) that it needs comes without a product.
 
 Boyd, Parikh, Chu, Peleato & Eckstein, Distributed Optimization and Statistical Learning via ADMM, 2011 (with
 over-relaxation, §3.4.3).
@@ -29,28 +30,30 @@ SHIFT = 3.0
 """σ in units of the mean of D."""
 
 MOVED = 1.5
-"""A new inverse is formed when the σ that ``SHIFT`` asks for has changed by this factor."""
+"""A new inverse is formed when the σ that ``SHIFT`` asks for has changed by more than this factor."""
 
 RELAXED = 1.6
-"""Over-relaxation."""
+"""The factor of over-relaxation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where ADMM stands; all in the units of ``Relaxation``.
+    """Where ADMM stands, in the units of ``Relaxation``.
 
     Parameters
     ----------
     x, z : tensor, shape (rows, d)
-        The point of the relaxation and its relaxed mask.
+        The iterate of φ, and its relaxed mask.
     y : tensor, shape (rows, d)
-        The multiplier (of w = x), in the units of b.
+        The multiplier of w = x, in the units of b.
     theta : tensor, shape (segments,)
+        θ of each segment; ∞ where there is room for all its weights.
     w, r : tensor, shape (rows, d)
-        The point at which (B) is ``bound``, and b − Rw.
+        The iterate of the quadratic, and b − Rw.
     bound : float
-        Of the last iterate, not certified, around the minimizer.
+        (B) at w, relative to the value at the minimizer, without any account of round-off.
     iterations : int
+        Iterations so far.
     """
 
     x: torch.Tensor
@@ -64,15 +67,16 @@ class Point:
 
 
 class Relaxation:
-    """The relaxation of a layer; the splitting is an argument of its solves.
+    """The relaxation of a layer, which ``solve`` solves for a given splitting.
 
-    Weights are measured in units of ``unit``, a power of two, beside those of the layer, so that no square underflows.
+    The weights of the layer are measured in a further unit, ``unit``, a power of two, so that no square underflows.
 
     Parameters
     ----------
     layer : Layer
+        The layer and its pattern.
     dtype : torch.dtype
-        Of the iterations. What they find proves nothing, so float32 will do where H₁ is not nearly singular.
+        Precision of the iterations. Since they prove nothing, float32 will do where H₁ is not nearly singular.
     """
 
     def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
@@ -93,7 +97,7 @@ class Relaxation:
         self._sigma = 0.0
 
     def start(self) -> Point:
-        """Everything kept: w = c."""
+        """The point to start from, which keeps everything: w = c."""
         import torch
 
         c = self.target
@@ -102,7 +106,7 @@ class Relaxation:
         return Point(c, torch.ones_like(c), zeros, theta, c, zeros, -torch.inf, 0)
 
     def solve(self, D: torch.Tensor, at: Point, iterations: int) -> Point:
-        """``iterations`` from ``at``; D has shape (d,), or (rows, d)."""
+        """The point after ``iterations`` from ``at`` for the splitting D, shape (d,), or (rows, d)."""
         inverse, sigma = self._inverse_for(D)
         D = D.to(self.dtype).expand_as(self.b)
         rho = D + sigma
@@ -122,7 +126,7 @@ class Relaxation:
         return Point(x, z, y, theta, w, r, bound, at.iterations + iterations)
 
     def prices(self, theta: torch.Tensor) -> torch.Tensor:
-        """λ at the weights, broadcast to (rows, d): 0 where a segment has room for all."""
+        """The price λ at each weight, broadcast to (rows, d); 0 where a segment has room for all its weights."""
         import torch
 
         price = torch.where(theta.isfinite(), 0.5 / theta**2, 0.0)
@@ -141,7 +145,7 @@ class Relaxation:
         return self._inverse, self._sigma
 
     def _mask(self, slope: torch.Tensor, shift: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The relaxed mask clip(θ·slope − shift, 0, 1) of the free weights, and θ: ∞ where there is room for all."""
+        """The relaxed mask, clip(θ·slope − shift, 0, 1) on free weights, and θ, ∞ where a segment has room for all."""
         import torch
 
         segments = self.segments
@@ -157,7 +161,10 @@ class Relaxation:
         return z, theta
 
     def _bound(self, D: torch.Tensor, w: torch.Tensor, r: torch.Tensor, theta: torch.Tensor) -> float:
-        """(B) at ``w``, around the minimizer, no round-off taken off; no mask scores more than Σ(s − λ)⁺ + λ·room."""
+        """(B) at ``w``, relative to the value at the minimizer, without any account of round-off.
+
+        The best mask is not looked for: no mask scores more than Σ(s − λ)⁺ + λ·room, for any λ ≥ 0.
+        """
         import torch
 
         scores = r * r / (2.0 * D)

@@ -1,15 +1,20 @@
-"""Newton's method for diagonals D with H − diag(D) positive definite, along a barrier, for many matrices at a time.
+"""Newton's method for a splitting D with S − diag(D) positive definite, along a barrier, for many matrices S at a time.
 
-Around a relaxed point w and the price λ of a kept weight (``rows_admm``) the relaxation's value rises with D_i by
+At a relaxed point w and the price λ of a kept weight (``rows_admm``), the part of the relaxation's value that depends
+on D_i is
 
-    v(D_i) = min_{0≤z≤1} ½D_i w_i²/z + λz − ½D_i w_i²  =  |w_i|√(2λD_i) − ½D_i w_i²  while that z < 1, then λ:
+    v(D_i) = min_{0≤z≤1} ½D_i w_i²/z + λz − ½D_i w_i²,
 
-an upper model, tight at the D of w, concave, and steep at D_i = 0 for all w_i ≠ 0: it knows that the mask answers a
-change of D, as the value's gradient by itself does not. What is maximized is
+which is |w_i|√(2λD_i) − ½D_i w_i² where the best z is below 1, and λ elsewhere.
 
-    Σ_i v(D_i) + μ (log det(S − diag(D)) + κ Σ log D_i),
+As a model of the value it is tight at the D for which w was found and, at a fixed price, lies above the value. It is
+concave, and steep at D_i = 0 where w_i ≠ 0: unlike the gradient of the value, it takes into account that the mask
+answers a change of D. With it
 
-Boyd & Vandenberghe, Convex Optimization, 2004, §9.5 and §11.3 (Newton's method with backtracking, barriers).
+    Σ_i v(D_i) + μ (log det(S − diag(D)) + κ Σ log D_i)
+
+is maximized over D: Boyd & Vandenberghe, Convex Optimization, 2004, §9.5 and §11.3 (Newton's method with backtracking,
+barriers).
 """
 
 from __future__ import annotations
@@ -23,24 +28,25 @@ POSITIVE = 1e-2
 """κ, the weight of the barrier that keeps D positive."""
 
 INSIDE = 0.9
-"""How far towards D_i = 0 a step may go."""
+"""The part of the way to D_i = 0 that a step may go."""
 
 HALVINGS = 10
-"""Step lengths that are tried, each half of the one before."""
+"""So many step lengths are tried, each half of the one before."""
 
 FIRST_LENGTH = 0.5
+"""The length that the first step begins with."""
 
 LONGER = 4.0
-"""The first that is tried is the last that was taken, times this."""
+"""Later steps begin with the length of the last step times this, at most 1."""
 
 
 class Rise:
-    """v and its derivatives, summed over what shares a D.
+    """The model v and its derivatives, summed over the rows that share a D.
 
     Parameters
     ----------
     size : tensor, shape (sharing, batch, n)
-        |w| of the weights that share a D_i (one row: sharing = 1).
+        |w| of the weights that share a D_i; the first axis has length 1 where every row has a D of its own.
     price : tensor, broadcast to the same shape
         λ; zero for weights that cost nothing to keep.
     """
@@ -51,20 +57,20 @@ class Rise:
         self._price = price.expand_as(size)
 
     def at(self, rows: torch.Tensor) -> Rise:
-        """Of some matrices of the batch."""
+        """The same for some matrices of the batch."""
         part = Rise.__new__(Rise)
         part._half, part._pull, part._price = self._half[:, rows], self._pull[:, rows], self._price[:, rows]
         return part
 
     def value(self, D: torch.Tensor) -> torch.Tensor:
-        """Shape (batch,)."""
+        """Σ_i v(D_i), shape (batch,), for ``D`` of shape (batch, n)."""
         import torch
 
         mixed = self._pull * D.sqrt() - self._half * D
         return torch.where(self._mixed(D), mixed, self._price).sum((0, 2))
 
     def slopes(self, D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """v' ≥ 0 and −v'' ≥ 0, shape (batch, n)."""
+        """v' ≥ 0 and −v'' ≥ 0 at ``D``, each of shape (batch, n)."""
         import torch
 
         inside = self._mixed(D)
@@ -73,25 +79,29 @@ class Rise:
         return first.sum(0), torch.where(inside, 0.5 * pull / D, 0.0).sum(0)
 
     def _mixed(self, D: torch.Tensor) -> torch.Tensor:
-        """Where the best z is below 1: ½w²D < λ."""
+        """Where the best z is below 1, that is ½w²D < λ."""
         return self._half * D < self._price
 
 
 def ascended(
     S: torch.Tensor, D: torch.Tensor, least: torch.Tensor, rise: Rise, mu: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """``D`` after at most ``steps`` steps on the barrier problem; what cannot be factorized stays as it is.
+    """``D`` after at most ``steps`` Newton steps on the barrier problem; where a factor is missing, D stays as it is.
 
     Parameters
     ----------
     S : tensor, shape (batch, n, n)
+        Symmetric matrices.
     D : tensor, shape (batch, n)
-        > 0.
+        The splittings to start from, > 0.
     least : tensor, shape (batch, n)
-        What D does not fall below.
+        Bounds that D does not fall below.
     rise : Rise
+        The model v.
     mu : tensor, shape (batch,)
-        Barrier parameters > 0.
+        Barrier parameters μ > 0.
+    steps : int
+        Steps at the most.
     """
     import torch
 
@@ -131,5 +141,6 @@ def ascended(
 
 
 def _height(L: torch.Tensor, D: torch.Tensor, value: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+    """The objective with its barrier, shape (batch,), for the Cholesky factors ``L`` of S − diag(D)."""
     logs = 2.0 * L.diagonal(dim1=1, dim2=2).log().sum(1) + POSITIVE * D.log().sum(1)
     return value + mu * logs

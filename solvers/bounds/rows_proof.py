@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 ENTRIES = 2**20
-"""Of the matrices that are factorized together on the CPU: what its cache holds."""
+"""Entries of the matrices that are factorized together on the CPU: so many as its cache holds."""
 
 
 def certified(
@@ -28,19 +28,21 @@ def certified(
     device: str = "cpu",
     check: Callable[[], None] = lambda: None,
 ) -> tuple[float, Vector]:
-    """(B) at w̄ + ``E`` (rows, d), less its round-off, and its scores (n,).
+    """The bound (B) at w̄ + E, less its round-off, and its scores (n,).
 
-    −∞ where no multiple of D leaves an R that can be shown to be positive semidefinite, or D, E or the bound
-    is not finite.
+    The bound is −∞ where no multiple of D leaves an R that can be shown to be positive semidefinite, or where D, E or
+    the bound is not finite.
 
     Parameters
     ----------
     D : array, shape (d,) or (rows, d)
         A splitting for all rows, or one for each.
+    E : array, shape (rows, d)
+        The step from w̄ at which (B) is evaluated; any step gives a valid bound.
     device : str
-        Where the Cholesky factorizations are made.
+        Where the Cholesky factorizations are made: 'cpu' or 'cuda'.
     check : callable
-        Called between them; it may raise.
+        Called between the factorizations; it may raise.
     """
     rows, H = shared_curvature(problem)
     d = len(H)
@@ -75,9 +77,9 @@ def certified(
 
 
 def proven_splittings(H: Matrix, D: Matrix, device: str, check: Callable[[], None]) -> tuple[Matrix, Matrix] | None:
-    """diag(R) and the D (k, d) with H = R + diag(D) exactly and every R ⪰ 0, shown by Cholesky; None: not to be had.
+    """diag(R) and D, (k, d) each, with H = R + diag(D) exactly and every R ⪰ 0 shown by Cholesky.
 
-    D is shrunk where need be.
+    The given D is shrunk where need be; None where even then some R cannot be shown to be positive semidefinite.
     """
     diagonal = H.diagonal()
     # Units that are powers of two lose no digit: the diagonal of the scaled H lies in [¼, 1).
@@ -87,7 +89,7 @@ def proven_splittings(H: Matrix, D: Matrix, device: str, check: Callable[[], Non
     missing = np.arange(len(D))
     for smaller in shrinking(D):
         R = diagonal - smaller[missing]
-        taken = diagonal - R  # one of the two differences is exact (Sterbenz), and so H = R + diag(taken)
+        taken = diagonal - R  # one of the two differences is exact (Sterbenz's lemma), and so H = R + diag(taken)
         rest[missing], exact[missing] = R, taken
         # A Cholesky factorization that succeeds proves A + δI ⪰ 0 for δ = (d+1)·eps/2·trace/(1 − …) (S. M. Rump,
         # BIT Numerical Mathematics 46, 2006); twice that is subtracted first.
@@ -102,7 +104,7 @@ def proven_splittings(H: Matrix, D: Matrix, device: str, check: Callable[[], Non
 
 
 def _factorized(scaled: torch.Tensor, diagonals: Matrix, check: Callable[[], None]) -> Mask:
-    """Whether ``scaled`` has a Cholesky factor with each of the ``diagonals`` (k, d) in place of its own."""
+    """Whether ``scaled`` has a Cholesky factor with each of the ``diagonals`` (k, d) in the place of its own, (k,)."""
     import torch
 
     d = len(scaled)

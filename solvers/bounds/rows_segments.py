@@ -1,7 +1,7 @@
-"""The segments of a layer's pattern: sums over them, values spread over their weights, and the θ that meets their room.
+"""The segments of a layer's pattern: sums over them, values spread over their weights, and the θ that fills their room.
 
-A cardinality has one segment, N:M and quotas of rows have runs of one length: both are sums along an axis. Labels in
-any order are added one by one.
+A cardinality has one segment; the segments of N:M and of row quotas are consecutive weights, equally many in each. Both
+are summed along an axis. Labels in any other order are added up one by one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 STEPS, FEW = 60, 4
-"""Most Newton steps for θ; after how many it is asked whether weights of no use leave room for all others."""
+"""Newton steps for θ at the most, and after how many it is checked which segments have room for all weights of positive
+slope."""
 
 SHORT = 64
-"""Runs up to this length are added up as a product with ones: sums along a short axis are slow."""
+"""Segments up to this length are summed by a product with a vector of ones, since sums along a short axis are slow."""
 
 
 class Segments:
@@ -28,8 +29,9 @@ class Segments:
     Parameters
     ----------
     layer : Layer
+        The layer and its pattern.
     dtype : torch.dtype
-        Of the values that are summed.
+        Type of the values that are summed.
     """
 
     def __init__(self, layer: Layer, dtype: torch.dtype) -> None:
@@ -41,13 +43,13 @@ class Segments:
         self._ones = self.room.new_ones(self._run)
 
     def sums(self, values: torch.Tensor) -> torch.Tensor:
-        """Of values (rows, d), shape (segments,)."""
+        """The sum of ``values`` (rows, d) in each segment, shape (segments,)."""
         if self._run:
             return self._total(values.reshape(self.count, self._run))
         return values.new_zeros(self.count).index_add_(0, self._labels, values.flatten())
 
     def spread(self, values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Values (segments,) at their weights: of the shape of ``like``, or one that is broadcast to it."""
+        """``values`` (segments,) at the weights of each segment, in the shape of ``like`` or one broadcast to it."""
         if self.count == 1:
             return values
         if self._run:
@@ -59,16 +61,19 @@ class Segments:
     ) -> torch.Tensor:
         """θ with Σ clip(θ·slope − shift, 0, 1) = room in every segment, to ``tolerance``·(1 + room); ∞ where ``loose``.
 
-        Newton's method from ``theta``, bracketed, on the piecewise linear sum. Segments that are done leave.
+        It is found by Newton's method on the piecewise linear sum, from ``theta`` and within a bracket. Segments that
+        are done are no longer computed.
 
         Parameters
         ----------
         slope, shift : tensor, shape (rows, d)
-            ≥ 0 and > 0.
+            slope ≥ 0 and shift > 0.
         theta : tensor, shape (segments,)
-            ∞ stands for no guess.
+            A first guess of θ; ∞ stands for none.
         loose : boolean tensor, shape (segments,)
             Segments known to have room for all weights of positive slope.
+        tolerance : float
+            How far the sum may be from the room, relative to 1 + room.
         """
         import torch
 
@@ -104,7 +109,7 @@ class Segments:
         return torch.where(loose, torch.inf, result)
 
     def _total(self, values: torch.Tensor) -> torch.Tensor:
-        """The sums of some segments, one a row where they are runs."""
+        """The sum in each of some segments; where segments are consecutive weights, ``values`` has one row for each."""
         if not self._run:
             return self.sums(values)
         return values.sum(1) if self._run > SHORT else values @ self._ones

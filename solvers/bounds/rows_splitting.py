@@ -1,16 +1,16 @@
-"""The splitting H₁ = R + diag(D) of a layer: one for all its rows, then one for each.
+"""Improves the splitting H₁ = R + diag(D) of a layer: one for all its rows, then one for each row.
 
 **One for all** climbs along the barrier path of ``rows_newton``, with the rises of all rows added up.
 
 **One for each row.** Most weights of a row are *settled*: kept (z_i = 1) or pruned (w_i = 0) whatever D_i is, down to a
-floor of 2λ/w_i² or r_i²/(2λ) (there their mask would begin to mix). Their D_i goes down to it, which costs nothing and
-leaves more of H₁ to the others. Of those, the F that gain most are improved. With E = the rest, only the Schur
-complement
+floor of 2λ/w_i² or r_i²/(2λ), below which z_i would become fractional. Their D_i is lowered to nearly that floor, which
+costs nothing and leaves more of H₁ to the other weights. Then D is improved on the set F of weights that gain most.
+With E the other weights and H₁ − diag(D_E, 0) positive definite on E, only the Schur complement
 
     S = H_FF − H_FE (H_EE − D_E)⁻¹ H_EF        (H₁ − diag(D) ⪰ 0  ⟺  S − diag(D_F) ⪰ 0)
 
-counts: one Cholesky factorization of H₁ − diag(D_E, 0) a row, in the order (E, F), has its factor in the last corner,
-and Newton's steps cost |F|³ instead of d³.
+matters. One Cholesky factorization of H₁ − diag(D_E, 0) for each row, in the order (E, F), has the factor of S in its
+last corner, and Newton's steps then take |F|³ operations instead of d³.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
     import torch
 
 SHARED_STEPS = 2
-"""Newton steps for the shared splitting before the relaxation answers."""
+"""Newton steps for the shared splitting before the relaxation is solved again."""
 
 OWN_STEPS = 3
+"""Newton steps for the splittings of single rows before the relaxation is solved again."""
 
 PART, LEAST = 0.28, 32
-"""|F| as a part of d, and at the least."""
+"""|F| as a part of d, and the least |F|."""
 
 MARGIN = 1.02
-"""Settled weights stay above their floor by this factor."""
+"""The D of a settled weight stays above its floor by this factor."""
 
 LOWEST = 0.02
-"""A settled weight keeps this part of its D at the least."""
+"""The D of a settled weight falls to no less than this part of itself in a round."""
 
 ENTRIES, CACHED = 2**23, 2**20
-"""Of the matrices that are worked on together on the CPU; those of order d are fewer, to stay in its cache."""
+"""Entries of all matrices that are worked on together on the CPU, and of those of order d, which are to stay in its
+cache."""
 
 
 def first_splitting(U: torch.Tensor) -> torch.Tensor:
-    """D = δI with U − D safely positive definite, shape (d,): δ is about half of the smallest eigenvalue."""
+    """The diagonal of D = δI with U − D safely positive definite, (d,): δ is about 0.4 of the smallest eigenvalue."""
     import torch
 
     factor = torch.linalg.cholesky(U)
@@ -60,7 +62,7 @@ def first_splitting(U: torch.Tensor) -> torch.Tensor:
 
 
 def shared_ascent(relaxation: Relaxation, D: torch.Tensor, at: Point, share: float) -> torch.Tensor:
-    """D (d,) improved for all rows together; μ is ``share`` of the mean gain of a weight."""
+    """D (d,) improved for all rows together; the barrier is ``share`` times the mean gain of a weight."""
     U = relaxation.layer.U
     size, price, _ = _standing(relaxation, at, slice(None))
     rise = Rise(size.to(U.dtype)[:, None, :], price.to(U.dtype)[:, None, :])
@@ -71,7 +73,7 @@ def shared_ascent(relaxation: Relaxation, D: torch.Tensor, at: Point, share: flo
 def own_ascent(
     relaxation: Relaxation, D: torch.Tensor, at: Point, share: float, check: Callable[[], None]
 ) -> torch.Tensor:
-    """D (rows, d) with each row's improved; ``check`` is called between some rows and others, and may raise."""
+    """D (rows, d) improved in each row; ``check`` is called between parts of the rows, and may raise."""
     import torch
 
     U = relaxation.layer.U.to(relaxation.dtype)
@@ -89,7 +91,7 @@ def own_ascent(
 
 
 def _standing(relaxation: Relaxation, at: Point, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """|w|, λ (0 where forced) and |r| (0 where forced), shape (rows, d)."""
+    """|x|, λ and |r| of some ``rows``, shape (rows, d) each; λ and r are 0 where the pattern decides the weight."""
     import torch
 
     price = relaxation.prices(at.theta).expand_as(at.x)
@@ -106,7 +108,7 @@ def _own(
     share: float,
     few: int,
 ) -> torch.Tensor:
-    """The splittings of some rows, shape (rows, d)."""
+    """The improved splittings of some rows, shape (rows, d)."""
     import torch
 
     slope = Rise(size[None], price[None]).slopes(D)[0]
@@ -126,7 +128,7 @@ def _own(
 
 
 def _complements(U: torch.Tensor, D: torch.Tensor, order: torch.Tensor, few: int) -> torch.Tensor:
-    """S of every row (rows, few, few), for F = the last of ``order``; −I where there is no factor."""
+    """S of every row, (rows, few, few), for F the last ``few`` of ``order``; −I where there is no factor."""
     import torch
 
     d = len(U)

@@ -1,4 +1,4 @@
-"""A splitting D that is tried smaller and smaller, until what it leaves of H is shown to be positive semidefinite."""
+"""A splitting D that is tried smaller and smaller, until the rest of H is shown to be positive semidefinite."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from cbs_opt.kernel.arrays.types import Vector
 
 TIMES = 60
+"""How often D is tried."""
 
 
 def shrinking(D: Vector) -> Iterator[Vector]:
-    """``D``, shape (n,), itself, then shrunk by a share of 2⁻¹⁰, which doubles each time up to one half."""
+    """``D`` itself, then smaller ones: each loses a share of the last, 2⁻¹⁰ at first, doubling up to one half."""
     for attempt in range(TIMES):
         yield D
         D = D * (1.0 - 0.5 ** max(1, 10 - attempt))

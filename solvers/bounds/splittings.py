@@ -1,7 +1,7 @@
-"""The splittings H = R + diag(D) + Σ q_e u_e u_eᵀ that a model of the joint problem is best written with.
+"""Splittings H = R + diag(D) + Σ q_e u_e u_eᵀ for the formulations of the joint problem that need one.
 
-What the bounds of this package find, in the units of H, and shrunk until R is positive semidefinite with a margin that
-survives its being written down, rounded and read by a solver.
+They are found by the bounds of this package, given in the units of H, and shrunk until R is positive semidefinite with
+a margin, so that it still is after a model is written down, rounded and read by a solver.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from cbs_opt.solvers.bounds.shrinking import shrinking
 from cbs_opt.solvers.forms.node_state import Room, state_of
 
 PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the splitting with pieces, in a mixture."""
+"""The parts of the splitting with pieces that are tried in its mixture with the best diagonal."""
 
 ACCURACY = 2e-3
-"""Of the bound with pieces, relative to the incumbent: a model is written once, and has no tree of ours below it."""
+"""How exactly the bound with pieces is maximized, relative to the incumbent: more exactly than in ``bnb``, since a
+model is written only once and another solver's tree follows."""
 
 SHARE = 0.999
-"""Part of a splitting that is used: what is left of it makes R positive definite."""
+"""The part of a splitting that is used; what is left out of it makes R positive definite."""
 
 
 def best_diagonal(problem: PruningProblem) -> Vector:
-    """D of (nearly) the strongest perspective relaxation, shape (n,); zeros where H is singular up to round-off.
+    """D of nearly the strongest perspective relaxation, shape (n,); zeros where H is singular up to round-off.
 
     Notes
     -----
-    It climbs for labels with room. Of another pattern only how many weights a mask keeps at the most counts, and half
-    of all are taken to stay where there is no pattern.
+    D is found for the pattern itself if that is one of labels with room. For any other pattern it is found for the
+    number of weights that a mask can keep at the most, and without a pattern for half of all weights.
     """
     from cbs_opt.solvers.compiled.node import process
 
@@ -53,11 +54,12 @@ def best_diagonal(problem: PruningProblem) -> Vector:
 
 
 def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | None:
-    """D, pieces and q of (nearly) the strongest relaxation with pieces.
+    """D, pieces and q of nearly the strongest relaxation with pieces.
 
-    They are chosen for labels with room where each leaves a choice, else for a count of kept weights. Then they are
-    mixed with the best diagonal, by the value of the relaxation, which is concave along the way: it is no weaker than
-    the perspective's.
+    They are found for the pattern itself if that is one of labels with room and every label leaves a choice, else for
+    the number of weights that a mask can keep at the most. In the latter case, unless all weights carry one label, they
+    are mixed with the best diagonal: of a few mixtures the one whose relaxation has the largest value (about) is taken,
+    and one of them is the best diagonal alone.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
     Returns
     -------
     Splitting or None
-        None where nothing or everything can be kept, or its arithmetic fails.
+        None where nothing or everything can be kept, or where the arithmetic fails.
     """
     pattern = _assumed(problem)
     H, center = problem.curvature.dense(), problem.minimizer()
@@ -95,7 +97,7 @@ def rank_one_pieces(problem: PruningProblem, incumbent: float) -> Splitting | No
 
 
 def directions(pieces: Pieces, n: int) -> Matrix:
-    """The u_e, zero outside their sets, one a column; shape (n, E)."""
+    """The matrix of the u_e, one in each column and zero outside its set; shape (n, E)."""
     U = np.zeros((n, len(pieces.u)))
     e, p = np.nonzero(pieces.members >= 0)
     U[pieces.members[e, p], e] = pieces.u[e, p]
@@ -103,7 +105,7 @@ def directions(pieces: Pieces, n: int) -> Matrix:
 
 
 def _shown(H: Matrix, part: Matrix) -> float:
-    """The share of ``part`` that leaves H positive semidefinite beyond round-off; 0 where none does."""
+    """A share, SHARE at most, of ``part`` that leaves H positive semidefinite beyond round-off; 0 where none does."""
     scale = np.sqrt(H.diagonal())
     unit, split = H / np.outer(scale, scale), part / np.outer(scale, scale)
     margin = 4.0 * (len(H) + 1) * EPS * np.eye(len(H))
@@ -118,11 +120,12 @@ def _shown(H: Matrix, part: Matrix) -> float:
 
 
 def _assumed(problem: PruningProblem) -> Pattern:
+    """The pattern of the problem, or half of all weights where it has none."""
     return Cardinality(problem.n, problem.n // 2) if problem.pattern is None else problem.pattern
 
 
 def _own_room(pattern: Pattern) -> Room | None:
-    """The room of labels that all leave a choice, with no weight forced or forbidden; None where it is not so."""
+    """The room of a pattern of labels that all leave a choice and decide no weight; None for any other pattern."""
     labelled = pattern.labelled
     if labelled is None or not labelled.free.all():
         return None
@@ -132,4 +135,5 @@ def _own_room(pattern: Pattern) -> Room | None:
 
 
 def _most_kept(pattern: Pattern) -> int:
+    """How many weights a mask of the pattern keeps at the most."""
     return int(pattern.argmax(np.ones(pattern.n)).sum())

@@ -1,11 +1,11 @@
-"""A lower bound on f over the weights of given supports, from weights that nearly minimize it there.
+"""A lower bound on f over all weights on a given support, from weights that nearly minimize f there.
 
 With d = w − w̄ and ρ = g + Hd, every w' on the support S of w has
 
     f(w') = f(w) + ρ_Sᵀ(w' − w)_S + ½(w' − w)_SᵀH_SS(w' − w)_S ≥ f(w) − ½ρ_SᵀH_SS⁻¹ρ_S ≥ f(w) − ½‖U⁻¹ρ_S‖²/λ,      (S)
 
-U = diag(H_ii)^½ and λ the smallest eigenvalue of U⁻¹HU⁻¹. What float64 may get wrong of all that is subtracted: with
-r = Σ|d_i|U_i no sum for (Hd)_i is larger than U_i·r, since |H_ij| ≤ U_iU_j.
+with U = diag(H_ii)^½ and λ the smallest eigenvalue of U⁻¹HU⁻¹. The round-off of the computation is subtracted. It is
+bounded with r = Σ|d_i|U_i: no partial sum of (Hd)_i exceeds U_i·r in size, since |H_ij| ≤ U_iU_j.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from cbs_opt.kernel.problem import PruningProblem
 
 
 def support_bounds(problem: PruningProblem, weights: Matrix, masks: Mask | None) -> Vector:
-    """(S) for each row of ``weights`` (B, n), zero outside the row of ``masks``; shape (B,), proven.
+    """Proven lower bounds (S) on f over the weights on each of B masks, shape (B,); −inf where nothing is proven.
 
     Parameters
     ----------
     problem : PruningProblem
-        Its curvature is taken as it is given: it must be its own ``below``.
+        The problem; its curvature must be exact, as that of ``problem.below()`` is.
+    weights : array, shape (B, n)
+        For each mask the weights that nearly minimize f on it, zero elsewhere.
     masks : boolean array, shape (B, n), or None
-        None: the bounds are on f of the very weights that are given.
+        The masks. None: the bounds are on f at the given weights themselves.
     """
     H, g, n = problem.curvature.dense(), problem.linear_term(), problem.n
     unit = np.sqrt(H.diagonal())
@@ -33,7 +35,8 @@ def support_bounds(problem: PruningProblem, weights: Matrix, masks: Mask | None)
     reach = np.abs(d) @ unit
     linear = np.abs(d) @ np.abs(g)
     value = problem.offset + 0.5 * np.einsum("bi,bi->b", d, image) + d @ g
-    # Half an eps for every rounding: of d and n products in each (Hd)_i, of d and n products again, of three sums.
+    # Half an eps for every rounding: of d and of n products in each (Hd)_i, of d and n products once more, of three
+    # sums.
     slip = EPS * ((n + 3) * 0.5 * reach * reach + (0.5 * n + 2.0) * linear + 1.5 * abs(problem.offset))
     if masks is not None:
         rho = np.abs(image + g) / unit + (n + 4) * EPS * (reach[:, None] + np.abs(g) / unit)

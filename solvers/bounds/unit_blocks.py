@@ -1,20 +1,20 @@
-"""Bound (B) for any pattern; a block of the curvature is split off for every unit of weights that stay or go together.
+"""Bound (B) for any pattern: a block of the curvature is split off for every unit, weights that stay or go together.
 
     H = R + B,   R ⪰ 0,   B block-diagonal over the units (``Pattern.units``), B_u ≻ 0.
 
-Around the minimizer c (f = ½(w − c)ᵀH(w − c)), with e = w' − c, any point w, d = w − c and q = Rd,
+Around the minimizer c, where f = ½(w − c)ᵀH(w − c), with e = w' − c, any point w, d = w − c and q = Rd,
 
     f(w') ≥ −½dᵀq + Σ_u (q_uᵀe_u + ½e_uᵀB_ue_u),
 
-since ½eᵀRe ≥ qᵀe − ½dᵀq. A unit that goes (e_u = −c_u) costs ½c_uᵀB_uc_u − q_uᵀc_u, one that stays at least
-−½q_uᵀB_u⁻¹q_u; the difference is its score s_u = ½t_uᵀB_u⁻¹t_u with t = Bc − q, so that
+since ½eᵀRe ≥ qᵀe − ½dᵀq. A unit that goes (e_u = −c_u) costs ½c_uᵀB_uc_u − q_uᵀc_u, and one that stays costs at least
+−½q_uᵀB_u⁻¹q_u. The difference is its score s_u = ½t_uᵀB_u⁻¹t_u with t = Bc − q, so that
 
     f(w') ≥ −½dᵀq + ½cᵀBc − qᵀc − max_{z ∈ Z} Σ_u z_u s_u                                                        (B)
 
-for every w' whose support is in Z: the pattern is asked what its masks score at the most (``Pattern.relaxed``), and
-for nothing else. Any w will do; a good one comes from ``unit_relaxation``. Where units are single weights this is the
-bound of ``perspective``; blocks of larger ones keep what the weights of a unit have to do with one another out of the
-relaxation.
+for every w' whose support is in Z. The pattern is asked what its masks score at the most (``Pattern.relaxed``), and
+nothing else. Every w gives a valid bound; a good one comes from ``unit_relaxation``. Where units are single weights
+this is the bound of ``perspective``. With blocks for larger units, the curvature between the weights of a unit is
+treated exactly and not relaxed.
 """
 
 from __future__ import annotations
@@ -30,27 +30,28 @@ from cbs_opt.kernel.arrays.types import EPS, Mask, Matrix, Vector
 from cbs_opt.solvers.bounds.interior import back, factor, inverse_of
 
 Oracle = Callable[[Vector], float]
-"""``oracle(scores of the units)`` → a number that the sum over the units which a mask keeps never exceeds."""
+"""``oracle(scores)``, for the scores of all units: a number that the scores of the units a mask keeps never exceed in
+sum."""
 
 LEAST_GAIN = 4e-3
-"""In every direction of a unit, and for every unit, the ascent of B counts at least this part of the largest gain."""
+"""The ascent of B counts at least this part of the largest gain, for every unit and every direction in it."""
 
 LEAST_PART = 0.02
-"""No direction of B_u falls below this part of what R could give up there."""
+"""In no direction does B_u fall below this part of what R could give up to it there."""
 
 
 class Reduced(NamedTuple):
-    """The free weights of a node, those of one unit one after the other: f = ½(w − c)ᵀH(w − c)."""
+    """The problem ½(w − c)ᵀH(w − c) of the free weights of a node, in an order in which units are consecutive."""
 
     H: Matrix
     c: Vector
     b: Vector  # Hc
     unit: NDArray[np.int64]  # of each weight, 0 … units − 1, ascending
     starts: NDArray[np.int64]  # the first weight of each unit
-    shift: float  # round-off of H and of a Cholesky factorization of R
+    shift: float  # covers the round-off of H and of a Cholesky factorization of R
 
     def sums(self, values: Vector) -> Vector:
-        """Of each unit, shape (units,)."""
+        """The sum of ``values`` over the weights of each unit, shape (units,)."""
         return np.add.reduceat(values, self.starts)
 
     def blocks(self) -> list[slice]:
@@ -60,23 +61,23 @@ class Reduced(NamedTuple):
 
     @property
     def together(self) -> Mask:
-        """Which pairs of weights are of one unit, shape (m, m)."""
+        """Which pairs of weights belong to the same unit, shape (m, m)."""
         return self.unit[:, None] == self.unit
 
 
 class Split(NamedTuple):
-    """H = R + B with R shown to be positive semidefinite, and what evaluating (B) at many points needs of it."""
+    """H = R + B with R shown to be positive semidefinite, and what it takes to evaluate (B) at many points."""
 
     B: Matrix
     R: Matrix
     size_R: Matrix  # |R|
-    size_B: Matrix
-    L: Matrix  # of B
-    least: Vector  # below the smallest eigenvalue of each B_u, (units,)
+    size_B: Matrix  # |B|
+    L: Matrix  # the Cholesky factor of B
+    least: Vector  # a number below the smallest eigenvalue of each B_u, (units,)
 
 
 def first_blocks(problem: Reduced) -> Split | None:
-    """B in proportion to the blocks of H, nearly as large as H allows; None where H is not positive definite."""
+    """The splitting with B in proportion to the blocks of H, nearly as large as H allows; None without such a B."""
     blocks = np.where(problem.together, problem.H, 0.0)
     L = factor(blocks)
     if L is None:
@@ -88,7 +89,7 @@ def first_blocks(problem: Reduced) -> Split | None:
 
 
 def certified(problem: Reduced, B: Matrix) -> Split | None:
-    """B, shrunk until R = H − B is shown to be positive semidefinite; None where none will do."""
+    """The splitting by B, shrunk until R = H − B is shown to be positive semidefinite; None where that fails."""
     more = np.eye(len(B)) * (problem.shift + 4.0 * EPS * float(np.abs(problem.H.diagonal()).sum()))
     for attempt in range(60):
         if factor(problem.H - B - more) is not None:
@@ -109,9 +110,9 @@ def certified(problem: Reduced, B: Matrix) -> Split | None:
 
 
 def bound_at(problem: Reduced, split: Split, w: Vector, oracle: Oracle) -> tuple[float, Vector]:
-    """(B) at w from below, round-off subtracted, and the scores of the units, none too small.
+    """The bound (B) at w, less its round-off, and the scores of the units, none below its exact value.
 
-    B⁻¹ is not trusted: with y ≈ B⁻¹t, what is left ρ = t − By and β_u ≤ λ_min(B_u),
+    The computed y ≈ B⁻¹t is not trusted: with the residual ρ = t − By and β_u ≤ λ_min(B_u),
     t_uᵀB_u⁻¹t_u ≤ y_uᵀB_uy_u + 2y_uᵀρ_u + ‖ρ_u‖²/β_u.
     """
     c, slip = problem.c, (len(w) + 4) * EPS
@@ -135,10 +136,11 @@ def bound_at(problem: Reduced, split: Split, w: Vector, oracle: Oracle) -> tuple
 
 
 def ascended(problem: Reduced, split: Split, gain: Matrix, barrier: float) -> Matrix | None:
-    """One sweep over the units on max ⟨gain, B⟩ + barrier·log det(H − B); None where R is not positive definite.
+    """B after one sweep over the units that raises ⟨gain, B⟩ + barrier·log det(H − B); None where R is not definite.
 
-    With X = ((R⁻¹)_uu)⁻¹ + B_u, the most that R could give up to unit u, and X = LLᵀ, the best L⁻¹B_uL⁻ᵀ has the
-    eigenvectors of LᵀGL, and the eigenvalues 1 − barrier/γ: the step 1/(R⁻¹)_ii − barrier/gain of single weights.
+    For a unit u let X = ((R⁻¹)_uu)⁻¹ + B_u = LLᵀ, the largest B_u that the rest of B allows, and G the block of
+    ``gain``. The best L⁻¹B_uL⁻ᵀ has the eigenvectors of LᵀGL, and the eigenvalues 1 − barrier/γ for the eigenvalues γ
+    of LᵀGL. For a single weight this is the step 1/(R⁻¹)_ii − barrier/gain_i.
     """
     from cbs_opt.solvers.compiled.splitting import ascend_splitting
 
@@ -168,7 +170,7 @@ def ascended(problem: Reduced, split: Split, gain: Matrix, barrier: float) -> Ma
         side = root @ along
         new = (side * part) @ side.T
         step = (new + new.T) / 2 - B[at, at]
-        # R falls by the step: (R − EΔEᵀ)⁻¹ = R⁻¹ + R⁻¹E(I − ΔC)⁻¹ΔEᵀR⁻¹.
+        # R loses the step Δ on the unit's rows and columns E: (R − EΔEᵀ)⁻¹ = R⁻¹ + R⁻¹E(I − ΔC)⁻¹ΔEᵀR⁻¹.
         try:
             middle = np.linalg.solve(np.eye(len(C)) - step @ C, step)
         except np.linalg.LinAlgError:

@@ -2,13 +2,15 @@
 
     φ(z) = min_w ½wᵀRw − bᵀw + ½ Σ_u w_uᵀB_uw_u/z_u        over   A (z, y) ≤ h,  0 ≤ z, y ≤ 1
 
-is convex and smooth in z > 0, with ∂φ/∂z_u = −½w_uᵀB_uw_u/z_u² and, M = R + B/z being what w solves Mw = b with,
+has z_u for each unit and y for the variables that the pattern itself adds. φ is convex and smooth in z > 0. With w the
+solution of Mw = b for M = R + B/z (each B_u divided by its z_u), ∂φ/∂z_u = −½w_uᵀB_uw_u/z_u² and
 
     ∂²φ/∂z∂z' = diag(w_uᵀB_uw_u/z_u³) − XᵀM⁻¹X,      X the columns B_uw_u/z_u² of the units.
 
 A primal-dual interior-point method with an infeasible start (S. Wright, Primal-Dual Interior-Point Methods, 1997) takes
-a dozen Newton steps, whatever the rows are. It proves nothing: every w it passes gives a valid bound (B), and the best
-of them counts. A little slack on the rows keeps equalities, which are two rows here, from having no inside.
+about a dozen Newton steps, whatever the rows are. By itself it proves nothing: every w that it passes gives a valid
+bound (B), and the best of these bounds counts. An equality is two rows here; the rows are loosened a little, so that
+even then there are points strictly inside.
 """
 
 from __future__ import annotations
@@ -35,44 +37,50 @@ STEPS = 40
 """Newton steps at the most."""
 
 SHARPER = 0.15
-"""How much smaller the barrier is meant to be after a step, and"""
+"""The factor by which a step aims to reduce the barrier."""
 
 WORTH_A_LOOK = 0.3
-"""The bound is evaluated once the barrier holds no more than this part of the value."""
+"""The bound is evaluated once the complementarity is no more than this part of the value."""
 
 LONGEST = 0.95
-"""… the part of the way to the boundary that a step may go."""
+"""The part of the way to the boundary that a step may go."""
 
 SLACK = 1e-6
-"""What the rows are loosened by, relative to their sides."""
+"""The relative amount by which the rows are loosened."""
 
 LEAST_SHARE = 0.01
-"""A splitting closer to the boundary leaves a node's children no way to improve it."""
+"""The least barrier of the splitting ascent, as a share: a splitting closer to the boundary leaves the children of a
+node no way to improve it."""
 
 INSIDE = 0.03
-"""A start is at least so far from 0 and 1, and"""
+"""A start is at least so far from 0 and 1."""
 
 NEXT = 1e-12
-"""… no point comes nearer than this."""
+"""No point comes nearer to 0 and 1 than this."""
 
 
 class Polytope(NamedTuple):
-    """A (z, y) ≤ h over the units and the pattern's own variables y, all of them in [0, 1]."""
+    """A (z, y) ≤ h over the units z and the variables y that the pattern itself adds, all of them in [0, 1]."""
 
     A: Matrix  # (rows, units + own)
     h: Vector  # (rows,)
-    own: int
+    own: int  # how many variables y there are
 
     @classmethod
     def of(cls, rows: Rows, unit: NDArray[np.int64], keep: Mask, free: Mask) -> Polytope:
-        """That of a pattern's rows, the weights of one ``unit`` (n,) as one variable; units without free weights are 0.
+        """The polytope of a pattern's rows, with one variable for all weights of a unit.
 
-        Own variables are measured from their lower to their upper limit; rows with one that has none are left out.
+        The pattern's own variables are scaled to run from their lower to their upper limit. Rows that hold a variable
+        without limits are left out, which only enlarges the polytope.
 
         Parameters
         ----------
+        rows : Rows
+            The linear rows of the pattern.
+        unit : integer array, shape (n,)
+            The unit of each weight.
         keep, free : mask, shape (n,)
-            What is forced to stay counts in h.
+            The weights that are forced to stay, which count in h, and the free ones, which count in A.
         """
         n = rows.n
         dense = rows.A.toarray()
@@ -90,7 +98,7 @@ class Polytope(NamedTuple):
         return cls(A / size[:, None], h[stays] / size, own.shape[1])
 
     def decided(self, kept: NDArray[np.int64], free: NDArray[np.int64]) -> Polytope:
-        """That of the units ``free``, where those of ``kept`` are 1 and all others 0; rows without variables go."""
+        """The polytope of the units ``free``, with ``kept`` ones at 1 and all others at 0."""
         own = np.arange(self.A.shape[1] - self.own, self.A.shape[1])
         A, h = self.A[:, np.concatenate([free, own])], self.h - self.A[:, kept].sum(axis=1)
         binding = np.maximum(A, 0.0).sum(axis=1) > h
@@ -102,12 +110,12 @@ class Relaxed(NamedTuple):
 
     bound: float
     w: Vector
-    x: Vector  # (units + own,): the relaxed mask and the own variables
-    scores: Vector  # of the units, none too small
+    x: Vector  # (units + own,): the relaxed mask z and the pattern's own variables y
+    scores: Vector  # of the units, none below its exact value
 
 
 class _Place(NamedTuple):
-    """φ at a point, less ½bᵀc."""
+    """φ at a point, its derivatives in z, and the w that attains it."""
 
     w: Vector
     value: float
@@ -116,6 +124,7 @@ class _Place(NamedTuple):
 
 
 def _place(problem: Reduced, B: Matrix, z: Vector) -> _Place | None:
+    """φ and its derivatives at the relaxed mask ``z`` of the units; None where M has no Cholesky factor."""
     share = z[problem.unit]
     L = factor(problem.H + B * (1.0 / share - 1.0))
     if L is None:
@@ -143,15 +152,17 @@ def relax(
 ) -> Relaxed | None:
     """Minimize φ from ``start`` (units + own,), and evaluate (B) on the way; None where the arithmetic fails.
 
-    Stops at ``target`` or where the barrier holds no more than a part ``tolerance`` of the bound.
+    The search stops where the bound reaches ``target``, or where the complementarity is no more than the part
+    ``tolerance`` of the bound.
     """
-    with np.errstate(all="ignore"):  # what is no number ends the search
+    with np.errstate(all="ignore"):  # a NaN or infinity ends the search
         return _relaxed(problem, split, polytope, start, oracle, target, tolerance)
 
 
 def _relaxed(
     problem: Reduced, split: Split, polytope: Polytope, start: Vector, oracle: Oracle, target: float, tolerance: float
 ) -> Relaxed | None:
+    """As ``relax``, which silences the floating-point warnings of this function."""
     units, A = len(problem.starts), polytope.A
     p = len(start)
     h = polytope.h + SLACK * (1.0 + np.abs(polytope.h))
@@ -204,7 +215,10 @@ def _relaxed(
 
 
 def gain_of(problem: Reduced, relaxed: Relaxed) -> Matrix:
-    """The derivative of φ's minimum with respect to B: ½w_uw_uᵀ(1/z_u − 1), raised a little everywhere."""
+    """The derivative of the minimum of φ with respect to B, ½w_uw_uᵀ(1/z_u − 1) for each unit, raised on its diagonal.
+
+    It is raised by the part ``LEAST_GAIN`` of the largest gain, so that B keeps some size everywhere.
+    """
     rise = (1.0 / relaxed.x[: len(problem.starts)] - 1.0)[problem.unit]
     gain = np.where(problem.together, 0.5 * np.outer(relaxed.w, relaxed.w) * rise, 0.0)
     squares = problem.H.diagonal()
@@ -224,9 +238,10 @@ def improved(
     rounds: int,
     share: float,
 ) -> tuple[Split, Relaxed, float]:
-    """Ascend B and relax, ``rounds`` times; what does not help is left out, and the barrier lowered.
+    """Alternate an ascent of B and a relaxation ``rounds`` times; where that does not help, the barrier is lowered.
 
-    ``share`` is the barrier as a part of the mean of ⟨gain, B⟩: 1 to begin with, and returned to go on.
+    ``share`` is the barrier as a part of the mean of ⟨gain, B⟩: 1 to begin with; the last one is returned, to go on
+    with.
     """
     gain: Matrix | None = None
     for _ in range(rounds):

@@ -1,1 +1,1 @@
-"""All compiled loops: what numba translates, and nothing else."""
+"""All compiled loops: the functions that numba compiles, and nothing else."""

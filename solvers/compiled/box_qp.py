@@ -1,9 +1,10 @@
 """Compiled steps for the box QP  min ½pᵀRp + qᵀp,  0 ≤ p ≤ 1,  Σp ≥ k  with R ⪰ 0.
 
-Coordinate descent shows which p_i are at a bound; for that partition the optimality conditions are linear in the
-others and in μ, the multiplier of Σp ≥ k, and one Cholesky factorization solves them (a primal-dual active-set step,
-Hintermüller, Ito & Kunisch, SIAM J. Optimization 13, 2002). Where partitions do not settle, a primal-dual
-interior-point method takes about ten steps whatever R is (Nocedal & Wright, Numerical Optimization, 2006, §16.6).
+Coordinate descent shows which p_i are at a bound. Given these, the optimality conditions are linear in the other p_i
+and in μ, the multiplier of Σp ≥ k, and one Cholesky factorization solves them (a primal-dual active-set step,
+Hintermüller, Ito & Kunisch, SIAM J. Optimization 13, 2002). Where the set of p_i at a bound does not settle, a
+primal-dual interior-point method takes about ten steps, whatever R is (Nocedal & Wright, Numerical Optimization, 2006,
+§16.6).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import cholesky, cholesky_solve
 
 SWEEPS = 2
+"""Sweeps of coordinate descent before each active-set step."""
 CENTERING = 0.1
-"""What an interior-point step leaves of the mean complementarity."""
+"""An interior-point step aims at this part of the mean complementarity."""
 
 
 @compiled(fast=True)
@@ -31,7 +33,7 @@ def gradient(R, q, p, s):
 
 @compiled(fast=True)
 def sweep(R, p, s, mu):
-    """One sweep of coordinate descent at fixed μ; p and s = Rp + q are updated."""
+    """One sweep of coordinate descent at fixed μ; updates p and s = Rp + q."""
     m = p.shape[0]
     for i in range(m):
         if R[i, i] > 0.0:
@@ -45,9 +47,9 @@ def sweep(R, p, s, mu):
 
 @compiled(inlined=True)
 def newton_round(R, q, p, mu, k, s, work, L):
-    """Sweeps of coordinate descent, then the linear equations of the partition they show. p is updated, s is scratch.
+    """Sweeps of coordinate descent, then an active-set step for the p_i they leave inside; updates p, overwrites s.
 
-    Returns μ ≥ 0; where the equations cannot be solved p is what the sweeps left.
+    Returns μ ≥ 0. Where the equations of the step cannot be solved, p is what the sweeps left.
     """
     m = p.shape[0]
     gradient(R, q, p, s)
@@ -76,7 +78,7 @@ def newton_round(R, q, p, mu, k, s, work, L):
         return mu
     cholesky_solve(factor, step)
     cholesky_solve(factor, e)
-    # p + step + μe with Σp = k, or μ = 0 where Σp exceeds k without it.
+    # The new p is p + step + μe with the μ that makes Σp = k, or μ = 0 where Σp is above k without it.
     left, slope = k - used, 0.0
     for a in range(count):
         left -= step[a]
@@ -90,7 +92,7 @@ def newton_round(R, q, p, mu, k, s, work, L):
 
 @compiled(inlined=True)
 def interior_start(R, q, p, alpha, beta, k):
-    """The middle of the box with Σp > k, and multipliers α of p ≤ 1, β of p ≥ 0. Returns μ."""
+    """Set p inside the box with Σp > k, and the multipliers α of p ≤ 1 and β of p ≥ 0; returns μ."""
     m = p.shape[0]
     share = 0.5 * (1.0 + k / m)
     unit = 0.0
@@ -100,7 +102,7 @@ def interior_start(R, q, p, alpha, beta, k):
     for i in range(m):
         unit += abs(alpha[i]) / m
     for i in range(m):
-        # s + α − β = 0 at once, both positive.
+        # Both are positive and satisfy s + α − β = 0 from the start.
         s = alpha[i]
         alpha[i] = max(0.0, -s) + 0.1 * unit
         beta[i] = max(0.0, s) + 0.1 * unit
@@ -109,7 +111,7 @@ def interior_start(R, q, p, alpha, beta, k):
 
 @compiled(inlined=True)
 def interior_step(R, q, p, alpha, beta, mu, k, work, L):
-    """One primal-dual Newton step; p, α, β are updated. Returns μ, or −1 where the factorization failed."""
+    """One primal-dual Newton step, which updates p, α and β; returns μ, or −1 where the factorization failed."""
     m = p.shape[0]
     used, complementarity = 0.0, 0.0
     for i in range(m):
@@ -134,7 +136,7 @@ def interior_step(R, q, p, alpha, beta, mu, k, work, L):
     cholesky_solve(L, step)
     change = 0.0
     if k > 0:
-        # (M + (μ/slack)eeᵀ)⁻¹ by Sherman & Morrison.
+        # (M + (μ/slack)eeᵀ)⁻¹ is applied by the formula of Sherman and Morrison.
         cholesky_solve(L, e)
         total, slope = 0.0, 0.0
         for i in range(m):

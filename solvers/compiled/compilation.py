@@ -1,8 +1,8 @@
 """The decorator of all compiled loops.
 
-numba's cache on disk notices a change of the file a function stands in, not of the functions it calls. Here the
-cache folder carries a hash of all files of this room and of the constants they share, so that code compiled from
-other sources is never run.
+numba's cache on disk notices a change of the file that a function stands in, but not of the functions that it calls.
+Here the name of the cache folder has a hash of all files of this package and of the constants they share, so that code
+compiled from other sources is never run.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from numba.core.registry import CPUDispatcher
 from cbs_opt.errors import UnavailableMethodError
 
 REASSOCIATE = {"reassoc", "contract"}
-"""What fast loops may do: re-associate sums (vector instructions). NaN and infinity keep their meaning."""
+"""What fast loops may do: re-associate sums and contract products with sums, for vector instructions. NaN and infinity
+keep their meaning."""
 
 
 def compiled(*, fast: bool = False, inlined: bool = False) -> Callable[[Any], Any]:
-    """Compile a function with numba, cached on disk, to run without Python's lock; x/0 is inf or NaN as in NumPy.
+    """The decorator that compiles a function with numba, cached on disk, to run without Python's global lock.
+
+    A division x/0 gives inf or NaN, as in NumPy.
 
     Parameters
     ----------
     fast : bool
-        Sums may be re-associated.
+        Whether sums may be re-associated.
     inlined : bool
-        Compile the function as a part of whatever calls it, as fast as that is: for what is called at one place. What
-        is compiled by itself is optimized and translated once more with each function above it, so that the end of a
-        chain of calls is compiled as often as the chain is long.
+        Whether to compile the function as a part of whatever calls it, with the ``fast`` of the caller. This is for
+        functions that are called in one place. Others are optimized and translated once more with each function that
+        calls them, so that the last in a chain of calls is compiled as often as the chain is long.
 
     Raises
     ------
     UnavailableMethodError
-        numba is told to compile nothing: as plain Python the loops take a thousand times as long, and x/0 raises.
+        numba is told not to compile: as plain Python the loops take a thousand times as long, and x/0 raises.
     """
     if numba.config.DISABLE_JIT:
         raise UnavailableMethodError(
@@ -66,10 +69,10 @@ def compiled(*, fast: bool = False, inlined: bool = False) -> Callable[[Any], An
 
 
 class _Kernel(CPUDispatcher):  # type: ignore[misc]
-    """A compiled function whose call from Python, interrupted by Ctrl-C, raises ``KeyboardInterrupt`` and nothing else.
+    """A compiled function whose call from Python raises ``KeyboardInterrupt``, and nothing else, at Ctrl-C.
 
-    numba makes the arrays of a result with some Python of its own, and goes on when Ctrl-C arrives just there. Python
-    then finds a result and an exception at once, and calls it a ``SystemError`` caused by the interrupt.
+    numba makes the arrays of a result in Python code of its own, and goes on when Ctrl-C arrives there. Python then
+    finds a result and an exception at once, and raises a ``SystemError`` that was caused by the interrupt.
     """
 
     __slots__ = ()
@@ -80,13 +83,13 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
         except SystemError as error:
             if not isinstance(error.__cause__, KeyboardInterrupt):
                 raise
-        # What the call has returned is lost with it, and arrays it was to fill are not to be used.
+        # The result of the call is lost, and arrays that it was to fill must not be used.
         raise KeyboardInterrupt
 
 
 @cache
 def cache_folder() -> Path:
-    """Where compiled loops of exactly these sources lie: below NUMBA_CACHE_DIR if set, else the user's cache."""
+    """The folder of loops compiled from exactly these sources: below NUMBA_CACHE_DIR if set, else the user's cache."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
     for file in (*sorted(here.glob("*.py")), here.parent / "forms" / "node_state.py"):

@@ -1,6 +1,6 @@
 """Compiled dense linear algebra for small matrices: no calls into BLAS, nothing that slows compilation.
 
-Arrays are float64 and C-contiguous. Functions write into arrays they are given.
+Arrays are float64 and C-contiguous. Functions write their results into arrays that they are given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 @compiled()
 def assign(target, source):
-    """target[:] = source, for vectors; slice assignment takes the compiler a second each time."""
+    """target[:] = source, for vectors: every slice assignment would take the compiler a second."""
     for i in range(target.shape[0]):
         target[i] = source[i]
 
@@ -43,9 +43,9 @@ def residual(R, b, w, r):
 
 @compiled(fast=True)
 def cholesky(A, L):
-    """L with A = LLᵀ (lower triangle of A is read, of L written); False where A is not positive definite.
+    """L ← the factor of A = LLᵀ; False where A is not positive definite. Only lower triangles are read and written.
 
-    Four rows at a time, so that a row that is read serves four dot products.
+    Four rows are computed at a time, so that a row that is read serves four dot products.
     """
     m = A.shape[0]
     whole = m - m % 4
@@ -95,7 +95,10 @@ def cholesky_solve(L, x):
 
 @compiled(fast=True)
 def triangular_inverse(L):
-    """X = L⁻¹ (lower triangle, shape (m + 3, m), the last three rows zero); four rows of X at a time."""
+    """X = L⁻¹, of which the lower triangle counts, in an array (m + 3, m) whose last three rows are zero.
+
+    The rows of zeros allow four rows to be handled at a time.
+    """
     m = L.shape[0]
     X = np.zeros((m + 3, m))
     for i in range(m):
@@ -115,7 +118,7 @@ def triangular_inverse(L):
 
 @compiled(fast=True)
 def cholesky_inverse(L, inverse):
-    """Lower triangle of ``inverse`` ← that of (LLᵀ)⁻¹ = XᵀX, X = L⁻¹; four rows of X at a time."""
+    """The lower triangle of ``inverse`` ← that of (LLᵀ)⁻¹ = XᵀX with X = L⁻¹, by four rows of X at a time."""
     m = L.shape[0]
     X = triangular_inverse(L)
     for i in range(m):
@@ -130,7 +133,7 @@ def cholesky_inverse(L, inverse):
 
 @compiled(fast=True)
 def inverse_diagonal(L, diagonal):
-    """diagonal ← that of (LLᵀ)⁻¹."""
+    """diagonal ← the diagonal of (LLᵀ)⁻¹."""
     m = L.shape[0]
     X = triangular_inverse(L)
     for j in range(m):
@@ -142,9 +145,9 @@ def inverse_diagonal(L, diagonal):
 
 @compiled()
 def eliminate_small(A, x):
-    """x ← A⁻¹x by elimination without pivoting, A overwritten; False where a pivot is not positive.
+    """x ← A⁻¹x by elimination without pivoting, which overwrites A; False where a pivot is not positive.
 
-    For the multipliers of a few labels: A is positive definite but for the scale of its rows.
+    It is made for the multipliers of a few labels, where A is positive definite but for the scale of its rows.
     """
     n = x.shape[0]
     sound = True

@@ -1,12 +1,12 @@
 """Compiled kernels that look for incumbents: greedy OBS and the exchange of pairs, on one dense block.
 
-What ``greedy_obs`` and ``swap`` do, for blocks so small that calls into NumPy take longer than the arithmetic.
-In the units of ``CenteredBlock``, f(c) = 0; S are the kept and P the pruned weights, B = (H_SS)⁻¹ and
+They do what ``greedy_obs`` and ``swap`` do, for blocks so small that calls into NumPy take longer than the arithmetic.
+Values are in the units of ``CenteredBlock``, with f(c) = 0. S are the kept and P the pruned weights, B = (H_SS)⁻¹ and
 w_S = c_S + B H_SP c_P. Pruning i ∈ S costs w_i²/(2B_ii). Exchanging it for j ∈ P changes the value by
 
     Δ_ij = w_i²/(2B_ii) − (r_j + T_ij w_i/B_ii)² / (2(σ_j + T_ij²/B_ii)),
 
-T = B H_SP, r = H(c − w), σ_j = H_jj − H_jS T_:j: see ``cbs_opt.solvers.heuristic.swap``.
+with T = B H_SP, r = H(c − w) and σ_j = H_jj − H_jS T_:j; see ``cbs_opt.solvers.heuristic.swap_state``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEAST_DECREASE = 1e-12
 
 @compiled()
 def kept_first(mask):
-    """All weights, the kept ones first, and how many those are."""
+    """All weights, the kept ones first, and how many are kept."""
     n = mask.shape[0]
     order = np.empty(n, np.int64)
     k = 0
@@ -45,7 +45,7 @@ def kept_first(mask):
 
 @compiled(fast=True)
 def retuned(H, c, order, k, w, B):
-    """B ← (H_SS)⁻¹ in full and w ← w_S for S the first ``k`` of ``order``; False where H_SS has no Cholesky factor."""
+    """B ← (H_SS)⁻¹, both triangles, and w ← w_S, for S the first ``k`` of ``order``; False where H_SS has no factor."""
     n = order.shape[0]
     L = np.empty((k, k))
     pull = np.empty(k)
@@ -89,21 +89,23 @@ def prune_one(B, w, there, p, column):
 
 @compiled()
 def greedy(H, c, state, room):
-    """Prune one weight after the other, the cheapest first, until of no label more are kept than
-    it has room for.
+    """Prune one weight after the other, the cheapest first, until every label has room for what it keeps.
 
     Parameters
     ----------
     H, c : arrays (n, n), (n,)
+        The block.
     state : int8 array (n,)
         FREE, KEPT or PRUNED; only free weights are chosen.
     room : Room
+        Most weights of each label.
 
     Returns
     -------
     ok : bool
-        False where round-off left no positive definite matrix.
+        False where the computed H_SS is not positive definite, or no free weight is left to prune.
     mask : bool array (n,)
+        The mask, 1 keeps; in the pattern if ``ok``.
     """
     n = c.shape[0]
     mask = np.empty(n, np.bool_)
@@ -145,7 +147,7 @@ def greedy(H, c, state, room):
             mask[order[cheapest]] = False
             crowd[label_of[order[cheapest]]] -= 1
             excess -= 1
-            # The literal −1 is a type of its own, for which it would be compiled again.
+            # With ``cheapest`` as it is, whose −1 is a type of its own, the kernel would be compiled once more.
             prune_one(B, w, there, np.int64(cheapest), column)
             for p in range(k):
                 if there[p] and not B[p, p] >= SHRUNK * fresh[p]:
@@ -155,7 +157,7 @@ def greedy(H, c, state, room):
 
 @compiled(fast=True, inlined=True)
 def best_exchange(H, c, mask, state, labels):
-    """The exchange of two free weights of one label with the least Δ: (Δ, i, j); (0, −1, −1) where there is none."""
+    """The exchange of two free weights of one label with the least Δ < 0: (Δ, i, j); (0, −1, −1) if there is none."""
     n = c.shape[0]
     order, k = kept_first(mask)
     B = np.empty((k, k))
@@ -198,8 +200,8 @@ def best_exchange(H, c, mask, state, labels):
 def exchange(H, c, mask, state, labels):
     """Exchange pairs of free weights of one label in ``mask``, in place, the best first, until none helps.
 
-    An exchange counts only if the value evaluated anew is smaller: round-off cannot make it go round in circles.
-    Returns the value and its round-off.
+    An exchange is made only if the value computed from scratch at the new mask is smaller, so that round-off cannot
+    make the search go round in circles. Returns the value and its margin for round-off.
     """
     value, margin = support_value(H, c, mask)
     while True:

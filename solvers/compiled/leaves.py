@@ -1,19 +1,22 @@
-"""Compiled kernels that try all leaves of a node: where few weights may still be kept, cheaper than branching.
+"""Compiled kernels that try all leaves of a node, which is cheaper than branching where few weights may still be kept.
 
-With every free weight pruned f is f₀ and its negative gradient g; H is the Schur complement of the node's kept weights.
-Keeping T as well leaves f₀ − ½g_Tᵀ(H_TT)⁻¹g_T. A depth-first walk keeps one weight after the other (a rank-one update
-of H and g each) and tries the last two at once, by the sign of
+A leaf is a mask that keeps what the node keeps and a set T of its free weights. With every free weight pruned let f₀ be
+the value of the node and g its negative gradient on the free weights, and let H be the Schur complement of the node's
+kept weights. Keeping T as well leaves the value f₀ − ½g_Tᵀ(H_TT)⁻¹g_T. A depth-first walk keeps one weight after the
+other, by a rank-one update of H and g each. Below its last set, with value f, it tries the last two weights i and j
+together, by
 
     (g_i²H_jj − 2g_ig_jH_ij + g_j²H_ii) − 2(f − limit)(H_iiH_jj − H_ij²)   >  0   ⇔   f − gain(i, j) < limit.
 
-Bound (B) is additive: no mask that keeps T has less than ``baseline`` − Σ_{i∈T} s_i (``oracle.keeping_none``). So
-only sets whose scores sum to more than threshold = baseline − cutoff are tried; the walk goes in their order.
+Bound (B) is additive: no mask that keeps T has a value below ``baseline`` − Σ_{i∈T} s_i (``oracle.keeping_none``). Only
+sets whose scores sum to more than threshold = baseline − cutoff are therefore tried, and the walk goes in the order of
+the scores.
 
-Round-off. All this is a Cholesky factorization of M = [[H, Hc], [cᵀH, cᵀHc]] of the root: what is computed for T is
-exact for some M + E with |E_ij| ≤ γ√(M_ii M_jj), γ a multiple of n·eps (Higham, *Accuracy and Stability of Numerical
-Algorithms*, 2nd ed., §10.1). That changes f by at most ½γ(Σ|w_i|√H_ii + C)², C = Σ|c_i|√H_ii, and the first sum is at
-most √(nκ cᵀHc) with κ = max H_ii/λ_min(H). ``doubt`` is above that; leaves that are not further above the cutoff are
-evaluated one by one, with the margin that ``support_value`` states.
+Round-off: all this is a Cholesky factorization of M = [[H, Hc], [cᵀH, cᵀHc]] of the root problem. What is computed for
+T is exact for some M + E with |E_ij| ≤ γ√(M_ii M_jj), γ a multiple of n·eps (Higham, *Accuracy and Stability of
+Numerical Algorithms*, 2nd ed., §10.1). That changes f by at most ½γ(Σ|w_i|√H_ii + C)², C = Σ|c_i|√H_ii, and the first
+sum is at most √(nκ cᵀHc) with κ = max H_ii/λ_min(H). ``doubt`` is a number above that. Leaves whose computed value is
+not above the cutoff by more than ``doubt`` are evaluated one by one, with the margin that ``support_value`` states.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from cbs_opt.solvers.forms.node_state import KEPT
 
 @compiled()
 def copy_mask(target, source):
-    """target[:] = source."""
+    """target[:] = source, for masks."""
     for i in range(target.shape[0]):
         target[i] = source[i]
 
@@ -48,7 +51,7 @@ def ascending(scores):
 
 @compiled()
 def sums(s):
-    """The sums of the first 0, 1, …, m entries."""
+    """The sums of the first 0, 1, …, m entries of ``s``, shape (m + 1,)."""
     total = np.zeros(s.shape[0] + 1)
     for i in range(s.shape[0]):
         total[i + 1] = total[i] + s[i]
@@ -57,10 +60,11 @@ def sums(s):
 
 @compiled()
 def advance(pick, total, level, K, s, before, threshold):
-    """The next set of K − 2 weights (descending) that two more could bring above the threshold.
+    """Go on to the next set of K − 2 weights whose scores, with those of two more, can sum to more than ``threshold``.
 
-    ``level`` is how many of ``pick`` stand, −1 before the first; ``total`` their scores' sums. Returns the level from
-    which on ``pick`` is new, or −1 when there is no further one.
+    ``pick`` holds the set in descending order, ``total`` the sums of the scores of its first weights. ``level`` is −1
+    for the first call and else what the last call returned: the place from which on ``pick`` is new, −1 where there is
+    no further set. ``s`` are the scores in ascending order, ``before`` their sums.
     """
     depth = max(K - 2, 0)
     if depth == 0:
@@ -86,14 +90,18 @@ def advance(pick, total, level, K, s, before, threshold):
 
 @compiled()
 def work_of_leaves(state, scores, budget, threshold, most):
-    """About how many multiply-adds it takes to try all leaves of a node; counts no further than ``most``.
+    """About how many multiply-adds it takes to try all leaves of a node; counting stops above ``most``.
 
     Parameters
     ----------
+    state : int8 array (n,)
+        FREE, KEPT or PRUNED.
     scores : array (n,)
-        Of the node's bound (B), on its free weights.
+        The scores of the node's bound (B), on its free weights.
+    budget : int
+        How many weights may be kept in all.
     threshold : float
-        Sets whose scores do not sum to more are left out.
+        Sets whose scores do not sum to more are not tried.
     """
     order, kept = active(state)
     m = order.shape[0] - kept
@@ -132,7 +140,7 @@ def work_of_leaves(state, scores, budget, threshold, most):
 
 @compiled(fast=True)
 def keep(S, g, value, i, next_S, next_g):
-    """Keep weight i as well: Schur complement and gradient of the weights before it. Returns f."""
+    """Keep weight i as well: computes the Schur complement and gradient of the weights before it, and returns f."""
     pivot = S[i, i]
     for j in range(i):
         factor = S[i, j] / pivot
@@ -144,7 +152,7 @@ def keep(S, g, value, i, next_S, next_g):
 
 @compiled(fast=True)
 def no_partner(S, g, diagonal, i, excess):
-    """Whether no j < i passes the test of the inequality above, excess = 2(f − limit). False for NaN."""
+    """Whether no pair (i, j) with j < i has f − gain(i, j) < limit, for ``excess`` = 2(f − limit); False for NaN."""
     positive = 0.0
     gi = g[i]
     pivot = diagonal[i]
@@ -168,16 +176,20 @@ def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
     base : bool array (n,)
         What the node keeps.
     names : int array (m,)
-        Its free weights, in the ascending order of their scores, as in S, g and s.
+        The free weights in the ascending order of their scores, which is also the order of S, g and s.
     S, g, value : arrays (m, m), (m,), float
-        Schur complement (lower triangle), negative gradient and f with all of them pruned.
+        The Schur complement (lower triangle), the negative gradient, and f, all free weights being pruned.
+    K : int
+        How many free weights are kept.
+    s : array (m,)
+        The scores, ascending.
 
     Returns
     -------
     proven : float
-        No visited mask is below; at most ``cutoff``.
+        No mask that was tried has a value below this; at most ``cutoff``.
     best : bool array (n,)
-        The best of those that were evaluated; ``base`` where none was.
+        The best of the masks that were evaluated one by one; ``base`` where there was none.
     """
     m = s.shape[0]
     depth = max(K - 2, 0)
@@ -215,7 +227,7 @@ def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
                 break
             if last == 2 and no_partner(T, h, diagonal, i, 2.0 * (f - limit)):
                 continue
-            # With one weight left to keep the pair is (i, i).
+            # Where only one more weight may be kept, the pair is (i, i).
             for j in range(0 if last == 2 else i, i if last == 2 else i + 1):
                 if last == 2:
                     gain = h[i] * h[i] * diagonal[j] - 2.0 * h[i] * h[j] * T[i, j] + h[j] * h[j] * diagonal[i]
@@ -238,7 +250,10 @@ def walk(H, c, base, names, S, g, value, K, s, threshold, cutoff, doubt):
 
 @compiled(inlined=True)
 def eliminate_gradient(order, kept, L, pull, size):
-    """Negative gradient on the free weights and f, all free weights pruned: the last row of the factor of M."""
+    """The negative gradient on the free weights and f, all free weights being pruned.
+
+    They are the last row of the Cholesky factor of M = [[H, Hc], [cᵀH, cᵀHc]].
+    """
     free = order.shape[0] - kept
     y = np.empty(kept)
     g = np.empty(free)
@@ -270,24 +285,24 @@ def try_leaves(H, c, pull, size, state, scores, threshold, budget, cutoff, doubt
     state : int8 array (n,)
         FREE, KEPT or PRUNED.
     scores : array (n,)
-        Of the node's bound (B), on its free weights.
+        The scores of the node's bound (B), on its free weights.
     threshold : float
-        Sets whose scores do not sum to more are left out; −inf: all are tried.
+        Sets whose scores do not sum to more are not tried; −inf: all are tried.
     budget : int
         How many weights may be kept in all.
     cutoff : float
-        Masks that are not below it are of no interest.
+        Only masks with a value below this are of interest.
     doubt : float
-        Above the round-off of every value computed here.
+        A bound on the round-off of every value computed in the walk.
 
     Returns
     -------
     done : bool
-        False where round-off left no positive definite matrix.
+        False where the computed H of the active weights is not positive definite.
     proven : float
-        No leaf is below; at most ``cutoff``.
+        No leaf has a value below this; at most ``cutoff``.
     best : bool array (n,)
-        The best leaf of those near the cutoff or below; what the node keeps where there is none.
+        The best leaf among those below or near the cutoff; what the node keeps where there is none.
     """
     n = c.shape[0]
     base = np.empty(n, np.bool_)

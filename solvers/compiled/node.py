@@ -1,9 +1,11 @@
-"""Compiled kernels of the branch and bound: reduce a node, bound it, screen it, choose a branch.
+"""Compiled kernels of the branch and bound: eliminate what a node decides, bound it, screen it, choose a branch.
 
-A node fixes P (pruned) and U (kept). With c the minimizer of the root and f(c) = 0, its active weights
-are A = U ∪ F; eliminating U by a Schur complement leaves, on the free weights F,
+A node fixes the weights P as pruned and U as kept; its active weights are A = U ∪ F, with F the free ones. Let c be the
+minimizer of the root problem and f(c) = 0. Eliminating U by a Schur complement leaves, on the free weights,
 
-    f = f_node + ½(w − c_F)ᵀH_F(w − c_F),   H_F = H_FF − H_FU H_UU⁻¹ H_UF.
+    f = f_node + ½(w − c_F)ᵀH_F(w − c_F),   H_F = H_FF − H_FU H_UU⁻¹ H_UF,
+
+where f_node is the least f of the node with all of F kept, and c_F is F's part of the point that attains it.
 """
 
 from __future__ import annotations
@@ -17,29 +19,29 @@ from cbs_opt.solvers.compiled.splitting import certify_splitting, improve_splitt
 from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF, PRUNED
 
 TOLERANCE = 3e-3
-"""Relative gap between a relaxation and its bound (B) at which a node is content."""
+"""Relative gap between a relaxation and its bound (B) at which the relaxation of a node ends."""
 
 
 @compiled(fast=True)
 def eliminate(H, c, state, order, W, L, d):
-    """Reduce a node.
+    """Find the minimizer of a node, all its free weights being kept, and factorize H_AA.
 
     Parameters
     ----------
     order : int array (a,)
-        Active weights, those of U first.
+        The active weights, those of U first.
     W, L : arrays (a, a), overwritten
-        Lower triangles of H_AA and of its Cholesky factor.
+        The lower triangles of H_AA and of its Cholesky factor.
     d : array (n,), overwritten
-        The step w − c to the node's minimizer: −c on P, the OBS update on A.
+        The step w − c to the node's minimizer: −c on P, that of the OBS update on A.
 
     Returns
     -------
     ok : bool
-        False where round-off left a pivot that is not positive.
+        False where the computed H_AA has no Cholesky factor.
     value, margin : float
-        f at the node's minimizer, and what round-off may have added to it where λ_min(H) is good
-        (``CenteredBlock.smallest``).
+        f at the node's minimizer, and how much round-off may have added to it, if ``CenteredBlock.smallest`` is
+        positive.
     """
     n = c.shape[0]
     a = order.shape[0]
@@ -74,7 +76,7 @@ def eliminate(H, c, state, order, W, L, d):
 
 @compiled(fast=True)
 def schur_complement(W, L, kept, HF):
-    """HF ← H_FF − H_FU H_UU⁻¹ H_UF, from H_AA and its factor, the ``kept`` weights of U first."""
+    """HF ← H_FF − H_FU H_UU⁻¹ H_UF, from H_AA and its factor, in which the ``kept`` weights of U come first."""
     for p in range(HF.shape[0]):
         for q in range(p + 1):
             total = W[kept + p, kept + q]
@@ -86,9 +88,9 @@ def schur_complement(W, L, kept, HF):
 
 @compiled()
 def support_value(H, c, mask):
-    """f of the OBS update on ``mask``, relative to f(c) = 0, and what round-off may have added to it.
+    """f at the OBS update on ``mask``, relative to f(c) = 0, and how much round-off may have added to it.
 
-    (inf, inf) where it cannot be factorized.
+    Both are inf where H on the mask has no Cholesky factor.
     """
     n = c.shape[0]
     state = np.empty(n, np.int8)
@@ -110,7 +112,7 @@ def support_value(H, c, mask):
 
 @compiled()
 def active(state):
-    """The weights a node has not pruned, the kept ones first, and how many those are."""
+    """The weights that a node has not pruned, the kept ones first, and how many are kept."""
     n = state.shape[0]
     order = np.empty(n, np.int64)
     kept = 0
@@ -128,7 +130,7 @@ def active(state):
 
 @compiled(inlined=True)
 def free_part(c, d, D, w, order, kept, W, L):
-    """H_F, c_F (the free part of the node's minimizer), D and w of an eliminated node."""
+    """H_F and c_F of a node after ``eliminate``, and the entries of D and w on its free weights."""
     free = order.shape[0] - kept
     HF = np.empty((free, free))
     cF = np.empty(free)
@@ -147,8 +149,9 @@ def free_part(c, d, D, w, order, kept, W, L):
 def reach_of_free(H, order, kept, L):
     """ĝ_p = √H_pp + 2 Σ_u |K_pu|√H_uu of each free weight, K = H_FU H_UU⁻¹ by the factor ``L`` of H_AA; (free,).
 
-    A rounded entry of H_AA, at most eps·√H_ii√H_jj away, comes through the elimination as eps·ĝ_pĝ_q, a residual
-    eps·√H_ii as eps·ĝ_p. The 2 is for K being computed, which is good where λ_min(H) is (``CenteredBlock.smallest``).
+    An error of eps·√H_ii√H_jj in the entries of H_AA becomes one of at most eps·ĝ_pĝ_q in H_F, and a residual of
+    eps·√H_ii becomes one of at most eps·ĝ_p. The factor 2 allows for the round-off of K, if ``CenteredBlock.smallest``
+    is positive.
     """
     free = order.shape[0] - kept
     reach = np.empty(free)
@@ -168,7 +171,7 @@ def reach_of_free(H, order, kept, L):
 
 @compiled(inlined=True)
 def splitting_shift(H, HF, reach, kept):
-    """What the elimination may have changed in H_F, and the worst case of a Cholesky factorization (Rump, 2006)."""
+    """Above the round-off of the elimination in H_F and that of a Cholesky factorization (Rump, BIT 46, 2006)."""
     n = H.shape[0]
     free = HF.shape[0]
     largest = 0.0
@@ -186,9 +189,9 @@ def splitting_shift(H, HF, reach, kept):
 
 @compiled(inlined=True)
 def elimination_error(H, d, order, kept, smallest, cF):
-    """σ, γ and β: what round-off made of an elimination (``node_margin``); β is inf where nothing can be said.
+    """σ, γ and β, which bound the round-off of an elimination; σ and γ are explained at ``node_margin``.
 
-    β is what it may have added to f(x), and ½r_UᵀH_UU⁻¹r_U.
+    β bounds what round-off added to f(x), plus ½r_UᵀH_UU⁻¹r_U; it is inf where no bound is known.
     """
     n = H.shape[0]
     moved = 0.0
@@ -202,7 +205,7 @@ def elimination_error(H, d, order, kept, smallest, cF):
         placed += abs(cF[p]) * np.sqrt(H[i, i])
     sigma = 0.0
     gamma = 0.0
-    if moved > 0.0:  # else nothing was solved, and c_F is exact
+    if moved > 0.0:  # else nothing had to be solved, and c_F is exact
         sigma = EPS * (2.0 * (n + 2) * moved + placed)
     beta = 2.0 * n * EPS * moved * moved
     if kept > 0:
@@ -213,13 +216,13 @@ def elimination_error(H, d, order, kept, smallest, cF):
 
 @compiled(inlined=True)
 def node_margin(H, d, order, kept, reach, smallest, D, scores, wF, cF):
-    """What the round-off of the elimination may have added to a bound (B) at wF, whatever the mask.
+    """How much the round-off of the elimination may have added to the bound (B) at wF, whatever the mask.
 
-    The node's exact loss, as a function of the free weights alone, is f(x) − ½r_UᵀH_UU⁻¹r_U + ρᵀe + ½eᵀ(H_F + E)e with
-    e = w_F − c_F, r = ∇f(x) what the solve for the node's point left, ρ = r_F − K r_U and E what became of H_F's
-    rounding: |ρ_p| ≤ σĝ_p and |E_pq| ≤ γĝ_pĝ_q (``reach_of_free``). So q = R(w_F − c_F) in (B) is wrong by
-    η_p ≤ ĝ_p(σ + γt), t = Σĝ_p|w_F − c_F|_p, which costs a pruned weight η_p|c_p|, a kept one η_p(|q_p| + η_p)/D_p,
-    where |q_p| ≤ √(2D_ps_p) + D_p|c_p|.
+    Let x be the computed minimizer of the node, e = w_F − c_F, r = ∇f(x) the residual of the solve for x, ρ = r_F − K
+    r_U, and E the error of the computed H_F. As a function of the free weights alone, the exact loss of the node is
+    f(x) − ½r_UᵀH_UU⁻¹r_U + ρᵀe + ½eᵀ(H_F + E)e, with |ρ_p| ≤ σĝ_p and |E_pq| ≤ γĝ_pĝ_q (``reach_of_free``). So q =
+    R(w_F − c_F) in (B) is wrong by η_p ≤ ĝ_p(σ + γt), t = Σĝ_p|w_F − c_F|_p. That costs a pruned weight η_p|c_p| and a
+    kept one η_p(|q_p| + η_p)/D_p, where |q_p| ≤ √(2D_ps_p) + D_p|c_p|.
     """
     sigma, gamma, margin = elimination_error(H, d, order, kept, smallest, cF)
     t = 0.0
@@ -234,7 +237,7 @@ def node_margin(H, d, order, kept, reach, smallest, D, scores, wF, cF):
 
 @compiled(inlined=True)
 def doubt_of_scores(R, D, w, c, scores):
-    """What round-off may have changed in all scores of (B) together."""
+    """How much round-off may have changed all scores of (B) together."""
     m = w.shape[0]
     largest = 0.0
     for p in range(m):
@@ -251,9 +254,10 @@ def doubt_of_scores(R, D, w, c, scores):
 
 @compiled(inlined=True)
 def heaviest(state, order, kept, HF, L, w):
-    """The free weight to branch on: the largest w_i²√(H_ii/(H⁻¹)_ii).
+    """The free weight to branch on, that of the largest w_i²√(H_ii/(H⁻¹)_ii).
 
-    w_i²H_ii is what it costs to prune the weight alone, w_i²/(H⁻¹)_ii what is left when all others make up for it.
+    That is the geometric mean of w_i²H_ii and w_i²/(H⁻¹)_ii, which are (twice) what pruning the weight costs with all
+    others as they are, and with all others re-tuned.
     """
     m = w.shape[0]
     factor = np.empty((m, m))
@@ -282,37 +286,37 @@ def process(H, c, smallest, state, D, w, scores, tau, share, room, cutoff, impro
     H, c : arrays (n, n), (n,)
         The root problem, f(c) = 0.
     smallest : float
-        Below the smallest eigenvalue of H; 0 where nothing that is eliminated can be trusted.
+        A number below the smallest eigenvalue of H; 0 where no elimination can be trusted (``CenteredBlock.smallest``).
     state : int8 array (n,), overwritten
         FREE, KEPT or PRUNED; screening fixes more.
     D, w : arrays (n,), overwritten on the free weights
-        Splitting and warm start in, better ones out.
+        A splitting and a point to start from; better ones on return.
     scores : array (n,), overwritten on the free weights
-        The scores of bound (B).
+        The scores of bound (B) on return.
     tau : array (labels,), overwritten for the labels of free weights
-        Warm start in, that of the children out; ≤ 0: none.
+        τ of each label to start from, ≤ 0 for none; that for the children on return.
     share : float
-        Barrier of the splitting ascent as its parent left it; 1 at the root.
+        The barrier of the splitting ascent as the parent left it; 1 at the root.
     room : Room
-        What may be kept in all.
+        How many weights may be kept in all.
     cutoff : float
-        Nodes that cannot get below it are of no interest.
+        A node whose bound reaches this is fathomed.
     improve : int
         Rounds of splitting improvement.
     passes : int
-        How often a node is reduced again after screening fixed something.
+        How often the node is bounded again after screening fixed something.
 
     Returns
     -------
     outcome : FATHOMED, LEAF or BRANCH
     bound : float
-        A lower bound on f in the node, margin subtracted; for a leaf its value.
+        A lower bound on f in the node, less its margin; for a leaf only what earlier rounds proved, at least 0.
     share : float
-        Warm start for the children.
+        The barrier for the children.
     branch : int
-        The weight to branch on.
+        The weight to branch on; −1 for none.
     baseline : float
-        For BRANCH: no mask of the node, T the free weights that it keeps, is below baseline − Σ_{i∈T} scores_i.
+        For BRANCH: no mask of the node has a value below baseline − Σ_{i∈T} scores_i, T the free weights that it keeps.
     """
     n = c.shape[0]
     best = 0.0

@@ -1,6 +1,6 @@
-"""The oracle of a pattern in compiled form: the best of the scores, and what follows from them.
+"""The oracle of a pattern in compiled form: the best scores of every label, and what follows from them.
 
-A pattern is its ``Room``: of the weights with label l at most room[l] are kept. A cardinality is one label.
+A pattern is given by its ``Room``: of the weights with label l at most room[l] are kept. A cardinality has one label.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 CAUTION = 1e-9
-"""Part of a rise in (B) that screening leaves out: many times the round-off of a difference of scores."""
+"""The part of a rise in (B) that screening leaves out: many times the round-off of a difference of scores."""
 
 
 @compiled()
@@ -30,7 +30,7 @@ def sort_descending(a):
 
 @compiled()
 def by_label(label_of, labels):
-    """The weights in the order of their labels (m,), and where each label's begin (labels + 1,)."""
+    """The weights in the order of their labels (m,), and where those of each label begin (labels + 1,)."""
     m = label_of.shape[0]
     starts = np.zeros(labels + 1, np.int64)
     for i in range(m):
@@ -47,9 +47,10 @@ def by_label(label_of, labels):
 
 @compiled()
 def choose_best(scores, room, chosen):
-    """chosen ← of each label the K largest scores, K its room; of ties the first.
+    """chosen ← the weights with the K largest scores of each label, K its room; ties keep the first.
 
-    Returns two arrays (labels,): of each label the K-th score (∞ for K = 0) and the next (0 where there is none).
+    Returns two arrays (labels,): the K-th largest score of each label (∞ for K = 0), and the next (0 where there is
+    none).
     """
     label_of, most = room
     labels = most.shape[0]
@@ -79,7 +80,7 @@ def choose_best(scores, room, chosen):
 
 @compiled()
 def budget_tau(w, D, room, tau):
-    """tau (labels,) ← of each label τ with Σ min(1, |w_i|√D_i/τ) = K, K its room (0 where at most K are non-zero)."""
+    """tau (labels,) ← the τ of each label with Σ min(1, |w_i|√D_i/τ) = K, K its room; 0 if at most K are non-zero."""
     label_of, most = room
     order, starts = by_label(label_of, most.shape[0])
     sizes = np.empty(w.shape[0])
@@ -107,9 +108,9 @@ def budget_tau(w, D, room, tau):
 
 @compiled(inlined=True)
 def settle(state, room):
-    """Fix the free weights of labels without a choice: all where all may be kept, none where none may.
+    """Fix the free weights of labels without a choice: as kept where all may be kept, as pruned where none may.
 
-    ``room`` is that of all weights. Returns how many weights are still free.
+    ``room`` counts all weights. Returns how many weights are still free.
     """
     label_of, most = room
     labels = most.shape[0]
@@ -135,9 +136,9 @@ def settle(state, room):
 
 @compiled(inlined=True)
 def room_of_node(room, order, kept):
-    """The room of a node's free weights, and the names that its labels have in ``room``.
+    """The room of a node's free weights, with labels numbered from 0, and the number of each of these in ``room``.
 
-    ``order`` are the weights that the node has not pruned, those that it keeps (``kept`` of them) first.
+    ``order`` are the weights that the node has not pruned, the ``kept`` ones that it keeps first.
     """
     label_of, budget = room
     free = order.shape[0] - kept
@@ -162,10 +163,10 @@ def room_of_node(room, order, kept):
 
 @compiled(inlined=True)
 def screen(state, order, kept, scores, room, own, cutoff):
-    """Fix what no mask of value below the cutoff does otherwise. Returns how many weights that are.
+    """Fix the weights on which all masks of a value below the cutoff agree, and return how many these are.
 
-    ``room`` is that of the node. The rise belongs to the bound of these scores, ``own``, not to a better one from
-    elsewhere.
+    ``room`` is that of the node's free weights, ``own`` the bound (B) that the scores belong to. A better bound from
+    elsewhere must not take its place, since the rise by another decision belongs to these scores.
     """
     label_of = room.labels
     kth, next_score = choose_best(scores, room, np.empty(scores.shape[0], np.bool_))
@@ -173,7 +174,7 @@ def screen(state, order, kept, scores, room, own, cutoff):
     for p in range(scores.shape[0]):
         label = label_of[p]
         inside = scores[p] > kth[label]
-        rise = 0.0  # tied at the threshold: nothing to learn
+        rise = 0.0  # for a score tied at the threshold, about which nothing can be said
         if inside:
             rise = scores[p] - next_score[label]
         elif scores[p] < kth[label]:
@@ -186,9 +187,10 @@ def screen(state, order, kept, scores, room, own, cutoff):
 
 @compiled(inlined=True)
 def keeping_none(state, order, kept, scores, room, own):
-    """``own`` plus the largest scores of each label, as many as its room in the node, less those fixed as kept since.
+    """The number from which the scores of kept weights are subtracted: ``own`` plus the largest scores of each label.
 
-    A mask of the node that keeps the set T of its free weights has at least this minus Σ_{i∈T} s_i.
+    As many scores count as the label has room in the node, less those of weights that screening has fixed as kept. A
+    mask of the node that keeps the set T of its free weights has a value of at least this number less Σ_{i∈T} s_i.
     """
     label_of, most = room
     labels = most.shape[0]
@@ -208,4 +210,4 @@ def keeping_none(state, order, kept, scores, room, own):
         at_the_threshold = min(most[label], count[label]) - above[label]
         if at_the_threshold > 0:
             total += at_the_threshold * kth[label]
-    return total if total > -np.inf else -np.inf  # NaN says nothing either
+    return total if total > -np.inf else -np.inf  # a NaN proves nothing either

@@ -2,24 +2,25 @@
 
     H = R + diag(D) + Σ_e q_e u_e u_eᵀ,   R ⪰ 0,   each u_e on a small set S_e of weights.
 
-Where z is 0 or 1, (u_eᵀw)² is 0 unless a weight of S_e is kept, so that it may be divided by min(1, z(S_e)): the hull
-of one such square (Atamtürk & Gómez, *Rank-one convexification for sparse regression*, arXiv:1901.10334). Around the
-minimizer c of the block (f = ½(w−c)ᵀH(w−c)) the relaxation is
+Where z is 0 or 1, (u_eᵀw)² is 0 unless a weight of S_e is kept, so that it may be divided by min(1, z(S_e)), with
+z(S) = Σ_{i ∈ S} z_i. This is the hull of one such square (Atamtürk & Gómez, *Rank-one convexification for sparse
+regression*, arXiv:1901.10334). Around the minimizer c of the block, where f = ½(w−c)ᵀH(w−c), the relaxation is
 
     min ½wᵀRw − bᵀw + ½cᵀb + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ_e,    b = Hc,
     0 ≤ z ≤ 1,   Σz ≤ K,   ζ_e ≤ 1,   ζ_e ≤ z(S_e).
 
-With d = w − c, p = Rd, slopes a_e and θ_e ∈ [0, 1] of any value, ρ = −p − Σ a_e u_e and
-P_e = (q_e u_eᵀc + a_e)²/(2q_e), every w' whose support is z has
+Let d = w − c for any w, p = Rd, and take any slopes a_e and any θ_e ∈ [0, 1]. With ρ = −p − Σ a_e u_e and
+P_e = (q_e u_eᵀc + a_e)²/(2q_e), every w' that is zero where z is has
 
     f(w') ≥ −½dᵀp − Σ a_e²/(2q_e) + Σ θ_e P_e
             + Σ_{z_i=0} (D_i c_i²/2 + ρ_i c_i) − Σ_{z_i=1} (ρ_i²/(2D_i) + Σ_{e∋i} θ_e P_e)
 
-(linearize ½dᵀRd at d and every ½q_e y² at slope a_e; where none of S_e is kept, y is −u_eᵀc and P_e is what that leaves
-out; min(1, z(S)) ≤ θ z(S) + 1 − θ). So a weight has the score s_i = (D_i c_i + ρ_i)²/(2D_i) + Σ_{e∋i} θ_e P_e.
+To see this, linearize ½(w' − c)ᵀR(w' − c) at d and every ½q_e y², y = u_eᵀ(w' − c), at slope a_e. Where none of S_e is
+kept, y is −u_eᵀc, and the linearization is short by P_e; and min(1, z(S)) ≤ θ z(S) + 1 − θ. So a weight has the score
+s_i = (D_i c_i + ρ_i)²/(2D_i) + Σ_{e∋i} θ_e P_e.
 
-Pieces are arrays: ``members`` (E, width), −1 where a set is smaller (its members come first), ``u`` (E, width),
-``q`` (E,). m is the number of free weights.
+Pieces are given by arrays: ``members`` (E, width), the weights of S_e followed by −1; ``u`` (E, width), the entries of
+u_e at these weights; ``q`` (E,). m is the number of free weights.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def remainder(H, D, members, u, q, R):
 
 @compiled()
 def certify_pieces(H, D, members, u, q, shift, R, M, L):
-    """R ← H − diag(D) − Σ q uuᵀ, shrinking D and q until R − shift·I has a Cholesky factor; False if none will do.
+    """R ← H − diag(D) − Σ q uuᵀ, shrinking D and q until R − shift·I has a Cholesky factor; False if it never has.
 
-    ``shift`` covers the round-off of H and of the factorization; what the pieces add to it is added here.
+    ``shift`` covers the round-off of H and of the factorization; that of subtracting the pieces is added to it here.
     """
     m = D.shape[0]
     trace = 0.0
@@ -115,21 +116,27 @@ def certify_pieces(H, D, members, u, q, shift, R, M, L):
 
 @compiled(fast=True)
 def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
-    """Bound (B) with pieces, from below, and its scores; everything relative to f = 0 at c.
+    """The bound (B) with pieces at w, less the round-off of its evaluation, and its scores; all relative to f(c) = 0.
 
     Parameters
     ----------
     R, H : arrays (m, m)
-        √H_ii is the unit of what H and the pieces may have of round-off in R.
+        R as ``certify_pieces`` leaves it; √H_ii is the unit in which the round-off of R is measured.
+    w : array (m,)
+        The point at which (B) is evaluated.
     slope, theta : arrays (E,)
         a_e and θ_e.
+    room : Room
+        How many of the free weights may be kept.
+    scores : array (m,), overwritten
+        The scores of (B).
 
     Returns
     -------
     bound : float
-        The round-off of this evaluation is subtracted.
+        The bound, less the round-off of this evaluation; −inf where it is not a number.
     doubt : float
-        What round-off may have changed in all scores together.
+        How much round-off may have changed all scores together.
     """
     m = w.shape[0]
     E = q.shape[0]
@@ -161,7 +168,7 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
         left_out = theta[e] * pull * pull / (2.0 * q[e])
         value += left_out - slope[e] * slope[e] / (2.0 * q[e])
         error = (members.shape[1] + 4) * EPS * (q[e] * size + abs(slope[e]))
-        slack += (1 + members.shape[1]) * error * (abs(pull) + error) / q[e]  # itself, and in every bonus
+        slack += (1 + members.shape[1]) * error * (abs(pull) + error) / q[e]  # of P_e itself, and in every bonus
         margin += left_out + slope[e] * slope[e] / (2.0 * q[e])
         for a in range(members.shape[1]):
             i = members[e, a]
@@ -183,7 +190,7 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
         scores[i] = (D[i] * c[i] + rho[i]) ** 2 / (2.0 * D[i]) + bonus[i]
         error = terms * (root[i] * reach + pushed[i])
         doubt += error * (np.sqrt(2.0 * scores[i] / D[i]) + error / D[i]) + terms * scores[i]
-    if not doubt >= 0.0:  # 0/0, or worse: a score that is no number has no place in the order
+    if not doubt >= 0.0:  # some score is a NaN, which has no place in the order
         return -np.inf, np.inf
     kept = np.empty(m, np.bool_)
     choose_best(scores, room, kept)
@@ -191,7 +198,7 @@ def evaluate_pieces(R, H, D, members, u, q, c, w, slope, theta, room, scores):
         error = terms * (root[i] * reach + pushed[i])
         stays = rho[i] * rho[i] / (2.0 * D[i]) + bonus[i]
         value += -stays if kept[i] else 0.5 * D[i] * c[i] * c[i] + rho[i] * c[i]
-        # Either way: with the scores as they are in truth, another mask may be the best.
+        # For a kept and for a pruned weight, since with the exact scores another mask may be the best.
         slack += error * (max((abs(rho[i]) + error) / D[i], abs(c[i])) + abs(w[i] - c[i]))
         margin += stays + 2.0 * bonus[i] + 0.5 * D[i] * c[i] * c[i] + abs(rho[i] * c[i])
     return value - slack - terms * margin, doubt

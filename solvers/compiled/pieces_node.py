@@ -1,8 +1,8 @@
-"""The branch and bound with rank-one pieces: bound a node, screen it, choose where to branch.
+"""Compiled kernels of the branch and bound with rank-one pieces: bound a node, screen it, choose where to branch.
 
-As ``node.process``, but for the splitting H = R + diag(D) + Σ q_e u_e u_eᵀ (``compiled/pieces``). A piece with a
-kept member is worth nothing and goes back to R, whose Schur complement stays positive semidefinite; a pruned member
-leaves its piece; a piece of one weight left is D.
+They do what ``node.process`` does, but for a splitting H = R + diag(D) + Σ q_e u_e u_eᵀ (``compiled/pieces``). Where a
+member of a piece is kept, the piece gains nothing and goes back to R, whose Schur complement stays positive
+semidefinite. A pruned member leaves its piece, and a piece with one free member left is added to D.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from cbs_opt.solvers.compiled.pieces_splitting import improve_pieces
 from cbs_opt.solvers.forms.node_state import BRANCH, FATHOMED, FREE, KEPT, LEAF
 
 FIRST_BARRIER = 1.0
-"""Of the relaxation that shows where D and q have to grow, and"""
+"""The barrier of the relaxation that shows where D and q have to grow. Both barriers are in units of the node's gap, or
+of its bound where that is less, divided by the number of its free weights."""
 BARRIER = 0.3
-"""… of their ascent and the relaxation after it: in units of the node's gap, or of its bound where that is
-less, over its free weights."""
+"""The barrier of the ascent of D and q and of the relaxation after it, in the same units."""
 LEAST_GAP = 1e-3
-"""Part of the cutoff that a gap counts for at least."""
+"""In these units a gap counts for at least this part of the cutoff."""
 
 
 @compiled()
 def pieces_of_node(members, u, q, state, place, D):
-    """The pieces that a node still has, in the places of its free weights.
+    """The pieces that a node still has, with members given by their places among its free weights.
 
-    q and D (of the root's weights) are updated: 0 where a member is kept, into D where one member is left.
-    Returns members, u and q of the node, and which of the root's pieces they are.
+    q and D, of the root's weights, are updated: q_e becomes 0 where a member is kept or only one is free, and in the
+    latter case q_e u_e² is added to D. Returns members, u and q of the node, and which of the root's pieces they are.
     """
     E, width = members.shape
     names = np.empty(E, np.int64)
@@ -87,28 +87,25 @@ def process_pieces(H, c, smallest, members, u, least, state, D, q, w, z, scores,
     H, c : arrays (n, n), (n,)
         The root problem, f(c) = 0.
     smallest : float
-        Below the smallest eigenvalue of H.
+        A number below the smallest eigenvalue of H; 0 where no elimination can be trusted.
     members, u : arrays (E, width)
         The pieces, the same in the whole tree.
     least : array (n,)
-        D does not fall below: a splitting too close to the boundary leaves the children no way to improve it.
+        D does not fall below this: a splitting too close to the boundary leaves the children no way to improve it.
     state : int8 array (n,), overwritten
         FREE, KEPT or PRUNED; screening fixes more.
     D, q, z : arrays (n,), (E,), (n,), overwritten
-        Splitting and warm start in, better ones out.
+        A splitting and a relaxed mask to start from; better ones on return.
     w, scores : arrays (n,), overwritten on the free weights
-        The relaxed point and the scores of bound (B).
+        The relaxed point and the scores of bound (B) on return.
     known : float
-        A valid bound of the node; how far it is from the cutoff says how exactly the node is bounded.
+        A valid bound of the node. The further it is from the cutoff, the less exactly the node is bounded.
     room, cutoff, passes
         As in ``node.process``.
 
     Returns
     -------
-    outcome : FATHOMED, LEAF or BRANCH
-    bound : float
-    branch : int
-    baseline : float
+    outcome, bound, branch, baseline
         As in ``node.process``.
     """
     n = c.shape[0]

@@ -1,13 +1,13 @@
 """Compiled kernels of the relaxation with rank-one pieces, for a given splitting H = R + diag(D) + Σ q_e u_e u_eᵀ.
 
-    V(z) = min_w ½wᵀRw − bᵀw + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ(z(S_e))      (``compiled/pieces`` says why)
+    V(z) = min_w ½wᵀRw − bᵀw + ½ Σ D_i w_i²/z_i + ½ Σ q_e (u_eᵀw)²/ζ(z(S_e))      (see ``compiled/pieces``)
 
-is a smooth convex function of z: ζ is min(1, ·) with its kink rounded off (``pieces_newton.ROUNDING``), concave and
-never above it. Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) on Σz = K in each label, with
-primal-dual second derivatives of the barrier: from the parent's z, three to six steps of two Cholesky factorizations
-each. The barrier stays as it is: a node need not be bounded more exactly than its gap is wide, and a centred point is
-the better place for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step and valid at
-each.
+is a smooth convex function of z. ζ is min(1, ·) with its kink rounded off (``node_state.ROUNDING``); it is concave and
+never above min(1, ·). Newton's method minimizes V(z) − barrier·Σ(log z_i + log(1 − z_i)) over z with Σz = K in each
+label, with primal-dual second derivatives of the barrier. From the parent's z it takes three to six steps of two
+Cholesky factorizations each. The barrier does not fall: a node need not be bounded more exactly than its gap is wide,
+and a centred point is better for the ascent of D and q (docs/decisions/0013). Bound (B) is evaluated at every step, and
+valid at each.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from cbs_opt.solvers.compiled.pieces import add_pieces, along, evaluate_pieces, 
 from cbs_opt.solvers.forms.node_state import ROUNDING
 
 LONGEST = 0.9
-"""Part of the way to the boundary that a step may go."""
+"""The part of the way to the boundary that a step may go."""
 CENTRED = 1.0
-"""A Newton decrement below this, in units of the barrier, is the end."""
+"""The search ends where the Newton decrement is below this, in units of the barrier."""
 SHORTEST = 1e-3
-"""Steps that have to be shorter are the end, too."""
+"""The search ends where a step would have to be shorter than this."""
 WANDER = 10.0
-"""α and β stay within this factor of their central values."""
+"""The multipliers α and β stay within this factor of their central values."""
 LEAST = 1e-3
-"""No z of a label with m weights starts below this part of K/m, or closer to 1 than this."""
+"""In a label of m weights with room K, no z starts below this part of K/m, or closer to 1 than this part of 1 − K/m."""
 
 
 @compiled()
 def share_of(s):
-    """A smooth min(1, s), and its first and second derivatives."""
+    """ζ(s), a smooth min(1, s), and its first and second derivatives."""
     root = np.sqrt((1.0 - s) ** 2 + 4.0 * ROUNDING)
     return 0.5 * (1.0 + s - root), 0.5 * (1.0 + (1.0 - s) / root), -2.0 * ROUNDING / root**3
 
@@ -42,7 +42,8 @@ def share_of(s):
 def schur_of_pieces(members, u, nu, cross, inverse, T, S):
     """S ← CᵀM⁻¹C (lower triangle) for C = diag(cross) + Σ_e ν_e u_e s_eᵀ, s_e the indicator of S_e.
 
-    ``inverse`` holds the lower triangle of M⁻¹; T (m, m), overwritten, row j: M⁻¹ times column j of C.
+    ``inverse`` holds the lower triangle of M⁻¹, which is copied to the upper one. T (m, m) is overwritten: its row j is
+    M⁻¹ times column j of C.
     """
     m = cross.shape[0]
     y = np.empty(m)
@@ -95,7 +96,7 @@ def schur_of_pieces(members, u, nu, cross, inverse, T, S):
 
 @compiled()
 def start_inside(z, room):
-    """Move z into 0 < z < 1, Σz = K in each label: all by the same factor, or by the same part of their way to 1."""
+    """Move z inside 0 < z < 1 with Σz = K in each label, by one factor for all z, or by one part of their ways to 1."""
     label_of, most = room
     count, total = np.zeros(most.shape[0]), np.zeros(most.shape[0])
     for label in label_of:
@@ -116,9 +117,9 @@ def start_inside(z, room):
 
 @compiled()
 def project(L, room, z, step, right):
-    """Bring ``step`` back to where Σz = K in each label, by multiples of the columns of M⁻¹A; L is the factor of M.
+    """Correct ``step`` such that Σz = K holds in each label after it, by multiples of the columns of M⁻¹A.
 
-    A (m, labels) holds the indicators of the labels. Returns what the step promises.
+    A (m, labels) holds the indicators of the labels, and L is the Cholesky factor of M. Returns the Newton decrement.
     """
     label_of, most = room
     m, labels = step.shape[0], most.shape[0]
@@ -147,11 +148,11 @@ def project(L, room, z, step, right):
 
 @compiled()
 def relax_pieces(R, H, D, members, u, q, b, c, room, w, z, barrier, target, rounds, scores):
-    """Maximize bound (B) with pieces, nearly: minimize over z − barrier·Σ(log z + log(1 − z)) on Σz = K in each label.
+    """Minimize V(z) with the barrier over Σz = K in each label, from ``z``, and evaluate bound (B) on the way.
 
-    z is a warm start. Stops at ``target``, when centred, or after ``rounds`` evaluations.
-    w, z and scores hold the point of the best bound on return.
-    Returns the bound and the doubt of the scores.
+    The search ends at the bound ``target``, at a centred point, or after ``rounds`` evaluations. On return w, z and
+    scores hold the point of the best bound. Returns that bound, and how much round-off may have changed all scores
+    together.
     """
     m = w.shape[0]
     E = q.shape[0]

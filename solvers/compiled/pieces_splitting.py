@@ -1,7 +1,7 @@
 """Compiled kernels that improve the splitting H = R + diag(D) + Σ q_e u_e u_eᵀ for given directions u_e.
 
-As in ``compiled/splitting``: the relaxation's value is concave in (D, q), with derivatives ½w_i²(1/z_i − 1) and
-½(u_eᵀw)²(1/ζ_e − 1), and gainᵀ(D, q) + barrier·log det R is ascended one coordinate at a time.
+As in ``compiled/splitting``, the relaxation's value is concave in (D, q), with derivatives ½w_i²(1/z_i − 1) and
+½(u_eᵀw)²(1/ζ_e − 1), and gainᵀ(D, q) + barrier·log det R is maximized one coordinate at a time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from cbs_opt.solvers.compiled.pieces_relaxation import relax_pieces, share_of
 from cbs_opt.solvers.compiled.splitting import LEAST_GAIN
 
 ROUNDS = 20
-"""Evaluations of a relaxation at most, and"""
+"""Evaluations of (B) in a relaxation at the most."""
 FIRST_ROUNDS = 2
-"""… of the one that only shows where D and q have to grow: the parent's z and a Newton step."""
+"""Evaluations of (B) in the relaxation that only shows where D and q have to grow: at the parent's z, and after a
+step."""
 
 
 @compiled(fast=True)
 def raise_one(inverse, x, factor, count):
-    """inverse ← inverse + factor·xxᵀ, lower triangle of the first ``count`` rows."""
+    """inverse ← inverse + factor·xxᵀ, in the lower triangle of the first ``count`` rows."""
     for j in range(count):
         f = factor * x[j]
         for k in range(j + 1):
@@ -31,7 +32,7 @@ def raise_one(inverse, x, factor, count):
 
 @compiled()
 def by_last_member(members):
-    """The pieces in the descending order of their last member, and those members."""
+    """The pieces in the descending order of their last members, and these members."""
     E = members.shape[0]
     last = np.empty(E, np.int64)
     names = np.empty(E, np.int64)
@@ -51,11 +52,12 @@ def by_last_member(members):
 
 @compiled(fast=True)
 def ascend_pieces(inverse, D, members, u, q, gain_D, gain_q, barrier, floor):
-    """One coordinate sweep on max gainᵀ(D, q) + barrier·log det R; D ≥ floor and q ≥ 0 are updated, R stays ≻ 0.
+    """One sweep over the coordinates that raises gainᵀ(D, q) + barrier·log det R; D ≥ floor and q ≥ 0 are updated.
 
-    The best step of a coordinate with direction v alone is 1/(vᵀR⁻¹v) − barrier/gain; R⁻¹ (``inverse``, lower triangle,
-    overwritten) follows by a rank-one update. From the last weight to the first, a piece with its last member, so that
-    only the leading part of the inverse has to follow.
+    The best step of a single coordinate with direction v is 1/(vᵀR⁻¹v) − barrier/gain, after which R is still positive
+    definite. R⁻¹ (``inverse``, lower triangle, overwritten) is then changed by a rank-one update. The sweep goes from
+    the last weight to the first, and takes a piece with its last member, so that only the leading part of R⁻¹ is
+    needed.
     """
     m = D.shape[0]
     names, last = by_last_member(members)
@@ -90,12 +92,12 @@ def ascend_pieces(inverse, D, members, u, q, gain_D, gain_q, barrier, floor):
             for j in range(i):
                 x[j] = inverse[i, j]
             raise_one(inverse, x, step / shrink, i)
-            D[i] = max(D[i] + step, floor[i])  # where D is much larger the sum may be 0
+            D[i] = max(D[i] + step, floor[i])  # the rounded sum may lie below the floor
 
 
 @compiled()
 def gains_of_pieces(members, u, w, z):
-    """The derivatives of the relaxation's value with respect to D, raised to a part of the largest, and to q."""
+    """The derivatives of the relaxation's value in D, raised to a part of the largest, those in q, and that largest."""
     m = w.shape[0]
     gain_D, gain_q = np.empty(m), np.empty(members.shape[0])
     largest = 0.0
@@ -115,12 +117,12 @@ def gains_of_pieces(members, u, w, z):
 def improve_pieces(
     H, D, members, u, q, floor, b, c, room, w, z, first, second, target, shift, improve, scores, R, M, L
 ):
-    """Relax at the barrier ``first``, ascend the splitting once and relax at the barrier ``second``.
+    """Relax at the barrier ``first``, ascend the splitting once, and relax again at the barrier ``second``.
 
-    D, q, w, z and scores hold the better of the two; R is overwritten. Without ``improve``: relax at ``second`` only.
-    Returns the bound and the doubt of the scores.
+    D, q, w, z and scores hold the better of the two on return; R is overwritten. Without ``improve`` there is one
+    relaxation, at ``second``. Returns the bound, and how much round-off may have changed all scores together.
     """
-    # A literal is a type of its own, for which all of the relaxation would be compiled again.
+    # For numba a literal number is a type of its own, for which the whole relaxation would be compiled once more.
     rounds = np.int64(FIRST_ROUNDS if improve else ROUNDS)
     bound, doubt = relax_pieces(
         R, H, D, members, u, q, b, c, room, w, z, first if improve else second, target, rounds, scores

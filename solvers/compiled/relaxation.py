@@ -1,17 +1,17 @@
 """Compiled kernels of the perspective relaxation for a given splitting H = R + diag(D).
 
-Around the minimizer c of the block (f = ½(w−c)ᵀH(w−c), constants left out) the relaxation is
+Around the minimizer c of the block, where f = ½(w−c)ᵀH(w−c), the relaxation is
 
     min_w ½wᵀRw − bᵀw + ½cᵀb + φ(w),   b = Hc,   φ(w) = min {½ Σ D_i w_i²/z_i : 0 ≤ z ≤ 1, Σz ≤ K}.
 
-(Each label of a pattern has its own Σz ≤ K over its weights, and so its own τ below; a cardinality is one label.)
+(Each label of a pattern has its own Σz ≤ K over its weights, and so its own τ below; a cardinality has one label.)
 With τ = √(2·multiplier of Σz ≤ K) the optimal z is min(1, |w_i|√D_i/τ), and with r = b − Rw:
 
     z_i = 1 (full):  r_i = D_i w_i, |r_i| ≥ τ√D_i      0 < z_i < 1:  |r_i| = τ√D_i      z_i = 0:  |r_i| ≤ τ√D_i.
 
-For a given partition these are linear equations in (w, τ): Newton's method on them, coordinate descent
-to find the partition. Where that does not converge, an interior-point method in z (``relaxation_interior``). Whatever
-w comes out, bound (B) at w is valid.
+For a given partition of the weights into these three cases, the conditions are linear equations in (w, τ). Coordinate
+descent finds the partition, and Newton's method solves the equations. Where that does not converge, an interior-point
+method in z takes over (``relaxation_interior``). Whatever w comes out, bound (B) at w is valid.
 
 Arrays are float64 and C-contiguous; m is the number of free weights.
 """
@@ -29,12 +29,12 @@ QUICK = 6
 """Most rounds of Newton's method from the warm start before the interior-point method takes over."""
 
 SETTLING = 0.5
-"""A round of Newton's method has to bring relaxation and bound closer by this factor, or it is the last one."""
+"""A round of Newton's method that does not bring relaxation and bound closer by this factor is the last one."""
 
 
 @compiled(fast=True)
 def descend(R, D, w, r, tau, labels):
-    """One sweep of coordinate descent at fixed τ (labels,); w and r = b − Rw are updated. Returns the largest move."""
+    """One sweep of coordinate descent at fixed τ (labels,); updates w and r = b − Rw, and returns the largest move."""
     m = w.shape[0]
     largest = 0.0
     for i in range(m):
@@ -65,14 +65,14 @@ def descend(R, D, w, r, tau, labels):
 def newton(R, D, b, w, tau, room, work, L):
     """Solve the linear equations of the partition that (w, τ) shows; w and tau are overwritten.
 
-    Returns False where the equations have no admissible solution (τ is then untouched).
+    Returns False where the equations have no admissible solution; τ is then unchanged.
     """
     m = w.shape[0]
     label_of, most = room
     labels = most.shape[0]
     index = np.empty(m, np.int64)
     full = np.zeros(labels, np.int64)
-    place = np.full(labels, -1, np.int64)  # among the labels of which some weights are kept in part
+    place = np.full(labels, -1, np.int64)  # the place of a label among those that keep some weight in part
     count = 0
     partial = 0
     for i in range(m):
@@ -141,12 +141,11 @@ def newton(R, D, b, w, tau, room, work, L):
 
 @compiled(fast=True)
 def evaluate(R, D, c, w, room, scores):
-    """Bound (B) at w, from below, with its scores s_i = (r_i)²/(2D_i); everything relative to f = 0 at c.
+    """The bound (B) at w, less the round-off of its evaluation, with its scores s; all relative to f(c) = 0.
 
-    Returns the bound with the round-off margin of this evaluation subtracted, and (w−c)ᵀR(w−c).
-
-    Written around c so that nothing cancels: with d = w − c, q = Rd a pruned weight costs
-    D_i c_i²/2 − q_i c_i, a kept one −q_i²/(2D_i), and s_i is the difference, (D_i c_i − q_i)²/(2D_i).
+    Returns the bound and (w−c)ᵀR(w−c). Everything is computed around c, so that nothing cancels: with d = w − c and
+    q = Rd a pruned weight costs D_i c_i²/2 − q_i c_i and a kept one −q_i²/(2D_i). s_i is the difference of the two,
+    (D_i c_i − q_i)²/(2D_i).
     """
     m = w.shape[0]
     q = np.empty(m)
@@ -173,7 +172,7 @@ def evaluate(R, D, c, w, room, scores):
     for i in range(m):
         stays, goes = q[i] * q[i] / (2.0 * D[i]), 0.5 * D[i] * c[i] * c[i] - q[i] * c[i]
         value += -stays if kept[i] else goes
-        # Either way: with the scores as they are in truth, another mask may be the best.
+        # For a kept and for a pruned weight, since with the exact scores another mask may be the best.
         slack += error * (max((abs(q[i]) + error) / D[i], abs(c[i])) + abs(w[i] - c[i]))
         margin += stays + 0.5 * D[i] * c[i] * c[i] + abs(q[i] * c[i])
     return value - slack - 4.0 * m * EPS * margin, quadratic
@@ -181,7 +180,7 @@ def evaluate(R, D, c, w, room, scores):
 
 @compiled(fast=True)
 def primal_value(quadratic, D, c, w, room):
-    """The relaxation's objective at w: an upper bound on its optimum, to see how far (B) still is.
+    """The relaxation's objective at w, which is an upper bound on its optimum and so on what (B) can reach with this D.
 
     ``quadratic`` is (w−c)ᵀR(w−c).
     """
@@ -204,7 +203,7 @@ def primal_value(quadratic, D, c, w, room):
 
 @compiled(inlined=True)
 def newton_round(R, D, b, w, tau, room, r, trial, work, L):
-    """Three sweeps of coordinate descent, then Newton's step for the partition they show; w and τ are updated."""
+    """Three sweeps of coordinate descent, then Newton's step for the partition that they show; updates w and τ."""
     residual(R, b, w, r)
     for _ in range(3):
         descend(R, D, w, r, tau, room.labels)
@@ -222,11 +221,12 @@ def newton_round(R, D, b, w, tau, room, r, trial, work, L):
 def relax(R, D, b, c, room, w, tau, target, tolerance, rounds, scores, work, L):
     """Maximize (B) over w, from (w, τ). Stops at ``target``, at relative ``tolerance``, or after ``rounds``.
 
-    Newton's method on (w, τ) first, warm and usually done after a few rounds. Where its partition does
-    not settle, an interior-point method, warm too: 4–8 more rounds, whatever the condition.
+    Newton's method on (w, τ) comes first; from a warm start it is usually done after a few rounds. Where its partition
+    does not settle, an interior-point method follows from the best point so far: 4 to 8 more rounds, whatever the
+    condition.
 
     Returns the bound and the best value of the relaxation that was seen (an upper bound on what (B) can reach with this
-    D); w, τ (labels,) and scores hold the point that gave the bound.
+    D). On return w, τ (labels,) and scores hold the point that gave the bound.
     """
     m = w.shape[0]
     labels = tau.shape[0]
@@ -251,7 +251,7 @@ def relax(R, D, b, c, room, w, tau, target, tolerance, rounds, scores, work, L):
     apart = np.inf
     quick = QUICK
     round_number = 0
-    # τ = 0: of no label more than K weights of c are not zero, c itself is feasible and the bound 0 is all there is.
+    # All τ are 0 where c has at most K non-zero weights in each label: c is then feasible, and 0 is the best bound.
     while positives(tau) > 0 and best < target and primal - best > tolerance * abs(best) and round_number < rounds:
         if quick > 0:
             quick -= 1

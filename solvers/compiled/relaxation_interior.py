@@ -1,7 +1,7 @@
 """Compiled interior-point steps of the perspective relaxation, in z.
 
-min over w is a smooth convex function of z, so that no more steps are needed at condition 1e9 than at 10. Notation as
-in ``compiled/relaxation``.
+The minimum over w is a smooth convex function of z, so that a condition number of 1e9 takes no more steps than one
+of 10. The notation is that of ``compiled/relaxation``.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from cbs_opt.solvers.compiled.compilation import compiled
 from cbs_opt.solvers.compiled.dense import cholesky, cholesky_solve, eliminate_small
 
 BLEND = 0.2
-"""How far the interior-point method starts from the z of the warm start, towards equal shares."""
+"""The interior-point method starts from the z of the warm start, moved by this part of the way towards equal shares."""
 
 START = 0.4
-"""Complementarity at that start, in units of μK/m."""
+"""The complementarity at that start, in units of μK/m."""
 
 LEAST_TAU = 1e-3
-"""A τ that is zero, for a label whose few weights may all stay, counts for this part of the largest one there."""
+"""A smaller τ, such as the 0 of a label whose few weights may all stay, is raised to this part of the largest τ
+there."""
 
 CENTERING = 0.15
-"""What an interior-point step leaves of the mean complementarity."""
+"""An interior-point step aims at this part of the mean complementarity."""
 
 
 @compiled()
 def positives(x):
-    """How many entries are positive."""
+    """How many entries of x are positive."""
     count = 0
     for i in range(x.shape[0]):
         if x[i] > 0.0:
@@ -51,7 +52,7 @@ def best_weights(R, D, b, z, w, work, L):
 
 @compiled(inlined=True)
 def interior_start(R, D, b, w, tau, z, alpha, beta, mu, room, work, L):
-    """A point inside near the z that (w, τ) shows, w and μ for this z. False where nothing can be factorized."""
+    """Set z inside its bounds near the one that (w, τ) shows, and w and μ for it; False where a factor is missing."""
     m = w.shape[0]
     label_of, most = room
     labels = most.shape[0]
@@ -83,12 +84,12 @@ def interior_start(R, D, b, w, tau, z, alpha, beta, mu, room, work, L):
 
 @compiled(inlined=True)
 def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
-    """One primal-dual Newton step in z, with the best w for it; all arrays are updated.
+    """One primal-dual Newton step in z, with the best w for the new z; all arrays are updated.
 
-    min over w is a smooth convex function of z with derivative −½D_i(w_i/z_i)²; α, β, μ ≥ 0 are the multipliers
-    of z ≤ 1, z ≥ 0 and Σz ≤ K, μ one for each label. Its Hessian is never formed: the step of z is eliminated from the
-    Newton equations in (w, z), which leaves one Cholesky factorization, and a second one for the new w.
-    Returns False where a factorization failed or no μ > 0 is left.
+    The minimum over w is a smooth convex function of z with derivative −½D_i(w_i/z_i)². α, β, μ ≥ 0 are the multipliers
+    of z ≤ 1, z ≥ 0 and Σz ≤ K, with one μ for each label. The Hessian is never formed: the step of z is eliminated from
+    the Newton equations in (w, z), which takes one Cholesky factorization, and a second one gives the new w. Returns
+    False where a factorization fails or some μ is no longer positive.
     """
     m = w.shape[0]
     label_of, most = room
@@ -116,7 +117,7 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
         rhs[i] = 0.5 * D[i] * ratio * ratio - mu[label_of[i]] - t / (1.0 - z[i]) + t / z[i]
         for j in range(i + 1):
             work[i, j] = R[i, j]
-        # D_i/z_i − coupling²/E, without the cancellation.
+        # This is D_i/z_i − coupling²/E, written without cancellation.
         work[i, i] += D[i] / z[i] * barrier / E[i]
         p[i] = coupling[i] * rhs[i] / E[i]
         Q[label_of[i], i] = coupling[i] / E[i]
@@ -125,7 +126,7 @@ def interior_step(R, D, b, w, z, alpha, beta, mu, room, work, L, p, q):
     cholesky_solve(L, p)
     for label in range(labels):
         cholesky_solve(L, Q[label])
-    # Of each label: the step of Σz without a step of μ, and what a step of each μ takes from it.
+    # For each label: the step of Σz without a step of μ, and how much a step of each μ takes off it.
     step_mu = np.zeros(labels)
     slope = np.zeros((labels, labels))
     for i in range(m):

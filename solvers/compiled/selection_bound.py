@@ -1,4 +1,4 @@
-"""The bound of a node of the selection problem, as compiled loops."""
+"""Compiled kernels of the bound (S) of a node of the selection problem, which ``selection_node`` defines."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ QUICK = 5
 """Rounds of Newton's method from the warm start before the interior-point method takes over."""
 
 ROUNDS = 25
-"""Rounds in all."""
+"""Rounds of a relaxation at the most."""
 
 CLOSE = 0.1
-"""A relaxation is good enough when its optimum cannot close more than this part of the way to the target."""
+"""A relaxation ends where its optimum cannot be further on the way to the target by more than this part of the rest."""
 
 LEAST_GAIN = 0.1
-"""Every weight counts for at least this part of ¼, the largest p(1 − p), in the choice of the splitting."""
+"""In the choice of the splitting every weight counts for at least this part of ¼, the largest p(1 − p)."""
 
 LEAST_D = -1.0
-"""D_i may fall to this times A_ii, where that lets others rise."""
+"""D_i may fall to this multiple of A_ii, where that lets others rise."""
 
 DECAY, LAST_SHARE = 0.7, 3e-3
-"""The barrier falls by this factor a round; later nodes begin with at least this share of the mean of gain·A_ii."""
+"""The barrier falls by the factor DECAY in each round; later nodes begin with at least LAST_SHARE of the mean of
+gain·A_ii."""
 
 STALL = 0.01
-"""Eight rounds have to close this part of the distance to the target, or no more follow."""
+"""The ascent ends where eight rounds do not close this part of the distance to the target."""
 
 TINY = 1e-280
-"""Added to what the diagonal may lose, for weights whose A_ii vanishes in float64."""
+"""Added to the margin of every diagonal entry, for weights whose A_ii vanishes in float64."""
 
 
 @compiled()
 def bound_at(R, q, doubt, p, k, low):
-    """(S) at p, from below.
+    """The bound (S) at p, less its round-off.
 
     Parameters
     ----------
     R, q : arrays (m, m), (m,)
-        q = ℓ + ½D.
+        R = A − diag(D) and q = ℓ + ½D, on the free weights.
     doubt : array (m,)
-        What q_i may be wrong by.
+        The round-off of each q_i.
+    p : array (m,)
+        The point p̂ of (S), in [0, 1].
     k : int
         Least number of ones, ≤ m.
     low : array (m,), overwritten
-        s, each lowered by its round-off; what is forced to 1 or 0 costs its distance to the thresholds.
+        The scores s, each lowered by its round-off.
 
     Returns
     -------
     bound : float
+        The bound.
     enter, leave : float
-        Forcing p_i = 1 raises the bound by max(0, low_i − enter), p_i = 0 by max(0, leave − low_i).
+        Forcing p_i = 1 raises the bound by max(0, low_i − enter), forcing p_i = 0 by max(0, leave − low_i).
     gap : float
-        The relaxation's optimum is at most this above the bound; inf where Σp < k.
+        The optimum of the relaxation is at most this much above the bound; inf where Σp < k.
     """
     m = p.shape[0]
     quadratic, linear, margin, total = 0.0, 0.0, 0.0, 0.0
@@ -93,9 +97,9 @@ def bound_at(R, q, doubt, p, k, low):
 
 @compiled()
 def relax(R, q, doubt, p, mu, k, target, low, work, L):
-    """Maximize (S) over p, from (p, μ); stops at ``target`` or where it cannot be reached.
+    """Maximize (S) over p, from (p, μ); stops at ``target``, or where not much more can be reached.
 
-    Returns bound, enter and leave thresholds, μ; p and low hold the point that gave the bound.
+    Returns the bound, its thresholds enter and leave, and μ. On return p and low hold the point that gave the bound.
     """
     m = p.shape[0]
     best_p, best_low = p.copy(), low.copy()
@@ -126,10 +130,10 @@ def relax(R, q, doubt, p, mu, k, target, low, work, L):
 
 @compiled()
 def certify(A, D, R, work, L):
-    """R ← A − diag(D), lowering D until R ⪰ 0 is proven in spite of round-off; below zero where it must be.
+    """R ← A − diag(D), lowering D, even below zero, until R ⪰ 0 is proven in spite of round-off.
 
-    Rounding A's entries and its factorization perturb R by at most (m + 4)²·ε·√A_ii√A_jj in norm. Where A itself
-    lacks a Cholesky factor D falls further; at D_i = −m·A_ii it ends.
+    The rounding of A's entries and of the factorization perturbs R by at most (m + 4)²·ε·√A_ii√A_jj in norm. Returns
+    False where no D that is tried will do.
     """
     m = D.shape[0]
     share = 2.0**-10
@@ -154,12 +158,12 @@ def certify(A, D, R, work, L):
 
 @compiled(inlined=True)
 def improve_splitting(A, ell, doubt, D, p, mu, k, target, rounds, share, low, R, q, work, L):
-    """Follow the splitting along a falling barrier from a certified D; D, p, low and q hold the best found.
+    """Improve the splitting along a falling barrier, from a certified D; D, p, low and q hold the best on return.
 
-    The relaxation's value is concave in D, with derivative ½p_i(1 − p_i). Each round relaxes, averages the
-    gains, and sweeps once over the coordinates of D; the path moves on whether its bound is better or not. ``share`` is
-    the barrier as a share of the mean of gain·A_ii; what was returned goes on.
-    Returns bound, enter and leave thresholds, μ, share.
+    The relaxation's value is concave in D, with derivative ½p_i(1 − p_i). Each round relaxes, averages the gains, and
+    sweeps once over the coordinates of D; the path goes on even where its bound is not better. ``share`` is the barrier
+    as a share of the mean of gain·A_ii; the share that is returned is meant for the next call. Returns the bound, its
+    thresholds enter and leave, μ, and share.
     """
     m = D.shape[0]
     inverse = np.empty((m, m))

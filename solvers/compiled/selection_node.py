@@ -1,14 +1,15 @@
-"""Compiled kernels of the selection's branch and bound: the splitting bound of a node, its relaxation, screening.
+"""Compiled kernels of the selection's branch and bound: bound a node, screen it, and choose a branch.
 
-With p = 1 − z ∈ {0, 1}ⁿ the selection is min ½pᵀAp + ℓᵀp over Σp ≥ k. A node fixes pruned weights (p = 1: a constant,
-and A_FP·1 joins ℓ) and kept ones (p = 0: their rows are dropped). Since p_i² = p_i, for any diagonal D, of either sign,
-with R = A − diag(D) ⪰ 0, and for any point p̂
+With p = 1 − z ∈ {0, 1}ⁿ the selection is min ½pᵀAp + ℓᵀp over Σp ≥ k. A node fixes some weights as pruned (p = 1, which
+gives a constant and adds A_FP·1 to ℓ) and some as kept (p = 0, whose rows and columns are dropped). Since p_i² = p_i,
+for any diagonal D, of either sign, with R = A − diag(D) ⪰ 0, and for any point p̂
 
     ½pᵀAp + ℓᵀp = ½pᵀRp + (ℓ + ½D)ᵀp ≥ −½p̂ᵀRp̂ + sᵀp,     s = Rp̂ + ℓ + ½D,                      (S)
 
-so that −½p̂ᵀRp̂ + min {sᵀp : p binary, Σp ≥ k} bounds the node: the k smallest s_i and all further negative ones. Its
-maximum over p̂ is the convex box QP min ½pᵀRp + (ℓ + ½D)ᵀp, 0 ≤ p ≤ 1, Σp ≥ k. R ⪰ 0 holds for every
-principal submatrix, so a node may use its parent's D as it is.
+so that −½p̂ᵀRp̂ + min {sᵀp : p binary, Σp ≥ k} bounds the node. The minimum is the sum of the k smallest s_i and all
+further negative ones. The maximum of the bound over p̂ is the value of the convex box QP that minimizes
+½pᵀRp + (ℓ + ½D)ᵀp over 0 ≤ p ≤ 1 with Σp ≥ k. Where R ⪰ 0, so is every principal submatrix, so that a node may use its
+parent's D as it is.
 
 Arrays are float64 and C-contiguous; m is the number of free weights.
 """
@@ -36,32 +37,32 @@ def process(A, ell, state, D, p, mu, share, k, cutoff, rounds, passes):
     state : int8 array (n,), overwritten
         FREE, KEPT or PRUNED; screening fixes more.
     D, p : arrays (n,), overwritten on the free weights
-        Certified splitting and warm start in, better ones out.
+        A certified splitting and a point to start from; better ones on return.
     mu, share : float
-        Warm starts: multiplier of Σp ≥ k, barrier of the splitting ascent.
+        The multiplier of Σp ≥ k and the barrier of the splitting ascent to start from.
     k : int
         Least number of pruned weights in all.
     cutoff : float
-        Nodes that cannot get below it are of no interest.
+        A node whose bound reaches this is fathomed.
     rounds : int
         Rounds of splitting improvement.
     passes : int
-        How often a node is reduced again after screening fixed something.
+        How often the node is bounded again after screening fixed something.
 
     Returns
     -------
     outcome : FATHOMED, LEAF or BRANCH
     bound : float
-        A lower bound on the node, margin subtracted; for a leaf its value, likewise.
+        A lower bound on the node, less its margin; for a leaf its value, less its margin.
     mu, share : float
-        Warm starts for the children.
+        The multiplier and the barrier for the children to start from.
     branch : int
-        The weight to branch on.
+        The weight to branch on; −1 for none.
     """
     n = ell.shape[0]
     best = -np.inf
     order = np.empty(n, np.int64)
-    # Linear term and constant of the node, and what they may be wrong by.
+    # The linear term of the node, and its round-off.
     linear, doubts = np.empty(n), np.empty(n)
     round_number = -1
     while True:
@@ -125,7 +126,7 @@ def process(A, ell, state, D, p, mu, share, k, cutoff, rounds, passes):
         fixed, branch, largest = 0, -1, -1.0
         for r in range(free):
             i = order[r]
-            # A rise belongs to the bound of these scores, `own`, not to a better one from elsewhere.
+            # The rise by another decision belongs to the bound of these scores, `own`, and not to a better bound.
             if own + max(0.0, low[r] - enter) * (1.0 - 1e-9) >= cutoff:
                 state[i] = KEPT
                 fixed += 1
@@ -156,10 +157,10 @@ def selection_value(A, ell, p):
 
 @compiled()
 def descend(A, ell, free, k, p):
-    """Best flips and exchanges of free weights from p, in place, until none helps; p keeps Σp ≥ k. Returns the value.
+    """Make the best flip or exchange of free weights in p, in place, until none helps; returns the value of p.
 
-    Pruning j costs b_j = u_j + ½A_jj and keeping i again gains a_i = u_i − ½A_ii, u = Ap + ℓ; doing both costs
-    b_j − A_ij − a_i.
+    Σp stays at least k. With u = Ap + ℓ, pruning j costs b_j = u_j + ½A_jj, keeping i again gains a_i = u_i − ½A_ii,
+    and doing both costs b_j − A_ij − a_i.
     """
     n = ell.shape[0]
     u = np.empty(n)
@@ -196,7 +197,7 @@ def descend(A, ell, free, k, p):
         if leave >= 0:
             p[leave] = False
         new = selection_value(A, ell, p)
-        # The value depends on p alone and falls with every step: round-off cannot make it go round in circles.
+        # The value depends on p alone and has to fall with every step, so that round-off cannot make an endless loop.
         if not new < value:
             if enter >= 0:
                 p[enter] = False

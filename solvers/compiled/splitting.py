@@ -1,7 +1,7 @@
-"""Compiled kernels that choose the splitting H = R + diag(D): the larger D where it counts, the better bound (B).
+"""Compiled kernels that choose the splitting H = R + diag(D): the larger D is where it counts, the better is bound (B).
 
-The relaxation's value is concave in D, and its derivative in D_i is ½w_i²(1/z_i − 1): only weights with
-0 < z_i < 1 gain. Coordinates of gainᵀD + barrier·log det(H − D) are ascended one at a time.
+The relaxation's value is concave in D, and its derivative in D_i is ½w_i²(1/z_i − 1), so that only weights with
+0 < z_i < 1 gain. gainᵀD + barrier·log det(H − D) is maximized one coordinate at a time.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from cbs_opt.solvers.compiled.dense import assign, cholesky, cholesky_inverse
 from cbs_opt.solvers.compiled.relaxation import relax
 
 STALL = 0.02
-"""Four rounds have to close this part of the distance to the target (or add it to the bound), or no more follow."""
+"""The improvement ends where four rounds neither close this part of the distance to the target nor raise the bound by
+this part of itself."""
 
 PATIENT = 50
-"""Who asks for this many rounds wants the best bound rather than a quick one, and gets them all."""
+"""A caller that asks for so many rounds or more wants the best bound rather than a quick one, and ``STALL`` is
+ignored."""
 
 LEAST_GAIN = 4e-3
 """Every weight counts for at least this part of the largest gain, so that its D_i keeps some size."""
 
 LEAST_D = 0.05
-"""D does not fall below this part of what an ascent begins with."""
+"""D does not fall below this part of what an improvement begins with."""
 
 
 @compiled(fast=True)
 def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
-    """One coordinate sweep on max gainᵀD + barrier·log det(H − D); D is updated, H − D stays positive definite.
+    """One sweep over the coordinates of D that raises gainᵀD + barrier·log det(H − D); H − D stays positive definite.
 
-    The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i; R⁻¹ follows by a rank-one update, from the last
-    weight to the first so that only its leading part has to, and four updates at a time (until then x holds the rows
-    that they need). D never falls below ``floor``. Returns False (D untouched) where H − D is not positive definite to
-    begin with.
+    The best step of D_i alone is 1/(R⁻¹)_ii − barrier/gain_i, after which R⁻¹ is changed by a rank-one update. The
+    sweep goes from the last weight to the first, so that only the leading part of R⁻¹ is needed, and four updates are
+    made at a time; until then x holds the rows that they need. D never falls below ``floor``. Returns False, with D
+    unchanged, where H − D is not positive definite to begin with.
     """
     m = D.shape[0]
     for i in range(m):
@@ -71,10 +73,10 @@ def ascend_splitting(H, D, gain, barrier, floor, work, L, inverse):
 
 @compiled()
 def certify_splitting(H, D, shift, R, work, L):
-    """R ← H − diag(D), shrinking D until R − shift·I has a Cholesky factor. Returns how often D was shrunk.
+    """R ← H − diag(D), shrinking D until R − shift·I has a Cholesky factor.
 
-    ``shift`` covers the round-off of H and of the factorization, so that R ⪰ 0 is proven. −1: H itself
-    is not positive definite by that margin, no D will do.
+    ``shift`` covers the round-off of H and of the factorization, so that R ⪰ 0 is proven. Returns how often D was
+    shrunk; −1 where no D will do, since H itself is not positive definite by that margin.
     """
     m = D.shape[0]
     for attempt in range(60):
@@ -93,7 +95,7 @@ def certify_splitting(H, D, shift, R, work, L):
 
 @compiled(inlined=True)
 def splitting_gain(D, w, tau, labels, least):
-    """dbound/dD_i = ½w_i²(1/z_i − 1), raised to ``least`` times the largest so that every D_i keeps some weight."""
+    """The gain ½w_i²(1/z_i − 1) of each D_i, raised to ``least`` times the largest, and the largest gain."""
     m = w.shape[0]
     gain = np.zeros(m)
     largest = 0.0
@@ -110,17 +112,16 @@ def splitting_gain(D, w, tau, labels, least):
 
 @compiled(inlined=True)
 def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, tolerance, scores, R, work, L):
-    """Relax, then alternate splitting ascent and relaxation for ``rounds``; D, w, τ, scores and R hold the best found.
+    """Relax, then alternate splitting ascent and relaxation ``rounds`` times; D, w, τ, scores and R hold the best.
 
-    The relaxation's value is concave in D (for fixed (w, z) it is linear), so a step that does not help is
-    shortened, and the barrier lowered. Gains are averaged over the rounds: the relaxed point jumps
-    between faces where the best D makes it degenerate. ``share`` is the barrier as a share of the mean of
-    gain·D: 1 to begin with, what was returned to go on.
-    Returns bound and share.
+    The relaxation's value is concave in D (for fixed (w, z) it is linear), so that a step that does not help is
+    shortened, and then the barrier is lowered. Gains are averaged over the rounds, since the relaxed point jumps
+    between faces where the best D makes it degenerate. ``share`` is the barrier as a share of the mean of gain·D: 1 to
+    begin with, and then what the last call returned. Returns the bound and share.
     """
     m = D.shape[0]
-    # The root may take its time. At a node a step that does not help at once is not worth the relaxations,
-    # and the first of them serves to show where D has to grow.
+    # The root may take its time. At other nodes a step that does not help at once is not worth more relaxations, and
+    # the first relaxation need not be exact, since it serves to show where D has to grow.
     steps, trials = (40, 3) if rounds > 2 else (30, 1)
     first = 10.0 * tolerance if 0 < rounds <= 2 else tolerance
     trial_D = np.empty(m)
@@ -141,7 +142,7 @@ def improve_splitting(H, D, b, c, room, w, tau, target, shift, rounds, share, to
         if bound >= target:
             break
         if round_number % 4 == 3:
-            # Not worth it: what is left of the way would take very many rounds.
+            # At this rate the rest of the way would take very many rounds.
             left = min(target - bound, abs(bound))
             if rounds < PATIENT and bound - checkpoint < STALL * left:
                 break

@@ -1,1 +1,1 @@
-"""Methods that prove their answer."""
+"""Exact methods: given time, they prove that their mask is optimal; stopped before, they prove a lower bound."""

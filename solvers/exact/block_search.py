@@ -1,4 +1,4 @@
-"""What the trees of ``bnb`` share, whatever the pattern: values in the units of the block, leaves, incumbents."""
+"""What the two trees of ``bnb`` share: values in the units of the block, the closing of leaves, and incumbents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Open = TypeVar("Open", bound=tree.OpenNode)
 
 
 class BlockSearch(tree.TreeSearch[Open]):
-    """The tree of one problem. Values are in the block's units, f = 0 at its minimizer."""
+    """The tree of one problem. Values are in the units of ``CenteredBlock``, relative to f at the minimizer."""
 
     def __init__(self, problem: PruningProblem, gap: float) -> None:
         super().__init__(floor=0.0)
@@ -31,7 +31,7 @@ class BlockSearch(tree.TreeSearch[Open]):
 
     @abstractmethod
     def improved(self, mask: Mask) -> Mask:
-        """A mask in Z that a local search finds from ``mask``."""
+        """A mask in Z, found by local search from ``mask``."""
 
     def _learn(self, one: BlockSearch[Open]) -> None:
         mask = one.mask if one._rank < self._rank else self.mask
@@ -39,7 +39,10 @@ class BlockSearch(tree.TreeSearch[Open]):
         self.mask, self._rank = mask, min(self._rank, one._rank)
 
     def _close(self, mask: Mask, bound: float) -> None:
-        """Offer the one mask of a leaf. What its round-off leaves open goes into the bound of the whole search."""
+        """Close a leaf: offer its one mask, and note the bound that is proven for it, below its value by round-off.
+
+        The lowest bound of all closed leaves limits the bound of the whole search.
+        """
         from cbs_opt.solvers.compiled.node import support_value
 
         value, margin = support_value(self._block.H, self._block.c, mask)
@@ -57,12 +60,12 @@ class BlockSearch(tree.TreeSearch[Open]):
             return
         for candidate in (mask, self.improved(mask)):
             value, _ = support_value(H, c, candidate)
-            # Around a far minimizer values that differ little look alike; there f itself decides.
+            # With the minimizer far away, values relative to it lose their small differences; then f itself decides.
             rank = value if doubt == 0 else self._problem.objective(obs_update(self._problem, candidate))
             if rank < self._rank:
                 self._rank, self.mask = rank, candidate
             self._value = min(self._value, value)
-        # Never above an earlier one, which discarded nodes: with a gap above 1 it might rise as the value falls.
+        # The cutoff never rises, since nodes were discarded by the earlier one; with a gap above 1 it otherwise might.
         self._cutoff = min(
             self._cutoff, self._value - 0.9 * self._gap * abs(self._block.bound(self._value)) / self._block.scale
         )

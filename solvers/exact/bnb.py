@@ -1,13 +1,15 @@
-"""Branch and bound on the perspective bound (B): the joint problem, proven.
+"""Branch and bound on the perspective bound (B): solves the joint problem to proven optimality.
 
-A node fixes weights to be kept or pruned; ``compiled/node.process`` reduces it, bounds it with a splitting
-inherited and re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives keep the branching weight.
-A tree that grows gets rank-one pieces (``bounds/pieces``) beside the diagonal (``compiled/pieces_node``), and nodes
-with few weights left to keep are closed by trying them all (``compiled/leaves``): both where there is one label only.
+A node fixes some weights as kept or pruned. ``compiled/node.process`` eliminates them, bounds the node with a splitting
+that it inherits from its parent and improves, and screens the other weights. ``tree.TreeSearch`` searches the tree; its
+dives follow the child that keeps the branching weight. A tree that grows large may begin again with rank-one pieces
+(``bounds/pieces``) beside the diagonal (``compiled/pieces_node``). Where all weights carry one label, a node that may
+keep only a few more weights is closed by trying all its masks (``compiled/leaves``). Patterns without labels are
+searched by ``bnb_units``.
 
-References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106
-(2006), in dual form with a diagonal splitting; Hazimeh, Mazumder & Saab, Mathematical Programming 196
-(2022), branch and bound on it by coordinate descent for sparse regression.
+References: bound (B) is the perspective reformulation of Frangioni & Gentile, Mathematical Programming 106 (2006), in
+dual form with a diagonal splitting. Hazimeh, Mazumder & Saab, Mathematical Programming 196 (2022), branch and bound on
+that reformulation by coordinate descent, for sparse regression.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ from cbs_opt.solvers.exact.bnb_units import UnitSearch
 from cbs_opt.solvers.exact.compiling import announced, compiled_beside, in_cache
 
 BYTES_PER_WEIGHT = 17
-"""Of an open node: state, D, and w or z."""
+"""Bytes that an open node takes for each weight: its state, D, and w or z."""
 BYTES_OF_PIECES = 1400
-"""Its q, as an array."""
+"""Bytes that an open node takes for q, an array of one number for each piece."""
 
 
 def run(
@@ -57,28 +59,33 @@ def run(
     gap : float
         Relative gap at which the search ends.
     time_limit : float, optional
-        Seconds. One node may go beyond: the last beginning takes a second or two where some 200 weights are free.
+        Seconds after which the search stops. The node in work is finished first: with some 200 free weights, the root
+        at which a tree begins again takes a second or two.
     node_limit : int, optional
         Nodes after which the search stops.
     memory_limit : float
-        Bytes that open nodes may take, about; the search stops there and says so.
+        About how many bytes open nodes may take; the search stops there, and a note says so.
     start : boolean array, shape (n,), or Solution, optional
-        A mask in Z to begin with, beside the one of greedy OBS.
+        A mask in Z that the search begins with, beside one that it finds by itself.
     progress : callable, optional
-        ``progress(nodes, incumbent, bound)``, called a few times a second and once at the end: how many nodes are
-        processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
-        ``StopIteration`` the search ends with these; its status and a note say so.
+        ``progress(nodes, incumbent, bound)`` is called a few times a second and once at the end, with the number of
+        processed nodes, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it
+        raises ``StopIteration``, the search ends with that mask and bound; the status and a note say so.
     threads : int
-        So many search a tree together once it has grown to some hundred nodes. Another number may take another path to
-        an equally good mask; the same number takes the same.
+        Number of threads that search a tree together once it has grown to some hundred nodes. The search is repeatable
+        for the same number; another number may lead to another mask that is equally good within the gap.
     record : callable, optional
-        Called with every processed node. Screened nodes are then not reduced a second time at once, so
-        that each record stands for one bound.
+        Called with the ``NodeRecord`` of every processed node. A node is then not bounded a second time after
+        screening, so that each record stands for one bound.
 
     Raises
     ------
     InputError
-        A limit or a number of threads that is none; records of more than one thread.
+        A limit or the number of threads is not valid, or nodes are to be recorded by more than one thread.
+    PatternError
+        ``start`` is not in Z.
+    UnsupportedError
+        Nodes are to be recorded under a pattern without labels.
     """
     threads = tree.checked_threads(threads)
     if record is not None and threads > 1:
@@ -103,10 +110,10 @@ def run(
 
 @cache
 def prepare() -> None:
-    """Load the compiled kernels; where that was never done, say that they are compiled first.
+    """Load the compiled kernels, or compile them and say so, before any time limit runs.
 
-    Those of pieces, which only larger trees need, are compiled here too, so that none is within a time limit; where
-    they are in the cache, the tree that needs them loads them.
+    The kernels of pieces, which only larger trees need, are compiled here too; where they are in the cache, the first
+    tree that needs them loads them.
     """
     from cbs_opt.solvers.bounds.perspective import perspective_bound
     from cbs_opt.solvers.compiled.node import process, support_value
@@ -116,7 +123,7 @@ def prepare() -> None:
     with announced(process, process_pieces) as cold:
         if cold:
             block = CenteredBlock.of(problem)
-            support_value(block.H, block.c, problem.Z.argmax(block.c))  # both processes need it
+            support_value(block.H, block.c, problem.Z.argmax(block.c))  # compiled first, since both processes need it
             with compiled_beside(compile_second_half):
                 perspective_bound(problem)
         run(problem, record=lambda _: None)
@@ -126,8 +133,8 @@ def prepare() -> None:
 
 
 def compile_second_half() -> None:
-    """What a second process compiles while the first one compiles ``process``: the kernels that it needs last, and
-    those of leaves."""
+    """Compile what a second process takes over while the first compiles ``process``: the kernels that ``process`` calls
+    last, and those of leaves."""
     from cbs_opt.solvers.compiled.dense import inverse_diagonal
     from cbs_opt.solvers.compiled.splitting import ascend_splitting
 
@@ -138,7 +145,7 @@ def compile_second_half() -> None:
 
 
 def compile_leaves() -> None:
-    """Load or compile the kernels of incumbents and leaves: about half of all, none of which ``process`` needs."""
+    """Load or compile the kernels of incumbents and leaves, about half of all; ``process`` needs none of them."""
     problem = _example()
     search = Search(problem, GAP_TOLERANCE, None)
     root = search._heap[0]
@@ -147,6 +154,7 @@ def compile_leaves() -> None:
 
 
 def _example() -> PruningProblem:
+    """A problem of four weights that the kernels are called on for the first time."""
     return PruningProblem(np.arange(1.0, 5.0), np.eye(4) + 0.5, pattern=Cardinality(4, 2))
 
 

@@ -12,7 +12,7 @@ from cbs_opt.kernel.arrays.types import Vector
 
 
 class Node(NamedTuple):
-    """An open node: a valid bound, its age, its parent, what is fixed, and a warm start."""
+    """An open node: a valid bound, its age, its parent, the state of each weight, and a warm start D, w, tau, share."""
 
     bound: float
     age: int
@@ -24,11 +24,11 @@ class Node(NamedTuple):
     share: float
 
     def __lt__(self, other: Any, /) -> bool:
-        return (self.bound, self.age) < (other.bound, other.age)  # brothers are as old as one another
+        return (self.bound, self.age) < (other.bound, other.age)  # the two children of a node have the same age
 
 
 class PieceNode(NamedTuple):
-    """An open node of a tree with pieces: a valid bound, age, parent, what is fixed; a warm start D, z (n,), q (E,)."""
+    """An open node of a tree with pieces: bound, age, parent, states of weights; a warm start D, z (n,) and q (E,)."""
 
     bound: float
     age: int
@@ -44,17 +44,18 @@ class PieceNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PieceRecord:
-    """What a node of a tree with pieces has beside D and w: Σ q_e u_e u_eᵀ in its splitting, and its relaxed mask.
+    """What the record of a node has besides in a tree with pieces: Σ q_e u_e u_eᵀ of its splitting, and a relaxed mask.
 
     Parameters
     ----------
     members : int64 array (E, width)
-        Of each piece, −1 after the last; the same for the whole tree, as ``u``.
+        The weights of each piece, then −1; the same in the whole tree.
     u : array (E, width)
-        In the units of ``CenteredBlock``.
+        The entries of each u_e at these weights, in the units of ``CenteredBlock``; the same in the whole tree.
     q : array (E,)
+        The weight of each piece in the splitting of the node.
     z : array (n,)
-        On the weights that are free before screening.
+        The relaxed mask, on the weights that are free before screening.
     """
 
     members: NDArray[np.int64]
@@ -65,12 +66,12 @@ class PieceRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeRecord:
-    """One processed node, for a log or a certificate. Arrays are (n,), D and w in the units of ``CenteredBlock``.
+    """One processed node, for a log or a certificate. Arrays are (n,), with D and w in the units of ``CenteredBlock``.
 
-    ``before`` and ``after`` say what is FREE, KEPT or PRUNED before and after screening; on the weights free in
-    ``before``, D and w are the splitting and the point whose bound (B) fathoms the node or justifies what
-    screening fixed. ``cutoff`` is the value, relative to f at the block's c, that solutions of interest lie below.
-    A tree that begins anew, with ``pieces``, begins with index 0 again; what was recorded before it is of no account.
+    ``before`` and ``after`` say which weights are FREE, KEPT or PRUNED before and after screening. On the weights free
+    in ``before``, D and w are the splitting and the point whose bound (B) fathoms the node, or justifies what screening
+    fixed. ``cutoff`` is the value, relative to f at the block's c, below which masks are of interest. Where the tree
+    begins again with ``pieces``, the index starts from 0 once more, and all records before that can be dropped.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""What a tree of ``bnb`` needs to go on with rank-one pieces: the splitting that its nodes inherit."""
+"""The root of a tree of ``bnb`` with rank-one pieces: the pieces, and the splitting that its nodes inherit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 ACCURACY = 1e-2
-"""Of the bound at the root, relative to the incumbent: the nodes below it make up for the rest in less time."""
+"""How exactly the bound of that root is maximized, relative to the incumbent: the nodes below it gain the rest in less
+time."""
 
 
 class PieceRoot(NamedTuple):
-    """The pieces of a tree, by the weights of its root problem, and the splitting and z (0 where fixed) at its root."""
+    """The pieces of a tree, their members numbered as in the block, and D, q and z (0 where fixed) at its root."""
 
     pieces: Pieces
     D: Vector
@@ -28,16 +29,18 @@ class PieceRoot(NamedTuple):
 
 
 def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value: float) -> PieceRoot | None:
-    """Choose pieces for the problem that ``state`` leaves; None where its arithmetic fails.
+    """Choose pieces for the problem of the weights that ``state`` leaves free; None where the arithmetic fails.
 
     Parameters
     ----------
+    block : CenteredBlock
+        The whole problem.
     state : int8 array (n,)
         FREE, KEPT or PRUNED.
     room : Room
-        What may be kept in all.
+        How many weights may be kept in all.
     value : float
-        Of the incumbent, in the block's units.
+        The value of the incumbent, in the block's units.
     """
     H, c = block.H, block.c
     state = _settled(state, room)
@@ -69,7 +72,7 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value:
 
 
 def _settled(state: NDArray[np.int8], room: Room) -> NDArray[np.int8]:
-    """``state`` with the free weights of labels without a choice kept, or pruned."""
+    """``state`` with the free weights of labels that leave no choice fixed as kept or pruned."""
     labels, count = room.labels, len(room.room)
     left = room.room - np.bincount(labels[state == KEPT], minlength=count)
     free = np.bincount(labels[state == FREE], minlength=count)
@@ -79,7 +82,7 @@ def _settled(state: NDArray[np.int8], room: Room) -> NDArray[np.int8]:
 
 @cache
 def prepare_pieces() -> None:
-    """Load the kernel of nodes with pieces, or compile it: before any clock runs, see ``bnb.prepare``."""
+    """Load the kernel of nodes with pieces, or compile it, before any time limit runs; see ``bnb.prepare``."""
     from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
     H, c = np.eye(4) + 0.5, np.arange(1.0, 5.0)

@@ -1,4 +1,4 @@
-"""The tree of ``bnb``: how its nodes are bounded and branched, where it begins anew, where its incumbents come from."""
+"""The tree of ``bnb`` under labels with room: how it bounds nodes, when it begins again, where incumbents come from."""
 
 from __future__ import annotations
 
@@ -17,47 +17,51 @@ from cbs_opt.solvers.exact.bnb_pieces import PieceRoot, piece_root, prepare_piec
 from cbs_opt.solvers.heuristic import greedy_obs
 
 DIRECT_ROOM = 3
-"""Where no more weights than this may still be kept, all leaves are tried at once."""
+"""A node that may keep no more than so many further weights is closed by trying all its leaves, without a bound."""
 MOST_ROOM = 14
-"""Where no more than this, those that the node's bound leaves are tried if that takes no more multiply-adds than"""
+"""A node that may keep no more than so many is bounded, and closed by trying the leaves that its bound leaves, if that
+takes no more multiply-adds than ``NODE_WORK`` + ``NODE_CUBES`` times the cube of its free weights."""
 NODE_CUBES = 10.0
-"""… this times the cube of the free weights, and"""
+"""See ``MOST_ROOM``."""
 NODE_WORK = 2e5
-"""… this: about as much as two to five nodes."""
+"""See ``MOST_ROOM``; the two together are about the work of two to five nodes."""
 MOST_DOUBT = 1e-3
-"""Relative to the cutoff: beyond, too many leaves would have to be evaluated one by one."""
+"""Leaves are tried only if the round-off of their values is at most this part of the cutoff: else too many of them
+would have to be evaluated one by one."""
 BEGINNINGS = {1: 4, 17: 40, 401: 300}
-"""At these nodes the tree begins (anew, from what the root has learnt), with so many rounds of splitting improvement at
-most: it takes about as long as the nodes before did (docs/decisions/0011)."""
+"""At these node numbers the tree begins, at the later ones again from its root, with so many rounds of splitting
+improvement at the most. A new root takes about as long as all nodes before it (docs/decisions/0011)."""
 LABELS_BEGINNINGS = {1: 20}
-"""The same where weights carry several labels: a root of many multipliers is worth its rounds at once, and without
-pieces a tree that begins anew has little to gain for the nodes it leaves."""
+"""The same where weights carry several labels: a root with many multipliers is worth its rounds at once, and without
+pieces a new root gains little compared with the nodes that are dropped for it."""
 PIECES_FROM = 401
-"""Here the last beginning is, where it can be, one with rank-one pieces instead (docs/decisions/0013)."""
+"""At this node the tree begins again with rank-one pieces, where that is possible (docs/decisions/0013)."""
 NEARLY = 0.7
-"""A tree whose bound has come this part of the way from the root's to the cutoff by then goes on as it is."""
+"""But a tree whose bound has by then come this part of the way from the root's bound to the cutoff goes on as it is."""
 EARLY, STUCK = 3, 0.2
-"""A tree whose bound has not come so far after so many nodes for each weight begins with pieces then."""
+"""A tree whose bound has not come the part STUCK of that way after EARLY nodes for each weight begins with pieces
+already then."""
 MOST_FREE = 256
-"""With more free weights at the root it is not: the Newton systems of that root would take too long."""
+"""With more free weights at the root there are no pieces: the Newton systems of their root would take too long."""
 LEAST_D = 0.8
-"""D does not fall below this part of what it is at that root (docs/decisions/0013)."""
+"""In a tree with pieces D does not fall below this part of what it is at the root (docs/decisions/0013)."""
 RECORDED_ROUNDS = 40
-"""Of the root where nodes are recorded: one tree, from one root;"""
+"""Rounds of splitting improvement at the root where nodes are recorded, so that one tree from one root is recorded."""
 NODE_ROUNDS = 1
-"""of every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
+"""Rounds of splitting improvement at every other node: two give fewer nodes in the same time (docs/decisions/0007)."""
 LEAST_SHARE = 0.01
-"""A node's barrier is at least this: a splitting too close to the boundary leaves its children no way to improve it."""
+"""The least barrier of a node: a splitting too close to the boundary leaves its children no way to improve it."""
 PASSES = 1
-"""How often a node is reduced again once screening fixed something."""
+"""How often a node is bounded again after screening fixed something."""
 RESTARTS = (30, 300, 3000)
-"""At these nodes local searches are started anew, ``SEARCHES`` of them, from perturbed relaxed points. (Several threads
-leave out node numbers, and with them some of these.)"""
+"""At these nodes ``SEARCHES`` local searches start from perturbed relaxed points. (Several threads skip node numbers,
+and with them some of these.)"""
 SEARCHES = 10
+"""See ``RESTARTS``."""
 
 
 def _fixed(state: NDArray[np.int8], branch: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """``state`` with the weight kept, and with it pruned."""
+    """``state`` with the weight ``branch`` kept, and with it pruned."""
     from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
     kept, pruned = state.copy(), state.copy()
@@ -66,7 +70,7 @@ def _fixed(state: NDArray[np.int8], branch: int) -> tuple[NDArray[np.int8], NDAr
 
 
 class Search(BlockSearch[Node | PieceNode]):
-    """The tree of one problem under labels with room. Values are in the block's units."""
+    """The tree of one problem under labels with room. Values are in the units of ``CenteredBlock``."""
 
     shared_from = PIECES_FROM
 
@@ -92,7 +96,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return int(self._room.room[0])
 
     def _doubt_of_leaves(self) -> float:
-        """Above the round-off of every value that ``compiled/leaves`` computes; infinite where nothing can be said."""
+        """A bound on the round-off of every value that ``compiled/leaves`` computes; infinite where none is known."""
         n = len(self._weight)
         smallest = float(self._block.eigenvalues[0]) - n * EPS * float(self._weight.sum())
         if not smallest > 0:
@@ -148,6 +152,7 @@ class Search(BlockSearch[Node | PieceNode]):
         )
 
     def _branch_with_pieces(self, node: PieceNode) -> tuple[PieceNode, PieceNode] | None:
+        """As ``branch``, for a node of a tree with pieces."""
         from cbs_opt.solvers.compiled.pieces_node import process_pieces
 
         n, root = len(node.D), self._piece_root
@@ -190,24 +195,24 @@ class Search(BlockSearch[Node | PieceNode]):
 
     @property
     def _progress(self) -> float:
-        """The part of the way from the root's bound to the cutoff that the bound has come."""
+        """Which part of the way from the root's bound to the cutoff the bound has come."""
         first = self._root.bound
         way = self._cutoff - first
         return (self._proven() - first) / way if way > 0 else 1.0
 
     @property
     def _wants_pieces(self) -> bool:
-        """Whether the tree is to begin with pieces at this node."""
+        """Whether the tree should begin again with pieces at this node."""
         if self.nodes == PIECES_FROM:
             return self._progress < NEARLY
         return self.nodes == EARLY * len(self._weight) + 1 < PIECES_FROM and self._progress < STUCK
 
     def _with_pieces(self) -> PieceNode | None:
-        """Have the tree begin for the last time, with pieces; returns its root, or None where that cannot be."""
+        """Begin the tree again with pieces, for the last time; returns its root, or None where that is not possible."""
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
-        # What the first root has fixed is not in the tree that is recorded from here on.
+        # What the first root has fixed has no proof in the records of the tree from here on.
         state = self._given if self._record else root.state
         if np.count_nonzero(state == FREE) > MOST_FREE:
             return None
@@ -224,7 +229,10 @@ class Search(BlockSearch[Node | PieceNode]):
     def _done(
         self, outcome: int, state: NDArray[np.int8], w: Vector, scores: Vector, bound: float, baseline: float
     ) -> bool:
-        """Close a bounded node that needs no children, as a leaf or by trying its leaves; else look for incumbents."""
+        """Close a bounded node that needs no children, and return True; else look for incumbents, and return False.
+
+        A node is closed where it is fathomed, or a leaf, or where all its leaves can be tried.
+        """
         from cbs_opt.solvers.forms.node_state import BRANCH, KEPT, LEAF
 
         if outcome == LEAF:
@@ -242,7 +250,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return False
 
     def _rounds(self, node: Node) -> tuple[Node, int]:
-        """The node to work on and its rounds of splitting improvement: ``node``, or the root where the tree begins."""
+        """The node to work on, ``node`` or the root where the tree begins again, and its rounds of improvement."""
         if self._record:
             return node, RECORDED_ROUNDS if self.nodes == 1 else NODE_ROUNDS
         beginnings = BEGINNINGS if len(self._room.room) == 1 else LABELS_BEGINNINGS
@@ -252,7 +260,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return self._root, beginnings[self.nodes]
 
     def _few_leaves(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
-        """Whether trying all leaves of a bounded node costs no more than a few nodes of its subtree would."""
+        """Whether trying the leaves of a bounded node takes no more work than a few nodes of its subtree would."""
         from cbs_opt.solvers.compiled.leaves import work_of_leaves
         from cbs_opt.solvers.forms.node_state import FREE
 
@@ -262,7 +270,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return bool(work_of_leaves(state, scores, self._budget, baseline - self._cutoff, most) <= most)
 
     def _may_try(self, state: NDArray[np.int8], most_room: int) -> bool:
-        """Whether a node's leaves can be tried: one label, and at most ``most_room`` weights more may be kept."""
+        """Whether the leaves of a node can be tried: under one label, where at most ``most_room`` more may be kept."""
         from cbs_opt.solvers.forms.node_state import FREE, KEPT
 
         if len(self._room.room) > 1:
@@ -276,7 +284,7 @@ class Search(BlockSearch[Node | PieceNode]):
         )
 
     def _tried(self, state: NDArray[np.int8], scores: Vector, baseline: float) -> bool:
-        """Try all leaves that a node's bound leaves (``baseline`` −inf: all); False where round-off forbids it."""
+        """Try the leaves that a node's bound leaves, all if ``baseline`` is −inf; False where round-off forbids it."""
         from cbs_opt.solvers.compiled.leaves import try_leaves
 
         done, proven, best = try_leaves(
@@ -298,7 +306,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return bool(done)
 
     def _rounded(self, state: NDArray[np.int8], w: Vector) -> Mask:
-        """The relaxed point's largest w_i²H_ii of each label, as many as the node may still keep."""
+        """The mask of a node that keeps the largest w_i²H_ii of the relaxed point, as many of each label as allowed."""
         from cbs_opt.solvers.compiled.oracle import choose_best
         from cbs_opt.solvers.forms.node_state import KEPT, PRUNED
 
@@ -317,7 +325,7 @@ class Search(BlockSearch[Node | PieceNode]):
         return mask if ok else greedy_obs.run(self._problem).mask
 
     def improved(self, mask: Mask) -> Mask:
-        # Exchanges of pairs of the pattern's free weights, as long as one helps.
+        # Exchange pairs of weights that the pattern leaves free, as long as one exchange helps.
         from cbs_opt.solvers.compiled.incumbents import exchange
 
         improved = mask.copy()

@@ -1,12 +1,13 @@
-"""Branch and bound on the selection (CBS-S): the best mask with the kept weights as trained, proven.
+"""Branch and bound on the selection (CBS-S): proves the best mask with the kept weights as trained.
 
 With p = 1 − z, A = diag(w̄) H diag(w̄) and ℓ = −g∘w̄ the problem is the binary QP min ½pᵀAp + ℓᵀp, Σp ≥ k.
-``compiled/selection_node.process`` bounds a node by the box QP of a diagonal splitting A = R + diag(D), inherited and
-re-improved, and screens it. ``tree.TreeSearch`` searches the tree; dives follow the relaxed point.
+``compiled/selection_node.process`` bounds a node by the box QP of a diagonal splitting A = R + diag(D), which the node
+inherits from its parent and improves, and screens the node. ``tree.TreeSearch`` searches the tree; its dives follow the
+relaxed point.
 
-References: for binary p the diagonal may be moved into the linear term (Hammer & Rubin, RIRO 4, 1970); the D that
-makes the box QP's bound largest is the solution of an SDP (Billionnet & Elloumi, Mathematical Programming 109, 2007),
-which the coordinate ascent approaches.
+References: for binary p the diagonal may be moved into the linear term (Hammer & Rubin, RIRO 4, 1970). The D that makes
+the bound of the box QP largest solves an SDP (Billionnet & Elloumi, Mathematical Programming 109, 2007); a coordinate
+ascent approaches it here.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from cbs_opt.solvers.exact import tree
 from cbs_opt.solvers.exact.compiling import announced
 
 FIRST_SHARE = 0.1
-"""Barrier of the splitting ascent at the root; the first splitting is already about as good."""
+"""The barrier of the splitting ascent at the root, low because the first splitting is already a good one."""
 ROOT_ROUNDS = 60
+"""Rounds of splitting improvement at the root."""
 NODE_ROUNDS = 1
+"""Rounds of splitting improvement at every other node."""
 PASSES = 1
+"""How often a node is bounded again after screening fixed something."""
 BYTES_PER_WEIGHT = 17
-"""Of an open node: state, splitting, warm start."""
+"""Bytes that an open node takes for each weight: its state, splitting, and warm start."""
 
 
 def run(
@@ -60,13 +64,20 @@ def run(
     node_limit : int, optional
         Nodes after which the search stops.
     memory_limit : float
-        Bytes that open nodes may take, about; the search stops there and says so.
+        About how many bytes open nodes may take; the search stops there, and a note says so.
     start : boolean array, shape (n,), or Solution, optional
-        A mask in Z to begin with, beside the one of local search from the smallest A_ii.
+        A mask in Z that the search begins with, beside one that a local search finds.
     progress : callable, optional
-        ``progress(nodes, incumbent, bound)``, called a few times a second and once at the end: how many nodes are
-        processed, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it raises
-        ``StopIteration`` the search ends with these; its status and a note say so.
+        ``progress(nodes, incumbent, bound)`` is called a few times a second and once at the end, with the number of
+        processed nodes, the loss of the best mask so far and the bound proven so far, both in the units of f. Where it
+        raises ``StopIteration``, the search ends with that mask and bound; the status and a note say so.
+
+    Raises
+    ------
+    InputError
+        A limit is not valid.
+    PatternError
+        ``start`` is not in Z.
     """
     gap = as_nonnegative(gap, "gap")
     time_limit = tree.checked_time_limit(time_limit)
@@ -84,7 +95,7 @@ def run(
 
 @cache
 def prepare() -> None:
-    """Load the compiled kernels; where that was never done, say that they are compiled first."""
+    """Load the compiled kernels, or compile them and say so, before any time limit runs."""
     from cbs_opt.solvers.compiled.selection_node import process
 
     problem = PruningProblem(np.arange(1.0, 7.0), np.eye(6) + 0.9, pattern=Cardinality(6, 3))
@@ -94,16 +105,18 @@ def prepare() -> None:
 
 @dataclass(frozen=True, eq=False)
 class SelectionBlock:
-    """min ½pᵀAp + ℓᵀp in units where the largest A_ii is near 1; f = offset + scale · (that).
+    """The selection as ½pᵀAp + ℓᵀp, in units where the largest A_ii is near 1: f = offset + scale·(½pᵀAp + ℓᵀp).
 
     Parameters
     ----------
     A : array, shape (n, n)
+        diag(w̄) H diag(w̄), scaled.
     ell : array, shape (n,)
+        ℓ = −g∘w̄, scaled.
     offset : float
         f(w̄).
     scale : float
-        Unit of f, a power of two.
+        The unit of f, a power of two.
     """
 
     A: Matrix
@@ -113,7 +126,7 @@ class SelectionBlock:
 
     @classmethod
     def of(cls, problem: PruningProblem) -> SelectionBlock:
-        """From ``problem.below()``, scaled by powers of two only: every entry is w̄_i·H_ij·w̄_j but for its roundings."""
+        """The block of ``problem.below()``, scaled by powers of two: only the products w̄_i·H_ij·w̄_j are rounded."""
         problem = problem.below()
         H = problem.curvature.dense()
         _, exponents = np.frexp(np.sqrt(H.diagonal()))
@@ -135,7 +148,7 @@ class SelectionBlock:
 
 
 class _Node(NamedTuple):
-    """An open node: a valid bound, its age, what is fixed, a certified splitting, and a warm start."""
+    """An open node: a valid bound, its age, the state of each weight, a certified splitting D, and a warm start."""
 
     bound: float
     age: int
@@ -147,7 +160,7 @@ class _Node(NamedTuple):
 
 
 class _Search(tree.TreeSearch[_Node]):
-    """The tree of one problem. Values are in the block's units."""
+    """The tree of one problem. Values are in the units of ``SelectionBlock``."""
 
     def __init__(self, problem: PruningProblem, gap: float) -> None:
         from cbs_opt.solvers.compiled.selection_node import KEPT, PRUNED
@@ -156,7 +169,7 @@ class _Search(tree.TreeSearch[_Node]):
         assert pattern is not None, "checked by the method's spec"
         assert pattern.single, "checked by the method's spec"
         self._block = block = SelectionBlock.of(problem)
-        # A ⪰ 0: no mask lies below this.
+        # Since A ⪰ 0, the value of no mask lies below this.
         lowest = float(np.minimum(block.ell, 0.0).sum())
         super().__init__(floor=lowest * (1.0 + problem.n * EPS))
         self._free, self._k, self._gap = pattern.free, problem.n - int(pattern.room[0]), gap
@@ -164,7 +177,7 @@ class _Search(tree.TreeSearch[_Node]):
         self.offer(self.mask)
         state = np.zeros(problem.n, dtype=np.int8)
         state[pattern.keep] = KEPT
-        state[pattern.forbid | (~pattern.keep & (problem.w_bar == 0.0))] = PRUNED  # zeros are pruned for nothing
+        state[pattern.forbid | (~pattern.keep & (problem.w_bar == 0.0))] = PRUNED  # pruning a zero costs nothing
         p = np.full(problem.n, self._k / problem.n)
         self._heap.append(_Node(self._floor, 0, state, first_splitting(block), p, 0.0, FIRST_SHARE))
 
@@ -191,7 +204,7 @@ class _Search(tree.TreeSearch[_Node]):
         )
         bound = max(bound, node.bound)
         if outcome == LEAF:
-            # What its round-off leaves open goes into the bound of the whole search.
+            # The bound of a leaf is its value less round-off; the lowest of them limits the bound of the whole search.
             self._closed = min(self._closed, bound)
             self.offer(state == KEPT)
         if outcome != BRANCH:
@@ -203,7 +216,7 @@ class _Search(tree.TreeSearch[_Node]):
         return (keeping, pruning) if p[branch] < 0.5 else (pruning, keeping)
 
     def _rounded(self, state: NDArray[np.int8], p: Vector) -> Mask:
-        """The relaxed point's largest p_i pruned, as many as the node must still prune."""
+        """The mask that prunes the largest p_i of the relaxed point, as many as the node must still prune."""
         from cbs_opt.solvers.compiled.selection_node import FREE, PRUNED
 
         pruned: Mask = state == PRUNED
@@ -220,12 +233,12 @@ class _Search(tree.TreeSearch[_Node]):
         if value < self._value:
             self._value, self.mask = value, ~pruned
             change = self.in_units_of_f(value)
-            # Never above an earlier one, as in bnb.
+            # The cutoff never rises, since nodes were discarded by the earlier one.
             self._cutoff = min(self._cutoff, value - 0.9 * self._gap * abs(change) / self._block.scale)
 
 
 def first_splitting(block: SelectionBlock) -> Vector:
-    """A certified D to start from: nearly the smallest eigenvalue of A with its diagonal scaled to one, times A_ii."""
+    """A certified D to start from: D_i = 0.9·λ·A_ii, with λ the smallest eigenvalue of A scaled to unit diagonal."""
     from cbs_opt.solvers.compiled.selection_bound import certify
 
     n = len(block.ell)

@@ -1,8 +1,8 @@
-"""The tree of ``bnb`` for patterns that are no labels with room: groups, budgets, intersections, linear constraints.
+"""The tree of ``bnb`` for patterns other than labels with room: groups, budgets, intersections, linear constraints.
 
-A node is a pattern with more weights decided (``Pattern.fixed``); its bound asks the oracle and nothing else
-(``bounds/unit_blocks``). It branches on units, the weights that are kept or pruned together: a column of a layer or a
-filter is one decision, not one for each of its weights.
+A node is the pattern with some weights decided (``Pattern.fixed``), and its bound uses the pattern through its oracle
+alone (``bounds/unit_blocks``). The tree branches on units, weights that are kept or pruned together: a column of a
+layer or a filter is one decision, not one for each of its weights.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from cbs_opt.solvers.exact.decided import fixed
 from cbs_opt.solvers.forms.node_state import KEPT, state_of
 
 ROOT_ROUNDS = 30
-"""Rounds of splitting improvement at the root, fewer where more than"""
+"""Rounds of splitting improvement at the root where at most ``SMALL`` weights are free."""
 SMALL = 128
-"""… so many weights are free: they are then worth as much work as 30 of these, and"""
+"""With m > SMALL free weights there are fewer rounds, by the factor (SMALL/m)³, which bounds their work."""
 NODE_ROUNDS = 1
-"""… at every other node."""
+"""Rounds of splitting improvement at every other node."""
 TOLERANCE = 3e-3
-"""Relative gap between a relaxation and its bound (B) at which a node is content."""
+"""Relative gap between a relaxation and its bound (B) at which the relaxation of a node ends."""
 PASSES = 2
-"""How often a node is bounded again once screening fixed something."""
+"""How often a node is bounded again after screening fixed something."""
 CAUTION = 1e-9
-"""Part of a rise in (B) that screening leaves out, and 1e-3 of it of the scores: many times their round-off."""
+"""The part of a rise in (B) that screening leaves out, and 1000 times the part of the scores that it leaves out: both
+are many times the round-off."""
 
 
 class UnitNode(NamedTuple):
-    """An open node: a valid bound, its age, its pattern, and a warm start."""
+    """An open node: a valid bound, its age, its pattern, and a warm start B, z, y, share."""
 
     bound: float
     age: int
@@ -54,7 +55,7 @@ class UnitNode(NamedTuple):
 
 
 class _Scored(NamedTuple):
-    """The scores of all weights, shape (n,), a unit's on its first free weight, and the bound (B) they belong to."""
+    """The scores of a bound (B), (n,), that of a unit on its first free weight; the bound; and the elimination."""
 
     scores: Vector
     bound: float
@@ -62,7 +63,7 @@ class _Scored(NamedTuple):
 
 
 class UnitSearch(BlockSearch[UnitNode]):
-    """The tree of one problem under any pattern. Values are in the block's units."""
+    """The tree of one problem under any pattern. Values are in the units of ``CenteredBlock``."""
 
     def __init__(self, problem: PruningProblem, gap: float) -> None:
         super().__init__(problem, gap)
@@ -110,7 +111,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         raise AssertionError("every round decides a weight")
 
     def _bounded(self, node: UnitNode, state: NDArray[np.int8], best: float) -> tuple[UnitNode, float, _Scored, int]:
-        """The node with a better warm start, its bound, the scores with (B)'s own value, and the unit to branch on."""
+        """Bound a node; returns it with a better warm start, its bound, the scores of (B), and a unit to branch on."""
         from cbs_opt.solvers.compiled.node import eliminate, reach_of_free, schur_complement, splitting_shift
 
         H, c, pattern = self._block.H, self._block.c, node.pattern
@@ -183,7 +184,7 @@ class UnitSearch(BlockSearch[UnitNode]):
         return warm, max(best, own), scored, choice
 
     def _offer_inside(self, pattern: Pattern, always: NDArray[np.int64], z: Vector) -> None:
-        """Offer what is kept in full at a point of the pattern's relaxation, and what else fits beside it.
+        """Offer the mask of what a relaxed mask ``z`` keeps in full, filled up with units that it keeps in part.
 
         ``always`` are the weights that the pattern forces to stay.
         """
@@ -199,12 +200,12 @@ class UnitSearch(BlockSearch[UnitNode]):
         self.offer(mask)
 
     def _screened(self, pattern: Pattern, scored: _Scored) -> tuple[Mask, Mask]:
-        """The units that no mask of value below the cutoff prunes, and those that none keeps."""
+        """The weights that no mask with a value below the cutoff prunes, and those that none keeps, by whole units."""
         keep, prune = np.zeros_like(pattern.free), np.zeros_like(pattern.free)
         if not scored.bound > -np.inf:
             return keep, prune
         found = pattern.relaxed(scored.scores)
-        # A score stands on the first free weight of its unit; the others have none to tell.
+        # The score of a unit stands on its first free weight; only these are looked at.
         _, heads = np.unique(np.where(pattern.free, self._units, -1), return_index=True)
         heads = heads[pattern.free[heads]]
         for bounds, decided in ((found.pruned, keep), (found.kept, prune)):
@@ -215,12 +216,15 @@ class UnitSearch(BlockSearch[UnitNode]):
         return keep, prune
 
     def _child(self, node: UnitNode, bound: float, pattern: Pattern) -> UnitNode:
+        """A child of ``node``, with the ``pattern`` in which one more unit is decided."""
         return node._replace(bound=bound, age=self.nodes, pattern=pattern)
 
 
 def _heaviest(reduced: Reduced, relaxed: Relaxed) -> int:
-    """The unit to branch on: the largest geometric mean of w_uᵀH_uuw_u, what it costs to prune the unit alone, and
-    w_uᵀ((H⁻¹)_uu)⁻¹w_u, what is left of it when all other weights make up for it."""
+    """The unit to branch on, which has the largest product of two costs of pruning it.
+
+    One is w_uᵀH_uuw_u, with all other weights as they are, the other w_uᵀ((H⁻¹)_uu)⁻¹w_u, with all others re-tuned.
+    """
     alone = reduced.sums(relaxed.w * (np.where(reduced.together, reduced.H, 0.0) @ relaxed.w))
     inverse = inverse_of(reduced.H)
     if inverse is None:

@@ -1,4 +1,4 @@
-"""The first call of an engine: what is compiled is announced, and takes no longer than it has to."""
+"""Compiling the kernels at the first call of an engine: announced, by one process at a time, and quickly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO, Any
 log = logging.getLogger("cbs_opt")
 
 PATIENCE = 120.0
-"""Seconds to wait for another process; after that what it has not compiled is compiled here."""
+"""Seconds to wait for another process that compiles; after that, what it has not compiled is compiled here."""
 
 NOTICE = (
     "compiling the branch-and-bound kernels, once per installation: a minute at most, in no time limit "
@@ -25,7 +25,7 @@ NOTICE = (
 )
 
 _said: list[str] = []
-"""The notice, once it was given: a process says it once, whatever it compiles."""
+"""Holds the notice once it was given, so that a process gives it only once, whatever it compiles."""
 
 SECOND_PROCESS = """
 import sys
@@ -47,17 +47,17 @@ def in_cache(kernel: Any) -> bool:
 
 @contextlib.contextmanager
 def announced(kernel: Any, *others: Any) -> Iterator[bool]:
-    """Around the first calls of ``kernel`` and ``others``, which load or compile them; where the latter, say so.
+    """A context for the first calls of ``kernel`` and ``others``, which load or compile them; compiling is announced.
 
-    Of several processes that have to compile, as the workers of a batch, one does and the others wait for it. Gives
-    whether nothing of ``kernel`` is in the cache yet, so that what is compiled now gets there.
+    Where several processes have to compile, such as the workers of a batch, one does and the others wait for it. The
+    context gives whether ``kernel`` is not in the cache yet and will be put there.
     """
     cache_path = kernel.stats.cache_path
 
     def compiled() -> bool:
         return all(map(in_cache, (kernel, *others)))
 
-    # An index that is there may still be of an older version: then the notice comes when it takes long.
+    # What is in the cache may be of an older version; the notice is then given once loading takes long.
     timer = threading.Timer(5.0 if compiled() else 0.0, _say)
     timer.daemon = True
     timer.start()
@@ -72,6 +72,7 @@ def announced(kernel: Any, *others: Any) -> Iterator[bool]:
 
 
 def _say() -> None:
+    """Give the notice, unless this process has given it."""
     if not _said:
         _said.append(NOTICE)
         log.warning(NOTICE)
@@ -79,9 +80,9 @@ def _say() -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait for processes that compile into ``folder``, for ``PATIENCE`` at most; meanwhile no other one begins.
+    """Wait until no other process compiles into ``folder``, ``PATIENCE`` at most, and keep others from it meanwhile.
 
-    Only a help: where files cannot be locked several processes compile the same.
+    Nothing depends on it: where files cannot be locked, several processes compile the same kernels.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -107,16 +108,16 @@ def _locked(file: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def compiled_beside(function: Callable[[], object]) -> Iterator[None]:
-    """While the body runs, a second process calls ``function`` and so puts the kernels it needs into the cache.
+    """While the body runs, a second process calls ``function`` and so puts the kernels that it needs into the cache.
 
-    Only a help: where there is one core, or no Python to start, or the second process fails, nothing is lost but time.
-    It ends with this process, however that ends.
+    Nothing depends on it: where there is only one core, or no Python to start, or the second process fails, only time
+    is lost. The second process ends with this one, however this one ends.
 
     Parameters
     ----------
     function : callable
-        Of a module, without parameters. A kernel of several signatures that both need has to be compiled before: two
-        processes that write different ones at once spoil numba's index.
+        A function at the top of a module, without parameters. A kernel with several signatures that both processes need
+        has to be compiled before: two processes that write different signatures at once spoil numba's index.
     """
     with contextlib.ExitStack() as stack:
         process = _second_process(function) if _cores() > 1 else None
@@ -129,6 +130,7 @@ def compiled_beside(function: Callable[[], object]) -> Iterator[None]:
 
 
 def _second_process(function: Callable[[], object]) -> subprocess.Popen[bytes] | None:
+    """Start a process that calls ``function``; None where none can be started."""
     if not sys.executable or getattr(sys, "frozen", False):  # embedded, or packed into one program
         return None
     code = SECOND_PROCESS.format(path=sys.path, module=function.__module__, function=function.__name__)
@@ -139,20 +141,20 @@ def _second_process(function: Callable[[], object]) -> subprocess.Popen[bytes] |
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """End ``process`` and wait for it."""
     process.kill()
     with process:  # closes its input, waits
         pass
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Garbage collection off: the compiler makes millions of objects that live on, and looking through them again and
-    again takes a tenth of the time."""
+    """Turn garbage collection off while the compiler works: scanning its many objects takes a tenth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What a pattern decides by itself, and what it leaves once some weights are decided."""
+"""What a pattern decides by itself, and what is left of it once some weights are decided."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cbs_opt.kernel.patterns import Pattern
 
 
 def fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
-    """``pattern.fixed``, or None where no mask is left."""
+    """The masks of ``pattern`` that keep and prune these weights (``Pattern.fixed``); None where no mask is left."""
     try:
         return pattern.fixed(keep, prune)
     except PatternError:
@@ -18,15 +18,16 @@ def fixed(pattern: Pattern, keep: Mask, prune: Mask) -> Pattern | None:
 
 
 def deciding(pattern: Pattern, weight: int, keep: bool) -> Pattern | None:
-    """The masks of ``pattern`` that keep ``weight``, or prune it; None where there is none."""
+    """The masks of ``pattern`` that keep ``weight``, or those that prune it; None where there is none."""
     this, nothing = np.arange(pattern.n) == weight, np.zeros(pattern.n, dtype=np.bool_)
     return fixed(pattern, this, nothing) if keep else fixed(pattern, nothing, this)
 
 
 def settled(pattern: Pattern) -> Pattern:
-    """The pattern without masks that another one of its contains: what every mask may keep is kept.
+    """The pattern with more weights decided, none of which rules out all optimal masks of the joint problem.
 
-    And what no mask decides otherwise is fixed. Keeping more never raises the joint optimum.
+    Weights that every mask has room for are kept, since keeping more never raises the joint optimum, and weights that
+    all masks keep, or all prune, are fixed.
     """
     free = pattern.free
     most = pattern.argmax(free.astype(np.float64))

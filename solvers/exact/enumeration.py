@@ -1,10 +1,11 @@
-"""Enumeration: every mask of Z is tried. The oracle that all other methods are tested against.
+"""Enumeration: tries every mask of Z. All other methods are tested against it.
 
     joint (CBS):          min over the maximal masks z ∈ Z of min_{w: w_i = 0 where z_i = 0} f(w)
     selection (CBS-S):    min over all masks z ∈ Z of f(z∘w̄)
 
-More freedom never raises the joint optimum, so that masks to which Z would let another weight be added can be left out;
-the selection has no such rule (a weight may cancel another one's loss), and all masks are tried.
+Keeping more weights never raises the joint optimum, so that only maximal masks are tried, those to which Z lets no
+weight be added. For the selection this does not hold, since a kept weight may cancel the loss of another one, and all
+masks are tried.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from cbs_opt.solvers.bounds.support import support_bounds
 Masks = NDArray[np.bool_]
 
 MAX_N = 20
+"""Most weights of a problem."""
 BATCH = 4096
 """Masks evaluated at a time."""
 
 FINALISTS = 8
-"""Best masks of the batched evaluation that are evaluated once more, as ``solve`` will."""
+"""So many of the best masks of the batched evaluation are evaluated once more, in the way that ``solve`` does it."""
 
 
 def run_joint(problem: PruningProblem) -> Outcome:
@@ -55,7 +57,7 @@ def run_selection(problem: PruningProblem) -> Outcome:
 
 
 def _all_masks(pattern: Pattern) -> tuple[Masks, Mask]:
-    """All masks that differ in the free weights only, shape (2^f, n), and which are in Z; row r keeps the bits of r."""
+    """All masks that differ in the f free weights, shape (2^f, n), and which are in Z; row r keeps the bits of r."""
     free = np.flatnonzero(pattern.free)
     codes = np.arange(2 ** len(free))
     masks = np.tile(pattern.argmax(np.zeros(pattern.n)), (len(codes), 1))
@@ -65,7 +67,7 @@ def _all_masks(pattern: Pattern) -> tuple[Masks, Mask]:
 
 
 def _maximal(allowed: Mask) -> Mask:
-    """Which rows are in Z and leave it with any weight added."""
+    """Which of all masks are in Z and leave it with any one weight added."""
     codes, maximal = np.arange(len(allowed)), allowed.copy()
     for bit in range(len(allowed).bit_length() - 1):
         lacking = codes[codes >> bit & 1 == 0]
@@ -81,9 +83,10 @@ def _best(
     updated: bool,
     weights_of_one: Callable[[Mask], Vector],
 ) -> Outcome:
-    """The mask with the smallest f(weights); the bound is the smallest that is proven of any mask, on ``low``.
+    """The mask with the smallest f, and the smallest of the bounds that are proven for single masks on ``low``.
 
-    ``updated`` says that the weights minimize f on their mask, about.
+    ``weights`` and ``weights_of_one`` give the weights of masks; ``updated`` says that these nearly minimize f on their
+    mask.
     """
     values, bounds = np.empty(len(masks)), np.empty(len(masks))
     for at in range(0, len(masks), BATCH):

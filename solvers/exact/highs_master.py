@@ -1,14 +1,15 @@
-"""HiGHS on the master problem of the outer approximation: kept alive, tangents added as rows.
+"""HiGHS on the master problem of the outer approximation: one instance of it is kept, and tangents are added as rows.
 
-HiGHS trusts an LP whose multipliers are wrong by up to its tolerance δ. By weak duality a wrong sign of δ costs δ times
-the range of its column or row *at the solutions of interest*: there all variables lie in [−1, 1], and the slack of
-a tangent is a square, (y − a)² ≤ 4. In the units of the objective, of which V is ``SCALE``, the answer is lowered by
+HiGHS accepts an LP solution whose multipliers are wrong by up to its tolerance δ. By weak duality a multiplier that is
+wrong by δ costs δ times the range of its column or row *at the solutions of interest*. There all variables lie between
+−1 and 1, and the slack of a tangent is a square, (y − a)² ≤ 4. HiGHS sees an objective in which V is ``SCALE``. In its
+units the bound that HiGHS states is lowered by
 
-    2δ (4·tangents + 4n + 4·columns + what the pattern's own columns and rows range over),    (margin)
+    2δ (4·tangents + 4n + 4·columns + the ranges of the pattern's own columns and rows),    (margin)
 
-twice what it comes to, for rows of HiGHS' own. This is the word of a careful floating-point solver, not a proof in
-exact arithmetic. It presupposes a well-scaled model: with rows of coefficients near 1e-9 in it, which HiGHS scales up
-along with their round-off, HiGHS was seen to cut off the optimum.
+where the factor 2 allows for rows that HiGHS adds itself. This is the word of a careful floating-point solver, not a
+proof in exact arithmetic. It presupposes a well-scaled model: where rows had coefficients near 1e-9, which HiGHS scales
+up together with their round-off, HiGHS was seen to cut off the optimum.
 """
 
 from __future__ import annotations
@@ -38,7 +39,21 @@ OPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one run says: a bound in units of V (−inf: none), a point (None: none), why it ended, nodes."""
+    """What one run of HiGHS says.
+
+    Parameters
+    ----------
+    bound : float
+        A lower bound on the master problem, in units of V; −inf for none.
+    point : Point or None
+        The solution found; None for none.
+    termination : TerminationCondition
+        Why the run ended.
+    nodes : int
+        Nodes of its tree.
+    failure : str
+        HiGHS' status, where it ended with neither an answer nor a limit.
+    """
 
     bound: float
     point: Point | None
@@ -48,7 +63,7 @@ class Answer:
 
 
 class HighsMaster:
-    """A master problem held by HiGHS."""
+    """A master problem that HiGHS holds and solves again after every change."""
 
     def __init__(self, master: Master) -> None:
         from pyomo.contrib.solver.common.factory import SolverFactory
@@ -64,31 +79,31 @@ class HighsMaster:
 
     @property
     def tangents(self) -> int:
-        """How many there are."""
+        """The number of tangents so far."""
         return len(self.master.model.tangents)
 
     @property
     def margin(self) -> float:
-        """(margin) in units of V."""
+        """What the bound of HiGHS is lowered by, in units of V: (margin) of this module, and what was left out."""
         ranges = 4 * self.tangents + 4 * len(self._columns[0]) + 4 * sum(len(part) for part in self._columns)
         return 2 * TOLERANCE * (ranges + self.master.ranges) / SCALE + self.master.left_out
 
     def add_tangents(self, point: Point, least: float) -> int:
-        """Cut ``point`` off, see ``Master.add_tangents``; how many tangents that took."""
+        """Add the tangents that cut ``point`` off (see ``Master.add_tangents``); returns how many there were."""
         rows = self.master.add_tangents(point, least)
         if rows:
             self._solver.add_constraints(rows)
         return len(rows)
 
     def restrict(self, weight: int, least: float, most: float) -> None:
-        """Bounds on one z."""
+        """Set the bounds of the z of one ``weight``."""
         z = self._columns[0][weight]
         z.setlb(least)
         z.setub(most)
         self._solver.update_variables([z])
 
     def make_discrete(self) -> None:
-        """From now on z is binary, and the pattern's own variables are what they were declared."""
+        """Make z binary, and give the pattern's own variables the domains that they were declared with."""
         variables = [variable for variable, _ in self.master.discrete]
         for variable, domain in self.master.discrete:
             variable.domain = domain
@@ -97,7 +112,8 @@ class HighsMaster:
     def solve(self, seconds: float, gap: float) -> Answer:
         """Run HiGHS for at most ``seconds``, to the relative ``gap``.
 
-        Any other end than an answer or a limit is a ``failure``, infeasibility too: it proves nothing here.
+        Any end other than an answer or a limit is a ``failure``. That includes infeasibility, which proves nothing
+        here.
         """
 
         if seconds <= 0:

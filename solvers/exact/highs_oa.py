@@ -1,18 +1,21 @@
-"""Outer approximation of the joint problem, its master solved by HiGHS as a MILP: proven without any quadratic solver.
+"""Outer approximation of the joint problem, whose master problem HiGHS solves as a MILP: no quadratic solver is needed.
 
-1. An incumbent by greedy OBS and exchanges; a splitting, and every weight that bound (B) fixes (``highs_root``).
-2. The master of what is left (``models/outer_approximation``), as an LP: solve, add the tangents it violates,
-   repeat until its bound stops rising; then a few dives, for the tangents a search tree will miss.
-3. The master as a MILP: solve, add the tangents at its solution and at the re-tuned weights of its mask, repeat until
-   its bound meets the incumbent. No mask comes twice, since the master is exact at a mask once it was seen.
-4. Points are rounded and re-tuned on the way. An incumbent that is better by much shrinks the box and fixes more:
-   then all starts again from 1.
+1. Find an incumbent by greedy OBS and exchanges; find a splitting, and fix all weights that bound (B) decides
+   (``highs_root``).
+2. Solve the master problem of what is left (``models/outer_approximation``) as an LP, add the tangents that its
+   solution violates, and repeat until its bound stops rising. Then make a few dives, to find tangents that a search
+   tree will need.
+3. Solve the master as a MILP, add the tangents at its solution and at the re-tuned weights of its mask, and repeat
+   until its bound meets the incumbent. No mask comes twice, since the master is exact at every mask that has been seen.
+4. Solutions are rounded to masks and re-tuned on the way. Where the incumbent has become much better, the box shrinks
+   and more weights can be fixed, so that all starts again from 1.
 
-The bound is the best that was seen, HiGHS' less its margin (``highs_master``) and less what float64 may have got wrong,
+The bound is the best that was seen. That of HiGHS is lowered by its margin (``highs_master``) and by a bound on the
+round-off of the model,
 
-    8n·eps·‖H‖ Σ_i max(c_i², Δ_i²)           in the units of ``CenteredBlock``;             (arithmetic)
+    8n·eps·‖H‖ Σ_i max(c_i², Δ_i²)           in the units of ``CenteredBlock``.             (arithmetic)
 
-masks excluded on the way (by the box, screening, probing) are as bad as the incumbent up to the gap.
+Masks that are excluded on the way (by the box, screening or probing) are no better than the incumbent, up to the gap.
 
 Duran & Grossmann, An outer-approximation algorithm for a class of mixed-integer nonlinear programs, Math. Program. 36
 (1986); Vielma, Dunning, Huchette & Lubin, Extended formulations in mixed integer conic quadratic programming, Math.
@@ -51,37 +54,50 @@ from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.swap_state import value_at
 
 LP_ROUNDS = 60
+"""Rounds of the LP at the most."""
+
 LP_RISE = 1e-4
-"""Rise of the LP's bound, in units of V, that is worth another round; three rounds in a row below it are the end."""
+"""Rise of the LP's bound, in units of V, that is worth another round; three rounds in a row below it are the last."""
 
 LP_VIOLATION = 3e-5
-"""Violation, in units of V, that is worth a tangent while the LP is being closed."""
+"""A tangent is added to the LP where its violation, in units of V, is above this."""
 
 DIVES = 6
+"""Dives that look for tangents."""
+
 DIVE_VIOLATION = 1e-3
-"""Dives that look for tangents, and the violation that is worth one there: coarse, for the tree and not the root."""
+"""A tangent is added in a dive where its violation is above this: a coarse value, for the tree and not for the root."""
 
 KICKS = 30
-"""Local searches from the incumbent with ``KICK`` pairs of weights exchanged at random."""
+"""Local searches that start from the incumbent after ``KICK`` random exchanges."""
 
 KICK = 3
+"""Pairs of weights that are exchanged at random before a local search."""
 
 ROOM = 1.01
-"""How much further than the incumbent's loss the master may have to look for what round-off hides from it."""
+"""The master may look at losses up to this multiple of the incumbent's, since round-off may hide a better mask
+there."""
 
 BETTER = 0.99
-"""An incumbent below this part of the one the master was built for is worth a new master."""
+"""A new master is built once the incumbent is below this part of the one that the master was built for."""
 
 
 def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float = GAP_TOLERANCE) -> Outcome:
-    """Repeat LPs and MILPs until the gap is closed or the time is up.
+    """Solve LPs and MILPs by HiGHS until the gap is closed or the time is up.
 
     Parameters
     ----------
     time_limit : float, optional
-        Seconds; left out, until it is done.
+        Seconds after which the search stops; left out, it runs until the gap is closed.
     gap : float
-        Relative gap at which to stop.
+        Relative gap at which the search ends.
+
+    Raises
+    ------
+    InputError
+        The time limit is not a positive number.
+    UnsupportedError
+        A variable that the pattern adds to the model has no bounds.
     """
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
@@ -96,12 +112,12 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
 
 
 class _Search:
-    """Incumbent and bound of one problem. Values are in the units of ``CenteredBlock``, relative to f(c)."""
+    """The incumbent and the bound of one problem. Values are in the units of ``CenteredBlock``, relative to f(c)."""
 
     mask: Mask
 
     def __init__(self, problem: PruningProblem, gap: float, deadline: float) -> None:
-        # A pattern that no bound could count on is refused before any work.
+        # A pattern under which no bound would be valid is refused before any work.
         pattern_ranges(problem.Z)
         self._problem, self._gap, self._deadline = problem, gap, deadline
         self._block = CenteredBlock.of(problem)
@@ -119,7 +135,7 @@ class _Search:
         return self._block.bound(self._bound)
 
     def again(self) -> bool:
-        """Root and master with the present incumbent. Returns whether to do so once more, with a better one."""
+        """Work on root and master with the present incumbent; returns whether to do so again with a better one."""
         cutoff = self.value - 0.99 * self.allowed
         try:
             root = probe_root(self._block, self._problem.Z, self._block.first_splitting(), cutoff, self._deadline)
@@ -140,12 +156,12 @@ class _Search:
 
     @property
     def remaining(self) -> float:
-        """Seconds."""
+        """Seconds until the deadline."""
         return self._deadline - time.monotonic()
 
     @property
     def closed(self) -> bool:
-        """Bound and incumbent are as near as asked for."""
+        """Whether bound and incumbent are as near as the gap asks for."""
         return self._bound >= self.value - self.allowed
 
     @property
@@ -160,11 +176,11 @@ class _Search:
             return
         Z = self._problem.Z
         for found in (mask, swap.improve([(1, H)], c, mask, Z)):
-            # The same with all that Z lets it keep beside.
+            # The mask filled up with all that Z has room for.
             candidate = Z.argmax(found.astype(np.float64))
             self._seen |= {found.tobytes(), candidate.tobytes()}
             value = value_at(H, c, candidate)
-            # Around a far minimizer values that differ little look alike; there f itself decides.
+            # With the minimizer far away, values relative to it lose their small differences; then f itself decides.
             far = self._block.base_error > 0
             rank = self._problem.objective(obs_update(self._problem, candidate)) if far else value
             if rank < self._rank:
@@ -172,7 +188,7 @@ class _Search:
             self.value = min(self.value, value)
 
     def _kick(self) -> None:
-        """Iterated local search: the exchanges get stuck where every layer input resembles another."""
+        """Iterated local search from the incumbent, since exchanges alone get stuck where layer inputs are alike."""
         rng = np.random.default_rng(0)
         free = self._problem.Z.free
         for _ in range(KICKS):
@@ -180,23 +196,23 @@ class _Search:
             size = min(KICK, len(kept), len(pruned))
             if size == 0 or self.remaining < 0:
                 return
-            # The oracle makes room for what comes in, and fills what is left at random.
+            # The oracle keeps the chosen pruned weights, and fills the room that is left at random.
             wanted = np.where(self.mask, 2.0, rng.random(len(free)))
             wanted[rng.choice(kept, size, replace=False)] = 0.0
             wanted[rng.choice(pruned, size, replace=False)] = 3.0
             self.offer(self._problem.Z.argmax(wanted))
 
     def raise_bound(self, bound: float, cutoff: float) -> None:
-        """What was excluded on the way here has a value of ``cutoff`` or more."""
+        """Take over a better ``bound``, up to ``cutoff``: masks that are excluded so far have that value or more."""
         self._bound = max(self._bound, min(bound, cutoff))
 
     def give_up(self, why: str = "the gap is what round-off and HiGHS' tolerances leave") -> bool:
-        """End with the gap that there is, and a note."""
+        """End the search with the gap that is left, and a note that says ``why``; returns False."""
         self.notes = (why,)
         return False
 
     def arithmetic(self) -> float:
-        """(arithmetic) of the docstring, at the present incumbent."""
+        """The bound (arithmetic) on the round-off of the model, at the present incumbent."""
         H, c = self._block.H, self._block.c
         inverse = DenseCurvature(H).inverse_diagonal()
         size = float(np.maximum(c * c, 2.0 * self.value * inverse).sum())
@@ -204,7 +220,7 @@ class _Search:
 
 
 class _Stage:
-    """One master: what is left of the problem, at the incumbent it was built for."""
+    """One master problem, built for what is left of the problem at the incumbent of that time."""
 
     def __init__(self, search: _Search, root: Root, slack: float, cutoff: float) -> None:
         self._search, self._cutoff = search, cutoff
@@ -212,7 +228,7 @@ class _Stage:
         reduction = root.reduction
         self._problem = PruningProblem(reduction.c, reduction.H, Rest(root.pattern, root.free))
         self._start = search.value
-        # A mask no worse than the incumbent costs the rounded copy at most this: its loss is convex.
+        # Every mask no worse than the incumbent has at most this loss in the rounded copy that the reduction is.
         self._V = (search.value - reduction.base + slack) * (1.0 + 1e-9)
         self._master = build(self._problem, incumbent=self._V, D=root.D, scale=SCALE)
         self._highs = HighsMaster(self._master)
@@ -220,7 +236,7 @@ class _Stage:
         self._exact: set[bytes] = set()
 
     def prove(self) -> bool:
-        """LPs, dives, MILPs. Returns whether the incumbent became so much better that a new master pays."""
+        """Solve the LPs, dives and MILPs; returns whether the incumbent became so good that a new master pays."""
         indispensable = np.isin(np.arange(self._problem.n), list(self._master.model.indispensable))
         if fixed(self._problem.Z, indispensable, np.zeros_like(indispensable)) is None:
             self._search.raise_bound(self._cutoff, self._cutoff)
@@ -251,7 +267,7 @@ class _Stage:
             self._tangents_at(mask)
 
     def _close(self) -> Point | None:
-        """Tangents at the LP's points until its bound stops rising; the last of them, None where the search is over."""
+        """Add tangents at the LP's solutions until its bound stops rising; the last one, None if the search is over."""
         idle, last = 0, -math.inf
         point = None
         for _ in range(LP_ROUNDS):
@@ -266,7 +282,7 @@ class _Stage:
         return point
 
     def _dive(self, first: int) -> None:
-        """Keep one weight after the other, the largest z first, adding the tangents that are badly missing there."""
+        """Fix one weight after the other as kept, the largest z first, and add tangents that are violated by much."""
         kept = [first]
         while True:
             self._highs.restrict(kept[-1], 1.0, 1.0)
@@ -283,7 +299,7 @@ class _Stage:
             self._highs.restrict(weight, 0.0, 1.0)
 
     def _solve(self, gap: float = 0.0) -> Point | None:
-        """Run HiGHS and raise the bound; the next point, None where the search is over."""
+        """Run HiGHS and raise the bound; returns HiGHS' solution, or None where the search is over."""
         answer = self._highs.solve(self._search.remaining, gap)
         self._search.nodes += answer.nodes
         rise = math.nextafter(answer.bound * self._V, -math.inf)
@@ -296,7 +312,7 @@ class _Stage:
         return None if self._search.closed else answer.point
 
     def _round(self, point: Point) -> Mask:
-        """The mask of the largest z, offered as an incumbent."""
+        """The mask of the pattern with the largest z of ``point``, which is also offered as an incumbent."""
         mask = self._problem.Z.argmax(point.z)
         whole = self._kept.copy()
         whole[self._free] = mask
@@ -304,7 +320,7 @@ class _Stage:
         return mask
 
     def _tangents_at(self, mask: Mask) -> None:
-        """From here on the master is exact at ``mask``."""
+        """Add the tangents at the re-tuned weights of ``mask``, so that the master is exact at this mask."""
         self._exact.add(mask.tobytes())
         self._highs.add_tangents(self._master.point_of(obs_update(self._problem, mask), mask), -1.0)
 

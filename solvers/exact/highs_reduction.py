@@ -1,15 +1,17 @@
-"""The free weights alone, everything decided being eliminated, and what round-off may have made of them.
+"""The problem of the free weights alone, with all decided weights eliminated, and a bound on its round-off.
 
-With P (pruned) and U (kept) fixed, eliminating U by a Schur complement leaves on the free weights F, at the minimizer x
-of what is decided, c_F = x_F,
+Let P be pruned and U kept, and let x minimize f subject to that. Eliminating U by a Schur complement leaves, on the
+free weights F and with c_F = x_F,
 
     f = f(c) + base + ½ (w − c_F)ᵀ H_F (w − c_F),     H_F = H_FF − H_FU H_UU⁻¹ H_UF,          (reduced)
 
-again a problem of the same kind. Of the exact one it is a rounded copy: with e = w − c_F the exact loss is at least
+which is a problem of the same kind. Computed in float64 it is a rounded copy of the exact problem: with e = w − c_F the
+exact loss, relative to f(c), is at least
 
     base − β − Σ σĝ_p|e_p| + ½eᵀH_F e − ½γ (Σ ĝ_p|e_p|)²                                      (round-off)
 
-with ĝ, σ, γ as in ``node_margin`` (``compiled/node.py``) and β for the base and for what the solve for x left.
+with ĝ, σ and γ as in ``node_margin`` (``compiled/node.py``), and β for the round-off of the base and of the solve for
+x.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ from cbs_opt.solvers.bounds.centered import CenteredBlock
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """(reduced) and (round-off).
+    """The reduced problem of the free weights, with all that bounds its round-off.
 
     Parameters
     ----------
     block : CenteredBlock
+        The whole problem.
     order : int array (a,)
-        The weights that are not pruned: ``kept`` of them that stay, then the m free ones.
+        The weights that are not pruned: first the kept ones, then the m free ones.
+    kept : int
+        How many weights are kept.
     d : array (n,)
         x − c.
     H, c, base : arrays (m, m), (m,), float
@@ -44,7 +49,7 @@ class Reduction:
     reach : array (m,)
         ĝ.
     shift : float
-        D is a splitting of the exact H_F where H_F − diag(D + shift) has a Cholesky factor.
+        Where H_F − diag(D + shift) has a Cholesky factor, D is a splitting of the exact H_F.
     """
 
     block: CenteredBlock
@@ -59,12 +64,12 @@ class Reduction:
 
     @classmethod
     def of(cls, block: CenteredBlock, state: NDArray[np.int8]) -> Self:
-        """That of what ``state``, (n,), says of each weight.
+        """The reduction by ``state`` (n,), which says FREE, KEPT or PRUNED of each weight.
 
         Raises
         ------
         LinAlgError
-            Round-off left no positive definite H_UU or H_F.
+            The computed H_UU or H_F is not positive definite.
         """
         from cbs_opt.solvers.compiled.node import active, eliminate, reach_of_free, schur_complement, splitting_shift
 
@@ -86,7 +91,7 @@ class Reduction:
         return self.order[self.kept :]
 
     def margin(self, D: Vector, scores: Vector, w: Vector) -> float:
-        """What (round-off) may have added, together with the base, to a bound (B) at ``w``; all of shape (m,)."""
+        """How much round-off may have added to base plus a bound (B) at ``w``; all arguments have shape (m,)."""
         from cbs_opt.solvers.compiled.node import node_margin
 
         block = self.block
@@ -96,13 +101,14 @@ class Reduction:
 
     @property
     def least(self) -> float:
-        """What the base proves of every mask."""
+        """The lower bound that the base alone proves for every mask; −inf where it proves none."""
         return self.base - 1.01 * self._errors[2] if self.block.smallest > 0 else -math.inf
 
     def slack(self, V: float) -> float:
-        """What (round-off) may have added to base and ½eᵀH_Fe together, wherever the latter is at most ``V``.
+        """How much round-off may have added to base + ½eᵀH_Fe, wherever ½eᵀH_Fe is at most ``V``.
 
-        There |e_p| ≤ √(2V(H_F⁻¹)_pp). A half is added for H_F⁻¹ being computed; λ_min(H) is good enough for that.
+        There |e_p| ≤ √(2V(H_F⁻¹)_pp). The factor 2 is raised to 3 because H_F⁻¹ is computed, which is enough where
+        λ_min(H) allows an elimination at all.
         """
         if not self.block.smallest > 0:
             return math.inf

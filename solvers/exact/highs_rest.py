@@ -18,18 +18,20 @@ class Rest(Pattern):
     whole : Pattern
         Z, of n weights.
     chosen : integer array, shape (m,)
-        F, ascending: all that Z leaves free, or more.
+        F, ascending: all weights that Z leaves free, and possibly more.
     """
 
     def __init__(self, whole: Pattern, chosen: NDArray[np.int64]) -> None:
         self._whole, self._chosen = whole, chosen
 
     def _spread(self, values: Vector) -> Vector:
+        """``values`` (m,) on the weights of F, 0 on all others; shape (n,)."""
         whole = np.zeros(self._whole.n)
         whole[self._chosen] = values
         return whole
 
     def _masks(self, z: Mask) -> Mask:
+        """The mask of all n weights that is ``z`` on F and what Z decides elsewhere."""
         whole = self._whole.argmax(np.zeros(self._whole.n))
         whole[self._chosen] = z
         return whole

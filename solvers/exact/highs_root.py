@@ -1,17 +1,20 @@
-"""Before the master problem: a strong splitting, and every weight that bound (B) fixes.
+"""The step before the master problem: finds a strong splitting, and fixes every weight that bound (B) decides.
 
-What is decided already is eliminated, which leaves the free weights F, H_F, c_F and a base (``highs_reduction``).
-For a splitting H_F = R + diag(D), any point w, q = R(w − c_F) and scores
+With P pruned and U kept so far, both are eliminated, which leaves the free weights F, H_F, c_F and a base
+(``highs_reduction``). For a splitting H_F = R + diag(D), any point w, q = R(w − c_F) and scores
 s_i = (D_ic_i − q_i)²/(2D_i), a lower bound on all masks of Z that agree with P and U is
 
     base − ½ (w − c_F)ᵀq + Σ_i (½D_ic_i² − q_ic_i) − max_{z ∈ Z} Σ_i z_i s_i,                                  (B)
 
-its maximum from the pattern (``Pattern.most``); at z = argmax the last two terms together are
-Σ_{z_i=0} (½D_ic_i² − q_ic_i) − Σ_{z_i=1} q_i²/(2D_i). Forcing z_i to the other value raises it by what the scores then
-lose (``flip_values``). Where that passes the cutoff, weight i is fixed for good (screening). What it leaves is forced
-for a trial to either value, reduced, split anew and bounded: where that passes the cutoff, the other value holds for
-good (probing). The compiled root of ``bnb`` proposes D and w, for labels with room: of any other pattern it is told
-how many weights can be kept at all. They are only advice: what is concluded from them is computed here.
+where the pattern gives the maximum (``Pattern.most``). At the z that attains it, the last two terms together are
+Σ_{z_i=0} (½D_ic_i² − q_ic_i) − Σ_{z_i=1} q_i²/(2D_i).
+
+*Screening*: forcing z_i to the other value raises the bound by what the sum of scores then loses (``flip_values``).
+Where the raised bound reaches the cutoff, weight i is fixed. *Probing*: a weight that is still free is fixed for a
+trial to either value, and the problem is reduced, split and bounded again. Where that bound reaches the cutoff, the
+weight is fixed to the other value. D and w are proposed by the compiled root of ``bnb``, for labels with room; for any
+other pattern it is told how many weights can be kept at all. They are only advice: all that is concluded from them is
+computed here.
 """
 
 from __future__ import annotations
@@ -38,15 +41,15 @@ ROUNDS = 40
 """Rounds of splitting improvement."""
 
 PROBE_ROUNDS = 3
-"""The same for a trial."""
+"""Rounds of splitting improvement in a trial."""
 
 
 @dataclass(frozen=True, eq=False)
 class Root:
     """What is left of a problem: its reduction, with a splitting of H_F.
 
-    ``pattern`` is what is left of Z, over all n weights; ``D`` is the splitting, shape (m,), and ``bound`` the best (B)
-    that was seen, margins subtracted: inf where no mask is left, all being as bad as the cutoff.
+    ``pattern`` is what is left of Z, over all n weights, ``D`` the splitting, shape (m,), and ``bound`` the best bound
+    that was seen, less its margins. It is inf where no mask is left because none has a value below the cutoff.
     """
 
     pattern: Pattern
@@ -66,7 +69,10 @@ class Root:
 
 
 def probe_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float, deadline: float = math.inf) -> Root:
-    """``screen_root``, then probing, and again, until nothing more is fixed, ``cutoff`` reached or it is too late."""
+    """Screen and probe in turn until nothing more is fixed, the bound reaches ``cutoff``, or ``deadline`` has passed.
+
+    ``D`` and ``cutoff`` are as for ``screen_root``; ``deadline`` is on the clock of ``time.monotonic``.
+    """
     root = screen_root(block, pattern, D, cutoff)
     best = root.bound
     while root.free.size and root.bound < cutoff:
@@ -92,19 +98,22 @@ def probe_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float,
 
 
 def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float, rounds: int = ROUNDS) -> Root:
-    """Improve the splitting, screen, and again, until nothing more is fixed or ``cutoff`` is reached.
+    """Improve the splitting and screen in turn until nothing more is fixed or the bound reaches ``cutoff``.
 
     Parameters
     ----------
     D : array (n,)
         A first splitting.
     cutoff : float
-        In the units of the block, relative to f(c): what no mask of a smaller value does otherwise is fixed.
+        Only masks of a value below this are of interest, in the units of the block and relative to f(c). A weight that
+        all of these keep, or all prune, may be fixed.
+    rounds : int
+        Rounds of splitting improvement.
 
     Raises
     ------
     LinAlgError
-        Round-off left no positive definite H_F.
+        The computed H_F is not positive definite.
     """
     best = 0.0
     while True:
@@ -130,7 +139,7 @@ def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float
 def advised(
     block: CenteredBlock, pattern: Pattern, state: NDArray[np.int8], D: Vector, rounds: int
 ) -> tuple[Vector, Vector]:
-    """A splitting and a point that the compiled root proposes, each of shape (n,)."""
+    """The splitting D and the point w that the compiled root of ``bnb`` proposes, each of shape (n,)."""
     from cbs_opt.solvers.compiled.node import process
 
     labelled, n = pattern.labelled, len(state)
@@ -142,7 +151,7 @@ def advised(
 
 
 def certified(H: Matrix, D: Vector, shift: float) -> Vector:
-    """D, shrunk until H − diag(D + shift) has a Cholesky factor."""
+    """D, shrunk until H − diag(D + shift) has a Cholesky factor; LinAlgError where it never has."""
     if not len(D):
         return D
     for smaller in shrinking(D):
@@ -155,9 +164,10 @@ def certified(H: Matrix, D: Vector, shift: float) -> Vector:
 
 
 def screened(reduction: Reduction, D: Vector, w: Vector, pattern: Pattern, cutoff: float) -> tuple[float, Mask, Mask]:
-    """(B) at ``w`` from below, and the weights, of all n, it shows to be kept, and pruned, below ``cutoff``.
+    """The bound (B) at ``w``, less round-off, and two masks of all n weights that it fixes: as kept, and as pruned.
 
-    D and w are those of the free weights of ``pattern``.
+    A weight is fixed where all masks of a value below ``cutoff`` agree on it. D and w are those of the free weights of
+    ``pattern``.
     """
     H, c = reduction.H, reduction.c
     m, free = len(c), pattern.free
@@ -171,7 +181,7 @@ def screened(reduction: Reduction, D: Vector, w: Vector, pattern: Pattern, cutof
     inside, most = z[free], pattern.most(scores)
     flips = pattern.flip_values(scores, z)
     costs = np.where(inside, -q * q / (2.0 * D), 0.5 * D * c * c - q * c)
-    # Either way: with the scores as they are in truth, another mask may be the best.
+    # For a kept and for a pruned weight, since with the exact scores another mask may be the best.
     sizes = q * q / D + D * c * c + np.abs(q * c) + np.abs(step * q)
     slips = np.maximum((np.abs(q) + error) / D, np.abs(c)) + np.abs(step)
     value = float(costs.sum()) - 0.5 * float(step @ q) - 2.0 * float(error @ slips) - 8.0 * m * EPS * float(sizes.sum())

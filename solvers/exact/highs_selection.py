@@ -1,18 +1,18 @@
 """Selection (CBS-S) to proven optimality by HiGHS, on the linearized model.
 
 The MILP is ``cbs_opt.models.selection_linearized``. HiGHS takes a node as closed when its bound is within the
-feasibility tolerance of its incumbent, and trusts an LP whose multipliers are wrong by up to the dual
-tolerance δ. By weak duality a wrong sign of δ costs δ times the range of its column or row, so that
+feasibility tolerance of its incumbent, and accepts an LP solution whose multipliers are wrong by up to the dual
+tolerance δ. By weak duality a multiplier that is wrong by δ costs δ times the range of its column or row, so that
 
     bound = HiGHS' bound − [ δ_mip + δ_dual (Σ_columns range + Σ_rows range) ]           (margin)
 
-holds whatever the search did within its tolerances (rows of HiGHS' own cuts are allowed for by a factor of
-two). HiGHS computes in float64: this is the word of a careful floating-point solver, not an exact-arithmetic
-proof. The margin is absolute, so the problem is first scaled by a power of two that puts the incumbent
-near ``TARGET``; when HiGHS finds a much smaller one it is scaled and solved again. Where the margin still exceeds the
-gap asked for (an optimum near zero between large terms), the status is 'feasible' with the gap that does hold.
-Before each solve, weights that no solution as good as the incumbent prunes are fixed: that also takes the
-largest coefficients out of the objective.
+is valid whatever the search did within its tolerances. (A factor of two on the rows allows for cuts that HiGHS adds.)
+HiGHS computes in float64: this is the word of a careful floating-point solver, not an exact-arithmetic proof. Since the
+margin is absolute, the problem is first scaled by a power of two that puts the incumbent near ``TARGET``; where HiGHS
+finds a much smaller incumbent, the problem is scaled and solved again. Where the margin still exceeds the gap asked for
+(an optimum near zero between large terms), the status is 'feasible' with the gap that does hold. Before each solve,
+weights that no solution as good as the incumbent prunes are fixed as kept, which also takes the largest coefficients
+out of the objective.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
 
 TARGET = 1024.0
-"""Where the objective of the incumbent is scaled to."""
+"""The objective of the incumbent is scaled to about this."""
 
 LARGEST_COST = 2.0**30
 """Largest objective coefficient after scaling: beyond it HiGHS' own round-off is what limits the bound."""
@@ -50,12 +50,12 @@ TOLERANCE = 1e-9
 """HiGHS' primal, dual and integrality tolerances."""
 
 RESCALE = 8.0
-"""An incumbent smaller than the last by this factor is worth a second solve in its own scale."""
+"""The problem is solved once more, scaled for its new incumbent, where that is smaller by this factor."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """What one HiGHS run says, in the units of the problem it was given: mask None, bound −inf for nothing."""
+    """What one run of HiGHS says, in the units of its problem; mask None and bound −inf stand for none."""
 
     mask: Mask | None
     bound: float
@@ -64,25 +64,29 @@ class _Answer:
 
 
 def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float = GAP_TOLERANCE) -> Outcome:
-    """The best mask with the kept weights as trained.
+    """Find and prove the best mask with the kept weights as trained.
 
     Parameters
     ----------
     time_limit : float, optional
-        Seconds for HiGHS; left out, until it is done.
+        Seconds after which HiGHS stops; left out, it runs until the gap is closed.
     gap : float
-        Relative gap at which to stop.
+        Relative gap at which the search ends.
 
     Raises
     ------
+    InputError
+        The time limit is not a positive number.
     SolverError
-        HiGHS ended with neither an answer nor a limit (its status is in the message).
+        HiGHS ended with neither an answer nor a limit; its status is in the message.
+    UnsupportedError
+        A variable that the pattern adds to the model has no bounds.
     """
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-    # A pattern that no bound could count on is refused before any work.
+    # A pattern under which no bound would be valid is refused before any work.
     pattern_ranges(problem.Z)
     unit, s, _ = problem.normalized()
     best = unit.Z.argmax(unit.w_bar**2 * unit.curvature.diagonal())
@@ -93,19 +97,19 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     nodes = 0
     while True:
         start = _value(unit, best)
-        # As trained or not: no w with f(w) ≤ start prunes these (``must_keep`` of the joint big-M model).
+        # No w with f(w) ≤ start, as trained or not, prunes these weights ((must_keep) of the joint big-M model).
         dear = incumbent_box(unit, start).excludes_zero & unit.Z.free
         unit = unit.within(unit.Z.fixed(dear, np.zeros_like(dear)))
         if not unit.Z.free.any():
             (proven,) = support_bounds(unit, np.where(best, unit.w_bar, 0.0)[None], None)
             alone = ("only this mask is as good: HiGHS was not needed",)
-            # What was excluded lies above ``start``, the one mask that is left at its own value.
+            # Excluded masks have more than ``start``, and the one mask that is left has its own value.
             bound = scaled_below(min(start, float(proven)), s)
             return Outcome(best, bound, nodes=nodes, notes=alone)
         scale = _scale(unit, start)
         answer = _solve(unit.times(scale), deadline - time.monotonic(), gap)
         nodes += answer.nodes
-        # What was excluded lies above ``start``.
+        # Excluded masks have more than ``start``.
         bound = max(bound, min(scaled_below(answer.bound, 1.0 / scale), start))
         if answer.mask is not None and _value(unit, answer.mask) < start:
             best = answer.mask
@@ -130,7 +134,7 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
         model,
         threads=1,
         time_limit=seconds if math.isfinite(seconds) else None,
-        # The other half of the gap is left to the margin.
+        # The other half of the gap is left for the margin.
         rel_gap=gap / 2,
         abs_gap=0.0,
         load_solutions=False,
@@ -159,7 +163,7 @@ def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
 
 
 def _margin(problem: PruningProblem) -> float:
-    """(margin) for the columns and rows of the linearized model of ``problem`` and of its pattern, in its units."""
+    """(margin) for the linearized model of ``problem``, its pattern included, with the round-off of f; in its units."""
     n = problem.n
     pairs = n * (n - 1) // 2
     columns = n + pairs
@@ -171,7 +175,7 @@ def _margin(problem: PruningProblem) -> float:
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
-    """The power of two that brings ``value`` near ``TARGET``, unless a prunable weight's cost grows too large."""
+    """The power of two that brings ``value`` near ``TARGET``, or a lower one if coefficients would grow too large."""
     A, a = selection_costs(problem)
     keep = forced(problem.Z)
     largest = float(max(np.abs(A[~keep][:, ~keep]).max(initial=0.0), np.abs(a[~keep]).max(initial=0.0)))
@@ -186,7 +190,7 @@ def _value(problem: PruningProblem, mask: Mask) -> float:
 
 
 def _nodes(results: Any) -> int:
-    """Nodes HiGHS searched; it says −1 for a model without integers."""
+    """How many nodes HiGHS searched; it reports −1 for a model without integers, which is 0 here."""
     return max(0, int(results.extra_info.mip_node_count))
 
 

@@ -1,24 +1,24 @@
 """The joint problem by a general MIQP solver through Pyomo: SCIP, Gurobi, or any other that Pyomo knows by name.
 
-The model is one of ``cbs_opt.models`` on normalized units, with the constraints of the pattern, its box from a mask of
-greedy OBS and exchanges, which is also the warm start. The objective is scaled by a power of two σ, so that the
-incumbent's lies near ``TARGET``: tolerances of solvers are absolute.
+The model is one of ``cbs_opt.models`` in normalized units, with the constraints of the pattern. Its box is that of an
+incumbent found by greedy OBS and exchanges, which is also the warm start. Since the tolerances of solvers are absolute,
+the objective is scaled by a power of two σ such that the incumbent's lies near ``TARGET``.
 
-The solver's bound β is lowered before it is believed. Tolerances on constraints and on integrality (z_i = 1e-9
-lets w_i slip to 1e-9·M) only relax the model: they cost quality of the answer, not validity of the bound, and the
-mask is rounded and evaluated afresh. What can push β above the optimum: a relaxation whose multipliers are wrong by
-up to the dual tolerance δ, which by weak duality costs at most δ times the range of each column and row; leaves
-whose objective is off by the relative accuracy ρ of the method that solves them; the arithmetic of f itself. So
+The solver's bound β is lowered before it is reported. Tolerances on constraints and on integrality (z_i = 1e-9 lets w_i
+slip to 1e-9·M) only relax the model: they cost quality of the answer, not validity of the bound, and the mask is
+rounded and evaluated again. Three things can push β above the optimum: a relaxation whose multipliers are wrong by up
+to the dual tolerance δ, which by weak duality costs at most δ times the range of each column and row; leaves whose
+objective is off by the relative accuracy ρ of the method that solves them; and the round-off of f itself. So
 
     bound = β − [ δ (1 + 2 Σ_columns range + 2 Σ_rows range) + ρ|β|                                       (margin)
                   + 2ε (|c| + |b|ᵀ|w| + ½|w|ᵀ|H||w|) + 4 max(v − f(z), 0) ]
 
-with w the incumbent's weights, v the objective the solver reports for its own solution of mask z, and f(z) the
-recomputed value: the excess shows how well it evaluates leaves of this block. δ and ρ are those of the solver's
-``Profile``, ρ = 1e-8 without cones. (Gurobi, with its own tolerances and in plain units, 'proved' values 4e-4 above
-the optima of real blocks on the conic model; there v − f(z) was as large.) This is the word of a careful
-floating-point solver, not an exact-arithmetic proof. A bound above the value of a mask in spite of the margin is
-thrown away, with a note.
+with w the incumbent's weights, ε the machine epsilon, v the objective that the solver reports for its own solution of
+mask z, and f(z) the recomputed value: their difference shows how well the solver evaluates leaves of this block. δ and
+ρ are those of the solver's ``Profile``, with ρ = 1e-8 for models without cones. (Gurobi, with its own tolerances and in
+plain units, 'proved' values 4e-4 above the optima of real blocks on the conic model; there v − f(z) was as large.) This
+is the word of a careful floating-point solver, not an exact-arithmetic proof. A bound that is above the value of a mask
+in spite of the margin is thrown away, with a note.
 """
 
 from __future__ import annotations
@@ -56,15 +56,16 @@ from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 
 TARGET = 1024.0
-"""Where the objective of the incumbent is scaled to."""
+"""The objective of the incumbent is scaled to about this."""
 
 LARGEST_COEFFICIENT = 2.0**20
-"""Largest entry of H after scaling."""
+"""No entry of H grows larger than this by scaling."""
 
 LEAF_ACCURACY = 1e-8
-"""ρ without cones."""
+"""ρ for models without cones."""
 
 FORMULATIONS = ("joint-bigm", "joint-perspective")
+"""The formulations of this package that these methods take."""
 
 
 def run_scip(
@@ -75,18 +76,18 @@ def run_scip(
     formulation: str = "joint-perspective",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by SCIP, on one thread.
+    """Solve the joint problem by SCIP, on one thread.
 
     Parameters
     ----------
     time_limit : float, optional
-        Seconds, building the model included; left out, until it is done.
+        Seconds for building the model and solving it; left out, there is no limit.
     gap : float
-        Relative gap at which to stop.
+        Relative gap at which the search ends.
     formulation : str
-        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+        'joint-bigm', 'joint-perspective', or one of your own that bounds the joint problem (``register_formulation``).
     solver_options : mapping, optional
-        Handed to the solver in its own words; tolerances, gap and threads excepted.
+        Options of the solver by its own names, except for tolerances, gap, time limit and threads, which are set here.
     """
     return solve_by("scip_direct", "scip", problem, time_limit, gap, formulation, solver_options)
 
@@ -99,18 +100,18 @@ def run_gurobi(
     formulation: str = "joint-bigm",
     solver_options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """The joint problem by Gurobi, on one thread.
+    """Solve the joint problem by Gurobi, on one thread.
 
     Parameters
     ----------
     time_limit : float, optional
-        Seconds, building the model included; left out, until it is done.
+        Seconds for building the model and solving it; left out, there is no limit.
     gap : float
-        Relative gap at which to stop.
+        Relative gap at which the search ends.
     formulation : str
-        joint-bigm, joint-perspective, or one of your own (``register_formulation``).
+        'joint-bigm', 'joint-perspective', or one of your own that bounds the joint problem (``register_formulation``).
     solver_options : mapping, optional
-        Handed to the solver in its own words; tolerances, gap and threads excepted.
+        Options of the solver by its own names, except for tolerances, gap, time limit and threads, which are set here.
     """
     return solve_by("gurobi_direct", "gurobi", problem, time_limit, gap, formulation, solver_options)
 
@@ -124,27 +125,29 @@ def solve_by(
     formulation: str,
     solver_options: Mapping[str, Any] | None,
 ) -> Outcome:
-    """The joint problem by the solver that Pyomo calls ``solver_name``.
+    """Solve the joint problem by the solver that Pyomo calls ``solver_name``.
 
     Parameters
     ----------
     method : str
-        The name for messages.
+        The name of the method, for messages.
     time_limit : float or None
-        Seconds, building the model included; None: until it is done.
+        Seconds for building the model and solving it; None for no limit.
     gap : float
-        Relative gap at which to stop.
+        Relative gap at which the search ends.
     formulation : str
-        'joint-bigm', 'joint-perspective', or one of your own (``register_formulation``) that bounds the joint problem.
+        'joint-bigm', 'joint-perspective', or one of your own that bounds the joint problem (``register_formulation``).
     solver_options : mapping or None
-        Handed to the solver in its own words; tolerances, gap and threads excepted.
+        Options of the solver by its own names, except for tolerances, gap, time limit and threads, which are set here.
 
     Raises
     ------
+    InputError
+        The time limit is not a positive number.
     MethodError
-        The solver is missing, its licence too small, or it does not take such models.
+        The solver is missing, its licence is too small, or it does not take such models.
     SolverError
-        It ended without an answer.
+        The solver ended without an answer.
     """
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
@@ -155,7 +158,7 @@ def solve_by(
     conic, theirs = spec.problem_class is ProblemClass.MISOCP, formulation not in FORMULATIONS
     solver = find_solver(solver_name, method, conic)
     unit, s, _ = problem.normalized()
-    # A pattern that no bound could count on is refused before any work.
+    # A pattern under which no bound would be valid is refused before any work.
     ranges = pattern_ranges(unit.Z)
     H, minimizer = unit.curvature.dense(), unit.minimizer()
     exchanged = swap.improve([(1, H)], minimizer, prune_in_sequence([(1, H)], minimizer, unit.Z), unit.Z)
@@ -193,13 +196,14 @@ def solve_by(
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         return Outcome(best, scaled_below(trivial, s), TerminationCondition.TIME_LIMIT)
-    # The other half of the gap is left to the margin.
+    # The other half of the gap is left for the margin.
     answer = ask(solver, solver_name, method, model, conic, seconds, gap / 2, solver_options or {})
     extract = own_extract(spec) if theirs else spec.extract
     own = _mask_of(extract, model, scaled) if math.isfinite(answer.objective) else None
     if own is not None and _value(unit, own) < U:
         best, U = own, _value(unit, own)
-    # Its squares are not separated: what such a solver says of them is no better than of cones.
+    # The squares of a user's own model are not separated, so that a solver by cuts is no more exact there than on
+    # cones.
     lowered = _lowered(known, conic or (theirs and known.separable), answer, scaled, own, best, reach)
     bound = scaled_below(lowered, 1.0 / scale)
     if 0 < GAP_TOLERANCE * abs(answer.bound) < answer.bound - lowered < math.inf:
@@ -219,7 +223,7 @@ def _lowered(
     best: Mask,
     reach: float,
 ) -> float:
-    """The solver's bound less (margin), in the units of the model, whose columns and rows have ``reach`` together."""
+    """The solver's bound less (margin), in the units of the model; ``reach`` is the sum of the model's ranges."""
     if answer.bound == -math.inf or reach == math.inf:
         return -math.inf
     accuracy = known.conic_accuracy if conic else LEAF_ACCURACY
@@ -233,7 +237,7 @@ def _lowered(
 
 
 def _reach(problem: PruningProblem, incumbent: float) -> float:
-    """The ranges of the columns and rows of our own models, without those of the pattern."""
+    """The sum of the ranges of all columns and rows of the package's own models, without those of the pattern."""
     low, high = incumbent_box(problem, incumbent).with_zero
     width = high - low
     # Columns w, z and, in the conic model, t; rows upper, lower and must_keep.
@@ -242,7 +246,7 @@ def _reach(problem: PruningProblem, incumbent: float) -> float:
 
 
 def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) -> Mask | None:
-    """The mask a solver left in the model; None where it is none (tolerances: the incumbent stays)."""
+    """The mask that a solver left in the model; None where tolerances spoiled it, so that the incumbent stays."""
     try:
         return extract(model, problem)
     except SolverError:
@@ -250,7 +254,7 @@ def _mask_of(extract: Callable[..., Mask], model: Any, problem: PruningProblem) 
 
 
 def _start_at(model: Any, problem: PruningProblem, mask: Mask) -> None:
-    """The warm start: z and w of ``mask``, and the squares t of the conic model, as far as the model has them."""
+    """Set the warm start in the model: z and w of ``mask``, and the squares t, as far as the model has them."""
     if not all(hasattr(model, name) for name in ("I", "z", "w")):
         return
     w = obs_update(problem, mask)
@@ -263,12 +267,12 @@ def _start_at(model: Any, problem: PruningProblem, mask: Mask) -> None:
 
 
 def _value(problem: PruningProblem, mask: Mask) -> float:
-    """f of the updated weights on ``mask``."""
+    """f at the updated weights on ``mask``."""
     return problem.objective(obs_update(problem, mask))
 
 
 def _scale(problem: PruningProblem, value: float) -> float:
-    """σ, a power of two."""
+    """σ, the power of two that brings ``value`` near ``TARGET``, or a lower one where H would grow too large."""
     allowed = LARGEST_COEFFICIENT / float(problem.curvature.diagonal().max())
     wanted = TARGET / abs(value) if value != 0 else allowed
     return float(2.0 ** math.floor(math.log2(min(wanted, allowed))))
@@ -280,7 +284,7 @@ def prepare() -> None:
 
 
 def pyomo_method(name: str) -> MethodSpec:
-    """The method ``pyomo:NAME`` for a solver that Pyomo calls NAME; whether it can do it is found out when it runs."""
+    """The method ``pyomo:NAME`` for a solver that Pyomo calls NAME; whether the solver can do it shows when it runs."""
     solver_name = name.removeprefix("pyomo:")
 
     def run(

@@ -1,8 +1,8 @@
-"""A user's own formulation of the joint problem, as the solvers by Pyomo take it.
+"""A user's own formulation of the joint problem, for the methods that run a solver through Pyomo.
 
-What the package knows of its own models it has to find out of a user's: how far columns and rows can move, and
-whether the model minimizes. That its optimum is that of the problem, or less, is the word of its author; a solver's
-bound above the value of any mask that is known is thrown away as everywhere.
+What the package knows about its own models has to be found out about a user's: how far columns and rows can move, and
+whether the model minimizes one objective. That the optimum of the model is at most that of the problem is the word of
+its author; a bound that is above the value of a known mask is thrown away, as for all models.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cbs_opt.models.ranges import model_ranges
 
 
 def require_joint(name: str, known: tuple[str, ...], method: str) -> None:
-    """Raise unless ``name`` is a formulation ``known`` to the method, or a user's own that bounds the joint problem."""
+    """Raise UnsupportedError unless ``name`` is ``known``, or a user's own that bounds the joint problem."""
     if name in known:
         return
     if name in FORMULATIONS:
@@ -38,12 +38,12 @@ def require_joint(name: str, known: tuple[str, ...], method: str) -> None:
 
 
 def own_model(spec: Formulation, problem: PruningProblem, incumbent: float) -> tuple[Any, float]:
-    """The model, and how far its columns and rows can move together: inf where nothing can be said.
+    """The model of a user's formulation, and the sum of the ranges of its columns and rows, inf where one has no limit.
 
     Raises
     ------
     SolverError
-        Building it failed, or it does not minimize one objective.
+        Building the model failed, or it does not minimize exactly one objective.
     """
     from pyomo.environ import Objective as PyomoObjective
     from pyomo.environ import minimize
@@ -63,14 +63,14 @@ def own_model(spec: Formulation, problem: PruningProblem, incumbent: float) -> t
 
 
 def own_notes(spec: Formulation, reach: float) -> tuple[str, ...]:
-    """What the bound of such a model rests on."""
+    """The note that says what the bound of such a model rests on, or why there is none."""
     if reach == math.inf:
         return (f"no bound: a variable or a constraint of formulation {spec.name} can move without limit; bound it",)
     return (f"the bound is one if formulation {spec.name} cuts off no best mask: that is its author's word",)
 
 
 def own_extract(spec: Formulation) -> Callable[[Any, PruningProblem], Mask]:
-    """``spec.extract``, its mask checked as any other."""
+    """``spec.extract``, with its mask checked for shape and pattern."""
 
     def extract(model: Any, problem: PruningProblem) -> Mask:
         try:

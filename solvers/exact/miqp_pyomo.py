@@ -1,8 +1,8 @@
-"""Talking to a Pyomo solver: find it by name, refuse what it cannot do, run it, read status and bound.
+"""Runs a solver through Pyomo: finds it by name, refuses what it cannot do, runs it, and reads its status and bound.
 
-Pyomo has two generations of solver interfaces, and a name may lead to either; both are met here and nowhere else.
-A solver that would ignore what it cannot express (integrality, a quadratic objective) is refused beforehand:
-an answer without an error message is not always an answer to the question.
+Pyomo has two generations of solver interfaces, and a name may lead to either. This module alone deals with both.
+A solver that would silently ignore what it cannot express (integrality, a quadratic objective) is refused beforehand,
+since it would answer another question than the one that was asked.
 """
 
 from __future__ import annotations
@@ -31,33 +31,35 @@ UNFIT: dict[str, str] = {
     "gdpopt": "GDPopt drives other solvers; call it yourself on by_name('joint-indicator').build(problem)",
     "multistart": "it proves nothing",
 }
-"""Parts of solver names, and why those solvers cannot take the joint models."""
+"""Parts of Pyomo's solver names, and why these solvers cannot take the joint models."""
 
+# The heuristics of SCIP that call an NLP solver.
 NLP_HEURISTICS = ("mpec", "subnlp", "undercover", "nlpdiving", "multistart", "rens", "alns", "randrounding")
 
 GUROBI_SIZE_LIMIT = 200
-"""Variables of a quadratic model under Gurobi's restricted licence."""
+"""Most variables of a quadratic model under Gurobi's restricted licence."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How a solver calls what this package has to say to it.
+    """What is known about a solver: the names of its options, and how exact it is.
 
     Parameters
     ----------
     gap, threads, time_limit : str or None
-        Its names for the relative gap, the number of threads and the seconds; None: not known here. The newer
-        Pyomo interfaces take all three without a name.
+        The solver's names for the relative gap, the number of threads and the seconds; None where they are not known
+        here. The newer Pyomo interfaces take all three without such a name.
     options : mapping
-        Set by us, but free for the user to change.
+        Options that this package sets, and that the user may change.
     tolerances : mapping
-        Set by us on models without cones. (On cones, tighter tolerances made Gurobi slower and less exact.)
+        Options that this package sets on models without cones, and that the user may not change. (On cones, tighter
+        tolerances made Gurobi slower and less exact.)
     dual_tolerance, conic_dual_tolerance : float
-        What a multiplier may be wrong by then, without cones and with.
+        By how much a multiplier may then be wrong, on models without cones and with cones.
     conic_accuracy : float
-        Relative accuracy of the objective of a leaf with cones.
+        Relative accuracy of the objective of a leaf on models with cones.
     separable : bool
-        It works by linear cuts, and is given every square by itself.
+        Whether the solver works by linear cuts, so that every square is given to it separately.
     """
 
     gap: str | None = None
@@ -72,7 +74,7 @@ class Profile:
 
     @property
     def reserved(self) -> set[str]:
-        """Options that are not the user's to set, in lower case."""
+        """The options that the user may not set, in lower case."""
         return {str(name).lower() for name in (self.gap, self.threads, self.time_limit, *self.tolerances) if name}
 
 
@@ -112,19 +114,28 @@ PROFILES: dict[str, Profile] = {
     "knitro": Profile("mip_opt_gap_rel", "numthreads", "maxtime_real"),
     "baron": Profile("EpsR", "threads", "MaxTime"),
 }
-"""By the part of the Pyomo name that says whose solver it is."""
+"""Profiles by a part of Pyomo's name for the solver."""
 
 
 def profile(name: str) -> Profile:
-    """What is known about the solver that Pyomo calls ``name``."""
+    """The profile of the solver that Pyomo calls ``name``; a cautious one where nothing is known about it."""
     return next((known for part, known in PROFILES.items() if part in name), Profile())
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run says: why it ended, a bound as the solver states it (−inf: none), its objective (nan: no solution).
+    """What a run of a solver says; where it found a solution, the values of that are in the model.
 
-    The values of a solution, where there is one, are in the model.
+    Parameters
+    ----------
+    termination : TerminationCondition
+        Why the run ended.
+    bound : float
+        The bound as the solver states it; −inf for none.
+    objective : float
+        The objective that the solver reports for its solution; nan where there is none.
+    nodes : int
+        Nodes of its tree, 0 where it does not say.
     """
 
     termination: TerminationCondition
@@ -134,16 +145,16 @@ class Answer:
 
 
 def find_solver(name: str, method: str, conic: bool) -> Any:
-    """The Pyomo solver ``name``, which is there and can take the model.
+    """The Pyomo solver ``name``, if it is available and can take the model.
 
     Raises
     ------
     UnknownMethodError
-        Pyomo knows no such name.
+        Pyomo knows no solver of that name.
     UnsupportedError
-        It cannot take integers with a quadratic objective (or, ``conic``, quadratic constraints).
+        The solver cannot take integers with a quadratic objective or, for a ``conic`` model, quadratic constraints.
     UnavailableMethodError
-        It is not installed here, or has no licence.
+        The solver is not installed here, or has no licence.
     """
     from pyomo.environ import SolverFactory
 
@@ -157,7 +168,7 @@ def find_solver(name: str, method: str, conic: bool) -> Any:
         try:
             solver = SolverFactory(name)
             here = bool(solver.available(exception_flag=False))
-        except Exception as error:  # an interface without its executable raises whatever comes first
+        except Exception as error:  # an interface whose executable is missing may raise anything
             raise UnavailableMethodError(f"method {method}: cannot be used here ({_line(error)})") from None
     if not here:
         raise UnavailableMethodError(f"method {method}: not installed here, or it has no licence; use method bnb")
@@ -178,16 +189,33 @@ def ask(
     gap: float,
     options: Mapping[str, Any],
 ) -> Answer:
-    """Run the solver on one thread, starting from the values in ``model``; leave its solution there.
+    """Run a solver on one thread from the values in ``model``, and leave its solution there.
+
+    Parameters
+    ----------
+    solver : Pyomo solver
+        As ``find_solver`` returns it.
+    name, method : str
+        Pyomo's name for the solver, and the name of the method for messages.
+    model : ConcreteModel
+        The model, with the warm start as the values of its variables.
+    conic : bool
+        Whether the model has cones.
+    seconds : float
+        Seconds after which the solver stops; inf for no limit.
+    gap : float
+        Relative gap at which the solver stops.
+    options : mapping
+        The user's options, by the solver's own names.
 
     Raises
     ------
     UnsupportedError
-        An option that the method itself sets.
+        An option is one that the method itself sets.
     UnavailableMethodError
         The licence does not allow the model.
     SolverError
-        It ended without an answer.
+        The solver ended without an answer.
     """
     from pyomo.contrib.solver.common.base import LegacySolverWrapper
 
@@ -218,7 +246,7 @@ def _run_new(
     gap: float,
     options: dict[str, Any],
 ) -> Answer:
-    """A run through an interface of ``pyomo.contrib.solver``, in its own words."""
+    """Run a solver through its newer interface, in ``pyomo.contrib.solver``."""
     from pyomo.contrib.solver.common.base import LegacySolverWrapper
 
     words: dict[str, Any] = {
@@ -249,7 +277,7 @@ def _run_new(
 
 
 def _can_start(model: ConcreteModel) -> bool:
-    """Whether all discrete variables have values: those of a pattern's own have none, and SCIP takes all or nothing."""
+    """Whether all discrete variables have values. Those that a pattern adds have none; SCIP takes all or nothing."""
     variables = model.component_data_objects(_variables(), active=True)
     return all(x.fixed or x.is_continuous() or x.value is not None for x in variables)
 
@@ -263,7 +291,7 @@ def _run_classic(
     gap: float,
     options: dict[str, Any],
 ) -> Answer:
-    """A run through a classic Pyomo interface."""
+    """Run a solver through a classic Pyomo interface."""
     from pyomo.opt import TerminationCondition as Status
     from pyomo.solvers.plugins.solvers.persistent_solver import PersistentSolver
 
@@ -292,17 +320,18 @@ def _run_classic(
     if len(results.solution):
         model.solutions.load_from(results)
         objective = _finite(results.problem.upper_bound)
-    # No classic interface reports nodes; Gurobi's leaves its model behind.
+    # No classic interface reports nodes, but that of Gurobi keeps Gurobi's model, which does.
     nodes = int(getattr(getattr(solver, "_solver_model", None), "NodeCount", 0))
     return Answer(ended[status], _finite(results.problem.lower_bound), objective, nodes)
 
 
 def _no_answer(method: str, status: str) -> SolverError:
+    """The error for a solver that ended with a status that is no answer."""
     return SolverError(f"method {method}: the solver ended with '{status}', which is no answer; use method bnb")
 
 
 def _explained(error: Exception, method: str, model: ConcreteModel) -> Exception:
-    """A solver's own exception as one of ours, licences told apart."""
+    """The error that stands for a solver's own exception; those about licences are told apart."""
     text = _line(error)
     if "size-limited" in text:
         variables = sum(1 for _ in model.component_data_objects(ctype=_variables()))
@@ -323,6 +352,7 @@ def _explained(error: Exception, method: str, model: ConcreteModel) -> Exception
 
 
 def _variables() -> Any:
+    """Pyomo's class of variables."""
     from pyomo.environ import Var
 
     return Var
@@ -334,14 +364,14 @@ def _line(error: Exception) -> str:
 
 
 def _finite(value: Any) -> float:
-    """A number as the solver states it; −inf for none."""
+    """A number as the solver states it; −inf where it states none, or one that is not finite."""
     number = -math.inf if value is None else float(value)
     return number if math.isfinite(number) else -math.inf
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pyomo's own log lines held back: what matters of them is in our errors."""
+    """Hold back Pyomo's own log lines; what matters in them is in the errors of this module."""
     log = logging.getLogger("pyomo")
     level = log.level
     log.setLevel(logging.CRITICAL)

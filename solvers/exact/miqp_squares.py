@@ -1,8 +1,8 @@
-"""A model's quadratic objective, square by square: what solvers by linear cuts need.
+"""Writes the quadratic objective of a model as a sum of squares, for solvers that work by linear cuts.
 
-A solver that cuts off a convex quadratic ½ wᵀRw by tangents of the whole approximates it badly: exponentially many
-are needed. With R = LLᵀ and y = Lᵀ(w − m) it is a sum of n squares, each with an epigraph variable and tangents of its
-own, and few of those do:
+A solver that approximates a convex quadratic ½ wᵀRw by tangents of the whole needs exponentially many of them. For
+R = LLᵀ and y = Lᵀ(w − m) the quadratic is a sum of n squares. Where each has an epigraph variable and tangents of its
+own, few tangents are enough:
 
     min  constant + linear(w, t) + ½ Σ_k s_k        y_k = Σ_i L_ik (w_i − m_i),    y_k² ≤ s_k
 
@@ -25,13 +25,23 @@ if TYPE_CHECKING:
 
 
 def separate_squares(model: ConcreteModel, problem: PruningProblem, D: Vector | None) -> None:
-    """Replace the objective of a joint model: perspective with the split ``D``, shape (n,), or without one big-M."""
+    """Replace the objective of a joint model by its squares.
+
+    Parameters
+    ----------
+    model : ConcreteModel
+        The model joint-perspective or joint-bigm of ``problem``, changed in place.
+    problem : PruningProblem
+        The problem that the model was built from.
+    D : array, shape (n,), or None
+        The split of joint-perspective; None for joint-bigm.
+    """
     from pyomo.environ import Constraint, NonNegativeReals, Objective, Reals, Var, quicksum, value
 
     H, b, constant = expanded(problem)
     conic, split = D is not None, np.zeros(problem.n) if D is None else D
     L: Matrix = np.asarray(np.linalg.cholesky(H - np.diag(split)), dtype=np.float64)
-    # Without t the square is completed around the unconstrained minimizer m: smaller numbers.
+    # For big-M the square is completed around the unconstrained minimizer m, which makes the numbers smaller.
     m = np.zeros(problem.n) if conic else problem.minimizer()
     w = np.array([value(model.w[i]) for i in model.I])
     start = L.T @ (w - m)

@@ -1,8 +1,8 @@
 """Threads that search one tree together, in rounds.
 
-In a round each takes ``HAND`` open nodes and searches their subtrees for ``ROUND`` nodes as if it were alone; all wait
-for the last. What comes out depends on how many threads there are, never on which of them was faster. The kernels
-run without Python's lock.
+In a round each thread takes ``HAND`` open nodes and searches their subtrees for ``ROUND`` nodes as if it were alone;
+then all wait for the last. The result depends on how many threads there are, but not on which of them is faster. The
+compiled kernels run without Python's global lock.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 ROUND = 32
-"""Nodes of a thread between two meetings: on average none then waits long for the others."""
+"""Nodes that a thread searches in a round: so many that on average none waits long for the others."""
 HAND = 4
-"""Open nodes that a thread takes: the subtree of one may be done early."""
+"""Open nodes that a thread takes in a round: several, since the subtree of one may be finished early."""
 
 Member = TypeVar("Member")
 Work = Callable[[Member, threading.Event], object]
 
 
 class Team:
-    """``threads`` threads; ``stop`` tells them to leave their round early."""
+    """``threads`` threads that work in rounds."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -32,7 +32,7 @@ class Team:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cbs-opt")
 
     def round(self, work: Work[Member], members: list[Member]) -> None:
-        """``work(member, stop)`` for all members at once; waits for the last."""
+        """Call ``work(member, stop)`` for all members at once, and wait for the last; ``stop`` asks to end early."""
         self._working.clear()
         for member in members:
             self._working.append(self._pool.submit(work, member, self._stop))
@@ -40,20 +40,20 @@ class Team:
             done.result()
 
     def rest(self) -> None:
-        """Have nobody at work any more: where a round was broken off, at most one node each from now."""
+        """Make sure that no thread is at work: where a round was broken off, each finishes at most one more node."""
         if any(not one.done() for one in self._working):
             self._stop.set()
             wait(self._working)
 
     def leave(self) -> None:
-        """Have the threads end."""
+        """End the threads."""
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def team(threads: int) -> Iterator[Team | None]:
-    """A team of several threads; None for one, which needs none."""
+    """A context with a team of several threads; None for a single thread, which needs no team."""
     if threads == 1:
         yield None
         return

@@ -1,8 +1,8 @@
-"""The tree search that the branch-and-bound engines share; they bring the bound, the branching and the incumbents.
+"""The tree search that the branch-and-bound engines share; an engine adds the bound, the branching and the incumbents.
 
-The tree is searched by dives (the child an engine prefers) and, where a dive ends, from the node with the lowest
-bound. Whenever the search stops, the incumbent is feasible and the lowest bound of the open nodes is valid.
-Several threads may search a tree together (``team``).
+The tree is searched by dives, which follow the child that the engine prefers. Where a dive ends, the next one starts
+from the open node with the lowest bound. Whenever the search stops, the incumbent is feasible and the lowest bound of
+the open nodes and closed leaves is valid. Several threads may search a tree together (``team``).
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from cbs_opt.kernel.words import counted
 from cbs_opt.solvers.exact.team import HAND, ROUND, Team, team
 
 OPEN_NODE = 500
-"""Bytes of an open node beside its arrays."""
+"""Bytes that an open node takes beside its arrays."""
 REPORT_EVERY = 0.25
 """Seconds between two calls of the progress callback."""
 MOST_THREADS = 256
+"""Threads at the most."""
 
 Progress = Callable[[int, float, float], object]
-"""``progress(nodes, incumbent, bound)``: nodes processed, loss of the best mask and proven bound so far, both in the
-units of f. What it returns plays no part; where it raises ``StopIteration`` the search ends with these."""
+"""``progress(nodes, incumbent, bound)``: called with the number of processed nodes, the loss of the best mask and the
+proven bound so far, both in the units of f. What it returns plays no part; where it raises ``StopIteration``, the
+search
+ends with that mask and bound."""
 
 
 class OpenNode(Protocol):
-    """What a tree needs to know of a node: a valid bound, and its place in the queue (by bound, then by age)."""
+    """What the search needs to know of an open node: a valid bound, and its order in the queue (by bound, then age)."""
 
     @property
     def bound(self) -> float: ...
@@ -52,14 +55,14 @@ class TreeSearch(ABC, Generic[Node]):
 
     An engine sets ``mask`` and pushes its root in ``__init__``, and keeps these up to date:
 
-    _value      what the incumbent is worth
-    _cutoff     nodes that cannot get below it are of no interest; at most ``_value``
-    _closed     the lowest bound of the closed leaves, their round-off subtracted
+    _value      the value of the incumbent
+    _cutoff     nodes whose bound is not below it are dropped; at most ``_value``
+    _closed     the lowest of the bounds of closed leaves, each its value less round-off
     """
 
     mask: Mask
     shared_from = 1
-    """After so many nodes several threads may take part."""
+    """Several threads take part from this number of nodes on."""
 
     def __init__(self, floor: float) -> None:
         self._floor = floor
@@ -71,7 +74,7 @@ class TreeSearch(ABC, Generic[Node]):
 
     @abstractmethod
     def in_units_of_f(self, value: float) -> float:
-        """A ``value`` in the units of f, and from below."""
+        """``value`` in the units of f, rounded down so that a bound stays one."""
 
     @abstractmethod
     def offer(self, mask: Mask) -> None:
@@ -79,16 +82,17 @@ class TreeSearch(ABC, Generic[Node]):
 
     @abstractmethod
     def branch(self, node: Node) -> tuple[Node, Node] | None:
-        """Bound ``node``. None where it is fathomed or closed as a leaf; else its children, the one to dive into first.
+        """Bound ``node``: None where it is fathomed or closed as a leaf, else its two children, that of the dive first.
 
-        Called with ``node`` still open, so that an interrupt loses nothing.
+        ``node`` counts as open until this returns, so that an interrupt loses nothing.
         """
 
     def bound(self) -> float:
-        """A valid lower bound, in the units of f, at any moment (between two nodes or within one)."""
+        """The lower bound proven so far, in the units of f; it is valid at any moment, within a node as between two."""
         return self.in_units_of_f(self._proven())
 
     def _proven(self) -> float:
+        """The lower bound proven so far, in the units of the engine."""
         lowest = min(self._cutoff, self._value, self._closed)
         if self._heap:
             lowest = min(lowest, self._heap[0].bound)
@@ -99,14 +103,14 @@ class TreeSearch(ABC, Generic[Node]):
         return max(lowest, self._floor)
 
     def begin_anew(self, root: Node) -> None:
-        """Leave all open nodes for ``root``, whose subtree holds them; what they have proven counts on."""
+        """Drop all open nodes and go on from ``root``, whose subtree holds them all; the bound proven so far stays."""
         self._floor = self._proven()
-        self._dive = root  # before the others go: an interrupt finds one or the other open
+        self._dive = root  # set before the others are dropped, so that an interrupt finds the one or the others open
         self._heap.clear()
 
     @property
     def open_nodes(self) -> int:
-        """Nodes that wait on the heap."""
+        """The number of nodes that wait on the heap."""
         return len(self._heap)
 
     def explore(
@@ -117,7 +121,21 @@ class TreeSearch(ABC, Generic[Node]):
         progress: Progress | None,
         threads: int = 1,
     ) -> TerminationCondition:
-        """Process nodes until none can beat the incumbent, or a limit or Ctrl-C ends it."""
+        """Process nodes until none can hold a better mask, or until a limit, ``progress`` or Ctrl-C ends the search.
+
+        Parameters
+        ----------
+        time_limit : float or None
+            Seconds; None for no limit.
+        node_limit : int or None
+            Nodes to process at the most; None for no limit.
+        most_open : int
+            Open nodes at which the search stops.
+        progress : callable or None
+            Called every ``REPORT_EVERY`` seconds.
+        threads : int
+            Threads that search together.
+        """
         started = reported = time.perf_counter()
         deadline = math.inf if time_limit is None else started + time_limit
         try:
@@ -141,7 +159,7 @@ class TreeSearch(ABC, Generic[Node]):
         return TerminationCondition.CONVERGED
 
     def _told_to_stop(self, progress: Progress) -> bool:
-        """Call ``progress``; whether it wants the search to end."""
+        """Call ``progress``; returns whether it asks the search to end."""
         try:
             progress(self.nodes, self.in_units_of_f(self._value), self.bound())
         except StopIteration:
@@ -149,10 +167,10 @@ class TreeSearch(ABC, Generic[Node]):
         return False
 
     def _share(self, several: Team, deadline: float, node_limit: int | None) -> None:
-        """One round: the node of the dive and the next of the heap are lent to searches of their own, dealt in turn."""
+        """Make one round: deal the node of the dive and the best of the heap to one search for each thread."""
         left = math.inf if node_limit is None else node_limit - self.nodes
         each = int(max(1, min(ROUND, left // several.threads)))
-        # Entered before they leave: an interrupt in between must not lose one.
+        # Nodes are entered in the list of lent ones before they leave their place, so that an interrupt loses none.
         assert self._dive is not None, "selected before"
         self._lent.append(self._dive)
         self._dive = None
@@ -175,14 +193,14 @@ class TreeSearch(ABC, Generic[Node]):
             for place, one in enumerate(searches):
                 self.nodes += one.nodes - (before + place * each)
                 self._learn(one)
-        # Where the round was interrupted, what was lent stays open, its subtrees are left as they were.
+        # This is not reached where the round was interrupted: then the lent nodes stay open as they were.
         for one in searches:
             for node in one._heap if one._dive is None else [*one._heap, one._dive]:
                 heapq.heappush(self._heap, node)
         self._lent = []
 
     def _of(self, open_nodes: list[Node], nodes: int) -> TreeSearch[Node]:
-        """A search of the subtrees of ``open_nodes`` with what is known here, its nodes counted from ``nodes``."""
+        """A search of the subtrees of ``open_nodes`` with all that is known here; it counts nodes from ``nodes``."""
         one = copy.copy(self)
         one._dive, *one._heap = open_nodes
         heapq.heapify(one._heap)
@@ -190,28 +208,28 @@ class TreeSearch(ABC, Generic[Node]):
         return one
 
     def _learn(self, one: Any) -> None:
-        """Take over what the search ``one`` of a subtree has found: a better incumbent, closed leaves."""
+        """Take over what a search ``one`` of subtrees has found: a better incumbent, and the bounds of its leaves."""
         if one._value < self._value:
             self.mask, self._value = one.mask, one._value
         self._cutoff = min(self._cutoff, one._cutoff)
         self._closed = min(self._closed, one._closed)
 
     def _select(self) -> bool:
-        """Have a node to work on: the dive goes on, or starts anew at the lowest bound. False: the tree is done."""
+        """Choose the node to work on: that of the dive, or the open one of lowest bound; False if the tree is done."""
         if self._dive is not None and self._dive.bound >= self._cutoff:
             self._dive = None
         if self._dive is None and self._heap:
-            # Assigned before it leaves the heap: an interrupt in between must not lose it.
+            # The node is assigned before it leaves the heap, so that an interrupt in between does not lose it.
             self._dive = self._heap[0]
             heapq.heappop(self._heap)
             if self._dive.bound >= self._cutoff:
-                # The lowest bound of all: nothing is left below the cutoff.
+                # This was the lowest bound of all open nodes, so that none is left below the cutoff.
                 self._heap.clear()
                 self._dive = None
         return self._dive is not None
 
     def _process(self) -> None:
-        """Work on the node of the dive; the dive ends with it, or goes on with one child while the other waits."""
+        """Process the node of the dive; the dive ends there, or goes on with one child while the other is queued."""
         assert self._dive is not None, "selected before"
         self.nodes += 1
         children = self.branch(self._dive)
@@ -223,14 +241,14 @@ class TreeSearch(ABC, Generic[Node]):
 
 
 def checked_time_limit(time_limit: float | None) -> float | None:
-    """``time_limit`` in seconds; None or infinity for none."""
+    """Check a time limit in seconds; None or infinity stand for none. Raises InputError for any other wrong value."""
     if time_limit is None or time_limit == math.inf:
         return time_limit
     return as_nonnegative(time_limit, "time_limit")
 
 
 def checked_threads(threads: int) -> int:
-    """``threads``, a whole number from 1 to ``MOST_THREADS``."""
+    """Check a number of threads; raises InputError unless it is a whole number from 1 to ``MOST_THREADS``."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
         raise InputError(f"threads: is {threads!r}; a whole number from 1 to {MOST_THREADS} is needed")
     return threads
@@ -248,12 +266,23 @@ def search(
     progress: Progress | None,
     threads: int = 1,
 ) -> Outcome:
-    """Offer the mask ``start``, explore ``tree`` within the limits, and say how it ended; to ``progress``, too.
+    """Offer the mask ``start`` to the engine ``tree``, explore it within the limits, and return the outcome.
 
     Parameters
     ----------
     bytes_per_node : int
         Size of the arrays of an open node.
+    time_limit, node_limit, progress, threads
+        As for ``TreeSearch.explore``; ``progress`` is called once more at the end.
+    memory_limit : float
+        About how many bytes open nodes may take.
+    start : boolean array, shape (n,), or None
+        A mask in Z.
+
+    Raises
+    ------
+    PatternError
+        ``start`` is not in Z.
     """
     if start is not None:
         mask = as_mask(start, "start", problem.n)

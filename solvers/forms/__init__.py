@@ -1,1 +1,1 @@
-"""The forms a problem takes inside solvers: unit diagonal, a layer's rows as tensors, states of weights in a tree."""
+"""Forms that a problem takes inside solvers: unit diagonal, a layer's rows as tensors, parts, states in a tree."""

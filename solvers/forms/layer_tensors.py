@@ -1,9 +1,9 @@
 """A layer as tensors: its rows one below the other, in units where the shared curvature has a unit diagonal.
 
-Every row-batched selector works on this: (rows, d) tensors in float64 on one device, the Gram matrix once. A curvature
-that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room (a segment is the weights of one
-label, all of them for a cardinality) have their oracle in ``segments``, so that nothing travels between devices in a
-loop.
+All methods that work on many rows at once use this form: (rows, d) tensors in float64 on one device, and one curvature
+for all rows. A curvature that is not ``RowsCurvature`` is a layer of one row. Patterns of labels with room have their
+oracle in ``segments``, so that loops move nothing between devices. A segment is the set of weights of one label; a
+cardinality has one segment.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import torch
 
 CPU_BYTES = 2**31
-"""Memory that a stack of (d, d) matrices, one a row, may take on the CPU; on a GPU it is 0.3 of what is free."""
+"""Bytes that a stack of (d, d) matrices, one for each row, may take on the CPU; on a GPU it is 0.3 of what is free."""
 
 SINGLE_FROM = 10**8
-"""rows·d² from which loops over a layer work in float32: smaller ones take a moment in float64."""
+"""Loops over a layer work in float32 from this rows·d² on; smaller layers take only a moment in float64."""
 
 SINGLE_MARGIN = 1e-5
-"""What the eigenvalues of U must exceed for that, about: float32 then leaves two digits of the worst direction."""
+"""For float32 the eigenvalues of U must be above about this, which leaves two digits in the worst direction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Shared:
     Parameters
     ----------
     U : tensor, shape (d, d)
-        H₁ with unit diagonal.
+        The shared curvature, scaled to unit diagonal.
     scale : array, shape (d,)
-        √H_ii: what weights are multiplied by to be in the layer's units.
+        √H_ii, by which weights are multiplied to be in the layer's units.
     target : tensor, shape (rows, d)
         The unconstrained minimizer H⁻¹b.
     """
@@ -56,7 +56,7 @@ class Shared:
 
     @classmethod
     def of_any(cls, problem: PruningProblem, device: str = "cpu") -> Shared:
-        """Of a problem with any pattern."""
+        """The form of a problem with any pattern, on ``device``."""
         rows, H = shared_curvature(problem)
         U, scale = unit_diagonal(H)
         target = problem.minimizer().reshape(rows, len(H)) * scale
@@ -75,7 +75,7 @@ class Shared:
 
     @cached_property
     def in_single(self) -> bool:
-        """Whether long loops work in float32: it pays from ``SINGLE_FROM`` on, and U must have a factor there."""
+        """Whether long loops work in float32: on large layers, unless U is too near to singular for it."""
         import torch
 
         if self.rows * self.d**2 < SINGLE_FROM:
@@ -85,7 +85,7 @@ class Shared:
         return int(torch.linalg.cholesky_ex(U)[1]) == 0
 
     def together(self, matrices: int = 1) -> int:
-        """How many rows can be worked on at a time when each needs that many (d, d) matrices."""
+        """How many rows can be worked on at a time where each needs so many (d, d) ``matrices``."""
         return max(1, int(memory_of(self.U) // (8 * matrices * self.d**2)))
 
 
@@ -102,7 +102,7 @@ class Layer(Shared):
     room : integer tensor, shape (segments,)
         The most weights each segment may keep, forced ones included.
     within_rows : bool
-        No segment reaches beyond a row, and each row's labels are larger than those of the row before.
+        Whether no segment reaches beyond a row, and the labels of each row are larger than those of the row before.
     """
 
     keep: torch.Tensor
@@ -113,12 +113,12 @@ class Layer(Shared):
 
     @classmethod
     def of(cls, problem: PruningProblem, device: str = "cpu") -> Layer:
-        """The layer of a problem whose pattern can be said in labels with room.
+        """The layer of a problem whose pattern is one of labels with room.
 
         Raises
         ------
         UnsupportedError
-            Another pattern.
+            The problem has another pattern.
         """
         pattern = problem.Z.labelled
         if pattern is None:
@@ -144,7 +144,7 @@ class Layer(Shared):
 
     @property
     def single(self) -> bool:
-        """Whether all weights share one quota."""
+        """Whether all weights carry one label."""
         return len(self.room) == 1
 
     @property
@@ -163,13 +163,13 @@ class Layer(Shared):
 
 
 def in_loops(size: LayerSize, operations: float) -> Operations:
-    """Operations of a loop over a layer of this size, in the numbers that it works in (``Layer.in_single``)."""
+    """``operations`` of a loop over a layer of this size, counted in float32 or float64, whichever it works in."""
     single = size.weights * size.inputs >= SINGLE_FROM
     return Operations(single=operations) if single else Operations(double=operations)
 
 
 def shared_curvature(problem: PruningProblem) -> tuple[int, Matrix]:
-    """The number of rows and the curvature (d, d) they share; one row for any curvature that is not of rows."""
+    """The number of rows and the curvature (d, d) that they share; a curvature that is not of rows has one row."""
     return problem.curvature.rows, problem.curvature.row.dense()
 
 
@@ -179,7 +179,7 @@ def to_mask(z: torch.Tensor) -> Mask:
 
 
 def memory_of(near: torch.Tensor, on_cpu: float = CPU_BYTES) -> float:
-    """Bytes that may be taken on the device of ``near``."""
+    """Bytes that may be used on the device of the tensor ``near``; ``on_cpu`` if that is the CPU."""
     if near.is_cuda:
         import torch
 
@@ -188,16 +188,18 @@ def memory_of(near: torch.Tensor, on_cpu: float = CPU_BYTES) -> float:
 
 
 def inverse_on(U: torch.Tensor, idx: torch.Tensor, alive: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(U_SS)⁻¹ and the Cholesky factor of U_SS for each row's set S, the identity on entries that are not ``alive``.
+    """(U_SS)⁻¹ and the Cholesky factor of U_SS for the set S of each row, with the identity at padding.
 
     Parameters
     ----------
     idx : integer tensor, shape (rows, k)
+        The weights of S, and others as padding.
     alive : boolean tensor, shape (rows, k)
+        Which entries of ``idx`` are in S.
 
     Returns
     -------
-    two tensors, shape (rows, k, k)
+    inverse, factor : tensors, shape (rows, k, k)
     """
     import torch
 

@@ -1,9 +1,9 @@
-"""The oracle of labels with room, for tensors of a layer: the best ``room`` weights of every segment.
+"""The oracle of labels with room, for tensors of a layer: it keeps the best ``room`` weights of every segment.
 
-It is what ``Labelled.argmax`` is for arrays, and is called many times for one pattern, so what the pattern is like is
-found out once. A cardinality needs no order, only the value of the last weight kept; segments of equal length that
-follow each other (rows, N:M) are looked at side by side; anything else is sorted. Ties keep the lower index, however it
-is done.
+It does for tensors what ``Labelled.argmax`` does for arrays. Since it is called many times for one pattern, the kind of
+the pattern is found out once. A cardinality needs no sorting, only the value of the last weight kept; segments of equal
+length that follow each other (rows, N:M) are handled side by side; anything else is sorted. In all cases ties keep the
+lower index.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     import torch
 
 COUNTED = 16
-"""Length up to which the places of a segment's weights are counted by comparing all pairs."""
+"""Up to this length the weights of a segment are ranked by comparing all pairs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """The pattern of a layer.
+    """The pattern of a layer, in the form that its oracle needs.
 
     Parameters
     ----------
     keep, forbid : boolean tensor, shape (rows, d)
         Weights forced to stay, and forced to zero.
     labels : integer tensor, shape (rows, d)
+        The segment of each weight.
     room : integer tensor, shape (segments,)
         The most weights each segment may keep, forced ones included.
     forced : bool
-        Whether any weight is.
+        Whether any weight is forced to stay or to zero.
     length : int
-        Of every segment, where they are equally long and follow each other; else 0.
+        The length of every segment, where all are equally long and follow each other; else 0.
     """
 
     keep: torch.Tensor
@@ -44,6 +45,7 @@ class Segments:
 
     @classmethod
     def of(cls, keep: torch.Tensor, forbid: torch.Tensor, labels: torch.Tensor, room: torch.Tensor) -> Segments:
+        """The segments of a pattern given by these tensors, with their kind found out."""
         length = length_of_runs(labels.flatten(), len(room))
         return cls(keep, forbid, labels, room, bool((keep | forbid).any()), length)
 
@@ -62,7 +64,7 @@ class Segments:
 
 
 def length_of_runs(labels: torch.Tensor, count: int) -> int:
-    """The weights of each of ``count`` segments where all have as many, one segment after the other; else 0."""
+    """The length of ``count`` segments where all are equally long and follow each other in ``labels``; else 0."""
     import torch
 
     run, rest = divmod(len(labels), max(count, 1))
@@ -73,7 +75,7 @@ def length_of_runs(labels: torch.Tensor, count: int) -> int:
 
 
 def _counted(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-    """The best ``room`` (S,) of each row of ``scores`` (S, length): the place of each is how many go before it."""
+    """The mask of the best ``room`` (S,) in each row of ``scores`` (S, length), by how many entries go before each."""
     import torch
 
     columns, most = scores.unbind(1), room.to(torch.int8)
@@ -88,7 +90,7 @@ def _counted(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
 
 
 def _above_last(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-    """The best ``room`` (S,) of each row of ``scores`` (S, length): all above the value of the last one kept."""
+    """The mask of the best ``room`` (S,) in each row of ``scores`` (S, length), by the value of the last one kept."""
     import torch
 
     length = scores.shape[1]
@@ -102,7 +104,7 @@ def _above_last(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
 
 
 def _last_kept(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-    """The ``room``-th largest of each row, (S,); of none the largest."""
+    """The ``room``-th largest score of each row, (S,); the largest where ``room`` is 0."""
     import numpy as np
     import torch
 
@@ -118,7 +120,7 @@ def _last_kept(scores: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
 def top_of_segments(
     scores: torch.Tensor, keep: torch.Tensor, forbid: torch.Tensor, labels: torch.Tensor, room: torch.Tensor
 ) -> torch.Tensor:
-    """The best ``room`` weights of every segment: the oracle of ``Labelled``, for tensors of one shape."""
+    """The mask of the best ``room`` weights of every segment, in any order of labels, by sorting; all of one shape."""
     import torch
 
     infinity = torch.inf

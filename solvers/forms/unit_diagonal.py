@@ -1,8 +1,8 @@
 """H in units where its diagonal is one.
 
-With D = diag(H)^½ the matrix U = D⁻¹HD⁻¹ has a unit diagonal, and the weights in these units are D w. No other
-diagonal scaling lowers the condition number by much more (van der Sluis, Numerische Mathematik 14, 1969), and what
-is computed from U and D c does not depend on the units of H or of single weights.
+With D = diag(H)^½ the matrix U = D⁻¹HD⁻¹ has a unit diagonal, and the weights in these units are D w. No other diagonal
+scaling has a condition number that is lower by more than a factor n (van der Sluis, Numerische Mathematik 14, 1969),
+and what is computed from U and D c does not depend on the units of H or of single weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 def unit_diagonal(H: Matrix) -> tuple[Matrix, Vector]:
     """U and the diagonal of D, for ``H`` ≻ 0 of shape (n, n).
 
-    U can be relied on to have a Cholesky factor, and so have its principal submatrices: an H that was
-    formed as AᵀA + λI with a tiny λ may lack one by round-off, and its diagonal is then raised by as much.
+    U, and so every principal submatrix of it, can be relied on to have a Cholesky factor. An H that was formed as AᵀA +
+    λI with a tiny λ may lack one by round-off; the diagonal of U is then raised by as much as is needed.
     """
     n = len(H)
     scale = np.sqrt(H.diagonal())

@@ -1,9 +1,9 @@
-"""A problem in parts that do not interact, its weights in units that are kept or pruned together.
+"""A problem in parts that do not interact, with its weights in units that are kept or pruned together.
 
-Blocks of a curvature do not interact, nor do the rows of a layer. Rows that share their curvature and whose weights
-are, place by place, of the same units always keep the same places: they are one part with several vectors of weights,
-as all rows of a layer are whose columns are pruned, and have one inverse for all. Weights are measured in units of
-1/√H_ii.
+Blocks of a curvature do not interact, and neither do the rows of a layer. Rows that share their curvature and whose
+weights belong, place by place, to the same units always keep the same places. They are one part with several vectors of
+weights, and one inverse serves all of them: so it is for all rows of a layer whose columns are pruned. Weights are
+measured in units of 1/√H_ii.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cbs_opt.solvers.forms.unit_diagonal import unit_diagonal
 Places = NDArray[np.int64]
 
 STAYS, GONE = -1, -2
-"""In the place of a unit: the weight is kept whatever happens, and it is pruned."""
+"""Marks in the place of a unit, for a weight that is kept whatever happens, and for one that is pruned."""
 
 
 class SameSize(NamedTuple):
-    """Units of a part that have equally many weights in it.
+    """The units of a part that have the same number of weights in it.
 
     Parameters
     ----------
     number : integer array, shape (c,)
-        Which of the part's ``names``.
+        The units, by their places in the part's ``names``.
     places : integer array, shape (c, a)
-        Their weights.
+        The places of the a weights of each unit.
     """
 
     number: Places
@@ -50,11 +50,11 @@ class Part:
     Parameters
     ----------
     U : array, shape (d, d)
-        H with unit diagonal.
+        The curvature, scaled to unit diagonal.
     target : array, shape (d, R)
-        The unconstrained minimizer of every row.
+        The unconstrained minimizer of every row, in the units of U.
     weights : integer array, shape (R, d)
-        The weights of the problem.
+        Which weights of the problem these are.
     units : integer array, shape (d,)
         The unit of each place, or ``STAYS``, or ``GONE``.
     """
@@ -71,7 +71,7 @@ class Part:
 
     @cached_property
     def sizes(self) -> list[SameSize]:
-        """``names`` by how many weights they have here."""
+        """The units ``names``, grouped by how many weights they have in this part."""
         open_places = np.flatnonzero(self.units >= 0)
         open_places = open_places[np.argsort(self.units[open_places], kind="stable")]
         number = np.searchsorted(self.names, self.units[open_places])
@@ -84,12 +84,12 @@ class Part:
         return found
 
     def places_of(self, unit: int) -> Places:
-        """The places of one unit; none where it has no weight here."""
+        """The places of the weights of one unit; empty where it has none in this part."""
         return np.flatnonzero(self.units == unit)
 
 
 def pieces_of(curvature: Curvature) -> list[tuple[int, Matrix]]:
-    """How many rows share each H, in the order of the weights; no weight interacts with another row's."""
+    """The blocks of a curvature, in the order of the weights: how many rows share each, and its H for one row."""
     return [(block.rows, block.row.dense()) for block in curvature.blocks]
 
 
@@ -99,7 +99,7 @@ def parts_of(pieces: Sequence[tuple[int, Matrix]], center: Vector, units: Places
     Parameters
     ----------
     pieces : sequence of (rows, H)
-        As ``pieces_of`` has them.
+        The blocks of the curvature, as ``pieces_of`` returns them.
     center : array, shape (n,)
         The unconstrained minimizer H⁻¹b.
     units : integer array, shape (n,)
@@ -122,5 +122,5 @@ def parts_of(pieces: Sequence[tuple[int, Matrix]], center: Vector, units: Places
 
 
 def undecided(pattern: Pattern, kept: Mask) -> Places:
-    """The pattern's units where a weight is free and ``kept``, ``STAYS`` where it is forced to stay, else ``GONE``."""
+    """The unit of each weight that is free and ``kept``, ``STAYS`` where it is forced to stay, ``GONE`` elsewhere."""
     return np.where(pattern.free & kept, pattern.units, np.where(forced(pattern), STAYS, GONE))

@@ -1,1 +1,1 @@
-"""Selectors for any size: fast, without a proof of their own."""
+"""Heuristics: methods for problems of any size that return a mask quickly, and no proof that it is the best."""

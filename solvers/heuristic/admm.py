@@ -1,20 +1,21 @@
 """ADMM on the mask: the weights of a layer are drawn towards the pattern with growing force.
 
-    min_w f(w) with w = x, x in the pattern:
-    w ← (H + ρI)⁻¹(b + ρ(x − u)),      x ← the part of w + u in the pattern,      u ← u + w − x,
+To minimize f(w) over w = x with the support of x in the pattern, ADMM repeats
 
-in units where H has a unit diagonal. One eigendecomposition of the shared H serves every ρ, so a step is one matrix
-product, and one more for each new ρ. ρ grows the faster the more the mask still changes, and the iteration ends when it
-no longer does; the weights then get the exact update on the mask. On large layers the steps are in float32, since only
-the mask is taken from them.
+    w ← (H + ρI)⁻¹(b + ρ(x − u)),      x ← w + u, zero off a mask of the pattern,      u ← u + w − x,
 
-Which weights are nearest to the pattern, the squares of w + u say. Where the pattern keeps weights together, what a
-unit is worth is what pruning it would cost with all others re-tuned, ½ v_uᵀ[(H⁻¹)_uu]⁻¹v_u for v = w + u, not the sum
-of its squares: masks that lose less, since weights of a unit that make up for one another are worth more than their
-squares say.
+in units where H has a unit diagonal. One eigendecomposition of the H that all rows share serves every ρ, so that a step
+is one matrix product with (H + ρI)⁻¹, or two with its factors where the layer has few rows. ρ grows by a factor that
+depends on how much of the mask still changes, and the iteration ends when the mask changes no more. The weights then
+get the exact update on the mask. On large layers the steps are in float32, since only the mask is taken from them.
 
-Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024 (whose schedule of ρ this is, slowed; theirs ends in conjugate
-gradients).
+The mask of x keeps the largest squares of v = w + u. Where the pattern keeps weights together, a unit u of them is
+worth what pruning it would cost with all others re-tuned, ½ v_uᵀ[(H⁻¹)_uu]⁻¹v_u, and not the sum of its squares: the
+masks then lose less, since weights of a unit that make up for one another are worth more together than their squares
+say.
+
+Meng, Behdin, Wang & Mazumder, ALPS, NeurIPS 2024. The schedule of ρ is theirs, slowed down; they find the weights on
+the mask by conjugate gradients.
 """
 
 from __future__ import annotations
@@ -38,33 +39,35 @@ if TYPE_CHECKING:
     Nearest = Callable[[torch.Tensor], torch.Tensor]
 
 RHO = 0.03
-"""ρ to begin with, in units of the diagonal of H."""
+"""The first ρ, in units of the diagonal of H."""
 
 ITERATIONS = 300
+"""Most iterations."""
 
 PERIOD = 3
 """Iterations between two changes of ρ."""
 
 USUAL_ITERATIONS, PER_WEIGHT, EIGEN = 60, 1000, 10
-"""For the estimate: iterations, operations on a weight in each beside the products, and those of the
-eigendecomposition over d³."""
+"""For the estimate of work: iterations; operations for each weight and iteration beside the matrix products; operations
+of the eigendecomposition divided by d³."""
 
 GROWTH = ((0.1, 1.25), (0.005, 1.14), (0.001, 1.12), (0.0, 1.2))
-"""From which share of the kept weights that changed, the factor by which ρ grows. The paper's 1.3, 1.2 and 1.1 take a
-tenth fewer steps, and their masks lost 0.2 to 0.5 % more on layers of a language model."""
+"""Pairs of a share and a factor: ρ grows by the first factor whose share is no more than the number of changed entries
+of the mask over that of kept weights. The paper's 1.3, 1.2 and 1.1 take a tenth fewer steps, and their masks lost 0.2
+to 0.5 % more on layers of a language model."""
 
 
 def run(problem: PruningProblem, *, rho: float = RHO, iterations: int = ITERATIONS, device: str = "cpu") -> Outcome:
-    """Iterate until the mask settles.
+    """Iterate until the mask no longer changes.
 
     Parameters
     ----------
     rho : float
         ρ to begin with, > 0, in units of the diagonal of H.
     iterations : int
-        Most iterations; a mask that still changes then is noted.
+        Most iterations; a mask that still changes then is returned with a note.
     device : str
-        'cpu' or 'cuda'.
+        Where the iterations run: 'cpu' or 'cuda'.
     """
     if not rho > 0 or iterations < 1:
         raise InputError(f"rho, iterations: are {rho} and {iterations}; numbers > 0 are needed")
@@ -81,7 +84,7 @@ def run(problem: PruningProblem, *, rho: float = RHO, iterations: int = ITERATIO
 
 
 def _oracle(problem: PruningProblem, shared: Shared) -> Nearest:
-    """The part of v in any pattern, by its own oracle."""
+    """The mask of any pattern that is nearest to given weights, by the pattern's own oracle."""
     Z, shape = problem.Z, (shared.rows, shared.d)
     worth = Retuned(problem.curvature, Z) if has_larger_units(Z) else None
 
@@ -94,12 +97,18 @@ def _oracle(problem: PruningProblem, shared: Shared) -> Nearest:
 
 
 def settle(layer: Shared, nearest: Nearest, rho: float, iterations: int) -> tuple[torch.Tensor, bool]:
-    """The mask (rows, d), and whether it had settled.
+    """The mask (rows, d) at which ADMM ends, and whether it had settled there.
 
     Parameters
     ----------
+    layer : Shared
+        The layer, in units of unit diagonal.
     nearest : callable
-        Of a tensor (rows, d) of weights the mask of the pattern that it is nearest to.
+        ``nearest(v)`` is the mask of the pattern that the weights ``v`` are nearest to; both tensors (rows, d).
+    rho : float
+        The first ρ.
+    iterations : int
+        Most iterations.
     """
     import torch
 
@@ -132,14 +141,14 @@ def settle(layer: Shared, nearest: Nearest, rho: float, iterations: int) -> tupl
 
 
 def _resolvent(values: torch.Tensor, vectors: torch.Tensor, rho: float, rows: int) -> tuple[torch.Tensor, ...]:
-    """The matrices (d, d) whose product is (H + ρI)⁻¹: one where that takes less than it saves over a period."""
+    """The matrices (d, d) whose product is (H + ρI)⁻¹: one where forming it takes less than it saves in a period."""
     shrunk = vectors / (values + rho)
     formed = len(values) < PERIOD * rows
     return (shrunk @ vectors.T,) if formed else (shrunk, vectors.T)
 
 
 def operations(size: LayerSize) -> Operations:
-    """Of the eigendecomposition, and of as many iterations as layers of language models take."""
+    """Operations of the eigendecomposition, and of as many iterations as layers of language models take."""
     products = 2 * size.rows * size.inputs**2 + 2 * size.inputs**3 / PERIOD
     loop = in_loops(size, USUAL_ITERATIONS * (products + PER_WEIGHT * size.weights))
     return loop.and_(Operations(double=EIGEN * size.inputs**3))

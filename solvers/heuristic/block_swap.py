@@ -1,17 +1,19 @@
-"""Block-swap local search on the joint objective of a factored problem, H never formed.
+"""Block-swap: a local search on the joint objective that exchanges many weights at once, for H = AᵀA + λI not formed.
 
-A round, from a re-tuned support S (``block_swap_support``), with a_i = A_iᵀK⁻¹A_i/λ:
+S are the kept and P the pruned weights, ω and K as in ``block_swap_support``, and a_i = A_iᵀK⁻¹A_i/λ. A round goes from
+a re-tuned S to a better one:
 
-1. What the removal of i ∈ S costs by itself, λω_i²/(2(1 − a_i)), and what the entry of j ∈ P gains, λω_j²/(2(1 + a_j)),
-   are computed where ω_i² is nearest to the threshold between the two; the cheapest of S and the most gainful of P
-   become the candidates C, ``CANDIDATES`` of each.
-2. All other kept weights R are eliminated: with K_R = I + A_R A_Rᵀ/λ the reduced curvature is λI + A_CᵀK_R⁻¹A_C.
-3. On that small dense problem pairs are exchanged, the best first, each exactly (``block_swap_table``).
+1. Pruning i ∈ S alone costs λω_i²/(2(1 − a_i)), and keeping j ∈ P alone gains λω_j²/(2(1 + a_j)). Both are computed for
+   the smallest ω_i² of S and the largest ω_j² of P. The cheapest weights of S and the most gainful of P, ``CANDIDATES``
+   of each, are the candidates C.
+2. All other kept weights R are eliminated: with K_R = I + A_R A_Rᵀ/λ the curvature on C becomes λI + A_CᵀK_R⁻¹A_C.
+3. On that small dense problem pairs are exchanged, the best first, with the exact change of f (``block_swap_table``).
 
-The exchanged block is made at once and everything computed afresh, as long as the value falls. Where weights carry no
-labels with room, the candidates are whole units and the pattern is asked about each exchange (``block_swap_units``).
-Exchanges of pairs on the joint objective: Miller, Subset Selection in Regression, 2002, §3.9; blocks of them on a
-network's factored Fisher: Benbaki et al., CHITA, ICML 2023 (chosen by a linear model there, by exact gains here).
+The whole block of exchanges is then made in S, and everything is computed afresh. Rounds go on as long as f falls.
+Where the pattern is not one of labels with room, the candidates are whole units, and the pattern is asked about each
+exchange (``block_swap_units``). Exchanges of pairs on the joint objective: Miller, Subset Selection in Regression,
+2002, §3.9. Blocks of exchanges on a network's factored Fisher: Benbaki et al., CHITA, ICML 2023, who choose them by a
+linear model.
 """
 
 from __future__ import annotations
@@ -34,24 +36,32 @@ from cbs_opt.solvers.heuristic.block_swap_units import exchange_units
 from cbs_opt.solvers.heuristic.start import filled
 
 CANDIDATES = 256
-"""Kept and pruned weights, each, that take part in a round."""
+"""Kept weights that take part in a round, and as many pruned ones."""
 
 LEAST_DECREASE = 1e-9
-"""Relative decrease of the value below which an exchange is not worth a pivot."""
+"""Relative decrease of the value below which an exchange is not made."""
 
 MOST_ROUNDS = 100
+"""Rounds at the most."""
 
 
 def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> Outcome:
-    """Exchange blocks until none helps.
+    """Exchange blocks of weights until no block lowers the joint objective.
 
     Parameters
     ----------
     start : boolean array, shape (n,), or Solution, optional
-        A mask in Z to start from; the magnitude mask when left out. One that keeps fewer weights than Z allows is
-        filled up with the largest.
+        A mask in Z to start from; the magnitude mask when left out. A mask that keeps fewer weights than Z allows is
+        filled up with the largest weights.
     device : str
-        'cpu' or 'cuda'.
+        Where the search runs: 'cpu' or 'cuda'.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        The damping is lost in the round-off of AAᵀ.
+    PatternError
+        ``start`` is not in Z.
     """
     supports = Supports(problem, device)
     mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)
@@ -63,7 +73,7 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 
 
 def improve(problem: PruningProblem, supports: Supports, support: Support) -> tuple[Support, str]:
-    """A support with as many weights that no further block improves, and a note where the search was cut short."""
+    """Exchange blocks from ``support`` until none helps: the support reached, and a note where rounds ran out."""
     pattern = problem.Z.labelled
     for _ in range(MOST_ROUNDS):
         if pattern is None:
@@ -82,7 +92,7 @@ def improve(problem: PruningProblem, supports: Supports, support: Support) -> tu
 
 
 def singular(problem: PruningProblem) -> NotPositiveDefiniteError:
-    """The error for a damping that float64 loses beside AAᵀ."""
+    """The error for a damping that is lost in the round-off of AAᵀ; it names one that would do."""
     needed = 1e-12 * float(problem.curvature.diagonal().sum())
     return NotPositiveDefiniteError(
         f"damping: {problem.curvature.damping:.3g} is lost in the round-off of AAᵀ; use at least {needed:.3g}", needed
@@ -90,7 +100,7 @@ def singular(problem: PruningProblem) -> NotPositiveDefiniteError:
 
 
 def _exchange(supports: Supports, support: Support, pattern: Labelled) -> np.ndarray | None:
-    """The weights that change sides in one round; None where no exchange helps."""
+    """The weights that change between kept and pruned in one round; None where no exchange helps."""
     import torch
 
     data, factor = supports.data, support.factors[0]
@@ -129,7 +139,11 @@ def _exchange(supports: Supports, support: Support, pattern: Labelled) -> np.nda
 def _nearest(
     pattern: Labelled, support: Support, scores: Vector, most: int, among: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kept weights of low score and pruned ones of high score, ``most`` each, by the margin within their labels."""
+    """At most ``most`` kept weights and as many pruned ones that are likeliest to be exchanged within their labels.
+
+    A kept weight ranks by its score less the highest score of a pruned weight of its label, a pruned one by the lowest
+    score of a kept weight of its label less its own.
+    """
     pool = np.zeros(len(scores), dtype=np.bool_)
     pool[slice(None) if among is None else among] = True
     pool &= pattern.free
@@ -143,6 +157,7 @@ def _nearest(
 
 
 def _smallest(index: np.ndarray, key: Vector, most: int) -> np.ndarray:
+    """The ``most`` entries of ``index`` with the smallest finite ``key``, in any order."""
     index, key = index[np.isfinite(key)], key[np.isfinite(key)]
     return index if len(index) <= most else index[np.argpartition(key, most)[:most]]
 

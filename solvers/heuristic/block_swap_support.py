@@ -1,11 +1,12 @@
-"""A support of a factored problem, re-tuned, and how it changes when some weights change sides.
+"""A re-tuned support of a problem with H = AᵀA + λI, and how it changes when some weights are exchanged.
 
-With K = I + A_S A_Sᵀ/λ (m, m) and u = K⁻¹(A_P w̄_P + A_S g_S/λ) (as in ``cbs_opt.kernel.update``), one vector says all:
+S are the kept and P the pruned weights. With K = I + A_S A_Sᵀ/λ (m, m) and u = K⁻¹(A_P w̄_P + A_S g_S/λ), as in
+``cbs_opt.kernel.update``, one vector holds all that a local search asks for:
 
     ω = w̄ + (Aᵀu − g)/λ.      On S it is the re-tuned weights; on P it is −1/λ times the gradient of f.
 
-f is ½‖u‖² + ½λ‖w_S − w̄_S‖² + ½λ‖w̄_P‖² + gᵀ(w − w̄). K follows S by the columns that changed. All in float64, in the
-units of ``DualTensors``. Several blocks (a block-diagonal H) have a K each.
+f − f(w̄) is ½‖u‖² + ½λ‖w_S − w̄_S‖² + ½λ‖w̄_P‖² + gᵀ(w − w̄). Where S changes, K is updated by the columns of A that
+changed. All numbers are float64, in the units of ``DualTensors``. Each block of a block-diagonal H has a K of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 2**22
-"""Entries of columns of A that are looked at together."""
+"""Entries of columns of A that are worked on at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,17 @@ class Support:
     Parameters
     ----------
     mask : boolean array, shape (n,)
+        The mask, 1 keeps.
     omega : tensor, shape (n,)
-        ω of the docstring above.
+        ω = w̄ + (Aᵀu − g)/λ: the re-tuned weights where kept, −1/λ times the gradient of f where pruned.
     rhs : tensor, shape (m,)
         A_P w̄_P + A_S g_S/λ.
     K : list of tensors, shape (m_b, m_b)
+        I + A_S A_Sᵀ/λ of each block.
     factors : list of tensors, shape (m_b, m_b)
         Lower Cholesky factors of K.
     value : float
-        f less f(w̄).
+        f at the re-tuned weights, less f(w̄).
     """
 
     mask: Mask
@@ -58,13 +61,13 @@ class Support:
 
 
 class Supports:
-    """Makes supports of one problem on one device."""
+    """Makes the re-tuned supports of one problem on one device."""
 
     def __init__(self, problem: PruningProblem, device: str) -> None:
         self.data = DualTensors(problem, pieces_of(problem.curvature), device_named(device), single=False)
 
     def at(self, mask: Mask, near: Support | None = None) -> Support | None:
-        """The support of ``mask``, from one ``near`` by where there is one; None where K is singular to float64."""
+        """The support of ``mask``, updated from that of a mask ``near`` it if given; None where K has no factor."""
         import torch
 
         data = self.data
@@ -94,7 +97,7 @@ class Supports:
         return Support(mask, data.w_bar + step, rhs, K, factors, value)
 
     def scores(self, support: Support, entering: float = 1.0) -> Vector:
-        """½λω² on S, and what its square root times ``entering`` gives on P; shape (n,)."""
+        """Scores of the weights, shape (n,): ½λω_i² of the kept ones, ½λω_i² times ``entering``² of the pruned ones."""
         import torch
 
         z = tensor(support.mask, self.data.device)
@@ -102,14 +105,19 @@ class Supports:
         return np.asarray((0.5 * self.data.lam * reach**2).cpu().numpy())
 
     def joint_scores(self, support: Support, places: Sequence[Places], entering: float = 1.0) -> Vector:
-        """What pruning each kept unit raises f by, and what each pruned one gains, times ``entering``²; shape (n,).
+        """What pruning each kept unit adds to f, and ``entering``² times what keeping each pruned one takes off; (n,).
 
-        With a = A_uᵀK⁻¹A_u/λ these are ½ω_uᵀλ(1 − a)⁻¹ω_u and ½ω_uᵀλ(1 + a)⁻¹ω_u. A unit's is on its first weight.
+        With a = A_uᵀK⁻¹A_u/λ for a unit u, pruning it adds ½ω_uᵀλ(I − a)⁻¹ω_u and keeping it takes ½ω_uᵀλ(I + a)⁻¹ω_u
+        off. The value of a unit stands on its first weight in each block, and its other weights have 0.
 
         Parameters
         ----------
+        support : Support
+            The mask that is changed.
         places : sequence of integer arrays, shape (c, a)
-            As ``unit_scores.places_by_size`` has them.
+            The weights of the units, as ``unit_scores.places_by_size`` returns them.
+        entering : float
+            Square root of the factor for pruned units.
         """
         values = self.scores(support, entering)
         for block, part in enumerate(self.data.weights_of_blocks()):
@@ -124,7 +132,7 @@ class Supports:
         return values
 
     def _changes(self, support: Support, block: int, at: Places) -> Vector:
-        """The changes of f by units of one block, shape (c,)."""
+        """By how much f changes, ≥ 0, when each of c units of one block is pruned or kept instead; shape (c,)."""
         import torch
 
         data = self.data
@@ -139,5 +147,5 @@ class Supports:
         omega = (root * support.omega[index])[:, :, None]
         solved, info = torch.linalg.solve_ex(changed, omega)
         value = 0.5 * (omega * solved).sum((1, 2))
-        # Where K has lost λ, float64 cannot tell what is left: then as if the others did not make up for it.
+        # Where round-off leaves no positive answer, ½λω² is taken, as if a were zero.
         return np.asarray(torch.where((info == 0) & (value >= 0), value, 0.5 * (omega**2).sum((1, 2))).cpu().numpy())

@@ -1,16 +1,16 @@
-"""Exchanges within a small set of candidates, exactly: a tableau that one pivot keeps up to date.
+"""Exact exchanges of pairs within a small set of candidates, by a tableau that two pivots an exchange keep up to date.
 
-C = Q ∪ P' are candidates, Q those kept. With all other kept weights eliminated (a Schur complement), f is a quadratic
-½xᵀHx − bᵀx in x = w_C. Sweeping [H b] on Q (Goodnight, A tutorial on the SWEEP operator, The American Statistician 33,
-1979) leaves
+The candidates are C = Q ∪ P', Q being kept and P' pruned. With all other kept weights eliminated (a Schur complement),
+f is a quadratic ½xᵀHx − bᵀx in x = w_C but for a constant. Sweeping [H b] on Q (Goodnight, A tutorial on the SWEEP
+operator, The American Statistician 33, 1979) leaves
 
     G_QQ = B = H_QQ⁻¹,   G_QP' = T = B H_QP',   G_P'P' = the Schur complement,   last column: x on Q, residual r on P',
 
-from which the change of the optimum for every exchange of i ∈ Q for j ∈ P' is read off as in ``swap``:
+from which the change of the optimum for every exchange of i ∈ Q for j ∈ P' is read off as in ``swap_state``:
 
-    Δ_ij = x_i²/(2B_ii) − (r_j + T_ij x_i/B_ii)² / (2(σ_j + T_ij²/B_ii)).
+    Δ_ij = x_i²/(2B_ii) − (r_j + T_ij x_i/B_ii)² / (2(σ_j + T_ij²/B_ii)),      σ the diagonal of G_P'P'.
 
-The best one is made by two pivots, O(|C|²), and so on until none helps.
+The best exchange is made by two pivots of O(|C|²) operations, and so on until none helps.
 """
 
 from __future__ import annotations
@@ -26,23 +26,29 @@ Groups = np.ndarray
 def best_exchanges(
     H: Matrix, b: Vector, kept: Mask, groups: Groups, least: float, most: int
 ) -> tuple[Mask, float, int]:
-    """Exchange within groups until none helps.
+    """Exchange pairs of the same group, the best first, until no exchange helps.
 
     Parameters
     ----------
     H, b : arrays, shape (c, c) and (c,)
-        Of the reduced quadratic; H positive definite.
+        The quadratic ½xᵀHx − bᵀx of the candidates; H positive definite.
     kept : boolean array, shape (c,)
+        The candidates that are kept at first.
     groups : integer array, shape (c,)
-        Only weights of one group are exchanged.
+        A kept weight is exchanged only for a pruned one of its own group.
     least : float
-        Decrease below which an exchange does not count.
+        Decrease of the optimum below which an exchange is not made.
     most : int
         Exchanges at the most.
 
     Returns
     -------
-    mask (c,), by how much the optimum fell, number of exchanges
+    mask : boolean array, shape (c,)
+        The candidates that are kept in the end.
+    fall : float
+        By how much the optimum fell.
+    made : int
+        Number of exchanges.
     """
     Q = kept.copy()
     G = _swept(H, b, Q)
@@ -91,7 +97,7 @@ def _sweep(G: Matrix, k: int) -> None:
 
 
 def _changes(G: Matrix, H: Matrix, leaving: np.ndarray, entering: np.ndarray) -> Matrix:
-    """Δ (L, E)."""
+    """Δ of every exchange of a ``leaving`` for an ``entering`` weight, shape (L, E)."""
     T = G[np.ix_(leaving, entering)]
     B, x = G[leaving, leaving][:, None], G[leaving, -1][:, None]
     schur = np.maximum(G[entering, entering], EPS * H[entering, entering])

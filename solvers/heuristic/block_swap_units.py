@@ -1,8 +1,8 @@
-"""One round of ``block_swap`` under any pattern: units change sides, and the pattern says which masks are allowed.
+"""One round of ``block_swap`` under any pattern: whole units are exchanged, and the pattern is asked about each mask.
 
-What the removal of a kept unit costs by itself and what the entry of a pruned one gains is known exactly
-(``Supports.joint_scores``); the cheapest and the most gainful are the candidates. With all other kept weights
-eliminated, units of that small dense problem are exchanged as ``swap`` does.
+What pruning a kept unit alone costs and what keeping a pruned one alone gains is known exactly
+(``Supports.joint_scores``); the cheapest of the former and the most gainful of the latter are the candidates. With all
+other kept weights eliminated, units of that small dense problem are exchanged as in ``swap``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from cbs_opt.solvers.heuristic.unit_scores import on_first, places_by_size
 
 
 def exchange_units(problem: PruningProblem, supports: Supports, support: Support, most: int) -> Places | None:
-    """The weights that change sides; None where no exchange helps.
+    """The weights that change between kept and pruned in one round; None where no exchange helps.
 
     Parameters
     ----------
+    problem : PruningProblem
+        The problem, under any pattern.
+    supports, support : Supports, Support
+        The maker of supports, and the one to improve.
     most : int
-        Kept and pruned weights, each, that take part; one unit may be larger.
+        Kept weights that take part, and as many pruned ones; a single larger unit may take part all the same.
     """
     import torch
 
@@ -58,7 +62,10 @@ def exchange_units(problem: PruningProblem, supports: Supports, support: Support
 
 
 def _first(units: Places, among: Mask, cost: np.ndarray, most: int) -> Places:
-    """The weights of the units among those named whose costs, added up, are least: ``most`` weights or one unit."""
+    """The weights of the cheapest units: as many units as hold at most ``most`` weights, or one.
+
+    Only the weights of ``among`` are counted; the cost of a unit is the sum of their ``cost``.
+    """
     index = np.flatnonzero(among)
     names, number, sizes = np.unique(units[index], return_inverse=True, return_counts=True)
     order = np.argsort(np.bincount(number.ravel(), weights=cost[index], minlength=len(names)), kind="stable")

@@ -4,20 +4,20 @@ Selection objective (CBS-S) with p = 1 − z and A = diag(w̄) H diag(w̄):
 
     f(z∘w̄) = ½ pᵀA p − (g∘w̄)ᵀp.
 
-With its gradient u = A p − g∘w̄, a pruned weight i that is kept again lowers it by a_i = u_i − ½A_ii, a kept weight j
-that is pruned raises it by b_j = u_j + ½A_jj, and exchanging the two changes it by b_j − A_ij − a_i. (The paper has no
-½: its a, b and γ_ij = 2A_ij are twice these.)
+The value is relative to f(w̄). With the gradient u = A p − g∘w̄ in p, keeping a pruned weight i again lowers it by
+a_i = u_i − ½A_ii, pruning a kept weight j raises it by b_j = u_j + ½A_jj, and exchanging the two changes it by
+b_j − A_ij − a_i. (The paper has no ½: its a, b and γ_ij = 2A_ij are twice these.)
 
-1. Of ``trials`` initial masks (the first plain magnitude, the others randomized) take the best.
+1. Of ``trials`` initial masks (the first is plain magnitude, the others are randomized) take the best.
 2. Local search (Algorithm 1): sort the pruned weights by a_i, descending, and the kept ones by b_j − A_{j,first},
-   ascending, 'first' being the first of the pruned. At each position of the former scan the latter from ρ positions
-   before to ρ after, and make the first exchange that gains more than ε. After τ positions without one give up the
-   pass; repeat while passes improve.
+   ascending, where 'first' is the first of the sorted pruned weights. For each position in the list of the pruned, scan
+   the list of the kept from ρ positions before it to ρ after it, and make the first exchange that gains more than ε.
+   After τ positions without an exchange give up the pass; repeat while passes improve.
 
-Yu, Serra, Ramalingam & Zhe, The Combinatorial Brain Surgeon, ICML 2022. Two differences: their ε is absolute, ours a
-fraction of the objective at the initial mask, so that the units of H and w̄ have no say (with a first-order term,
-where that can vanish, of ½pᵀAp + |g∘w̄|ᵀp); and they choose the initial mask by the training loss, which a block does
-not know, where we take the selection objective.
+Yu, Serra, Ramalingam & Zhe, The Combinatorial Brain Surgeon, ICML 2022. There are two differences. Their ε is absolute;
+here it is a fraction of the objective at the initial mask, so that the units of H and w̄ do not matter. (With a
+first-order term the objective can vanish, and ε is a fraction of ½pᵀAp + |g∘w̄|ᵀp.) And they choose the initial mask by
+the training loss, which a block does not know; here it is chosen by the selection objective.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from cbs_opt.solvers.heuristic.cbs_gains import gains_of
 from cbs_opt.solvers.heuristic.randomized_magnitude import randomized_magnitude
 
 TOGETHER = 10
-"""Initial masks that are evaluated in one pass over a factor."""
+"""Initial masks that are evaluated in one pass over the factor of H."""
 
 
 def run(
     problem: PruningProblem, *, seed: int = 0, trials: int = 50, rho: int = 10, epsilon: float = 1e-4, tau: int = 20
 ) -> Outcome:
-    """Initialize and search locally; the same seed gives the same mask.
+    """Choose the best of several initial masks and improve it by local search; the same seed gives the same mask.
 
     Parameters
     ----------
     seed : int
-        Of the randomized initial masks.
+        Seed of the randomized initial masks.
     trials : int
         Initial masks to choose from, ≥ 1; 1 is plain magnitude.
     rho : int
@@ -55,7 +55,7 @@ def run(
     epsilon : float
         ε, least gain of an exchange as a fraction of the objective at the initial mask.
     tau : int
-        τ, positions without an exchange after which a pass is given up.
+        τ, positions without an exchange, counted over a pass, after which the pass is given up.
     """
     pattern = problem.Z.labelled
     assert pattern is not None, "checked by the method's spec"
@@ -67,12 +67,12 @@ def run(
 
 
 def local_search(problem: PruningProblem, start: Mask, *, rho: int, epsilon: float, tau: int) -> Mask:
-    """Algorithm 1 from ``start``: a mask that keeps as many weights and is no worse on the selection objective.
+    """Algorithm 1 of the paper: a mask that keeps as many weights as ``start`` and is no worse for the selection.
 
     Parameters
     ----------
     rho : int
-        ρ, positions scanned on either side.
+        ρ, positions scanned on either side of an exchange.
     epsilon : float
         ε, least gain of an exchange as a fraction of the objective at ``start``.
     tau : int
@@ -91,7 +91,7 @@ def local_search(problem: PruningProblem, start: Mask, *, rho: int, epsilon: flo
 
 
 def selection_increase(problem: PruningProblem, z: Mask) -> float:
-    """½ pᵀAp − (g∘w̄)ᵀp: what f(z∘w̄) exceeds f(w̄) by."""
+    """½ pᵀAp − (g∘w̄)ᵀp, by which f(z∘w̄) exceeds f(w̄)."""
     removed = np.where(z, 0.0, problem.w_bar)
     return 0.5 * problem.curvature.quadratic(removed) - float(problem.linear_term() @ removed)
 
@@ -104,7 +104,7 @@ def selection_increases(curvature: Curvature, problem: PruningProblem, masks: li
 
 @selection_increases.register
 def _several_at_once(H: FactorCurvature, problem: PruningProblem, masks: list[Mask]) -> list[float]:
-    """The factor is read once for several masks."""
+    """``selection_increase`` of each mask, the factor being read once for several masks."""
     values: list[float] = []
     for start in range(0, len(masks), TOGETHER):
         removed = np.where(np.stack(masks[start : start + TOGETHER], axis=1), 0.0, problem.w_bar[:, None])
@@ -114,7 +114,7 @@ def _several_at_once(H: FactorCurvature, problem: PruningProblem, masks: list[Ma
 
 
 def _one_pass(problem: PruningProblem, start: Mask, threshold: float, rho: int, tau: int) -> Mask:
-    """One sweep over the pruned weights; each weight is exchanged once at the most."""
+    """The mask after one pass over the pruned weights, in which each weight is exchanged once at the most."""
     z, gains = start.copy(), gains_of(problem.curvature, problem, start)
     a, b = gains.gradient - gains.half_diagonal, gains.gradient + gains.half_diagonal
     pruned, kept = np.flatnonzero(~z & problem.Z.free), np.flatnonzero(z & problem.Z.free)

@@ -1,9 +1,9 @@
-"""What exchanges of single weights gain on the selection objective, kept up to date as weights change sides.
+"""What exchanges of single weights gain on the selection objective, kept up to date while exchanges are made.
 
-With p = 1 − z, A = diag(w̄) H diag(w̄) and the gradient u = A p − g∘w̄: a_i = u_i − ½A_ii for a pruned weight that is kept
-again, b_j = u_j + ½A_jj for a kept weight that is pruned, and A_ij between the two. Where H = FᵀF + λI is a factor, no
-column of A is formed: the image F(p∘w̄) is kept, m numbers, and the gains of the few weights that are looked at are
-computed from it.
+With p = 1 − z, A = diag(w̄) H diag(w̄) and the gradient u = A p − g∘w̄, keeping the pruned weight i again lowers the
+objective by a_i = u_i − ½A_ii, pruning the kept weight j raises it by b_j = u_j + ½A_jj, and doing both changes it by
+b_j − A_ij − a_i. Where H = FᵀF + λI is given by its factor F, no column of A is formed: the m numbers F(p∘w̄) are kept,
+and the gains of the few weights that are looked at are computed from them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Indices = NDArray[np.intp]
 
 
 class Gains(ABC):
-    """a, b and A_ij at a mask that changes by exchanges."""
+    """What exchanges gain at a mask that changes with every exchange made."""
 
     def __init__(self, problem: PruningProblem, z: Mask) -> None:
         self.problem, self.w_bar, H = problem, problem.w_bar, problem.curvature
@@ -35,15 +35,15 @@ class Gains(ABC):
 
     @abstractmethod
     def changes(self, i: np.intp, window: Indices) -> Vector:
-        """b_j − A_ij − a_i of exchanging the pruned i for each kept j in ``window``."""
+        """By how much the objective changes, b_j − A_ij − a_i, if i is kept and j pruned, for each j of ``window``."""
 
     @abstractmethod
     def exchange(self, i: np.intp, j: np.intp) -> None:
-        """Keep i, prune j."""
+        """Make an exchange: keep the pruned weight i, prune the kept weight j."""
 
 
 class _Columns(Gains):
-    """The gradient of all weights, updated by two columns of A an exchange."""
+    """Gains by the gradient of all weights, updated by two columns of A with each exchange."""
 
     def changes(self, i: np.intp, window: Indices) -> Vector:
         self._last = (i, self.column(i))
@@ -56,7 +56,7 @@ class _Columns(Gains):
 
 
 class _Factored(Gains):
-    """The image F(p∘w̄), updated by two columns of F an exchange."""
+    """Gains by the image F(p∘w̄), updated by two columns of F with each exchange."""
 
     def __init__(self, factor: FactorCurvature, problem: PruningProblem, z: Mask) -> None:
         super().__init__(problem, z)
@@ -93,7 +93,7 @@ def _factored(curvature: FactorCurvature, problem: PruningProblem, z: Mask) -> G
 
 @singledispatch
 def column_of(H: Curvature, w_bar: Vector, i: np.intp) -> Vector:
-    """Column i of diag(w̄) H diag(w̄), shape (n,): by one product with H."""
+    """Column i of A = diag(w̄) H diag(w̄), shape (n,), by one product with H."""
     unit = np.zeros(len(w_bar))
     unit[i] = w_bar[i]
     return w_bar * H.matvec(unit)

@@ -1,19 +1,20 @@
 """Greedy OBS: prune one unit at a time, the cheapest first, and re-tune all others after each.
 
-A unit is what the pattern keeps or prunes together (``Pattern.units``): a single weight, unless weights stand in
-groups. With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning the unit P costs
-½w_Pᵀ(B_PP)⁻¹w_P, for a single weight w_p²/(2B_pp), and w and B are brought up to date by blocks (``unit_state``):
-O(n²) a weight, O(kn²) in all. Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022
-(their ExactOBS); by groups Kurtić, Frantar & Alistarh, ZipLM, NeurIPS 2023.
+A unit is what the pattern keeps or prunes together (``Pattern.units``): a group of weights, or else a single weight.
+With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, pruning the unit P costs ½w_Pᵀ(B_PP)⁻¹w_P,
+which is w_p²/(2B_pp) for a single weight. Then w and B are brought up to date (``unit_state``), which takes O(n²)
+operations for a weight and O(kn²) for k of them. Hassibi & Stork, NIPS 1992; Frantar & Alistarh, Optimal Brain
+Compression, NeurIPS 2022 (their ExactOBS); for groups Kurtić, Frantar & Alistarh, ZipLM, NeurIPS 2023.
 
-What counts is the cost for the part that a unit takes away of what is too much (``Pattern.relief``). Where labels or
-groups are counted that part is the same for all that may go, and the cheapest goes. Under a budget it is in
-proportion to what the unit costs there: a loss for each unit of cost, as Dantzig's rule has it, which would be best
-if losses only added and units could go in part. Several patterns at once are met together where they have the same
-units, else one after the other, that of the smallest units first: 2:4 inside kept filters prunes to 2:4 everywhere,
-then whole filters. At last whatever has room after all is kept again.
+The unit pruned next has the least cost divided by its relief, the part of the excess over the pattern's limits that
+pruning it removes (``Pattern.relief``). Where the pattern counts weights or groups, the relief is the same for all
+units that may go, and the cheapest goes. Under a budget the relief is in proportion to what the unit spends, so that
+the loss for each unit of the budget counts, as in Dantzig's rule for knapsacks, which would be best if losses only
+added and units could go in part. Several patterns at once are met together where they have the same units, else one
+after the other, that with the most units first: 2:4 inside kept filters prunes to 2:4 everywhere and then whole
+filters. In the end, whatever the pattern has room for after all is kept again.
 
-The rows of a layer whose weights carry labels are pruned side by side, see ``greedy_rows``.
+The rows of a layer whose weights carry labels are pruned side by side; see ``greedy_rows``.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from cbs_opt.solvers.heuristic.start import grown
 from cbs_opt.solvers.heuristic.unit_state import Tuned, tuned
 
 DOWNDATES = 15
-"""For the estimate: operations of a row's trace, over d³."""
+"""For the estimate of work: operations that prune a row of d weights one by one, divided by d³."""
 
 
 def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:
-    """Prune in sequence until the mask is in Z.
+    """Prune one weight or unit after the other until the mask is in Z.
 
     Parameters
     ----------
@@ -65,14 +66,16 @@ def _side_by_side(curvature: RowsCurvature, problem: PruningProblem, device: str
 
 
 def prune_in_sequence(pieces: Sequence[tuple[int, Matrix]], center: Vector, pattern: Pattern) -> Mask:
-    """The greedy mask, shape (n,): no weight that it prunes could be kept as well; ties prune the lower unit.
+    """The greedy mask, shape (n,), to which the pattern would let no pruned unit be added; ties prune the lower unit.
 
     Parameters
     ----------
     pieces : sequence of (rows, H)
-        As ``pieces_of`` has them; [(1, H)] for a dense H.
+        The blocks of the curvature as ``unit_parts.pieces_of`` returns them; [(1, H)] for a dense H.
     center : array, shape (n,)
         The unconstrained minimizer H⁻¹b.
+    pattern : Pattern
+        The pattern Z.
     """
     z = pattern.free | forced(pattern)
     sequence: list[Places] = []
@@ -82,10 +85,10 @@ def prune_in_sequence(pieces: Sequence[tuple[int, Matrix]], center: Vector, patt
 
 
 def _with_the_same_units(patterns: Sequence[Pattern]) -> list[list[Pattern]]:
-    """Patterns that have the same units together, those of the most units first."""
+    """The patterns, grouped by their units: those with the most units come first."""
     alike: dict[bytes, list[Pattern]] = {}
     for pattern in patterns:
-        # Numbered in the order of their first weights, units that are the same look the same.
+        # Units are named by their first weights, so that equal partitions compare as equal.
         _, first, number = np.unique(pattern.units, return_index=True, return_inverse=True)
         alike.setdefault(first[number.ravel()].tobytes(), []).append(pattern)
     return sorted(alike.values(), key=lambda limits: -len(np.unique(limits[0].units)))
@@ -94,7 +97,7 @@ def _with_the_same_units(patterns: Sequence[Pattern]) -> list[list[Pattern]]:
 def _within(
     pieces: Sequence[tuple[int, Matrix]], center: Vector, limits: Sequence[Pattern], z: Mask, sequence: list[Places]
 ) -> Mask:
-    """``z`` with more units pruned until it is in all ``limits``; what is pruned is noted in ``sequence``."""
+    """``z`` with more units pruned until it is in all ``limits``; the weights pruned are appended to ``sequence``."""
 
     def relief_at(z: Mask) -> Vector:
         return np.asarray(sum((limit.relief(z) for limit in limits), np.zeros(len(z))))
@@ -128,7 +131,7 @@ def _within(
 
 
 def operations(size: LayerSize) -> Operations:
-    """Of as many downdates of an inverse as a row has weights, in every row."""
+    """Operations of as many downdates of an inverse as a row has weights, in every row."""
     return Operations(double=DOWNDATES * size.rows * size.inputs**3)
 
 

@@ -1,15 +1,15 @@
-"""Greedy OBS of all rows of a layer at once: prune one weight a row and step, re-tune the row, record the loss.
+"""Greedy OBS of all rows of a layer at once: in each step every row prunes one weight, is re-tuned, and notes the loss.
 
-The steps are those of ``greedy_obs``. For S the kept weights of a row, B = (H_SS)⁻¹ and w its re-tuned weights,
-pruning p costs w_p²/(2B_pp), w ← w − B_:p w_p/B_pp and B ← B − B_:p B_p:/B_pp. The rows differ in S only, so a step is
-a handful of operations on (rows, d) tensors; the rank-one downdates are collected and applied to B together, as one
-matrix product a row, and B shrinks with S.
+The steps are those of ``greedy_obs``. For S the kept weights of a row, B = (H_SS)⁻¹ and w its re-tuned weights, pruning
+p costs w_p²/(2B_pp), w ← w − B_:p w_p/B_pp and B ← B − B_:p B_p:/B_pp. All rows share H and differ in S only, so that a
+step is a handful of operations on (rows, d) tensors. The rank-one downdates are collected and applied to B together, as
+one matrix product for each row, and B shrinks with S.
 
-The sequence of a row and the losses on its way are its **trace**. Where weights may be exchanged between rows (a
-cardinality of the layer), the traces say how many each row shall prune: their losses are made convex (each step costs
-the slope of the convex minorant of the cumulative loss), and the cheapest steps of all rows are taken. Frantar &
-Alistarh, Optimal Brain Compression, NeurIPS 2022 (ExactOBS and its global step). Where every segment lies within a row,
-each row prunes until its quotas are met.
+The sequence in which a row prunes its weights, with the loss of each step, is its *trace*. Where the pattern lets rows
+share a quota (a cardinality of the layer), every row is pruned to the end, and the traces say how many weights each row
+prunes: the loss of a step is replaced by the slope of the convex minorant of the row's cumulative loss, and the
+cheapest steps of all rows are taken. Where every segment of the pattern lies within a row, each row prunes until its
+quotas are met. Frantar & Alistarh, Optimal Brain Compression, NeurIPS 2022 (ExactOBS and its global step).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHRUNK = 1e-5
 """Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""
 
 DELAY = 32
-"""Downdates that are collected before they are applied to B."""
+"""How many downdates are collected before they are applied to B."""
 
 COMPACT = 0.85
 """B is cut down to the kept weights when they are no more than this share of its order."""
@@ -48,7 +48,7 @@ def greedy_mask(layer: Layer) -> torch.Tensor:
     if layer.within_rows:
         return (step < 0) & ~layer.forbid
     slopes = _convex(step, loss)
-    # Place of each weight in the order in which the traces together prune; forced ones last.
+    # The place of each weight in the order in which all traces together prune; weights that no trace prunes come last.
     rank = np.empty(slopes.size)
     rows = np.repeat(np.arange(len(slopes)), slopes.shape[1])
     rank[np.lexsort((step.cpu().numpy().ravel(), rows, slopes.ravel()))] = np.arange(slopes.size)
@@ -58,14 +58,15 @@ def greedy_mask(layer: Layer) -> torch.Tensor:
 def trace_slopes(problem: PruningProblem) -> Matrix:
     """What pruning each weight of a layer costs in its row's trace, made convex, shape (rows, d), in the units of f.
 
-    inf for a weight that is never pruned. For the whole traces the pattern must prune everything it may. Pruning
-    the k cheapest of a row costs the sum of their slopes, or a little more between the corners of the minorant.
+    The cost of a weight that is never pruned is inf; whole traces come only of a pattern that prunes everything it may.
+    Pruning the k cheapest weights of a row costs the sum of their slopes, or a little more where k lies between two
+    corners of the convex minorant.
     """
     return _convex(*_traces(Layer.of(problem)))
 
 
 def _traces(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-    """``_trace`` of all rows, as many at a time as memory takes."""
+    """The traces of all rows, as ``_trace`` returns them, computed for as many rows at a time as memory allows."""
     import torch
 
     together = layer.together(matrices=3)
@@ -74,7 +75,7 @@ def _traces(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _trace(layer: Layer, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """At which step each weight of the rows ``part`` was pruned (−1: never), and what the step cost; (rows, d) each."""
+    """At which step each weight of the rows ``part`` is pruned (−1: never), and what that costs; (rows, d) each."""
     import torch
 
     U, target, free = layer.U, layer.target[part], layer.free[part]
@@ -107,16 +108,16 @@ def _trace(layer: Layer, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _State:
-    """B = (U_SS)⁻¹ of every row, less the downdates that wait, on the positions ``idx`` that were kept at the last cut.
+    """The inverse (U_SS)⁻¹ and the re-tuned weights of every row, on the positions that were kept at the last cut.
 
     Attributes
     ----------
     idx : integer tensor (rows, k); alive : boolean tensor (rows, k)
-        Weight at each position, and whether it is still kept.
+        The weight at each position, and whether it is still kept.
     B : tensor (rows, k, k); C : tensor (rows, DELAY, k)
-        The inverse is B − CᵀC over the first ``waiting`` downdates.
+        The inverse is B − CᵀC over the first ``waiting`` rows of C, the downdates not yet applied to B.
     w, diagonal, first : tensor (rows, k)
-        Re-tuned weights, diagonal of the inverse, and that diagonal when it was last computed afresh.
+        The re-tuned weights, the diagonal of the inverse, and that diagonal when it was last computed afresh.
     """
 
     def __init__(self, idx: torch.Tensor, alive: torch.Tensor, B: torch.Tensor, w: torch.Tensor) -> None:
@@ -129,7 +130,7 @@ class _State:
 
     @classmethod
     def fresh(cls, U: torch.Tensor, target: torch.Tensor, alive: torch.Tensor, idx: torch.Tensor | None) -> _State:
-        """From Cholesky factors, on the kept weights only; ``alive`` is (rows, d), or at the positions ``idx``."""
+        """The state computed afresh, on kept weights only; ``alive`` has shape (rows, d), or that of ``idx``."""
         import torch
 
         rows, d = target.shape
@@ -168,7 +169,7 @@ class _State:
         return amount * amount
 
     def kept_up(self, U: torch.Tensor, target: torch.Tensor) -> _State:
-        """The same state, its waiting downdates applied, B cut down or computed afresh where it is time."""
+        """The same state after upkeep: waiting downdates applied, B cut down or computed afresh where that is due."""
         import torch
 
         left = int(self.alive.sum(1).max())
@@ -189,12 +190,13 @@ class _State:
         return self
 
     def _apply(self) -> None:
+        """Apply the waiting downdates to B."""
         C = self.C[:, : self.waiting]
         self.B.baddbmm_(C.transpose(1, 2), C, alpha=-1.0)
         self.waiting = 0
 
     def _cut(self, left: int) -> None:
-        """Only positions that are still kept in some row stay; the rows pad with pruned ones."""
+        """Cut B down to ``left`` positions: those still kept in each row, and pruned ones where a row keeps fewer."""
         import torch
 
         place = (~self.alive).long().argsort(dim=1, stable=True)[:, :left]
@@ -219,7 +221,7 @@ def _inverse_and_weights(
 
 
 def _convex(step: torch.Tensor, loss: torch.Tensor) -> Matrix:
-    """Slopes (rows, d) of the convex minorant of each row's cumulative loss; inf for weights that are never pruned."""
+    """The slopes (rows, d) of the convex minorant of each row's cumulative loss; inf for weights never pruned."""
     from scipy.optimize import isotonic_regression
 
     steps, losses = step.cpu().numpy(), loss.cpu().numpy()

@@ -1,15 +1,15 @@
-"""Iterative hard thresholding with the exact solve on every support, for factored problems, H never formed.
+"""Iterative hard thresholding with an exact solve on every support, for H = AᵀA + λI that is never formed.
 
-From a re-tuned support, whose gradient r vanishes on S, a gradient step and the projection on Z,
+On a re-tuned support S the gradient r of f vanishes. A gradient step from there and the projection on Z,
 
     z⁺ = argmax_{z∈Z} Σ z_i v_i²,    v = w − η r = w_S + ηλ ω_P,    η ≤ 1/λ,
 
 choose the next support (ω as in ``block_swap_support``), which is re-tuned exactly. Where the pattern keeps weights
-together, what counts is not the sum of squares of a unit but what pruning it costs once the others are re-tuned, or
-what keeping it gains, the latter times (ηλ)² (``Supports.joint_scores``). η is halved until the value falls and
-doubled after a success; the search ends when the support stays or η no longer moves it. Blumensath & Davies,
-Iterative hard thresholding for compressed sensing, 2009; with the solve on the support: Foucart, Hard thresholding
-pursuit, SIAM Journal on Numerical Analysis 49, 2011; on pruning: Benbaki et al., CHITA, ICML 2023.
+together, the score of a unit is not its sum of squares but what pruning it costs with the others re-tuned, or, for a
+pruned unit, (ηλ)² times what keeping it gains (``Supports.joint_scores``). η is halved until f falls and doubled after
+a success. The search ends when the support stays the same, or f hardly falls, or η becomes too small. Blumensath &
+Davies, Iterative hard thresholding for compressed sensing, 2009; with the solve on the support: Foucart, Hard
+thresholding pursuit, SIAM Journal on Numerical Analysis 49, 2011; on pruning: Benbaki et al., CHITA, ICML 2023.
 """
 
 from __future__ import annotations
@@ -27,23 +27,31 @@ from cbs_opt.solvers.heuristic.start import filled
 from cbs_opt.solvers.heuristic.unit_scores import has_larger_units, on_first, places_by_size
 
 SHORTEST = 0.05
-"""Least ηλ that is tried."""
+"""The smallest ηλ that is tried."""
 
 LEAST_DECREASE = 1e-3
 """Relative decrease of the value below which the iteration has converged."""
 
 
 def run(problem: PruningProblem, *, start: Any = None, iterations: int = 100, device: str = "cpu") -> Outcome:
-    """Threshold and re-tune until the value no longer falls.
+    """Threshold and re-tune until the joint objective no longer falls.
 
     Parameters
     ----------
     start : boolean array, shape (n,), or Solution, optional
-        A mask in Z to start from; the magnitude mask when left out.
+        A mask in Z to start from; the magnitude mask when left out. A mask that keeps fewer weights than Z allows is
+        filled up with the largest weights.
     iterations : int
-        Supports that are tried at the most.
+        Number of supports that are tried at the most.
     device : str
-        'cpu' or 'cuda'.
+        Where the search runs: 'cpu' or 'cuda'.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        The damping is lost in the round-off of AAᵀ.
+    PatternError
+        ``start`` is not in Z.
     """
     supports = Supports(problem, device)
     mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)

@@ -2,9 +2,10 @@
 
     z = argmax_{z∈Z} Σ z_i w̄_i²
 
-Of weights that the pattern keeps or prunes together it is their norm. Optimal for CBS-S and CBS when H is a multiple
-of the identity; it looks at nothing else. Janowsky, Pruning versus clipping in neural networks, Physical Review A 39,
-1989; Han, Pool, Tran & Dally, NIPS 2015; of groups Li et al., Pruning filters for efficient convnets, ICLR 2017.
+Weights that the pattern keeps or prunes together count by the norm of the group. H plays no part; the mask is optimal
+for CBS-S and CBS where H is a multiple of the identity and g is zero. Janowsky, Pruning versus clipping in
+neural networks, Physical Review A 39, 1989; Han, Pool, Tran & Dally, NIPS 2015; for groups Li et al., Pruning filters
+for efficient convnets, ICLR 2017.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cbs_opt.kernel.result import Outcome
 
 
 def run(problem: PruningProblem) -> Outcome:
-    """The mask of Z with the largest Σ z_i w̄_i²; ties keep the lower index."""
+    """Return the mask of Z that maximizes Σ z_i w̄_i²; ties keep the lower index."""
     return Outcome(problem.Z.argmax(problem.w_bar**2))
 
 

@@ -1,13 +1,14 @@
 """Optimal Brain Damage: prune where a diagonal model of the loss increases least.
 
-Pruning weight i alone, the others as trained, costs
+Pruning weight i alone, with all others as trained, costs
 
     s_i = f(w̄ − w̄_i e_i) − f(w̄) = ½ H_ii w̄_i² − g_i w̄_i,            z = argmax_{z∈Z} Σ z_i s_i.
 
-Where the pattern keeps weights together, what is pruned alone is a unit u of them: ½ w̄_uᵀH_uuw̄_u − g_uᵀw̄_u, which a sum
-of s_i is not. Optimal for CBS-S when H is diagonal. With a first-order term s_i can be negative (pruning i would help);
-the oracle of a pattern takes scores ≥ 0, so the free scores are then all raised by the same amount, which
-changes no ranking among masks that keep the same number of weights.
+Where the pattern keeps weights together, a unit u of them is pruned as a whole and costs ½ w̄_uᵀH_uuw̄_u − g_uᵀw̄_u,
+which is not the sum of its s_i. Without a first-order term the mask is optimal for CBS-S where H is diagonal. With a
+first-order term s_i can be negative: pruning i would help. The oracle of a pattern takes scores ≥ 0, so that the scores
+of all free units are then raised by the same amount, which changes no ranking among masks that keep the same number of
+units.
 
 LeCun, Denker & Solla, Optimal brain damage, NIPS 1989.
 """
@@ -26,12 +27,12 @@ from cbs_opt.solvers.heuristic.unit_scores import as_trained, on_first
 
 
 def run(problem: PruningProblem) -> Outcome:
-    """The mask of Z with the largest diagonal saving; ties keep the lower index."""
+    """Return the mask of Z that maximizes Σ z_i s_i; ties keep the lower index."""
     return Outcome(problem.Z.argmax(_scores(problem)))
 
 
 def _scores(problem: PruningProblem) -> Vector:
-    """s, shape (n,), in the units of f, a unit's on its first free weight; raised to be ≥ 0 where need be."""
+    """The scores s ≥ 0, shape (n,), in the units of f; that of a unit stands on its first free weight."""
     scores = as_trained(problem.curvature, problem.w_bar, problem.Z)
     if problem.g is None:
         return scores
@@ -40,7 +41,7 @@ def _scores(problem: PruningProblem) -> Vector:
     units = np.asarray(problem.Z.units)[free]
     first = free[np.unique(units, return_index=True)[1]]
     scores[first] -= scores[first].min(initial=0.0)
-    return np.asarray(np.maximum(scores, 0.0))  # the maximum: forced weights, which no score can move
+    return np.asarray(np.maximum(scores, 0.0))  # what is still negative belongs to forced weights, which no score moves
 
 
 SPEC = MethodSpec(

@@ -1,10 +1,11 @@
-"""Randomized magnitude initialization: the largest weights of random buckets, exactly as many as allowed.
+"""Randomized magnitude: a mask that keeps the largest weights of random buckets, exactly as many as allowed.
 
-The N free weights are shuffled and dealt into ⌊√N⌋ buckets (at most 1000) of nearly equal size; of each bucket the
-largest |w̄_i| are kept, in proportion to its size, with quotas that add up to the exact number. Yu, Serra,
-Ramalingam & Zhe, ICML 2022 (the authors' code rounds the quota up in every bucket and keeps too many weights).
+The N free weights are shuffled and dealt into ⌊√N⌋ buckets (at most 1000) of nearly equal size. Each bucket keeps its
+largest |w̄_i|, a number in proportion to its size, such that the numbers add up to the exact total. Yu, Serra,
+Ramalingam & Zhe, ICML 2022. (The authors' code rounds the number up in every bucket and keeps too many weights.)
 
-The shuffle deals out ranks by magnitude, not indices, so that the order in which the weights are stored has no say.
+What is shuffled are the weights in the order of their magnitude, so that the order in which they are stored plays no
+part.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.patterns import Labelled
 
 MOST_BUCKETS = 1000
+"""Buckets at the most."""
 
 
 def randomized_magnitude(w_bar: Vector, pattern: Labelled, generator: np.random.Generator) -> Mask:
-    """A mask of ``pattern``, which has one label, shape (n,), that keeps as many weights as it allows."""
+    """A random mask, shape (n,), of a ``pattern`` with one label, which keeps as many weights as the pattern allows."""
     free = np.flatnonzero(pattern.free)
     magnitude = np.abs(w_bar)
     by_rank = free[np.argsort(-magnitude[free], kind="stable")]

@@ -1,13 +1,13 @@
 """Relaxation and rounding: the maximizer of the dual bound (D) chooses the mask, and bounds how good any mask can be.
 
-1. Maximize (D) (``bounds.dual``): a proven lower bound, scores s, and a relaxed mask z, fractional where scores tie.
-2. Round in three ways: the best mask for s; the best for z; the best for the scores ½λω² of the relaxed mask's weights,
-   that is for z∘s. Re-tune each exactly, keep the best.
-   Where weights are kept together, iterative thresholding by the joint losses of units (``iht``) goes on from there.
-3. Exchange blocks of weights, or of units, on the joint objective until none helps (``block_swap``); block-diagonal
-   curvatures take iterative thresholding instead (``iht``).
+1. Maximize (D) (``bounds.dual``). This gives a proven lower bound, scores s of the weights, and a relaxed mask z, which
+   is fractional where scores tie.
+2. Round in three ways: take the best mask of the pattern for the scores s, for z, and for z∘s. Re-tune each exactly and
+   keep the best. Where weights are kept together, iterative thresholding (``iht``) goes on from there.
+3. Exchange blocks of weights, or of units, on the joint objective until none helps (``block_swap``). For block-diagonal
+   and diagonal curvatures iterative thresholding takes the place of the exchanges.
 
-The perspective relaxation with H = AᵀA + λI is a k-support-norm problem (Argyriou, Foygel & Srebro, NIPS 2012); its
+The perspective relaxation with H = AᵀA + λI is a k-support-norm problem (Argyriou, Foygel & Srebro, NIPS 2012). Its
 dual has one variable per sample, so that whole networks come within reach.
 """
 
@@ -30,18 +30,18 @@ from cbs_opt.solvers.heuristic.iht import threshold
 from cbs_opt.solvers.heuristic.unit_scores import has_larger_units
 
 ITERATIONS = 20
-"""Of iterative thresholding, where blocks are not exchanged."""
+"""Iterations of iterative thresholding at the most."""
 
 
 def run(problem: PruningProblem, *, tolerance: float = TOLERANCE, device: str = "cpu") -> Outcome:
-    """Maximize the bound, round, re-tune, exchange.
+    """Maximize the dual bound, round and re-tune its relaxed mask, and improve that by a local search.
 
     Parameters
     ----------
     tolerance : float
-        How far, relative to the loss, the bound may stay below the best one of its kind.
+        How far, relative to the loss, the bound may stay below the largest dual bound.
     device : str
-        'cpu' or 'cuda'.
+        Where the bound is maximized and the mask searched: 'cpu' or 'cuda'. The bound is evaluated on the CPU.
     """
     found = maximize_dual(problem, device, tolerance)
     supports = Supports(problem, device)
@@ -54,7 +54,10 @@ def run(problem: PruningProblem, *, tolerance: float = TOLERANCE, device: str = 
 def improved(
     curvature: Curvature, problem: PruningProblem, supports: Supports, support: Support
 ) -> tuple[Support, str]:
-    """A better support of ``problem``, whose curvature is the first argument, and a note where it was cut short."""
+    """A support of ``problem`` improved by local search, and a note where the search was cut short.
+
+    The first argument is the curvature of the problem, which decides on the search.
+    """
     return threshold(problem, supports, support, ITERATIONS), ""
 
 
@@ -68,11 +71,12 @@ def _exchanged(
 
 
 def _best_rounding(problem: PruningProblem, supports: Supports, found: DualSolution) -> Support:
+    """The best of the three roundings, re-tuned."""
     best: Support | None = None
     last: Support | None = None
     tried: list[Mask] = []
     for scores in (found.scores, found.z, found.z * found.scores):
-        # Where z is 0 or 1 for both, the larger score decides.
+        # Among weights of equal z the larger score decides.
         mask = problem.Z.argmax(scores + 1e-9 * found.scores / max(float(found.scores.max()), 1e-300))
         if any((mask == other).all() for other in tried):
             continue

@@ -1,16 +1,16 @@
 """Local search on the joint objective for all rows of a layer at once, many exchanges at a time.
 
-Within a row the exchange of a kept weight i for a pruned weight j changes the optimal value by the Δ_ij of ``swap``.
-The most promising weights of every row make a window, in which the best exchange is made again and again
-(``row_swap_window``); what it ends with is carried over to the row at once (``row_swap_state``). When the window has
-none left, the best exchanges of the whole row make the next; when there are none, all is computed afresh, and a row
-whose value did not fall in truth goes back to where it was. A row that fits into one window is thus searched exchange
-by exchange, the best first.
+Within a row the exchange of a kept weight i for a pruned weight j changes the optimal value by the Δ_ij of
+``swap_state``. The most promising weights of every row make a window, in which the best exchange is made again and
+again (``row_swap_window``); the result is then carried over to the row, all exchanges at once (``row_swap_state``).
+When a window has no exchange left, the best exchanges of the whole row make the next window. When the row has none left
+either, everything is computed afresh, and a row whose value did not really fall goes back to the mask that it had
+before. A row that fits into one window is thus searched exchange by exchange, the best first.
 
-Between rows the losses only add: where the pattern lets rows share a quota, the cheapest weights of some rows are
-pruned and as many kept in other rows where that gains more (``row_transfer``). Rows are searched again after a
-transfer, until neither exchange nor transfer helps: the mask is then one that no exchange of two weights improves, to
-the precision in which it is searched, which on large layers is that of float32.
+The losses of different rows add up. Where the pattern lets rows share a quota, the cheapest weights of some rows are
+therefore pruned, and as many kept in other rows where that gains more (``row_transfer``). Rows are searched again after
+such a transfer, until neither an exchange nor a transfer helps. Then no exchange of two weights improves the mask, to
+the precision of the search, which on large layers is that of float32.
 
 Miller, Subset Selection in Regression, 2002, §3.9, for the exchange.
 """
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
     import torch
 
 NARROW = 32
-"""Kept weights of a row that padding may always add."""
+"""So many kept weights may always be added to a row by padding."""
 
 CACHE_BYTES = 2**26
-"""Memory for the rows that are searched together on the CPU: near its caches the search is twice as quick."""
+"""Bytes for the rows that are searched together on the CPU: what about fits its caches makes the search twice as
+quick."""
 
 LEAST_GAIN = {False: 1e-9, True: 1e-3}
-"""By which share a transfer must gain more than it costs, in float64 and in float32."""
+"""The relative excess of the gain of a transfer over its cost that is asked for, in float64 (False) and float32
+(True)."""
 
 
 def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str = "cpu") -> Mask:
@@ -49,9 +51,11 @@ def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str
     Parameters
     ----------
     start : boolean array, shape (n,), optional
-        A mask in Z that keeps as many weights as Z allows. Left out, the search starts from the mask of ``admm``; on
-        layers that are searched in float64 from the greedy OBS mask as well, and the better end is taken: row by row
-        where the quotas are.
+        A mask in Z that keeps as many weights as Z allows. Left out, the search starts from the mask of ``admm``.
+        Layers that are searched in float64 are also searched from the greedy OBS mask, and the better of the two
+        results is taken: row by row where no quota reaches beyond a row, else as a whole.
+    device : str
+        Where the search runs: 'cpu' or 'cuda'.
     """
     import torch
 
@@ -70,7 +74,7 @@ def improve_rows(problem: PruningProblem, start: Mask | None = None, device: str
 
 
 def operations_of_search(size: LayerSize) -> Operations:
-    """About what ``improve_rows`` takes without a start: B and T of a row a few times, and what is done by weight."""
+    """Operations of ``improve_rows`` without a start, about: for B and T of each row, and for each weight."""
     from_scratch = size.rows * size.kept**2 * (2 * size.inputs - size.kept)
     if size.weights * size.inputs >= SINGLE_FROM:
         return Operations(single=11 * from_scratch + 500_000 * size.weights)
@@ -78,7 +82,7 @@ def operations_of_search(size: LayerSize) -> Operations:
 
 
 def search(layer: Layer, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exchanges and transfers from ``z`` (rows, d) until none helps: the mask, and the value of each row on it."""
+    """The mask (rows, d) after exchanges and transfers from ``z`` until none helps, and the value of each row on it."""
     import torch
 
     z = z.clone()
@@ -105,7 +109,7 @@ def search(layer: Layer, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _chunks(layer: Layer, z: torch.Tensor, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-    """``rows`` in parts that fit into memory, each of rows that keep about as many weights: they are padded alike."""
+    """``rows`` in parts that fit into memory, each of rows with about equally many kept weights: little is padded."""
     counts = z[rows].sum(1)
     order = counts.argsort(stable=True)
     rows, widths = rows[order], counts[order].tolist()
@@ -124,12 +128,12 @@ def _chunks(layer: Layer, z: torch.Tensor, rows: torch.Tensor) -> Iterator[torch
 def _exchange(
     layer: Layer, rows: torch.Tensor, z: torch.Tensor, note: Callable[[torch.Tensor, State], None]
 ) -> torch.Tensor:
-    """The mask ``z`` of ``rows`` after exchanges within each row, until none helps; (len(rows), d).
+    """The mask of ``rows``, shape (len(rows), d), after exchanges within each row from ``z`` until none helps.
 
     Parameters
     ----------
     note : callable
-        Told the rows that are done, with their state.
+        ``note(rows, state)`` is called with the rows that are done and their state.
     """
     import torch
 
@@ -150,7 +154,8 @@ def _exchange(
         result[open_rows], verified[open_rows] = trial, state.value
         made, ended = state.epoch(layer.single)
         if ended and layer.in_single:
-            # What the numbers of the state say is checked by its weights: their value is one that the mask can have.
+            # The value of the state's own weights is attained on its mask, so that it is not below the optimal value
+            # there.
             state.value = state.value_of(layer, rows[open_rows])
             fallen = ~made | (state.value < (1.0 - least) * verified[open_rows])
             back[open_rows[~fallen]] = True
@@ -166,7 +171,7 @@ def _exchange(
 
 
 def _transfer(layer: Layer, z: torch.Tensor, offers: dict[int, Offers]) -> torch.Tensor:
-    """Move kept weights between rows, in place, where that lowers the sum; the rows that changed."""
+    """Move kept weights between rows, in ``z`` itself, where that lowers the sum of values; the rows that changed."""
     import numpy as np
     import torch
 

@@ -1,14 +1,14 @@
 """Rows of one layer on their masks, with all that exchanges of kept for pruned weights need.
 
-With B = (H_SS)⁻¹, T = B H_SP, the residual r and the Schur complements σ of the pruned weights (see ``swap``), the best
-exchanges are looked for in a window of the row (``row_swap_window``); those it ends with, the kept weights A for the
-pruned weights Q, are made in the row at once. With E = A ∪ Q, X its rows of the swept matrix M of the whole row, and
-Y = (M_EE)⁻¹X,
+A row is described by B = (H_SS)⁻¹, T = B H_SP, the residual r and the Schur complements σ of the pruned weights (see
+``swap_state``). The best exchanges are looked for in a window of the row (``row_swap_window``). Its result, the kept
+weights A exchanged for the pruned weights Q, is made in the row at once: with E = A ∪ Q, X the rows of E in the swept
+matrix M of the whole row (defined in ``row_swap_window``), and Y = (M_EE)⁻¹X,
 
-    M ← M − XᵀY off E,      M_E: ← DY,      M_EE ← −D(M_EE)⁻¹D,        D = −1 on A and 1 on Q,
+    M ← M − XᵀY off E,      M_E: ← DY,      M_EE ← −D(M_EE)⁻¹D,        D = −1 on A and 1 on Q.
 
-of which B, T and the diagonal σ of K are kept. Numbers are float64, or float32 on a large layer: exchanges are then
-chosen in float32, and whether the value of a row fell is decided in float64 as ever.
+Of M the parts B and T and the diagonal σ of K are stored. Numbers are float64, or float32 on a large layer: exchanges
+are then chosen in float32, while whether the value of a row fell is still decided in float64.
 """
 
 from __future__ import annotations
@@ -23,36 +23,39 @@ if TYPE_CHECKING:
     import torch
 
 LEAST_DECREASE = {False: 1e-9, True: 1e-6}
-"""Decrease that counts, relative to the value of the row, in float64 and in float32."""
+"""The least decrease that counts, relative to the value of the row, in float64 (False) and in float32 (True)."""
 
 WINDOW = 24
-"""Kept, and pruned, weights of a row that are looked at together; a row of twice as many is looked at as a whole."""
+"""Kept weights in the window of a row, and as many pruned ones; a row with up to twice as many of each is one
+window."""
 
 ROUNDS = 12
-"""Windows of a row between two computations from scratch."""
+"""Windows of a row between two computations from scratch: so many of promising weights, then so many of best pairs."""
 
 PAIRS = 2**23
-"""Exchanges that are looked at together."""
+"""Exchanges that are evaluated at a time."""
 
 
 @dataclass(eq=False)
 class State:
-    """Some rows, re-tuned, with all that exchanges need; positions that pad a row hold the weight d, which is none.
+    """Some rows, re-tuned, with all that exchanges need. Positions that pad a row hold d, which is no weight's number.
 
     Parameters
     ----------
     U : tensor (d + 1, d + 1)
-        Zero in the last row and column.
+        The shared curvature, with zeros in the last row and column.
     kept, pruned : integer tensor (R, k), (R, E)
         The weight at each position.
     free_kept, free_pruned : boolean tensor (R, k), (R, E)
         Whether it may be exchanged (False on padding).
     labels_kept, labels_pruned : integer tensor (R, k), (R, E)
-        From 0 in each row.
+        The label of each weight, counted from 0 in each row.
     B, T : tensor (R, k, k), (R, k, E)
+        (U_SS)⁻¹ and (U_SS)⁻¹U_SP.
     w, residual, schur : tensor (R, k), (R, E), (R, E)
+        The re-tuned weights, the residual, and the Schur complements σ.
     value : tensor (R,)
-        ½(c − w)ᵀU(c − w) in float64, at the time of the computation from scratch.
+        ½(c − w)ᵀU(c − w) in float64, as of the last computation from scratch.
     """
 
     U: torch.Tensor
@@ -71,7 +74,7 @@ class State:
 
     @classmethod
     def at(cls, layer: Layer, rows: torch.Tensor, z: torch.Tensor) -> State:
-        """Computed from scratch for the mask ``z`` (R, d) of ``rows`` (R,)."""
+        """The state of ``rows`` (R,) on their masks ``z`` (R, d), computed from scratch."""
         import torch
 
         d, target = layer.d, layer.target[rows]
@@ -128,7 +131,7 @@ class State:
         return State(U=self.U, **parts)
 
     def mask(self, d: int) -> torch.Tensor:
-        """The mask, shape (R, d)."""
+        """The masks of the rows, shape (R, d)."""
         import torch
 
         z = torch.zeros((len(self.kept), d + 1), dtype=torch.bool, device=self.kept.device)
@@ -150,14 +153,14 @@ class State:
     # ---------------------------------------------------------------- exchanges
 
     def epoch(self, single: bool) -> tuple[torch.Tensor, bool]:
-        """Exchanges of every row, ``ROUNDS`` windows of them at the most.
+        """Make exchanges in every row, window after window; ``single``: all weights of a row carry one label.
 
         Returns
         -------
         made : boolean tensor (R,)
-            Which rows made one.
+            Which rows made an exchange.
         ended : bool
-            Whether no row has another.
+            Whether no row has a further exchange.
         """
         import torch
 
@@ -176,7 +179,7 @@ class State:
     def _to_the_end(
         self, open_rows: torch.Tensor, least: torch.Tensor, single: bool, rounds: int
     ) -> tuple[torch.Tensor, bool]:
-        """Exchanges from the table of all pairs, as ``epoch``, in rows that have any and are ``open_rows`` (R,)."""
+        """As ``epoch``, but with windows of the best pairs of a whole row, in the rows marked in ``open_rows`` (R,)."""
         import torch
 
         a, e, change = self.best(single)
@@ -194,7 +197,7 @@ class State:
         return made, ended
 
     def value_of(self, layer: Layer, rows: torch.Tensor) -> torch.Tensor:
-        """The value of these weights in float64, (R,): not below the optimal value on the mask."""
+        """The value of the state's weights in float64, (R,), which is not below the optimal value on its mask."""
         w = layer.target.new_zeros(len(rows), layer.d + 1).scatter(1, self.kept, self.w.double())[:, : layer.d]
         difference = layer.target[rows] - w
         return 0.5 * (difference * (difference @ layer.U)).sum(1)
@@ -202,7 +205,8 @@ class State:
     def promising(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions of the kept weights that cost least, and of the pruned ones that gain most; (R, m) each.
 
-        Where a row has several labels, the cost is that less the largest gain of its label, and likewise the gain.
+        Where a row has several labels, a cost counts less the largest gain in its label, and a gain less the least
+        cost.
         """
         import torch
 
@@ -219,7 +223,7 @@ class State:
         return cost.topk(m, dim=1, largest=False).indices, gain.topk(m, dim=1).indices
 
     def best(self, single: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Positions of the kept and of the pruned weights with the best exchanges, (R, m) each; the best Δ, (R,)."""
+        """Positions of the kept and the pruned weights that have the best exchanges, (R, m) each; the least Δ, (R,)."""
         import torch
 
         kept, pruned = self.kept.shape[1], self.pruned.shape[1]
@@ -258,7 +262,7 @@ class State:
         )
 
     def through_window(self, a: torch.Tensor, e: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-        """Make the exchanges that the window of ``a`` and ``e`` ends with; how many weights each row moved, (R,)."""
+        """Search the window of ``a`` and ``e`` and make its exchanges in the rows; how many each row made, (R,)."""
         import torch
 
         window = self.window(a, e)
@@ -269,7 +273,7 @@ class State:
         moves = leave.sum(1)
         number = int(moves.max())
         if number:
-            # Rows that move fewer are filled up with weights that stay.
+            # Rows with fewer exchanges are filled up with weights that stay where they are.
             leaving = (~leave).long().argsort(dim=1, stable=True)[:, :number]
             entering = (~enter).long().argsort(dim=1, stable=True)[:, :number]
             self.exchange(window, a, e, leaving, entering, leave.gather(1, leaving))
@@ -284,16 +288,16 @@ class State:
         entering: torch.Tensor,
         moved: torch.Tensor,
     ) -> None:
-        """Exchange A for Q in every row.
+        """Exchange the kept weights A for the pruned weights Q in every row.
 
         Parameters
         ----------
         window : Window
-            That of the positions ``a`` and ``e``, (R, m) each.
+            The window of the positions ``a`` and ``e``, (R, m) each, as it was before any exchange.
         leaving, entering : integer tensor (R, c)
             Which of the window's kept weights are A, and which of its pruned ones are Q.
         moved : boolean tensor (R, c)
-            False where a pair stays as it is.
+            False where a pair only fills up the row and stays as it is.
         """
         import torch
 
@@ -316,7 +320,8 @@ class State:
         self.schur -= (X_p * Y_p).sum(1)
         self.w -= (X_k * y).sum(1)
         self.residual -= (X_p * y).sum(1)
-        # Off E all is done. D is −1 on the first c and 1 on the last: the rows of Q come where those of A were.
+        # All entries off E are up to date. D is −1 on A, the first c of E, and 1 on Q, the last c, whose rows take the
+        # places of those of A.
         among = -inverse
         among[:, :c, c:] *= -1.0
         among[:, c:, :c] *= -1.0
@@ -352,7 +357,7 @@ class State:
 def _changes(
     T: torch.Tensor, b: torch.Tensor, w: torch.Tensor, residual: torch.Tensor, schur: torch.Tensor
 ) -> torch.Tensor:
-    """Δ of kept weights with w and b = B_ii, (…, k, 1), for pruned ones with residual and σ, (…, 1, E), (…, k, E)."""
+    """Δ, shape (…, k, E), of kept weights with w and b = B_ii, (…, k, 1), for pruned ones with r and σ, (…, 1, E)."""
     import torch
 
     gain = torch.addcmul(residual, T, w / b).square_()
@@ -371,7 +376,7 @@ def _columns(matrix: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
 
 
 def _put(rows: torch.Tensor, at: torch.Tensor, values: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
-    """``rows`` (R, c, l) with ``values`` (R, c, c) in the columns ``at`` (R, c) that ``moved``."""
+    """``rows`` (R, c, l) with ``values`` (R, c, c) put in the columns ``at`` (R, c), where ``moved`` is True."""
     import torch
 
     kept = torch.where(moved[:, None, :], values, _columns(rows, at))

@@ -1,18 +1,19 @@
-"""A few kept and a few pruned weights of each row, and the exact change of its value for any exchange among them.
+"""Windows: a few kept and a few pruned weights of each row, and the exact change of its value for their exchanges.
 
-With all other kept weights re-tuned, the value of a row depends on which of the weights W of a window are kept through
-the swept matrix
+With all other kept weights re-tuned, how the value of a row depends on which weights W of its window are kept is told
+by the swept matrix
 
     M = [ −B_CC   T_CQ ]       C the kept and Q the pruned weights of W,   B = (H_SS)⁻¹,  T = B H_SP,
         [ T_CQᵀ   K_QQ ]       K = H_PP − H_PS B H_SP,
 
-and v, the re-tuned weights on C and the residual on Q. Moving p to the other side is one pivot, a = M_pp (negative for
-a kept weight), and changes the value by −v_p²/(2a):
+and the vector v of the re-tuned weights on C and the residual on Q. To prune a kept weight p or keep a pruned one is
+one pivot on a = M_pp, which is negative for a kept weight, and changes the value by −v_p²/(2a):
 
     M_ij ← M_ij − M_ip M_pj/a,   M_ip ← M_ip/|a|,   M_pp ← −1/a,      v_i ← v_i − M_ip v_p/a,   v_p ← v_p/|a|
 
-(Goodnight, A tutorial on the SWEEP operator, The American Statistician 33, 1979). A window of 2m weights takes O(m²) an
-exchange where the row takes O(d²), and what it ends with is carried over to the row all at once.
+(Goodnight, A tutorial on the SWEEP operator, The American Statistician 33, 1979). An exchange takes O(m²) operations in
+a window of 2m weights where it takes O(d²) in the row, and the result of the window is carried over to the row all at
+once.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Window:
     Parameters
     ----------
     M : tensor (R, 2m, 2m)
+        The swept matrix of each window.
     v : tensor (R, 2m)
+        The re-tuned weights at the kept places, the residual at the pruned ones.
     free : boolean tensor (R, 2m)
-        Weights that may be moved.
+        Weights that may be exchanged.
     labels : integer tensor (R, 2m)
-        An exchange is of two weights of one label.
+        Only two weights of the same label are exchanged.
     """
 
     M: torch.Tensor
@@ -44,23 +47,23 @@ class Window:
     labels: torch.Tensor
 
     def only(self, rows: torch.Tensor) -> Window:
-        """Copies of some rows."""
+        """A copy of the windows of some ``rows``."""
         return Window(self.M[rows], self.v[rows], self.free[rows], self.labels[rows])
 
     @property
     def m(self) -> int:
-        """Places of kept weights."""
+        """The number of places of kept weights, and of those of pruned ones."""
         return self.v.shape[1] // 2
 
     def exchanged(self, least: torch.Tensor, most: int) -> torch.Tensor:
-        """Which weight stands at each place, (R, 2m), after the best exchange of each row is made again and again.
+        """Which weight stands at each place, (R, 2m), after the best exchange of each row is made until none helps.
 
         Parameters
         ----------
         least : tensor (R,)
-            The decrease of the value that counts.
+            The least decrease of the value of each row that counts.
         most : int
-            Exchanges of a row at the most.
+            Exchanges in a row at the most.
         """
         import torch
 
@@ -95,7 +98,7 @@ class Window:
         return 0.5 * best, place // m, m + place % m
 
     def exchange(self, i: torch.Tensor, j: torch.Tensor) -> None:
-        """Prune the weight at place ``i`` (R,), keep that at ``j`` (R,); they change places."""
+        """Prune the weight at place ``i`` (R,) of each row and keep the one at ``j`` (R,); the two change places."""
         import torch
 
         row = torch.arange(len(i), device=i.device)
@@ -134,7 +137,7 @@ class Window:
         Returns
         -------
         change, place : tensor (R, most)
-            What each step changes the value by, ∞ where there is no further weight; and the place.
+            By how much each step changes the value, ∞ where there is no further weight; and the place of its weight.
         """
         import torch
 

@@ -1,11 +1,11 @@
-"""Kept weights moved between the rows of a layer: many at once, each row giving or taking.
+"""Transfers between the rows of a layer: some rows prune a few weights, and others keep as many more.
 
-Between rows the losses only add. Every row says what its cheapest weights cost, pruned one after the other and re-tuned
-in between, and what its best pruned ones would gain, kept likewise; costs are made non-decreasing and gains
-non-increasing, which is from the careful side. The price at which the gains of the layer no longer exceed its costs
-tells which of the two a row does, and then the largest gains of the takers are paid for with the smallest costs of the
-givers. Since a row does one of the two, in the order in which it was asked, the sum falls by at least what the pairs
-say. Where the price leaves no pair, the best one of two rows is left.
+The losses of different rows add up. Every row offers two sequences: what its cheapest kept weights cost, pruned one
+after the other and re-tuned in between, and what its best pruned weights gain, kept likewise. Costs are raised to be
+non-decreasing and gains lowered to be non-increasing. The price at which the gains of the whole layer no longer exceed
+its costs tells whether a row gives or takes; then the largest gains of the takers are paid for with the smallest costs
+of the givers. Since a row only gives or only takes, in the order of its sequence, the sum of losses falls by at least
+the sum of gain less cost over the pairs. Where the price leaves no pair, the best pair of two rows is taken.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
     import torch
 
 STEPS = 8
-"""Weights that a row may give or take at once."""
+"""Weights that a row may give or take in one transfer."""
 
 CANDIDATES = 2 * STEPS
-"""Weights of a row that are looked at for it."""
+"""Weights of a row among which those are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class Offers:
-    """What rows would give and take within one segment each.
+    """What each row would give and take, within one segment of the pattern for each row.
 
     Parameters
     ----------
     segment : integer array, shape (R,)
+        The segment of each row's offer.
     cost, gain : array, shape (R, STEPS)
-        Of each further weight, ∞ (−∞) where there is none; costs do not fall and gains do not rise.
+        What pruning each further weight costs (∞ where there is none), never falling along a row; and what keeping each
+        further weight gains (−∞ where there is none), never rising.
     prune, keep : integer array, shape (R, STEPS)
-        The weights.
+        The weights that are pruned and kept, by their places in the row.
     """
 
     segment: Counts
@@ -62,7 +64,7 @@ class Offers:
         )
 
     def replace(self, rows: Counts, fresh: Offers) -> None:
-        """Put in what the ``rows`` offer now."""
+        """Replace the offers of ``rows`` by ``fresh`` ones."""
         for ours, theirs in zip(self._arrays(), fresh._arrays(), strict=True):
             ours[rows] = theirs
 
@@ -71,9 +73,9 @@ class Offers:
 
 
 def offers_of(state: State, labels: torch.Tensor, side: int) -> Offers:
-    """The offers of the rows of ``state``, of which ``labels`` (R, d) are the segments, in their first or last segment.
+    """The offers of the rows of ``state`` in their first (``side`` 0) or their last (−1) segment.
 
-    Only the first (``side`` 0) and the last (−1) segment of a row can reach beyond it.
+    Only these two segments of a row can reach beyond it. ``labels`` (R, d) are the segments of the weights.
     """
     import torch
 
@@ -101,14 +103,16 @@ def offers_of(state: State, labels: torch.Tensor, side: int) -> Offers:
 
 
 def matched(offers: Offers, allowed: np.ndarray, least: float) -> Iterator[tuple[Counts, Counts, Counts, Counts]]:
-    """For each segment the rows that give with the weights they prune, and the rows that take with those they keep.
+    """For each segment: the rows that give, the weights they prune, the rows that take, and the weights they keep.
 
     Parameters
     ----------
+    offers : Offers
+        What every row would give and take.
     allowed : boolean array, shape (R,)
         Rows that may take part.
     least : float
-        By which share of itself a gain must exceed the cost that pays for it.
+        A gain has to exceed the cost that pays for it by this share of the gain.
     """
     for segment in np.unique(offers.segment[allowed]):
         rows = np.flatnonzero(allowed & (offers.segment == segment))
@@ -131,7 +135,7 @@ def matched(offers: Offers, allowed: np.ndarray, least: float) -> Iterator[tuple
 
 
 def _best_pair(cost: Vector, gain: Vector) -> tuple[Counts, Counts]:
-    """The first offers, as places in (R, STEPS), of the two rows where a gain most exceeds a cost."""
+    """The first offers, as flat places in (R, STEPS), of the two rows where a gain most exceeds a cost; else none."""
     givers, takers = np.argsort(cost, kind="stable")[:2], np.argsort(-gain, kind="stable")[:2]
     excess = np.where(givers[:, None] == takers, -np.inf, gain[takers] - cost[givers, None])
     g, t = np.unravel_index(int(np.argmax(excess)), excess.shape)
@@ -140,5 +144,5 @@ def _best_pair(cost: Vector, gain: Vector) -> tuple[Counts, Counts]:
 
 
 def _pairs(cost: Vector, gain: Vector) -> int:
-    """How many of the rising costs are each below the falling gain of the same place."""
+    """How many of the rising ``cost`` are below the falling ``gain`` at the same place, up to the first that is not."""
     return int(np.argmin(np.append(gain > cost, False)))

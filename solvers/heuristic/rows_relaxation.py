@@ -1,8 +1,9 @@
-"""Relaxation, rounding and exchanges for a layer: the mask that the proven bound suggests, polished, and that bound.
+"""Relaxation, rounding and exchanges for a layer: a mask that a proven bound suggests, improved, and that bound.
 
-``bounds.rows`` solves the perspective relaxation of all rows together. Of its two roundings, the best mask by its
-relaxed z (ties by score) and by its scores, the one with the smaller loss after the update is where the exchanges of
-``row_swap`` start. Weak damping makes the relaxation a poor guide: its rounding alone can be worse than magnitude.
+``bounds.rows`` solves the perspective relaxation of all rows together. It is rounded in two ways, to the best mask for
+its relaxed z (ties by score) and to the best mask for its scores. The exchanges of ``row_swap`` start from the one with
+the smaller loss after the update. Under weak damping the relaxation is a poor guide: the rounded mask can be worse than
+that of magnitude before the exchanges.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from cbs_opt.solvers.heuristic.row_swap import improve_rows
 
 
 def run(problem: PruningProblem, *, device: str = "cpu") -> Outcome:
-    """Bound, round, exchange.
+    """Solve the relaxation, which proves a bound, round it, and exchange weights until none helps.
 
     Parameters
     ----------
     device : str
-        Where the relaxation is solved and searched: 'cpu' or 'cuda'. The bound is evaluated on the CPU.
+        Where the relaxation is solved and the mask searched: 'cpu' or 'cuda'. The bound is evaluated on the CPU.
     """
     found = bound_rows(problem, device)
     largest = float(found.scores.max()) or 1.0

@@ -1,14 +1,14 @@
-"""SparseGPT: one pass over the inputs of a layer, all rows at once; pruned weights are made up for by later inputs.
+"""SparseGPT: one pass over the inputs of a layer, all rows at once; weights of later inputs make up for pruned ones.
 
-With the Cholesky factor H⁻¹ = UᵀU, U upper triangular, row i of U holds what pruning weight i asks of the weights
-after it, those before being settled: with e = w_i/U_ii the later weights change by −e U_i,: and the loss grows by ½e².
-In blocks of ``block`` inputs the mask is chosen by w_i²/U_ii², smallest first, block by block; updates within a block
-are made at once, those of later blocks together, as one matrix product.
+With the Cholesky factor H⁻¹ = UᵀU, U upper triangular, row i of U holds how the weights after weight i change when that
+is pruned and those before it stay as they are: with e = w_i/U_ii they change by −e U_i,: and the loss grows by ½e².
+Block by block of ``block`` inputs, the mask prunes the weights with the smallest w_i²/U_ii². Updates within a block are
+made weight by weight, those of all later blocks together, as one matrix product.
 
 Frantar & Alistarh, SparseGPT, ICML 2023. Every block prunes its share of what each segment of the pattern still has to
-prune, so the quotas are met exactly; where segments are shorter than a block (N:M), the mask is chosen as each
-begins. Only the mask is taken: the weights get the exact update, which all rows can afford here. On large layers the
-pass is in float32.
+prune, so that the quotas are met exactly. Where segments are shorter than a block (N:M), the mask of a segment is
+chosen when the pass reaches it. Only the mask is taken from the pass: the weights then get the exact update. On large
+layers the pass is in float32.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 
 PER_WEIGHT = 20_000
-"""For the estimate: operations on a weight beside the products."""
+"""For the estimate of work: operations for each weight beside the matrix products."""
 
 
 def run(problem: PruningProblem, *, block: int = 128, device: str = "cpu") -> Outcome:
-    """One pass over the inputs.
+    """Choose the mask in one pass over the inputs.
 
     Parameters
     ----------
     block : int
-        Inputs whose mask is chosen together, ≥ 1.
+        Number of inputs whose mask is chosen together, ≥ 1.
     device : str
-        'cpu' or 'cuda'.
+        Where the pass runs: 'cpu' or 'cuda'.
     """
     if block < 1:
         raise InputError(f"block: is {block}; at least 1 is needed")
@@ -49,7 +49,7 @@ def run(problem: PruningProblem, *, block: int = 128, device: str = "cpu") -> Ou
 
 
 def one_pass(layer: Layer, block: int) -> torch.Tensor:
-    """The mask, shape (rows, d)."""
+    """The mask of one pass in blocks of ``block`` inputs, shape (rows, d)."""
     import torch
 
     upper = _upper(layer.U)
@@ -75,7 +75,7 @@ def one_pass(layer: Layer, block: int) -> torch.Tensor:
 
 
 def _upper(U: torch.Tensor) -> torch.Tensor:
-    """The upper triangular factor of U⁻¹: R⁻¹ for U = RRᵀ with R upper triangular, which is Cholesky from the end."""
+    """The upper triangular F with U⁻¹ = FᵀF: R⁻¹ for U = RRᵀ, R upper triangular (a Cholesky factor from the end)."""
     import torch
 
     R = torch.linalg.cholesky(U.flip(0, 1)).flip(0, 1)
@@ -83,7 +83,7 @@ def _upper(U: torch.Tensor) -> torch.Tensor:
 
 
 def _chosen_together(layer: Layer, block: int) -> int:
-    """Inputs whose mask is chosen together: a segment where it fits into a block and divides the row, else a block."""
+    """How many inputs have their mask chosen together: one segment where segments divide a block, else a block."""
     longest = int((layer.labels[0] == layer.labels[0, 0]).sum())
     if layer.within_rows and longest < block and block % longest == 0:
         return longest
@@ -99,13 +99,13 @@ class _Quotas:
         self.to_prune = self.ahead - layer.room
 
     def chosen(self, part: slice, scores: torch.Tensor) -> torch.Tensor:
-        """The mask (rows, inputs) of the inputs ``part``, which are the next in turn, for what pruning each costs."""
+        """The mask (rows, inputs) of the inputs ``part``, the next in turn, which prunes where |score| is least."""
         import torch
 
         layer, segments = self.layer, self.layer.segments
         keep, forbid, labels = layer.keep[:, part], layer.forbid[:, part], layer.labels[:, part]
         if layer.within_rows and segments.length == part.stop - part.start:
-            # One whole segment of every row: nothing is left for later inputs.
+            # The part is one whole segment of every row, so that all of its quota is pruned here.
             here = Segments(keep, forbid, labels, layer.room[labels[:, 0]], segments.forced, segments.length)
             return here.top(scores * scores)
         inside, none = self._count(labels), torch.zeros_like(layer.room)
@@ -116,7 +116,7 @@ class _Quotas:
             later = layer.labels[:, part.stop :]
             forced_later = self._count(later[layer.keep[:, part.stop :]])
             gone_later = self._count(later[layer.forbid[:, part.stop :]])
-        # Kept ones still to come may not be pruned in a later part, so some have to go now.
+        # Weights of later parts that are forced to stay cannot be pruned there, so that more may have to go now.
         least = torch.maximum(self.to_prune - (self.ahead - inside - forced_later), gone)
         share = torch.minimum(share, (self.to_prune - gone_later).clamp(min=0))
         share = torch.minimum(torch.maximum(share, least), inside - forced)
@@ -126,13 +126,14 @@ class _Quotas:
         return z
 
     def _count(self, labels: torch.Tensor) -> torch.Tensor:
+        """How many of ``labels`` are of each segment, shape (segments,)."""
         import torch
 
         return torch.bincount(labels.flatten(), minlength=len(self.layer.room))
 
 
 def operations(size: LayerSize) -> Operations:
-    """Of the factor, of updating later weights, and of what is done weight by weight."""
+    """Operations of the factor, of updating later weights, and of what is done weight by weight."""
     one_pass = in_loops(size, 2 * size.rows * size.inputs**2 + PER_WEIGHT * size.weights)
     return one_pass.and_(Operations(double=size.inputs**3))
 
@@ -140,7 +141,7 @@ def operations(size: LayerSize) -> Operations:
 SPEC = MethodSpec(
     name="sparsegpt",
     run=run,
-    summary="one pass over the inputs of a layer, later inputs make up for what is pruned",
+    summary="one pass over the inputs of a layer, weights of later inputs making up for what is pruned",
     exact=False,
     objective=Objective.JOINT,
     reference="Frantar & Alistarh, ICML 2023",

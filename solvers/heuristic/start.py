@@ -1,4 +1,4 @@
-"""The mask a search is told to start from: checked, and filled up to what the pattern allows."""
+"""Checks the mask that a search is told to start from, and fills it up to what the pattern allows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cbs_opt.solvers.forms.unit_parts import Places
 
 
 def filled(problem: PruningProblem, start: Any) -> Mask:
-    """A start mask in Z, with the largest of its pruned weights kept as well, as many as Z allows.
+    """``start`` as a mask in Z that keeps the largest of its pruned weights as well, as many as Z has room for.
 
     Raises
     ------
@@ -29,14 +29,15 @@ def filled(problem: PruningProblem, start: Any) -> Mask:
     fullest = problem.Z.argmax(2.0 * mask + size / (float(size.max()) or 1.0))
     if not (mask & ~fullest).any():
         return fullest
-    # Under a budget what is kept may have to go for more that is not: then one after the other.
+    # Under a budget the fullest mask may give up a weight of ``start``; then pruned weights are added one after the
+    # other.
     units, pruned = problem.Z.units, np.flatnonzero(~mask & problem.Z.free)
     largest = dict.fromkeys(units[pruned[np.argsort(-size[pruned], kind="stable")]].tolist())
     return grown(problem.Z.contains, mask, (np.flatnonzero((units == unit) & problem.Z.free) for unit in largest))
 
 
 def grown(contains: Callable[[Mask], bool], z: Mask, more: Iterable[Places]) -> Mask:
-    """``z`` with every one of the sets of weights ``more`` that it has room for, in their order."""
+    """``z`` with each set of weights of ``more`` kept as well, in their order, where ``contains`` still allows it."""
     z = z.copy()
     for weights in more:
         before = z[weights]

@@ -1,12 +1,12 @@
-"""1-swap local search on the joint objective, the best swap first.
+"""1-swap: a local search on the joint objective that exchanges one kept unit for one pruned unit, the best pair first.
 
-What the exchange of a kept unit for a pruned one changes is computed for all pairs (``swap_state``); a unit is what
-the pattern keeps or prunes together, a single weight unless weights stand in groups. The best pair is exchanged and
-everything computed afresh, until no exchange helps; before each exchange, whatever has room beside is kept as well.
-An exchange counts only if the value evaluated at the new mask is smaller: that value depends on the mask alone and
-falls with every step, so round-off cannot make the search go round in circles. The pattern is only asked whether it
-contains a mask, for one pair after the other, the best first. Layers of rows, and patterns of quotas, are searched by
-``row_swap``.
+A unit is what the pattern keeps or prunes together: a group of weights, or else a single weight. The change of the
+objective by the exchange is computed for all pairs (``swap_state``). The best pair is exchanged and everything computed
+afresh, until no exchange helps; before each exchange, whatever the pattern still has room for is kept as well. An
+exchange is made only if the value evaluated at the new mask is smaller. Since that value depends on the mask alone and
+falls with every step, round-off cannot make the search go round in circles. The pattern is only asked whether it
+contains a mask, for one pair after the other, the best first. Layers of rows, and quotas, are searched by ``row_swap``
+instead.
 
 The classical exchange step of best-subset selection (Miller, Subset Selection in Regression, 2002, §3.9); on pruning,
 Benbaki et al., CHITA, ICML 2023, run a block form of it on the selection.
@@ -37,13 +37,14 @@ LEAST_DECREASE = 1e-12
 
 
 def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> Outcome:
-    """Exchange pairs until none helps.
+    """Exchange pairs of weights or units until no exchange lowers the joint objective.
 
     Parameters
     ----------
     start : boolean array, shape (n,), or Solution, optional
-        A mask in Z to start from; the greedy OBS mask when left out. One that keeps fewer weights than Z
-        allows is filled up with the largest.
+        A mask in Z to start from. Left out, the search starts from the greedy OBS mask; on a layer of rows and under
+        quotas it starts from the mask of ``admm``, and unless the layer is large from the greedy OBS mask as well. A
+        mask that keeps fewer weights than Z allows is filled up with the largest.
     device : str
         Where the rows of a layer are searched: 'cpu' or 'cuda'. A dense problem is searched on the CPU.
 
@@ -58,7 +59,7 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
 
 @singledispatch
 def improved_mask(curvature: Curvature, problem: PruningProblem, start: Mask | None, device: str) -> Mask:
-    """The mask of ``problem``, whose curvature is the first argument, that no exchange improves, from ``start``."""
+    """A mask of ``problem`` that no exchange improves, searched from ``start``; the first argument is its curvature."""
     pattern = problem.Z.labelled
     if pattern is not None and not pattern.single:
         return improve_rows(problem, start, device)
@@ -71,6 +72,7 @@ def _row_by_row(curvature: RowsCurvature, problem: PruningProblem, start: Mask |
 
 
 def _whole(problem: PruningProblem, start: Mask | None) -> Mask:
+    """``improve`` on all weights of the problem, from ``start`` or from the greedy OBS mask."""
     pieces, center = pieces_of(problem.curvature), problem.minimizer()
     mask = prune_in_sequence(pieces, center, problem.Z) if start is None else start
     return improve(pieces, center, mask, problem.Z)
@@ -82,11 +84,13 @@ def improve(pieces: Sequence[tuple[int, Matrix]], center: Vector, mask: Mask, pa
     Parameters
     ----------
     pieces : sequence of (rows, H)
-        As ``unit_parts.pieces_of`` has them; [(1, H)] for a dense H.
+        The blocks of the curvature as ``unit_parts.pieces_of`` returns them; [(1, H)] for a dense H.
     center : array, shape (n,)
         The unconstrained minimizer H⁻¹b.
     mask : boolean array, shape (n,)
-        The start (1 keeps), in the pattern. Where it keeps a weight of a unit it is given the whole unit.
+        The start (1 keeps), in the pattern. Where it keeps one weight of a unit, the whole unit is kept.
+    pattern : Pattern
+        The pattern Z.
     """
     return exchanged(pieces, center, mask, undecided(pattern, np.ones(len(mask), dtype=np.bool_)), pattern.contains)
 
@@ -98,7 +102,7 @@ def exchanged(
     units: Places,
     contains: Callable[[Mask], bool],
 ) -> Mask:
-    """The same for ``units`` as ``unit_parts.undecided`` has them, of which ``contains`` says which may stay."""
+    """As ``improve``, for units as ``unit_parts.undecided`` returns them; ``contains`` says which masks are allowed."""
     mask = mask | ((units >= 0) & np.isin(units, units[mask]))
     parts = parts_of(pieces, center, units)
     states = [State.at(part, mask[part.weights[0]]) for part in parts]
@@ -122,11 +126,12 @@ def exchanged(
 
 
 def _value(states: Sequence[State]) -> float:
+    """The optimal value on the mask of all parts together."""
     return sum(state.value for state in states)
 
 
 def _with_more(mask: Mask, units: Places, found: Exchanges, contains: Callable[[Mask], bool]) -> Mask:
-    """``mask`` and whatever there is room for beside, what gains most first."""
+    """``mask`` with every unit kept that the pattern still has room for, those that gain most first."""
     order = found.entering[np.argsort(-found.gain, kind="stable")]
     return grown(contains, mask, (np.flatnonzero(units == unit) for unit in order))
 
@@ -134,7 +139,7 @@ def _with_more(mask: Mask, units: Places, found: Exchanges, contains: Callable[[
 def _best_exchange(
     mask: Mask, units: Places, found: Exchanges, contains: Callable[[Mask], bool], value: float
 ) -> Mask | None:
-    """The mask after the exchange that lowers ``value`` most, of those that may be; None where none lowers it."""
+    """The mask after the allowed exchange that lowers ``value`` most; None where no allowed exchange lowers it."""
     promising = np.flatnonzero(found.change < -LEAST_DECREASE * value)
     for pair in promising[np.argsort(found.change.ravel()[promising], kind="stable")]:
         i, j = divmod(int(pair), len(found.entering))
@@ -147,7 +152,7 @@ def _best_exchange(
 SPEC = MethodSpec(
     name="swap",
     run=run,
-    summary="greedy-obs, then exchange pairs of weights (or units) on the joint objective until none helps",
+    summary="exchange pairs of weights (or units) on the joint objective, the best first, until none helps",
     exact=False,
     objective=Objective.JOINT,
     reference="Miller, Subset Selection in Regression, 2002",

@@ -1,17 +1,17 @@
-"""What every exchange of a kept unit for a pruned one changes on the joint objective, part by part.
+"""The change of the joint objective by every exchange of a kept unit for a pruned one, part by part.
 
 S are the kept and P the pruned weights, w the re-tuned weights on S, r = H(c − w) the residual on P (c = H⁻¹b), and
 
     B = (H_SS)⁻¹,    T = B H_SP,    Σ = H_PP − H_PS T      (the Schur complement on S).
 
 Pruning the unit I ⊆ S raises the optimal value by ½w_Iᵀ(B_II)⁻¹w_I, turns the residual of the unit J ⊆ P into r_J +
-T_IJᵀ(B_II)⁻¹w_I and its Schur complement into Σ_JJ + T_IJᵀ(B_II)⁻¹T_IJ; keeping J then lowers the value by ½
-residualᵀ(Schur complement)⁻¹ residual. So the exchange of I for J changes the optimal value by exactly the
-difference, for single weights
+T_IJᵀ(B_II)⁻¹w_I and its Schur complement into Σ_JJ + T_IJᵀ(B_II)⁻¹T_IJ. Keeping J then lowers the value by ½
+residualᵀ(Schur complement)⁻¹ residual. The exchange of I for J changes the optimal value by exactly the rise less the
+fall, which for single weights, with σ the diagonal of Σ, is
 
-    Δ_ij = w_i²/(2B_ii) − (r_j + T_ij w_i/B_ii)² / (2(σ_j + T_ij²/B_ii)),
+    Δ_ij = w_i²/(2B_ii) − (r_j + T_ij w_i/B_ii)² / (2(σ_j + T_ij²/B_ii)).
 
-O(1) for each of the |S|·|P| pairs, and of parts that do not interact the changes only add.
+This takes O(1) operations for each of the |S|·|P| pairs. The changes of parts that do not interact only add.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from cbs_opt.solvers.heuristic.unit_state import joint_losses, loss_of_all
 
 
 class Exchanges(NamedTuple):
-    """What exchanges change.
+    """By how much the optimal value changes when units are pruned, kept or exchanged.
 
     Parameters
     ----------
     leaving, entering : integer arrays, shape (L,) and (E,)
-        Kept and pruned units.
+        The kept units, and the pruned ones.
     loss : array, shape (L,)
-        What pruning a kept unit as well raises the value by.
+        By how much pruning each kept unit alone raises the value.
     gain : array, shape (E,)
-        What keeping a pruned unit as well lowers the value by.
+        By how much keeping each pruned unit alone lowers the value.
     change : array, shape (L, E)
-        Δ of the docstring above.
+        Δ, the change of the value by each exchange of a kept unit for a pruned one.
     """
 
     leaving: Places
@@ -54,15 +54,18 @@ class Exchanges(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A part on a mask, re-tuned.
+    """A part of the problem on a mask, re-tuned.
 
     Parameters
     ----------
     part : Part
+        The part: R rows of d weights under one curvature.
     z : mask, shape (d,)
+        What all its rows keep.
     factor : array, shape (S, S)
         The Cholesky factor of U_SS.
     w, residual : arrays, shape (d, R)
+        The re-tuned weights, and U(c − w).
     value : float
         ½ (c − w)ᵀU(c − w), summed over the rows.
     """
@@ -76,6 +79,7 @@ class State:
 
     @classmethod
     def at(cls, part: Part, z: Mask) -> State:
+        """The state of ``part`` on the mask ``z`` (d,), computed from scratch."""
         kept = np.flatnonzero(z)
         difference = np.where(z[:, None], 0.0, part.target)
         factor = np.zeros((0, 0))
@@ -88,7 +92,7 @@ class State:
 
     @cached_property
     def exchanges(self) -> Exchanges:
-        """Of this part alone."""
+        """The exchanges of this part alone."""
         part, z = self.part, self.z
         kept, pruned = np.flatnonzero(z), np.flatnonzero(~z)
         place = np.zeros(len(z), dtype=np.int64)
@@ -122,7 +126,7 @@ def _blocks(B: Matrix, places: Places) -> Matrix:
 
 
 def _slices(by_size: Sequence[SameSize]) -> Iterator[tuple[slice, SameSize]]:
-    """The units of every size, with where they stand one size after the other."""
+    """For the units of every size: the slice they fill when all sizes stand one after the other, and the units."""
     start = 0
     for units in by_size:
         yield slice(start, start + len(units.number)), units
@@ -140,6 +144,7 @@ def _sorted(part: Part, z: Mask, place: Places) -> tuple[list[SameSize], list[Sa
 
 
 def _numbers(by_size: Sequence[SameSize]) -> Places:
+    """The numbers of the units, one size after the other."""
     return np.concatenate([units.number for units in by_size] + [np.zeros(0, dtype=np.int64)]).astype(np.int64)
 
 
@@ -175,7 +180,7 @@ def _decrease(block: Matrix, w: Matrix, across: Matrix, schur: Matrix, residual:
 
 
 def exchanges_of(states: Sequence[State]) -> Exchanges:
-    """Of all parts together."""
+    """The exchanges of all parts together."""
     of_parts = [state.exchanges for state in states]
     if len(of_parts) == 1:
         return of_parts[0]
@@ -187,7 +192,7 @@ def exchanges_of(states: Sequence[State]) -> Exchanges:
         rows, columns = np.searchsorted(leaving, part.leaving), np.searchsorted(entering, part.entering)
         loss[rows] += part.loss
         gain[columns] += part.gain
-        # Units that do not meet in a part change it by what each does alone.
+        # What is added is how the two units act on each other; in parts where one is missing there is no such term.
         together[np.ix_(rows, columns)] += part.change - part.loss[:, None] + part.gain
     return Exchanges(leaving, entering, loss, gain, loss[:, None] - gain + together)
 

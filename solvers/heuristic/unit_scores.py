@@ -1,11 +1,12 @@
-"""What pruning each unit of a pattern alone costs: as trained, or with all other weights re-tuned.
+"""What pruning each unit of a pattern alone costs: with all other weights as trained, or with them re-tuned.
 
-For the unit u, c its weights (those of the unconstrained minimizer where the others are re-tuned),
+For a unit u and its weights c (those of the unconstrained minimizer where the others are re-tuned) the cost is
 
     as trained  ½ cᵀH_uu c,        re-tuned  ½ cᵀ[(H⁻¹)_uu]⁻¹c,
 
-summed over the blocks and rows that do not interact. A unit of one weight costs ½H_ii c_i², or c_i²/(2[H⁻¹]_ii). The
-second is no more than the first for every H ≻ 0; enforcing it keeps cancellation in H⁻¹ from blowing a score up.
+summed over the blocks and rows that do not interact. A unit of one weight costs ½H_ii c_i², or c_i²/(2[H⁻¹]_ii). For
+the same c the second cost is at most the first for every H ≻ 0; this is enforced, so that cancellation in H⁻¹ cannot
+blow a score up.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ ENTRIES = 2**22
 """Entries of blocks of H that are gathered at a time."""
 
 Blocks = Callable[[Places], Matrix]
-"""Of places (c, a), each row within one piece of the curvature, the blocks (c, a, a) of H or of its inverse."""
+"""``blocks(places)`` returns the blocks (c, a, a) of H or of H⁻¹ at the places (c, a), each row of which lies in one
+piece of the curvature."""
 
 
 def as_trained(curvature: Curvature, w: Vector, pattern: Pattern) -> Vector:
-    """Scores of the weights, shape (n,): ½ w_uᵀH_uu w_u of each unit's free weights, all on the first of them."""
+    """Scores of the weights, shape (n,): ½ w_uᵀH_uu w_u of each unit u stands on its first free weight."""
     values = 0.5 * curvature.diagonal() * w * w
     for places, form in _forms(curvature, pattern, inverse=False):
         values[places] = _on_first_place(form, w[places])
@@ -44,7 +46,10 @@ def as_trained(curvature: Curvature, w: Vector, pattern: Pattern) -> Vector:
 
 
 def retuned(curvature: Curvature, center: Vector, pattern: Pattern) -> Vector:
-    """Scores of the weights, shape (n,): ½ c_uᵀ[(H⁻¹)_uu]⁻¹c_u, for the unconstrained minimizer c of shape (n,)."""
+    """Scores of the weights, shape (n,): ½ c_uᵀ[(H⁻¹)_uu]⁻¹c_u of each unit stands on its first free weight.
+
+    ``center`` is the unconstrained minimizer c, shape (n,).
+    """
     inverse = np.maximum(curvature.inverse_diagonal(), 1.0 / curvature.diagonal())
     values = 0.5 * center * center / inverse
     for places, block in _forms(curvature, pattern, inverse=True):
@@ -54,12 +59,14 @@ def retuned(curvature: Curvature, center: Vector, pattern: Pattern) -> Vector:
 
 
 class Retuned:
-    """``retuned`` for many vectors: what depends on the curvature and the pattern alone is computed once.
+    """``retuned`` for many vectors c: what depends only on the curvature and the pattern is computed once.
 
     Parameters
     ----------
     curvature : Curvature
+        The curvature H.
     pattern : Pattern
+        The pattern whose units are scored.
     """
 
     def __init__(self, curvature: Curvature, pattern: Pattern) -> None:
@@ -77,14 +84,17 @@ class Retuned:
 
 
 def _on_first_place(form: Matrix, v: Matrix) -> Matrix:
-    """½ vᵀ(form)v of units of the same size, shape (c, a): on the first weight of each, zero on the others."""
+    """½ vᵀ(form)v of c units of a weights each, shape (c, a): on the first weight of each unit, zero on the others."""
     values = np.zeros(v.shape)
     values[:, 0] = 0.5 * np.einsum("ca,cab,cb->c", v, form, v, optimize=True)
     return values
 
 
 def on_first(pattern: Pattern, values: Vector) -> Vector:
-    """Each unit's sum of ``values``, shape (n,), over its free weights, on the first of them; 0 on its others."""
+    """``values``, shape (n,), summed over the free weights of each unit, the sum put on the first of them.
+
+    The other free weights of a unit get 0; weights that are not free keep their values.
+    """
     units, free = np.asarray(pattern.units), np.flatnonzero(pattern.free)
     _, first, number = np.unique(units[free], return_index=True, return_inverse=True)
     scores = np.where(pattern.free, 0.0, values)
@@ -93,8 +103,10 @@ def on_first(pattern: Pattern, values: Vector) -> Vector:
 
 
 def _forms(curvature: Curvature, pattern: Pattern, inverse: bool) -> Iterator[tuple[Places, Matrix]]:
-    """Of all units with two or more free weights in one piece of the curvature: these, (c, a), and the blocks
-    (c, a, a) of H, or of its inverse; many of the same size at a time."""
+    """Free weights (c, a) of units with a ≥ 2 of them in one piece of the curvature, with their blocks (c, a, a) of H.
+
+    Units of the same size come together, many at a time; with ``inverse`` the blocks are those of H⁻¹.
+    """
     sizes = [places for places in places_by_size(curvature, pattern) if places.shape[1] > 1]
     if not sizes:
         return
@@ -106,7 +118,7 @@ def _forms(curvature: Curvature, pattern: Pattern, inverse: bool) -> Iterator[tu
 
 
 def places_by_size(curvature: Curvature, pattern: Pattern) -> list[Places]:
-    """The free weights of each unit within each piece of the curvature, (c, a) for every number a of them."""
+    """The free weights of each unit in each piece of the curvature: an array (c, a) for every number a of weights."""
     units, piece, index = np.asarray(pattern.units), _piece(curvature), np.flatnonzero(pattern.free)
     order = index[np.lexsort((piece[index], units[index]))]
     border = (np.diff(units[order]) != 0) | (np.diff(piece[order]) != 0)
@@ -122,7 +134,7 @@ def has_larger_units(pattern: Pattern) -> bool:
 
 @singledispatch
 def _piece(curvature: Curvature) -> Places:
-    """The piece of each weight: weights of different ones do not interact."""
+    """The number of the piece of each weight, shape (n,); weights of different pieces do not interact."""
     return np.zeros(curvature.n, dtype=np.int64)
 
 
@@ -147,7 +159,7 @@ def _block(curvature: BlockDiagonalCurvature) -> Places:
 
 @singledispatch
 def _blocks(curvature: Curvature, inverse: bool) -> Blocks:
-    """What gathers blocks of H, or of its inverse."""
+    """The function that gathers blocks of H, or of H⁻¹."""
     M = curvature.solve(np.eye(curvature.n)) if inverse else curvature.dense()
     return lambda at: np.asarray(M[at[:, :, None], at[:, None, :]])
 

@@ -4,12 +4,12 @@ With S the weights still kept, B = (H_SS)⁻¹ and w the re-tuned weights on S, 
 
     ½ w_Pᵀ (B_PP)⁻¹ w_P,     and then     w ← w − B_:P (B_PP)⁻¹ w_P,     B ← B − B_:P (B_PP)⁻¹ B_P:
 
-is the exact re-tuning and the exact inverse for S∖P. Weights of a unit that make up for one another cost little each
-and much together, which a sum of what each costs by itself does not see.
+are the exactly re-tuned weights and the exact inverse for S∖P. Weights of a unit that make up for one another cost
+little each and much together, which the sum of their single costs does not show.
 
-The downdates lose digits as B shrinks. B is therefore computed afresh, from a Cholesky factor in units of unit
-diagonal, when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the weights
-it was computed for are gone (which also halves the matrix).
+Downdates lose digits as the entries of B shrink. B is therefore computed afresh, from a Cholesky factor of H scaled to
+unit diagonal, when an entry of its diagonal has shrunk so far that the lost digits count, and whenever half of the
+weights that it was computed for are gone, which also halves the matrix.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ SHRUNK = 1e-5
 """Share of its freshly computed value at which a diagonal entry of B has lost too many digits."""
 
 Inverses = dict[tuple[int, bytes], Matrix]
-"""(U_SS)⁻¹ by U and S: parts that keep the same places share it."""
+"""(U_SS)⁻¹ by U and S, so that parts that keep the same places share one inverse."""
 
 
 def joint_losses(B: Matrix, w: Matrix) -> Vector:
-    """½ w_Pᵀ (B_PP)⁻¹ w_P, summed over rows, of c units of a weights each.
+    """½ w_Pᵀ (B_PP)⁻¹ w_P, summed over rows, for c units P of a weights each; shape (c,).
 
     Parameters
     ----------
     B : array, shape (c, a, a)
+        The block B_PP of each unit.
     w : array, shape (c, a, R)
+        The weights of each unit in R rows.
     """
     if w.shape[1] == 1:
         return np.asarray(0.5 * (w[:, 0] ** 2).sum(axis=1) / B[:, 0, 0])
@@ -49,14 +51,14 @@ def joint_losses(B: Matrix, w: Matrix) -> Vector:
 
 
 class Tuned:
-    """A part on what it keeps.
+    """A part of a problem, re-tuned on the weights that it still keeps.
 
     Attributes
     ----------
     z : mask, shape (d,)
-        What is kept.
+        The weights that are kept.
     loss : array, shape (names,)
-        What pruning each of ``part.names`` costs here; zero for those that are gone.
+        What pruning each of the units ``part.names`` costs in this part; zero for units that are pruned.
     """
 
     def __init__(self, part: Part, inverses: Inverses) -> None:
@@ -65,6 +67,7 @@ class Tuned:
         self._refresh(inverses)
 
     def _refresh(self, inverses: Inverses) -> None:
+        """Compute the weights, the inverse and the losses afresh."""
         kept = np.flatnonzero(self.z)
         self._place = np.full(len(self.z), -1)
         self._place[kept] = np.arange(len(kept))
@@ -77,11 +80,11 @@ class Tuned:
         self._judge()
 
     def _one_unit(self) -> bool:
-        """Whether all that is kept is one unit, of which no inverse is needed."""
+        """Whether all that is kept is one unit, so that no inverse is needed."""
         return np.count_nonzero(self._alive) == 1 and not (self.z & (self.part.units == STAYS)).any()
 
     def _judge(self) -> None:
-        """What pruning each unit costs."""
+        """Compute what pruning each unit costs."""
         self.loss = np.zeros(len(self._alive))
         if self._one_unit():
             self.loss[self._alive] = loss_of_all(self.part, self.z, self.w[self._place[self.z]])
@@ -92,7 +95,7 @@ class Tuned:
             self.loss[number[alive]] = joint_losses(self.B[at[:, :, None], at[:, None, :]], self.w[at])
 
     def prune(self, unit: int) -> None:
-        """Prune all weights of one of ``part.names``, and re-tune the others."""
+        """Prune all weights of one of the units ``part.names``, and re-tune the others."""
         self._alive[np.searchsorted(self.part.names, unit)] = False
         places = self.part.places_of(unit)
         self.z[places] = False
@@ -104,6 +107,7 @@ class Tuned:
         self._refresh({})
 
     def _downdate(self, p: np.ndarray) -> None:
+        """Re-tune the weights and update the inverse after the positions ``p`` are pruned."""
         if not self._owned:
             self.B, self._owned = self.B.copy(order="F"), True
         columns = self.B[:, p].copy()
@@ -130,7 +134,7 @@ def retuned(part: Part, z: Mask) -> Matrix:
 
 
 def loss_of_all(part: Part, z: Mask, w: Matrix) -> float:
-    """½ w_SᵀU_SSw_S: what pruning all that ``z`` keeps costs, for ``w`` of shape (S, R)."""
+    """What pruning all that ``z`` keeps costs, ½ w_SᵀU_SSw_S summed over rows, for ``w`` of shape (S, R)."""
     kept = np.flatnonzero(z)
     return 0.5 * float((w * (part.U[np.ix_(kept, kept)] @ w)).sum())
 
@@ -145,6 +149,6 @@ def _inverse(part: Part, z: Mask, inverses: Inverses) -> Matrix:
 
 
 def tuned(parts: Sequence[Part]) -> list[Tuned]:
-    """All ``parts`` on what their units say is not gone."""
+    """All ``parts``, re-tuned on the weights that their units do not mark as ``GONE``."""
     inverses: Inverses = {}
     return [Tuned(part, inverses) for part in parts]

@@ -1,18 +1,18 @@
 """Wanda: the size of a weight times the size of its input.
 
-With X the m inputs of a layer, weight j of an output row scores |w̄_j|·‖X_j‖₂, and the largest of each row are kept. For
-the Gram curvature H = XᵀX/m + λI that is, but for the damping, the ranking of
+With X the m samples of a layer's inputs, weight j of an output row scores |w̄_j|·‖X_j‖₂, and the weights with the
+largest scores in each row are kept. For the Gram curvature H = XᵀX/m + λI that is, but for the damping, the ranking of
 
     s_j = w̄_j² H_jj,            z = argmax_{z∈Z} Σ z_j s_j.
 
-λ is part of H_jj, as it is of the loss that every method lowers: it adds the same to each ‖X_j‖²/m, which matters for
-the weakest inputs only. Without a first-order term the ranking is that of ``obd``; in sequential mode ``obd`` also
-knows the pull towards the dense outputs, and Wanda does not.
+λ is part of H_jj, as it is of the loss that every method lowers: it adds the same to each ‖X_j‖²/m, which matters only
+for the weakest inputs. Without a first-order term the ranking is that of ``obd``. In sequential mode there is one, the
+pull towards the dense outputs, which ``obd`` takes into account and Wanda does not.
 
-What is compared with what, the pattern says. The paper compares within an output row, which are row quotas (or N:M),
-and reports it to matter; under a cardinality of the whole layer all its weights are compared, and a row of small
-weights may lose them all. The mask gets the exact update, which the paper leaves out: the selection objective is the
-paper's own figure.
+The pattern decides which weights are compared. The paper compares the weights of an output row, as row quotas and N:M
+do, and reports that this matters; under a cardinality of the whole layer all its weights are compared, and a row of
+small weights may lose them all. The mask gets the exact update, which the paper leaves out; the selection objective is
+that of the paper's weights.
 
 Sun, Liu, Bair & Kolter, A simple and effective pruning approach for large language models, ICLR 2024.
 """
@@ -27,7 +27,7 @@ from cbs_opt.kernel.result import Outcome
 
 
 def run(problem: PruningProblem) -> Outcome:
-    """The mask of Z with the largest Σ z_j s_j; ties keep the lower index."""
+    """Return the mask of Z that maximizes Σ z_j s_j; ties keep the lower index."""
     return Outcome(problem.Z.argmax(problem.curvature.diagonal() * problem.w_bar**2))
 
 
