@@ -151,6 +151,7 @@ def compile_leaves() -> None:
     root = search._heap[0]
     search._few_leaves(root.state, np.zeros(problem.n), 0.0)
     search._tried(root.state, np.zeros(problem.n), 0.0)
+    search._rounded(root.state, np.zeros(problem.n))
 
 
 def _example() -> PruningProblem:
