@@ -42,12 +42,16 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cbs_opt/kernel/patterns/nested.py": (KERNEL + "test_intersect.py",),
     "cbs_opt/kernel/patterns/within_groups.py": (KERNEL + "test_intersect.py",),
     "solvers/bounds/elimination.py": ("tests/solvers/bounds/test_elimination.py",),
-    "cbs_opt/proof/check/definite.py": (PROOF + "test_exact.py",),
+    "cbs_opt/proof/check/definite.py": (PROOF + "test_definite_digits.py", PROOF + "test_exact.py"),
     "cbs_opt/proof/check/exact_model.py": (PROOF + "test_exact.py", PROOF + "test_labelled_proofs.py"),
     "cbs_opt/proof/check/region.py": (PROOF + "test_regions.py", PROOF + "test_labelled_proofs.py"),
-    "cbs_opt/proof/check/dual.py": (PROOF + "test_exact.py", PROOF + "test_labelled_proofs.py"),
+    "cbs_opt/proof/check/dual.py": (PROOF + "test_dual_bound.py", PROOF + "test_labelled_proofs.py"),
     "cbs_opt/proof/check/integers.py": (PROOF + "test_exact.py",),
-    "cbs_opt/proof/check/verify.py": (PROOF + "test_tampering.py", PROOF + "test_labelled_proofs.py"),
+    "cbs_opt/proof/check/verify.py": (
+        PROOF + "test_checker.py",
+        PROOF + "test_labelled_proofs.py",
+        PROOF + "test_tampering.py",
+    ),
 }
 """The code that bounds, re-tunes, chooses and verifies, and the tests that each file's mistakes must not pass."""
 

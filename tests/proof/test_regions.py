@@ -154,3 +154,45 @@ def test_what_a_flip_costs_is_decided_within_its_label() -> None:
     assert chosen.flipped(5, PRUNED) == 37
     assert all(chosen.flipped(i, KEPT) == 5 for i in (1, 3, 5))
     assert all(chosen.flipped(i, PRUNED) == 5 for i in (2, 4))
+
+
+def test_a_label_with_room_for_all_or_none() -> None:
+    """Pruning costs 4.5, 2, 0.5, 8; of label 0 both may stay, of label 1 none, and nothing has been settled."""
+    problem = PruningProblem(np.array([3.0, 2.0, 1.0, 4.0]), np.eye(4))
+    chosen = choice(
+        ExactModel.of(problem),
+        np.zeros(4, dtype=np.int8),
+        limits_of([0, 0, 1, 1], [2, 0]),
+        np.ones(4),
+        problem.w_bar,
+        np.zeros(4),
+    )
+    assert chosen.bound == Fraction(17, 2)
+    assert [chosen.flipped(i, PRUNED) for i in range(4)] == [13, Fraction(21, 2), Fraction(17, 2), Fraction(17, 2)]
+    assert [chosen.flipped(i, KEPT) for i in range(4)] == [Fraction(17, 2), Fraction(17, 2), None, None]
+
+
+def test_a_label_with_one_weight_left_is_settled() -> None:
+    state = np.array([FREE, KEPT, FREE, PRUNED, FREE, FREE], dtype=np.int8)
+    limits = limits_of([0, 0, 1, 1, 2, 2], [1, 1, 1])
+    assert settled(state, limits).tolist() == [PRUNED, KEPT, KEPT, PRUNED, FREE, FREE]
+
+
+def test_a_piece_counts_where_all_that_is_left_of_it_is_free() -> None:
+    """Its pruned weights leave it; a kept one takes it away whole, and so does having none left."""
+    V = np.array([[1.0, 0.0, 3.0], [2.0, 4.0, 0.0], [0.0, 5.0, 6.0], [0.0, 0.0, 7.0]])
+    pieces = Pieces(V, np.array([0.5, 0.25, 0.75]), np.array([0.125, 0.5, 1.0]))
+
+    def left(*state: int) -> tuple[list[list[float]], list[float], list[float]]:
+        within = pieces.within(np.array(state, dtype=np.int8))
+        return within.V.T.tolist(), within.share.tolist(), within.hold.tolist()
+
+    assert left(FREE, FREE, FREE, FREE) == (V.T.tolist(), [0.5, 0.25, 0.75], [0.125, 0.5, 1.0])
+    assert left(FREE, PRUNED, FREE, FREE) == (
+        [[1, 0, 0, 0], [0, 0, 5, 0], [3, 0, 6, 7]],
+        [0.5, 0.25, 0.75],
+        [0.125, 0.5, 1.0],
+    )
+    assert left(KEPT, FREE, FREE, FREE) == ([[0, 4, 5, 0]], [0.25], [0.5])
+    assert left(FREE, PRUNED, PRUNED, KEPT) == ([[1, 0, 0, 0]], [0.5], [0.125])
+    assert left(KEPT, KEPT, FREE, FREE) == ([], [], [])
