@@ -69,6 +69,13 @@ def test_a_label_that_is_just_full_is_not_overfull() -> None:
         verify(*proof_of([Node()], 4.95, [0, 3], keep=[0]))
 
 
+def test_a_splitting_that_takes_more_than_the_curvature_has_is_refused() -> None:
+    """H = I, and a D above 1 would prove more than there is to lose."""
+    for tree in ([Node()], SPLIT_ON_0):
+        with pytest.raises(NotVerifiedError, match="is not proven to leave a positive semidefinite rest"):
+            verify(*proof_of(tree, 1.0005, [0, 3], D=1.001))
+
+
 @pytest.mark.parametrize("point", [-1, 1, 7])
 def test_a_point_that_there_is_not(point: int) -> None:
     with pytest.raises(NotVerifiedError, match="node 0 needs a point, and has none"):
