@@ -47,15 +47,17 @@ def dominance(exact: np.ndarray) -> int:
 @settings(max_examples=400, deadline=None)
 @given(seed=SEEDS, margin=st.integers(-6, 12), reserve=st.integers(0, 3))
 def test_what_is_called_dominant_is(seed: int, margin: int, reserve: int) -> None:
-    """Entries whose rows are dominant but for a few units of 2^42, the first that are looked at, by any digits."""
+    """One row is dominant but for a few units of 2^42, the first bits that are looked at; the others perhaps by far."""
     rng = np.random.default_rng(seed)
     n, unit = int(rng.integers(1, 5)), 2 ** (2 * DIGIT)
     exact = np.array([[int(x) * unit for x in row] for row in rng.integers(-(2**30), 2**30, (n, n))], dtype=object)
     exact += np.array([[int(x) for x in row] for row in rng.integers(-unit, unit, (n, n))], dtype=object)
     exact = exact + exact.T
+    weakest, farther = int(rng.integers(0, n)), int(rng.choice([0, 20]))
     for i in range(n):
         off_diagonal = sum(abs(int(exact[i, j])) for j in range(n) if j != i)
-        exact[i, i] = off_diagonal + margin * unit + int(rng.integers(-unit, unit))
+        units = margin + (0 if i == weakest else farther)
+        exact[i, i] = off_diagonal + units * unit + int(rng.integers(-unit, unit))
     digits = _digits(exact)
     digits[:4] += (spare := rng.integers(-(2**20), 2**20, digits[:4].shape)) << DIGIT  # digits need not be in range
     digits[1:] -= spare
