@@ -64,10 +64,10 @@ def test_what_is_needed_is_what_proves() -> None:
 
 def test_round_off_by_hand() -> None:
     """H = 4I, two weights, one kept: Σ√H_jj|d_j| = 2, Σ√H_jj|x_j| = 4, the trace is 8."""
-    node = Elimination.of(4.0 * np.eye(2), np.array([1.0, 2.0]), np.array([-1.0, 0.0]), 1, 3.0, 4.0)
+    node = Elimination.of(4.0 * np.eye(2), np.array([1.0, 2.0]), np.array([-1.0, 0.0]), 1, 3.0, 2.0)
     assert node.value == 3.0
-    assert math.isclose(node.drift, (2 * (2 + 2) * 2 + 4) * EPS * math.sqrt(8 / (2 * 4)), rel_tol=1e-12)
-    assert node.stretch == 1.0 + (16 + 2 * (1 + 1) * 8 / 4) * EPS
+    assert math.isclose(node.drift, (2 * (2 + 2) * 2 + 4) * EPS * math.sqrt(8 / (2 * 2)), rel_tol=1e-12)
+    assert node.stretch == 1.0 + (16 + 2 * (1 + 1) * 8 / 2) * EPS
 
 
 def test_a_singular_node_proves_nothing() -> None:
