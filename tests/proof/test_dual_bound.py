@@ -129,6 +129,7 @@ def test_half_a_square_at_its_farthest(seed: int) -> None:
     x, error = rng.normal(size=3) * 10.0 ** rng.integers(-9, 9, 3), np.abs(rng.normal(size=3)) * 0.1
     exact = sum((abs(a) + b) ** 2 for a, b in zip(fractions(x), fractions(error), strict=True)) / 2
     assert _half_square(x, error) == exact
+    assert _half_square(x[:0], error[:0]) == 0
 
 
 @settings(max_examples=100, deadline=None)
