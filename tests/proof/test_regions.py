@@ -196,3 +196,50 @@ def test_a_piece_counts_where_all_that_is_left_of_it_is_free() -> None:
     assert left(KEPT, FREE, FREE, FREE) == ([[0, 4, 5, 0]], [0.25], [0.5])
     assert left(FREE, PRUNED, PRUNED, KEPT) == ([[1, 0, 0, 0]], [0.5], [0.125])
     assert left(KEPT, KEPT, FREE, FREE) == ([], [], [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_bound_is_its_formula(seed: int) -> None:
+    """(B), with its pieces, in rational numbers term by term: nothing is lost but what the guard bits round down."""
+    problem = random_problem(seed, max_n=5)
+    if problem is None:
+        return
+    rng = np.random.default_rng(seed)
+    n, H = problem.n, [[Fraction(x) for x in row] for row in problem.curvature.dense().tolist()]
+    model = ExactModel.of(problem)
+    state = rng.choice([FREE, FREE, FREE, KEPT, PRUNED], n).astype(np.int8)
+    labels = rng.integers(0, 2, n)
+    room = np.bincount(labels[state == KEPT], minlength=2) + rng.integers(0, 2, 2)
+    room = np.minimum(room, np.bincount(labels, minlength=2))
+    limits = Limits(labels, room, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_))
+    D = problem.curvature.diagonal() * 10.0 ** rng.uniform(-3, 0, n)
+    given_pieces = drawn_pieces(rng, problem.curvature.dense(), Definiteness(model)).within(state)
+    w = np.where(state == PRUNED, 0.0, problem.w_bar + rng.normal(size=n) * np.abs(problem.w_bar))
+
+    point, g = [Fraction(x) for x in w.tolist()], [Fraction(x) for x in problem.linear_term().tolist()]
+    d = [a - Fraction(b) for a, b in zip(point, problem.w_bar.tolist(), strict=True)]
+    p = [g[i] + sum(h * x for h, x in zip(H[i], d, strict=True)) for i in range(n)]
+    exact, bonus = model.value(w), [Fraction(0)] * n
+    for column, share, hold in zip(given_pieces.V.T.tolist(), given_pieces.share, given_pieces.hold, strict=True):
+        v = [Fraction(x) for x in column]
+        along = sum((a * b for a, b in zip(v, point, strict=True)), Fraction(0))
+        beta = Fraction(float(along) * (1.0 / float(share) - 1.0))
+        p = [a + beta * b for a, b in zip(p, v, strict=True)]
+        held = Fraction(float(hold)) * (along + beta) ** 2 / 2
+        exact += held - beta * beta / 2
+        bonus = [a + held * (x != 0) for a, x in zip(bonus, v, strict=True)]
+    size, scores = abs(exact), {0: [Fraction(0)] * n, 1: [Fraction(0)] * n}
+    for i in np.flatnonzero(state != PRUNED).tolist():
+        curvature = Fraction(float(D[i]))
+        kept = -(p[i] ** 2) / (2 * curvature)
+        pruned = curvature * point[i] ** 2 / 2 - p[i] * point[i]
+        exact += kept if state[i] == KEPT else pruned
+        size += abs(kept) + abs(pruned) + bonus[i]
+        if state[i] == FREE:
+            scores[int(labels[i])].append(pruned - kept + bonus[i])
+    for label, found in scores.items():
+        left = int(room[label] - (labels[state == KEPT] == label).sum())
+        exact -= sum(sorted(found, reverse=True)[: max(left, 0)])
+    bound = choice(model, state, limits, D, w, np.zeros(n), given_pieces).bound
+    assert exact - size / 2**50 <= bound <= exact
