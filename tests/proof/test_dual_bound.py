@@ -116,6 +116,11 @@ def test_products_that_overflow_are_refused(M: list[list[float]]) -> None:
         _times(np.array(M), np.array([1e300, 1e300]))
 
 
+def test_a_sum_that_cancels_and_whose_error_overflows_is_refused() -> None:
+    with pytest.raises(NotVerifiedError, match="the numbers overflow in float64"):
+        _times(np.array([[1.2e308, -1.2e308]]), np.ones(2))
+
+
 def test_nothing_times_nothing() -> None:
     for M, x in ((np.zeros((3, 0)), np.zeros(0)), (np.zeros((0, 3)), np.ones(3))):
         image, error = _times(M, x)
