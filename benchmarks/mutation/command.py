@@ -33,7 +33,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cbs_opt/kernel/sums.py": (KERNEL + "test_sums.py",),
     "cbs_opt/kernel/result.py": (KERNEL + "test_result.py",),
     "cbs_opt/kernel/judge.py": (KERNEL + "test_judge.py", KERNEL + "test_update_error.py"),
-    "cbs_opt/kernel/patterns/labelled.py": (KERNEL + "test_labelled.py", KERNEL + "test_labels.py"),
+    "cbs_opt/kernel/patterns/labelled.py": (
+        KERNEL + "test_labelled.py",
+        KERNEL + "test_labels.py",
+        KERNEL + "test_patterns.py",
+    ),
     "cbs_opt/kernel/patterns/cardinality.py": (KERNEL + "test_patterns.py", KERNEL + "test_labelled.py"),
     "cbs_opt/kernel/patterns/quotas.py": (KERNEL + "test_quotas.py",),
     "cbs_opt/kernel/patterns/groups.py": (KERNEL + "test_groups.py",),
