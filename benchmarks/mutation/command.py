@@ -32,8 +32,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cbs_opt/kernel/arrays/sums.py": (KERNEL + "test_sums.py",),
     "cbs_opt/kernel/sums.py": (KERNEL + "test_sums.py",),
     "cbs_opt/kernel/result.py": (KERNEL + "test_result.py",),
-    "cbs_opt/kernel/judge.py": (KERNEL + "test_result.py", "tests/evaluation"),
-    "cbs_opt/kernel/patterns/labelled.py": (KERNEL + "test_labelled.py", KERNEL + "test_labels.py"),
+    "cbs_opt/kernel/judge.py": (KERNEL + "test_judge.py", KERNEL + "test_update_error.py"),
+    "cbs_opt/kernel/patterns/labelled.py": (
+        KERNEL + "test_labelled.py",
+        KERNEL + "test_labels.py",
+        KERNEL + "test_patterns.py",
+    ),
     "cbs_opt/kernel/patterns/cardinality.py": (KERNEL + "test_patterns.py", KERNEL + "test_labelled.py"),
     "cbs_opt/kernel/patterns/quotas.py": (KERNEL + "test_quotas.py",),
     "cbs_opt/kernel/patterns/groups.py": (KERNEL + "test_groups.py",),
@@ -42,12 +46,16 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cbs_opt/kernel/patterns/nested.py": (KERNEL + "test_intersect.py",),
     "cbs_opt/kernel/patterns/within_groups.py": (KERNEL + "test_intersect.py",),
     "solvers/bounds/elimination.py": ("tests/solvers/bounds/test_elimination.py",),
-    "cbs_opt/proof/check/definite.py": (PROOF + "test_exact.py",),
+    "cbs_opt/proof/check/definite.py": (PROOF + "test_definite_digits.py", PROOF + "test_exact.py"),
     "cbs_opt/proof/check/exact_model.py": (PROOF + "test_exact.py", PROOF + "test_labelled_proofs.py"),
     "cbs_opt/proof/check/region.py": (PROOF + "test_regions.py", PROOF + "test_labelled_proofs.py"),
-    "cbs_opt/proof/check/dual.py": (PROOF + "test_exact.py", PROOF + "test_labelled_proofs.py"),
+    "cbs_opt/proof/check/dual.py": (PROOF + "test_dual_bound.py", PROOF + "test_labelled_proofs.py"),
     "cbs_opt/proof/check/integers.py": (PROOF + "test_exact.py",),
-    "cbs_opt/proof/check/verify.py": (PROOF + "test_tampering.py", PROOF + "test_labelled_proofs.py"),
+    "cbs_opt/proof/check/verify.py": (
+        PROOF + "test_checker.py",
+        PROOF + "test_labelled_proofs.py",
+        PROOF + "test_tampering.py",
+    ),
 }
 """The code that bounds, re-tunes, chooses and verifies, and the tests that each file's mistakes must not pass."""
 

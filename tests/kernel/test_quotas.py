@@ -125,3 +125,10 @@ def test_formulations_take_the_constraints(name: str) -> None:
 def test_what_cannot_be_is_refused_in_words(make: Any, said: str) -> None:
     with pytest.raises(PatternError, match=said):
         make()
+
+
+def test_n_of_m_at_its_ends() -> None:
+    """None of four may stay, or all of them; rows of a single weight are rows."""
+    assert Quotas.n_of_m(8, 0, 4).prune.tolist() == [4, 4]
+    assert Quotas.n_of_m(8, 4, 4).prune.tolist() == [0, 0]
+    assert Quotas.n_of_m(3, 0, 1, row=1).prune.tolist() == [1, 1, 1]

@@ -8,7 +8,7 @@ import pytest
 
 from cbs_opt import FactorCurvature, PruningProblem, Quotas, RowsCurvature, lower_bound
 from cbs_opt.errors import InputError
-from cbs_opt.kernel.curvature import Curvature
+from cbs_opt.kernel.curvature import Curvature, DiagonalCurvature
 
 A = np.array([[1.0, 2, 3, 5], [2, -1, 1, 1]])
 W = np.array([1.0, -1, 2, 1])
@@ -51,3 +51,14 @@ def best(H: list[list[Fraction]], kept: tuple[int, int]) -> Fraction:
     det = H[i][i] * H[j][j] - H[i][j] ** 2
     d[i], d[j] = (r[i] * H[j][j] - H[i][j] * r[j]) / det, (H[i][i] * r[j] - H[i][j] * r[i]) / det
     return sum(d[p] * H[p][q] * d[q] for p in range(4) for q in range(4)) / 2
+
+
+def test_a_first_order_term_whose_square_overflows_is_refused() -> None:
+    with pytest.raises(InputError, match=r"g: has an entry 1e\+141, whose square float64 cannot hold"):
+        PruningProblem(W, np.eye(4), g=np.array([0.0, -1e141, 0.0, 1.0]))
+
+
+def test_a_loss_that_vanishes_is_refused_though_weights_and_curvature_do_not() -> None:
+    """The large weight has next to no curvature, and the large curvature belongs to the small weight."""
+    with pytest.raises(InputError, match="w: w_i²H_ii is of the order 2e-300, outside what float64 can add up"):
+        PruningProblem(np.array([1e-130, 1e-160]), DiagonalCurvature(np.array([1e-60, 1e20])))

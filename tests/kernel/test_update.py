@@ -236,3 +236,37 @@ def test_single_precision_and_mixtures_are_refused() -> None:
         update_dense(torch.eye(2), torch.ones(2), mask)
     with pytest.raises(InputError, match="mixed"):
         update_dense(np.eye(2), torch.ones(2, dtype=torch.float64), mask)
+
+
+# ---------------------------------------------------------------- the factor form, one step
+
+
+@pytest.mark.parametrize("form", ["_step_in_weights", "_step_in_samples"])
+@pytest.mark.parametrize("with_g", [False, True])
+def test_one_step_of_the_factor_form(form: str, with_g: bool) -> None:
+    """From w̄ with the pruned weights gone: H_SS d = A_Sᵀ(A_P w̄_P) − g_S; to refine, H_SS d = −r_S."""
+    from cbs_opt.kernel import update as module
+
+    rng = np.random.default_rng(8)
+    A, z = rng.standard_normal((5, 7)), np.array([1, 0, 1, 1, 0, 1, 0], dtype=bool)
+    g = rng.standard_normal(7) if with_g else np.zeros(7)
+    image, H_SS = A[:, ~z] @ rng.standard_normal(3), A[:, z].T @ A[:, z] + 0.3 * np.eye(4)
+    step = getattr(module, form)(FactorCurvature(A, 0.3), z)
+    expected = np.linalg.solve(H_SS, A[:, z].T @ image - g[z])
+    np.testing.assert_allclose(step(image, g)[z], expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(step(None, g)[z], -np.linalg.solve(H_SS, g[z]), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("m", [3, 9])
+def test_the_first_step_is_right_without_any_refinement(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refinement repairs whatever the first step gets wrong, so this looks at it alone."""
+    import cbs_opt.kernel.stacks as module
+
+    monkeypatch.setattr(module, "REFINEMENTS", 0)
+    rng = np.random.default_rng(m)
+    A, w_bar, g, z = rng.standard_normal((m, 6)), rng.standard_normal(6), rng.standard_normal(6), np.arange(6) % 3 > 0
+    problem = PruningProblem(w_bar, FactorCurvature(A, 0.2), g=g)
+    expected = direct(A.T @ A + 0.2 * np.eye(6), w_bar, z, g)
+    np.testing.assert_allclose(obs_update(problem, z), expected, rtol=1e-11, atol=1e-12)
+    stacked = update_factor(A[None], 0.2, w_bar[None], z[None], g[None])[0]
+    np.testing.assert_allclose(stacked, expected, rtol=1e-11, atol=1e-12)

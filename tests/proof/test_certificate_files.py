@@ -164,3 +164,44 @@ def test_a_cut_file_is_refused(file: Path) -> None:
         file.write_bytes(data[:length])
         with pytest.raises(InputError):
             Proof.load(file)
+
+
+def with_member(file: Path, name: str, data: bytes) -> Path:
+    """The certificate with one array as other bytes."""
+    other = rewritten(file, **{name: None})
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr(f"{name}.npy", data)
+    return other
+
+
+def written(array: np.ndarray, version: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version=version)
+    return stream.getvalue()
+
+
+def test_headers_of_the_second_kind_are_read_and_later_ones_are_not(problem: PruningProblem, file: Path) -> None:
+    weights = prove(problem).weights
+    again = Proof.load(with_member(file, "weights", written(weights, (2, 0))))
+    np.testing.assert_array_equal(again.weights, weights)
+    with pytest.raises(InputError, match=r"npy format 3\.0 is not read"):
+        Proof.load(with_member(file, "weights", written(weights, (3, 0))))
+
+
+@pytest.mark.parametrize("change", [slice(None, -1), b"\0"])
+def test_an_array_shorter_or_longer_than_it_says_is_refused(file: Path, change: slice | bytes) -> None:
+    whole = written(np.zeros(12), (1, 0))
+    data = whole + change if isinstance(change, bytes) else whole[change]
+    with pytest.raises(InputError, match="weights: is cut short, or too long"):
+        Proof.load(with_member(file, "weights", data))
+
+
+def test_pieces_that_are_too_many_or_too_wide_are_refused(file: Path) -> None:
+    for members, words in (
+        (np.zeros((1, 65), np.int64), r"members: has shape \(1, 65\); a matrix of at most 64 columns"),
+        (np.zeros((1001, 2), np.int64), r"members: has shape \(1001, 2\); a matrix of at most 1,000 rows"),
+        (np.zeros(5, np.int64), r"members: has shape \(5,\)"),
+    ):
+        labels, room = np.zeros(12, np.int64), np.array([5])
+        with pytest.raises(InputError, match=words):
+            Proof.load(rewritten(file, certificate=np.int64(3), members=members, labels=labels, room=room))

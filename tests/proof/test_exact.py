@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbs_opt import Cardinality, PruningProblem
+from cbs_opt.errors import TooLargeError
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, DiagonalCurvature, FactorCurvature
+from cbs_opt.proof import NotVerifiedError
+from cbs_opt.proof.check import exact_model
 from cbs_opt.proof.check.definite import Definiteness
 from cbs_opt.proof.check.exact_model import ExactModel
-from cbs_opt.proof.check.integers import above, below, exponent_of, fraction, integers, shifted
+from cbs_opt.proof.check.integers import above, below, exponent_of, fraction, integers, nearest, shifted
 from cbs_opt.testing.instances import random_problem
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -169,3 +173,44 @@ def test_larger_matrices(n: int) -> None:
     definite = Definiteness(ExactModel.of(problem))
     assert definite.proves(np.arange(n), np.full(n, 0.99999e-5))
     assert not definite.proves(np.arange(n), np.full(n, 1.00001e-5))
+
+
+@pytest.mark.parametrize("value", [Fraction(2) ** 1024, Fraction(10) ** 400, Fraction(2) ** 1024 - Fraction(2) ** 969])
+def test_below_and_above_where_float64_ends(value: Fraction) -> None:
+    """A number above the largest float64 has that below it and infinity above it; rounding must not jump there."""
+    largest = float(np.finfo(np.float64).max)
+    assert (below(value), above(value)) == (largest, math.inf)
+    assert (below(-value), above(-value)) == (-math.inf, -largest)
+    assert below(Fraction(largest)) == above(Fraction(largest)) == largest
+
+
+def test_guesses_beyond_float64_are_infinite() -> None:
+    assert nearest(np.array([3, -1, 1], dtype=object), 1023).tolist() == [math.inf, -(2.0**1023), 2.0**1023]
+    assert nearest(np.array([5, -5], dtype=object), 2000).tolist() == [math.inf, -math.inf]
+
+
+def test_what_is_too_large_for_exact_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    four, three = (PruningProblem(np.ones(n), np.eye(n)) for n in (4, 3))
+    monkeypatch.setattr(exact_model, "MOST_WEIGHTS", 3)
+    assert ExactModel.of(three).n == 3
+    with pytest.raises(TooLargeError, match="takes at most 3 weights on a dense curvature, not 4"):
+        ExactModel.of(four)
+    factor = FactorCurvature(np.ones((2, 3)), 1.0)
+    monkeypatch.setattr(exact_model, "MOST_PRODUCTS", 2 * 3 * 3)
+    ExactModel.of(PruningProblem(np.ones(3), factor))
+    twice = BlockDiagonalCurvature([factor, DiagonalCurvature(np.ones(2)), factor])
+    monkeypatch.setattr(exact_model, "MOST_WEIGHTS", 8)
+    ExactModel.of(PruningProblem(np.ones(8), twice))  # the same block is multiplied out once
+    monkeypatch.setattr(exact_model, "MOST_PRODUCTS", 2 * 3 * 3 - 1)
+    for curvature in (factor, twice):
+        with pytest.raises(TooLargeError, match="takes too long; use the dual certificate"):
+            ExactModel.of(PruningProblem(np.ones(curvature.n), curvature))
+
+
+@pytest.mark.parametrize("entry", [0, -1])
+def test_a_diagonal_that_is_not_positive_is_refused(entry: int) -> None:
+    model = ExactModel.of(PruningProblem(np.ones(2), np.eye(2)))
+    H = model.H.copy()
+    H[1, 1] = entry
+    with pytest.raises(NotVerifiedError, match="the diagonal of H is not positive"):
+        Definiteness(replace(model, H=H))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made_proof import Node, proof_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from cbs_opt import PruningProblem, Quotas
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.kernel.curvature import FactorCurvature
 from cbs_opt.kernel.patterns import Pattern
-from cbs_opt.proof import Limits, NotVerifiedError, Proof, Tree, from_point, from_records, prove, verify
+from cbs_opt.proof import NotVerifiedError, Proof, from_point, from_records, prove, verify
 from cbs_opt.proof.check.region import KEPT, PRUNED
 from cbs_opt.proof.make import prove as build
 from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_curvature
@@ -142,26 +143,8 @@ def test_of_a_stopped_search_and_of_any_mask() -> None:
 def hand_made(
     branch: int, sides: list[int], bound: float, kept: list[int], keep: list[int]
 ) -> tuple[PruningProblem, Proof]:
-    """f = ½‖w − (3, 1, 3, 1)‖²; 0 and 1 share a label, 2 and 3 another, room for one each; a root and its children.
-
-    Their point proves at least 0.999 times the least loss of each region.
-    """
-    problem = PruningProblem(np.array([3.0, 1.0, 3.0, 1.0]), np.eye(4))
-    limits = Limits(np.array([0, 0, 1, 1]), np.array([1, 1]), np.isin(range(4), keep), np.zeros(4, dtype=bool))
-    mask = np.isin(range(4), kept)
-    children = len(sides)
-    tree = Tree(
-        parent=np.array([-1] + [0] * children),
-        side=np.array([0, *sides], dtype=np.int8),
-        branch=np.array([branch] + [-1] * children),
-        point=np.array([-1] + [0] * children),
-        fixed=np.zeros((1 + children, 4), dtype=np.int8),
-        D=np.full((1, 4), 0.999),
-        w=problem.w_bar[None].copy(),
-        w_low=np.zeros((1, 4)),
-    )
-    proof = Proof(limits, mask, np.where(mask, problem.w_bar, 0.0), bound, "0" * 64, tree)
-    return problem, proof
+    """f = ½‖w − (3, 1, 3, 1)‖²; 0 and 1 share a label, 2 and 3 another, room for one each; a root and its children."""
+    return proof_of([Node(branch=branch, point=-1), *(Node(0, side) for side in sides)], bound, kept, keep=keep)
 
 
 def test_a_child_that_a_full_label_rules_out_may_be_missing() -> None:

@@ -154,3 +154,92 @@ def test_what_a_flip_costs_is_decided_within_its_label() -> None:
     assert chosen.flipped(5, PRUNED) == 37
     assert all(chosen.flipped(i, KEPT) == 5 for i in (1, 3, 5))
     assert all(chosen.flipped(i, PRUNED) == 5 for i in (2, 4))
+
+
+def test_a_label_with_room_for_all_or_none() -> None:
+    """Pruning costs 4.5, 2, 0.5, 8; of label 0 both may stay, of label 1 none, and nothing has been settled."""
+    problem = PruningProblem(np.array([3.0, 2.0, 1.0, 4.0]), np.eye(4))
+    chosen = choice(
+        ExactModel.of(problem),
+        np.zeros(4, dtype=np.int8),
+        limits_of([0, 0, 1, 1], [2, 0]),
+        np.ones(4),
+        problem.w_bar,
+        np.zeros(4),
+    )
+    assert chosen.bound == Fraction(17, 2)
+    assert [chosen.flipped(i, PRUNED) for i in range(4)] == [13, Fraction(21, 2), Fraction(17, 2), Fraction(17, 2)]
+    assert [chosen.flipped(i, KEPT) for i in range(4)] == [Fraction(17, 2), Fraction(17, 2), None, None]
+
+
+def test_a_label_with_one_weight_left_is_settled() -> None:
+    state = np.array([FREE, KEPT, FREE, PRUNED, FREE, FREE], dtype=np.int8)
+    limits = limits_of([0, 0, 1, 1, 2, 2], [1, 1, 1])
+    assert settled(state, limits).tolist() == [PRUNED, KEPT, KEPT, PRUNED, FREE, FREE]
+
+
+def test_a_piece_counts_where_all_that_is_left_of_it_is_free() -> None:
+    """Its pruned weights leave it; a kept one takes it away whole, and so does having none left."""
+    V = np.array([[1.0, 0.0, 3.0], [2.0, 4.0, 0.0], [0.0, 5.0, 6.0], [0.0, 0.0, 7.0]])
+    pieces = Pieces(V, np.array([0.5, 0.25, 0.75]), np.array([0.125, 0.5, 1.0]))
+
+    def left(*state: int) -> tuple[list[list[float]], list[float], list[float]]:
+        within = pieces.within(np.array(state, dtype=np.int8))
+        return within.V.T.tolist(), within.share.tolist(), within.hold.tolist()
+
+    assert left(FREE, FREE, FREE, FREE) == (V.T.tolist(), [0.5, 0.25, 0.75], [0.125, 0.5, 1.0])
+    assert left(FREE, PRUNED, FREE, FREE) == (
+        [[1, 0, 0, 0], [0, 0, 5, 0], [3, 0, 6, 7]],
+        [0.5, 0.25, 0.75],
+        [0.125, 0.5, 1.0],
+    )
+    assert left(KEPT, FREE, FREE, FREE) == ([[0, 4, 5, 0]], [0.25], [0.5])
+    assert left(FREE, PRUNED, PRUNED, KEPT) == ([[1, 0, 0, 0]], [0.5], [0.125])
+    assert left(KEPT, KEPT, FREE, FREE) == ([], [], [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_bound_is_its_formula(seed: int) -> None:
+    """(B), with its pieces, in rational numbers term by term: nothing is lost but what the guard bits round down."""
+    problem = random_problem(seed, max_n=5)
+    if problem is None:
+        return
+    rng = np.random.default_rng(seed)
+    n, H = problem.n, [[Fraction(x) for x in row] for row in problem.curvature.dense().tolist()]
+    model = ExactModel.of(problem)
+    state = rng.choice([FREE, FREE, FREE, KEPT, PRUNED], n).astype(np.int8)
+    labels = rng.integers(0, 2, n)
+    room = np.bincount(labels[state == KEPT], minlength=2) + rng.integers(0, 2, 2)
+    room = np.minimum(room, np.bincount(labels, minlength=2))
+    limits = Limits(labels, room, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_))
+    D = problem.curvature.diagonal() * 10.0 ** rng.uniform(-3, 0, n)
+    given_pieces = drawn_pieces(rng, problem.curvature.dense(), Definiteness(model)).within(state)
+    w = np.where(state == PRUNED, 0.0, problem.w_bar + rng.normal(size=n) * np.abs(problem.w_bar))
+
+    point, g = [Fraction(x) for x in w.tolist()], [Fraction(x) for x in problem.linear_term().tolist()]
+    d = [a - Fraction(b) for a, b in zip(point, problem.w_bar.tolist(), strict=True)]
+    p = [g[i] + sum(h * x for h, x in zip(H[i], d, strict=True)) for i in range(n)]
+    exact, bonus = model.value(w), [Fraction(0)] * n
+    for column, share, hold in zip(given_pieces.V.T.tolist(), given_pieces.share, given_pieces.hold, strict=True):
+        v = [Fraction(x) for x in column]
+        along = sum((a * b for a, b in zip(v, point, strict=True)), Fraction(0))
+        beta = Fraction(float(along) * (1.0 / float(share) - 1.0))
+        p = [a + beta * b for a, b in zip(p, v, strict=True)]
+        held = Fraction(float(hold)) * (along + beta) ** 2 / 2
+        exact += held - beta * beta / 2
+        bonus = [a + held * (x != 0) for a, x in zip(bonus, v, strict=True)]
+    size, scores = abs(exact), {0: [Fraction(0)] * n, 1: [Fraction(0)] * n}
+    for i in np.flatnonzero(state != PRUNED).tolist():
+        curvature = Fraction(float(D[i]))
+        kept = -(p[i] ** 2) / (2 * curvature)
+        pruned = curvature * point[i] ** 2 / 2 - p[i] * point[i]
+        exact += kept if state[i] == KEPT else pruned
+        size += abs(kept) + abs(pruned) + bonus[i]
+        if state[i] == FREE:
+            scores[int(labels[i])].append(pruned - kept + bonus[i])
+    for label, found in scores.items():
+        left = int(room[label] - (labels[state == KEPT] == label).sum())
+        exact -= sum(sorted(found, reverse=True)[: max(left, 0)])
+    bound = choice(model, state, limits, D, w, np.zeros(n), given_pieces).bound
+    assert exact - size / 2**50 <= bound <= exact

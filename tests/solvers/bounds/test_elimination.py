@@ -64,10 +64,10 @@ def test_what_is_needed_is_what_proves() -> None:
 
 def test_round_off_by_hand() -> None:
     """H = 4I, two weights, one kept: Σ√H_jj|d_j| = 2, Σ√H_jj|x_j| = 4, the trace is 8."""
-    node = Elimination.of(4.0 * np.eye(2), np.array([1.0, 2.0]), np.array([-1.0, 0.0]), 1, 3.0, 4.0)
+    node = Elimination.of(4.0 * np.eye(2), np.array([1.0, 2.0]), np.array([-1.0, 0.0]), 1, 3.0, 2.0)
     assert node.value == 3.0
-    assert math.isclose(node.drift, (2 * (2 + 2) * 2 + 4) * EPS * math.sqrt(8 / (2 * 4)), rel_tol=1e-12)
-    assert node.stretch == 1.0 + (16 + 2 * (1 + 1) * 8 / 4) * EPS
+    assert math.isclose(node.drift, (2 * (2 + 2) * 2 + 4) * EPS * math.sqrt(8 / (2 * 2)), rel_tol=1e-12)
+    assert node.stretch == 1.0 + (16 + 2 * (1 + 1) * 8 / 2) * EPS
 
 
 def test_a_singular_node_proves_nothing() -> None:
@@ -86,3 +86,25 @@ def test_a_step_from_a_computed_point_loses_no_more_than_is_taken_off(seed: int)
     least = node.value + V - 2.0 * node.drift * np.sqrt(V)
     assert (node.proves(node.stretch * V) <= least + 1e-12 * (1.0 + V)).all()
     assert (node.proves(node.stretch * V) >= node.value - node.drift**2 * (1.0 + 1e-12)).all()
+
+
+def test_a_curvature_below_one_is_no_singular_one() -> None:
+    node = Elimination.of(0.25 * np.eye(2), np.ones(2), np.zeros(2), 1, 3.0, 0.25)
+    assert 3.0 < float(node.proves(np.array([1.0]))[0]) < 4.0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_is_needed_is_enough_in_rational_numbers(seed: int) -> None:
+    """√(needs/stretch) ≥ ε + √(ε² + left), both sides squared until no root is left."""
+    rng = np.random.default_rng(seed)
+    drift, stretch = 10.0 ** rng.uniform(-6, 0), 1.0 + 10.0 ** rng.uniform(-15, -1)
+    node = Elimination(value=1.0, drift=drift, stretch=stretch)
+    for value in 1.0 + 10.0 ** rng.uniform(-9, 3, 40):
+        seen = Fraction(node.needs(float(value))) / Fraction(stretch)
+        square, left = Fraction(drift) ** 2, Fraction(float(value)) - 1
+        rest = seen - square - (square + left)
+        assert rest >= 0
+        assert rest**2 >= 4 * square * (square + left)
+        assert seen <= (2 * square + left + 2 * Fraction(drift * math.sqrt(drift**2 + float(left)))) * Fraction(
+            1 + 16 * EPS
+        )
