@@ -50,7 +50,7 @@ class BlockFolder:
             require_writable(self.place)
         if self.partial.exists():
             raise InputError(
-                f"{self.partial}: exists; another extraction is writing there, or one was cut short, then delete it"
+                f"{self.partial}: exists; another extraction is writing there; if one was cut short instead, delete it"
             )
 
     def __enter__(self) -> BlockFolder:

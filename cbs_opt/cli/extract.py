@@ -72,7 +72,7 @@ def extract(
     Example: cbs-opt extract --network mlpnet --weights W.npz --data D.npz --partition 64 --out blocks
     """
     from cbs_opt.blocks import extract as run
-    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.data import digits_data, load_samples
     from cbs_opt.network.load import load_network
 
     partial = out.with_name(f"{out.name}.partial") if out.name else out
@@ -80,7 +80,7 @@ def extract(
     if data is None and network != "digits":
         raise InputError(f"network {network}: needs calibration samples; give --data FILE")
     model = load_network(network, weights)
-    samples_of = digits_data() if data is None else load_data(data, network)
+    samples_of = digits_data() if data is None else load_samples(data, network)
     with working(f"extracting {network}") as tell:
         extracted = run(
             model,

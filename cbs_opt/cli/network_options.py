@@ -22,7 +22,11 @@ WeightsFile = Annotated[
 
 DataFile = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FILE", help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y."),
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="Samples (.npz): train_x, train_y, test_x, test_y; or x and y; or x alone where no labels are needed.",
+    ),
 ]
 
 TextFile = Annotated[

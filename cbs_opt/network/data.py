@@ -79,7 +79,7 @@ def digits_data() -> Data:
 
 
 def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
-    """Samples from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
+    """Samples with labels from an ``.npz`` with train_x, train_y, test_x, test_y, or with x and y serving as both.
 
     Images of an integer type are scaled as the named ``network`` takes them (colour images (m, height, width, 3)
     become (m, 3, height, width)), or to [0, 1] for any other network; images of a float type are taken as they are.
@@ -96,6 +96,20 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
     InputError
         The file cannot be read, an array is missing or of the wrong type, or its numbers are not finite.
     """
+    data = load_samples(path, network)
+    if not isinstance(data, Data):
+        raise InputError(f"{path}: y is missing; labels are needed here, one whole number for each sample of x")
+    return data
+
+
+def load_samples(path: str | os.PathLike[str], network: str = "") -> Data | Images:
+    """What ``load_data`` reads; of a file with x and no labels, these samples.
+
+    Raises
+    ------
+    InputError
+        As ``load_data``, but that labels are missing.
+    """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: no such file")
@@ -108,7 +122,12 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
             f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
             "arrays only; pickled objects are never loaded"
         ) from error
-    needed = ("x", "y", "x", "y") if {"x", "y"} <= set(arrays) else ("train_x", "train_y", "test_x", "test_y")
+    alone = set(arrays) == {"x"}
+    needed: tuple[str, ...] = ("train_x", "train_y", "test_x", "test_y")
+    if alone:
+        needed = ("x",)
+    elif {"x", "y"} <= set(arrays):
+        needed = ("x", "y", "x", "y")
     for name in needed:
         if name not in arrays:
             raise InputError(f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y")
@@ -124,6 +143,8 @@ def load_data(path: str | os.PathLike[str], network: str = "") -> Data:
         floats = scale(x.astype(np.float32)) if x.dtype.kind in "iu" else x
         return np.ascontiguousarray(floats, dtype=np.float32)
 
+    if alone:
+        return images(arrays["x"])
     train_x, train_y, test_x, test_y = (arrays[name] for name in needed)
     try:
         return Data(images(train_x), train_y.astype(np.int64), images(test_x), test_y.astype(np.int64))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cbs_opt.errors import InputError
 from cbs_opt.network import hugging_face
 from cbs_opt.network.checkpoint import require_safetensors, save_network
-from cbs_opt.network.data import digits_data, load_data
+from cbs_opt.network.data import digits_data, load_samples
 from cbs_opt.network.load import load_network
 from cbs_opt.network.measures import Measure, Perplexity
 from cbs_opt.network.reference import NETWORKS
@@ -68,7 +68,7 @@ class Named(Source):
         return load_network(self.name, self.weights)
 
     def data(self) -> Any:
-        return digits_data() if self.samples is None else load_data(self.samples, self.name)
+        return digits_data() if self.samples is None else load_samples(self.samples, self.name)
 
     def measure(self) -> Measure | None:
         return None

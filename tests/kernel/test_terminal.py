@@ -51,5 +51,16 @@ def test_who_asks_for_progress_gets_it_instead(monkeypatch):
     assert words == ["step 3"]
 
 
-def test_elsewhere_nothing_is_shown(monkeypatch):
+def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
+    clock = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    with terminal.working("at it") as tell:
+        for now in (101.0, 131.0, 150.0, 161.5):
+            clock[0] = now
+            tell(f"step at {now:g}\nof many")
+    assert capsys.readouterr().err == "step at 131 of many\nstep at 161.5 of many\n"
+
+
+def test_a_short_call_elsewhere_says_nothing(monkeypatch, capsys):
     assert told(monkeypatch, False) == []
+    assert capsys.readouterr().err == ""

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from cbs_opt.errors import InputError, UnknownMethodError
-from cbs_opt.network.data import Data, digits_data, load_data
+from cbs_opt.network.data import Data, digits_data, load_data, load_samples
 from cbs_opt.network.load import load_network, load_tensors
 from cbs_opt.network.samples import accuracy
 
@@ -100,6 +100,19 @@ def test_factory_from_the_current_folder(tmp_path, monkeypatch, caplog):
         load_network("my_nets_for_test:wrong")
     with pytest.raises(InputError, match="cannot be made"):
         load_network("my_nets_for_test:missing")
+
+
+def test_samples_without_labels(tmp_path):
+    x = np.array([[0, 255], [255, 255]], dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.testing.assert_array_equal(load_samples(tmp_path / "x.npz"), [[0, 1], [1, 1]])
+    with pytest.raises(InputError, match=r"x\.npz: y is missing; labels are needed here"):
+        load_data(tmp_path / "x.npz")
+    np.savez(tmp_path / "both.npz", x=x, y=np.array([0, 1]))
+    assert len(load_samples(tmp_path / "both.npz").train_y) == 2
+    np.savez(tmp_path / "y.npz", y=np.array([0, 1]))
+    with pytest.raises(InputError, match="train_x is missing"):
+        load_samples(tmp_path / "y.npz")
 
 
 def test_data_of_integer_type_is_scaled(tmp_path):
