@@ -33,7 +33,7 @@ REPORTED = [
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[3])])
     for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
         monkeypatch.delitem(sys.modules, name)
 
