@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from commandline import make_block
+from from_root import import_from_root
 
 from cbs_opt.batch import Asked, Settings
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
+    import_from_root(monkeypatch, "benchmarks")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_targets_are_files_with_tests() -> None:
 @pytest.mark.slow
 def test_a_mutant_is_tried_in_the_place_of_its_module() -> None:
     code = (
-        "import sys; sys.path.append('.'); from benchmarks.mutation.command import main; "
+        "import sys, cbs_opt; sys.path.insert(0, '.'); from benchmarks.mutation.command import main; "
         "sys.exit(main(['cbs_opt/kernel/arrays/sums.py', '--most', '1']))"
     )
     ran = subprocess.run([sys.executable, "-P", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
