@@ -3,6 +3,7 @@
     nox             check everything: format, lint, types of the built wheel, the site of the pages, tests
     nox -s mend     mend what can be mended: imports, simple lint, format
     nox -s coverage how much of the package the tests run, by folder; slow
+    nox -s release  what would be uploaded, built and tried from empty environments; slow
     nox -s lint     one part alone: format, lint, types, docs or tests; words after -- go to its program
 
 ``.ci/run`` makes an empty environment and calls the same sessions.
@@ -10,7 +11,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -102,6 +106,37 @@ for file, found in json.load(open(sys.argv[1]))["files"].items():
 for folder, (run, all_) in sorted(lines.items()):
     print(f"{folder:35} {run / max(all_, 1):6.1%} of {all_} lines and branches")
 """
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Source archive and wheel are built; each is installed into an empty environment and tried away from the sources.
+
+    The tests are those of the unpacked source archive: ``TRIED``, or all of them with words for pytest after --.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        session.run(sys.executable, "-m", "build", "--outdir", work, str(ROOT), silent=True)
+        (sources,), (wheel,) = Path(work).glob("*.tar.gz"), Path(work).glob("*.whl")
+        with tarfile.open(sources) as packed:
+            held = {name.partition("/")[2] for name in packed.getnames()}
+        if missing := set(subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()) - held:
+            session.error(f"not in the source archive: {', '.join(sorted(missing))}; see MANIFEST.in")
+        shutil.unpack_archive(sources, work, filter="data")
+        tree = Path(work, sources.name.removesuffix(".tar.gz"))
+        for archive in (sources, wheel):
+            session.chdir(work)
+            session.run(sys.executable, "-m", "venv", "--clear", "empty")
+            session.run("empty/bin/pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), f"{archive}[test]")
+            session.run("empty/bin/cbs-opt", "--version")
+            session.run("empty/bin/python", "-c", IN_THE_WHEEL, str(Path(work, "empty")))
+            tests = [str(tree / "tests" / name) for name in ([""] if session.posargs else TRIED)]
+            pytest = ["empty/bin/python", "-P", "-m", "pytest", "-c", str(tree / "pyproject.toml")]
+            session.run(*pytest, *tests, *session.posargs)
+        session.chdir(ROOT)
+
+
+# What shows whether an installation is whole.
+TRIED = ("test_public_api.py", "test_kit.py", "test_files_of_older_versions.py", "cli/test_executable.py")
 
 
 @nox.session(default=False)

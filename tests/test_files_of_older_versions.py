@@ -125,38 +125,17 @@ def test_blocks_are_told_apart_by_the_same_digests() -> None:
         assert entry["content"] == hashlib.sha256(own + shared).hexdigest()
 
 
-@pytest.mark.skipif(
-    not cbs_opt.__version__.startswith("0.1."), reason="keys of results hold the major and minor version"
-)
-def test_a_batch_finds_that_everything_is_done(folder: Path, cli: Cli) -> None:
+def test_a_batch_of_another_version_solves_again_and_keeps_what_is_there(folder: Path, cli: Cli) -> None:
+    """Keys of results hold the major and minor version: the answers of another one are other answers."""
     before = rows_of(folder)
-    for words, tasks, failed in (
-        (["digits", "--methods", "greedy-obs,bnb", "--sparsity", "0.5"], 20, 0),
-        (
-            [
-                "blocks/matrix.npz",
-                "blocks/gradients.npz",
-                "blocks/rows.npz",
-                "--methods",
-                "cbs,bnb,enumeration",
-                "--seeds",
-                "1",
-                "--prune",
-                "7",
-                "--gap",
-                "1e-4",
-                "--time-limit",
-                "600",
-            ],
-            9,
-            1,
-        ),
-    ):
-        run = cli("batch", *words, "--store", "results.sqlite", "--jobs", 1, "--json", "-")
-        told = run.json()
-        assert (told["asked"], told["before"], told["solved"], told["failed"]) == (tasks, tasks, 0, failed), run
-        assert run.code == (1 if failed else 0)
-    assert rows_of(folder) == before
+    words = ("digits", "--methods", "greedy-obs,bnb", "--sparsity", 0.5, "--store", "results.sqlite", "--jobs", 1)
+    told = cli("batch", *words, "--json", "-").json()
+    assert (told["asked"], told["before"], told["solved"], told["failed"]) == (20, 0, 20, 0)
+    after = rows_of(folder)
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 20
+    again = cli("batch", *words, "--json", "-").json()
+    assert (again["before"], again["solved"]) == (20, 0)
 
 
 def rows_of(folder: Path) -> list[Any]:

@@ -33,6 +33,16 @@ def test_one_version_everywhere() -> None:
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "cbs_opt.version.__version__"}
 
 
+def test_what_is_installed_for_tests_and_pages_is_pinned() -> None:
+    """A package that ``constraints.txt`` forgets comes in whatever version there is that day."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["test"], *extras["docs"], *extras["transformers"], *extras["report"]]
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in needed}
+    assert names <= {name.lower() for name in pinned}
+
+
 def test_the_citation_has_what_its_format_asks_for_and_names_the_paper() -> None:
     citation = read_yaml("CITATION.cff")
     assert {"cff-version", "message", "title", "authors"} <= set(citation)

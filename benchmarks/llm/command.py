@@ -40,6 +40,8 @@ from cbs_opt.errors import CbsOptError, InputError, unknown_name
 from cbs_opt.kernel.asked import Asked
 
 ROOT = Path(__file__).parents[2]
+AS_MODULE = "import runpy, sys, cbs_opt; sys.path.insert(0, '.'); runpy.run_module('{}', None, '__main__', True)"
+"""``-m``, with the cbs_opt that is installed, not the sources that lie beside the benchmarks."""
 PATTERNS = ("0.5", "0.6", "0.7", "2:4", "4:8")
 SIZES = {"windows": 64, "length": 512, "test-windows": 48, "test-length": 1024}
 
@@ -95,7 +97,7 @@ def run(asked: argparse.Namespace) -> int:
 
 def in_a_process(protocol: Protocol, task: Task, bounds: Bounds, judge: Path) -> Row | None:
     """The row that a process of its own prints; None where it fails, which it has then explained."""
-    command = [sys.executable, "-m", "benchmarks.llm", "one", *protocol.arguments()]
+    command = [sys.executable, "-P", "-c", AS_MODULE.format("benchmarks.llm"), "one", *protocol.arguments()]
     command += ["--selector", task.selector, "--pattern", task.pattern, "--seed", str(task.seed), "--judge", str(judge)]
     done = subprocess.run([*command, *bounds.arguments()], stdout=subprocess.PIPE, cwd=ROOT, check=False)
     if done.returncode:

@@ -16,7 +16,7 @@ is the same without pairs; the levels of a layer are then numbers of weights tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +103,16 @@ def allocate(
 
 
 def _cost(levels: NDArray[np.int64], costs: Sequence[Vector], pairs: Mapping[tuple[int, int], Matrix]) -> float:
-    own = sum(float(part[i]) for part, i in zip(costs, levels, strict=True))
-    return own + sum(float(both[levels[s], levels[t]]) for (s, t), both in pairs.items())
+    own = _added(part[i] for part, i in zip(costs, levels, strict=True))
+    return own + _added(both[levels[s], levels[t]] for (s, t), both in pairs.items())
+
+
+def _added(costs: Iterable[float]) -> float:
+    """One after the other, as budgets that are such sums were added: ``sum`` rounds differently from Python 3.12 on."""
+    total = 0.0
+    for cost in costs:
+        total += float(cost)
+    return total
 
 
 def _checked(

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 from commandline import make_block
+from from_root import import_from_root
 
 from cbs_opt.batch import Asked, Settings
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(ROOT))
+    import_from_root(monkeypatch, "benchmarks")
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.structured.command import main
-
 
 def test_rows_and_page(tmp_path: Path) -> None:
+    from benchmarks.structured.command import main
+
     words = ["--network", "digits", "--samples", "100", "--rows", "joint/curves,magnitude/uniform", "--refine", "0"]
     assert main([*words, "--results", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "structured.jsonl").read_text().splitlines()]

@@ -10,6 +10,7 @@ import pytest
 from commandline import Cli, make_block
 
 from cbs_opt import PruningProblem, Quotas, solve
+from cbs_opt.store import open_store
 
 
 def test_solve_prunes_by_the_pattern(cli: Cli, block: Path) -> None:
@@ -138,11 +139,9 @@ def test_a_pattern_that_needs_rows_is_refused_for_a_block_of_one(cli: Cli, block
 
 
 def test_a_batch_stores_patterns_by_their_text(cli: Cli, rows: Path, tmp_path: Path) -> None:
-    import sqlite3
-
     store = tmp_path / "s.sqlite"
     words = ["--pattern", "2:3 & rows 0.5,columns .5", "--methods", "magnitude", "--store", store, "--jobs", 1]
     assert cli("batch", rows, *words).code == 0
-    with sqlite3.connect(store) as file:
-        found = {asked for (asked,) in file.execute("SELECT asked FROM results")}
+    with open_store(store) as opened:
+        found = {result.asked for result in opened.results()}
     assert found == {"pattern 2:3 & rows 0.5", "pattern columns 0.5"}

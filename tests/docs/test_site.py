@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from from_root import import_from_root
 
 from cbs_opt.evaluation.catalogue import methods
 from cbs_opt.models import FORMULATIONS
@@ -37,19 +38,18 @@ def test_every_page_is_in_the_navigation_once() -> None:
 @pytest.fixture
 def machinery(monkeypatch: pytest.MonkeyPatch) -> None:
     """``docs.machinery`` can be imported, from here and no other place."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "docs"]:
-        monkeypatch.delitem(sys.modules, name)
+    import_from_root(monkeypatch, "docs")
 
 
 @pytest.fixture(scope="module")
 def facts() -> dict[str, str]:
     """The table of each method, made in a process of its own: here other tests have patterns of their own."""
     code = (
-        "import json; from cbs_opt.evaluation.catalogue import methods; from docs.machinery.method_facts import facts; "
+        "import cbs_opt, json, sys; sys.path.insert(0, sys.argv[1]); "
+        "from cbs_opt.evaluation.catalogue import methods; from docs.machinery.method_facts import facts; "
         "print(json.dumps({name: facts(spec) for name, spec in methods().items()}))"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code, ROOT], capture_output=True, text=True, check=True)
     tables: dict[str, str] = json.loads(run.stdout)
     return tables
 

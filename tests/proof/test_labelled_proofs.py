@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from from_root import import_from_root
 from hand_made_proof import Node, proof_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,12 @@ from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_c
 from cbs_opt.testing.scattered import Scattered
 
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmarks are run from the repository root and are no part of the package."""
+    import_from_root(monkeypatch, "benchmarks")
 
 
 def random_labels(rng: np.random.Generator, n: int) -> Scattered:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
+from from_root import import_from_root
 
 from cbs_opt import (
     Cardinality,
@@ -33,9 +32,7 @@ REPORTED = [
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmarks are run from the repository root and are no part of the package."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        monkeypatch.delitem(sys.modules, name)
+    import_from_root(monkeypatch, "benchmarks")
 
 
 def optimum(m: int, row: tuple[float, float], damping: float) -> Fraction:

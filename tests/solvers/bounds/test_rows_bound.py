@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from from_root import import_from_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,12 @@ from cbs_opt import Cardinality, Pattern, PruningProblem, Quotas, RowsCurvature,
 from cbs_opt.errors import InputError, NotPositiveDefiniteError, PatternError
 from cbs_opt.solvers.bounds.rows import certified, rows_bound
 from cbs_opt.testing.instances import KINDS, random_curvature
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmarks are run from the repository root and are no part of the package."""
+    import_from_root(monkeypatch, "benchmarks")
 
 
 def random_layer(seed: int) -> PruningProblem | None:

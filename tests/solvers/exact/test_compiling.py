@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numba
 import pytest
 
 from cbs_opt.solvers.compiled import compilation
@@ -101,7 +102,8 @@ def test_no_kernel_is_compiled_twice() -> None:
     seen = set()
     for index in cache_folder().rglob("*.nbi"):
         with index.open("rb") as file:
-            pickle.load(file)
+            if pickle.load(file) != numba.__version__:
+                continue  # of another environment, which numba compiles anew
             _, overloads = pickle.loads(file.read())
         name = index.name.partition("-")[0]
         seen.add(name)
