@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ from cbs_opt.kernel.terminal import working
 if TYPE_CHECKING:
     from cbs_opt.blocks.assemble import Assembled
     from cbs_opt.blocks.manifest import Manifest
+
+log = logging.getLogger("cbs_opt")
 
 
 def assemble(
@@ -57,7 +60,7 @@ def assemble(
     from cbs_opt.blocks.manifest import NAME, load_manifest
     from cbs_opt.kernel.asked import Asked
     from cbs_opt.network.checkpoint import require_safetensors
-    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.data import Data, digits_data, load_data, load_samples
     from cbs_opt.network.load import load_network
     from cbs_opt.store.database import files_of
 
@@ -72,10 +75,18 @@ def assemble(
         asked = str(Asked.of_options(sparsity, prune, pattern))
     plan = load_manifest(manifest)
     name = _network(plan, network)
-    weights, data = weights or plan.weights_file, data or plan.data_file
+    given, weights, data = data, weights or plan.weights_file, data or plan.data_file
     check_outputs(out, masks, json, inputs=[*read, weights, data])
     model = load_network(name, weights)
-    samples = load_data(data, name) if data is not None else digits_data() if name == "digits" else None
+    samples = None
+    if data is not None:
+        # A file that only the manifest names may have served a curvature without labels.
+        found = load_data(data, name) if data == given else load_samples(data, name)
+        samples = found if isinstance(found, Data) else None
+        if samples is None:
+            log.warning("assemble: the accuracy is not measured, since %s has no labels; give others by --data", data)
+    elif name == "digits":
+        samples = digits_data()
     with working(f"assembling {name}") as tell:
         assembled = run(
             file,

@@ -343,7 +343,8 @@ def _require_representable(w_bar: Vector, curvature: Curvature, g: Vector | None
     for what, size in sizes.items():
         if size > LARGEST_SIZE or 0.0 < size < SMALLEST_SIZE or (size == 0.0 and w_bar.any()):
             raise InputError(
-                f"{what} is {size:.3g}, whose square float64 cannot hold; measure weights or curvature in other units"
+                f"{what} is {size:.3g}, not between {SMALLEST_SIZE:g} and {LARGEST_SIZE:g}; measure weights or "
+                "curvature in other units"
             )
     if g is not None and np.abs(g).max() > LARGEST_SIZE:
         raise InputError(f"g: has an entry {np.abs(g).max():.3g}, whose square float64 cannot hold; use other units")

@@ -1,11 +1,11 @@
-"""Progress of a long call, shown on stderr: a spinner on a terminal, else a line every half minute."""
+"""Progress of a long call, shown on stderr: a spinner on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -25,8 +25,8 @@ LINE_OF = 160
 def working(message: str) -> Iterator[Callable[[str], None]]:
     """Show a spinner with ``message`` on stderr; yields a function that changes the text.
 
-    Where stderr is no terminal but a file or a pipe, the text becomes a line there, not before ``LINE_EVERY`` seconds
-    have passed since the call began or since the last line.
+    Where stderr is no terminal but a file or a pipe, a new text becomes a line there if ``LINE_EVERY`` seconds have
+    passed since the call began and since the last line.
     """
     if not sys.stderr.isatty():
         yield _lines()
@@ -45,7 +45,8 @@ def _lines() -> Callable[[str], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            print(shown(text, LINE_OF), file=sys.stderr, flush=True)  # noqa: T201
+            with suppress(OSError, ValueError):  # nobody reads stderr any more: no reason to lose the work
+                print(shown(text, LINE_OF), file=sys.stderr, flush=True)  # noqa: T201
 
     return tell
 

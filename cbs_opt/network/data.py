@@ -130,7 +130,10 @@ def load_samples(path: str | os.PathLike[str], network: str = "") -> Data | Imag
         needed = ("x", "y", "x", "y")
     for name in needed:
         if name not in arrays:
-            raise InputError(f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y")
+            raise InputError(
+                f"{file}: {name} is missing; data needs train_x, train_y, test_x and test_y, or x and y; "
+                "x alone where no labels are needed"
+            )
         kinds = "iu" if name.endswith("y") else "fiu"
         if arrays[name].dtype.kind not in kinds:
             raise InputError(
@@ -144,7 +147,12 @@ def load_samples(path: str | os.PathLike[str], network: str = "") -> Data | Imag
         return np.ascontiguousarray(floats, dtype=np.float32)
 
     if alone:
-        return images(arrays["x"])
+        x = images(arrays["x"])
+        if x.ndim < 2 or not len(x):
+            raise InputError(f"{file}: x has shape {x.shape}; samples along its first dimension are needed")
+        if not np.isfinite(x).all():
+            raise InputError(f"{file}: x holds NaN or infinity; all samples must be finite")
+        return x
     train_x, train_y, test_x, test_y = (arrays[name] for name in needed)
     try:
         return Data(images(train_x), train_y.astype(np.int64), images(test_x), test_y.astype(np.int64))

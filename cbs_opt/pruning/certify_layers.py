@@ -120,7 +120,8 @@ def certify_layers(
     seed : int
         Seed of the draw of samples.
     progress : callable, optional
-        Called with a few words whenever another step begins.
+        Called with a few words whenever another step begins. If left out, stderr shows them, a line at most every half
+        minute where it is no terminal.
 
     Raises
     ------

@@ -158,8 +158,9 @@ def prune(
     seed : int
         Seed of the draw of samples, of methods that draw at random, and of the order of samples in ``refine``.
     progress : callable, optional
-        Called with a few words whenever another step begins; left out, a terminal shows these words, and the log has
-        a line for each block.
+        Called with a few words whenever another step begins; left out, stderr shows these words (a line at
+        most every half minute where it is no terminal), and the log has a line for each block. ``lambda words: None``
+        keeps stderr silent.
 
     Raises
     ------

@@ -97,7 +97,8 @@ def shrink(
     seed : int
         The seed of the draw of samples, and of their order in ``refine``.
     progress : callable, optional
-        Called with a few words whenever a new step begins. If left out, a terminal shows them.
+        Called with a few words whenever a new step begins. If left out, stderr shows them, a line at most
+        every half minute where it is no terminal.
 
     Returns
     -------

@@ -34,8 +34,7 @@ MOST_THREADS = 256
 Progress = Callable[[int, float, float], object]
 """``progress(nodes, incumbent, bound)``: called with the number of processed nodes, the loss of the best mask and the
 proven bound so far, both in the units of f. What it returns plays no part; where it raises ``StopIteration``, the
-search
-ends with that mask and bound."""
+search ends with that mask and bound."""
 
 
 class OpenNode(Protocol):

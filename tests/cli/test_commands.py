@@ -167,8 +167,7 @@ def test_compare_sums_over_the_blocks_of_a_folder(cli: Cli, folder: Path) -> Non
     assert 0 <= data["sum"][1]["gap"] <= 1e-12  # nothing but the reserve for round-off in the bound
     run = cli(*words)
     assert (run.code, run.err) == (0, "")
-    said = " ".join(run.out.split())  # the title is wrapped where the table is narrower
-    assert "Sum over 3 blocks, 24 weights, each block relative to the loss of removing it whole; bound " in said
+    assert "Sum over 3 blocks, 24 weights, each block relative to the loss of removing it whole; bound " in run.out
     assert "about the quadratic model of the loss, not about accuracy" in run.out
 
 

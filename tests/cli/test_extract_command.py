@@ -52,6 +52,20 @@ def test_network_to_blocks_to_store_to_network(cli: Cli, blocks: Path, tmp_path:
     assert "answers        magnitude 10" in shown.out
 
 
+def test_samples_without_labels_go_all_the_way(cli: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.random((40, 64)))
+    words = ("--targets", "fc3", "--samples", 40, "--data", tmp_path / "x.npz", "--out", tmp_path / "b")
+    cli("extract", "--curvature", "fisher", *words).refused("has no labels")
+    assert cli("extract", "--curvature", "gram", *words).code == 0
+    solve_into(tmp_path / "r.sqlite", load_manifest(tmp_path / "b"), ["magnitude"], "prune 4")
+    assemble = ("assemble", tmp_path / "b", tmp_path / "r.sqlite", "--out", tmp_path / "p.safetensors")
+    run = cli(*assemble, "--json", "-")
+    assert (run.code, run.json()["accuracy"]) == (0, None)
+    assert "the accuracy is not measured, since" in caplog.text
+    cli(*assemble, "--data", tmp_path / "x.npz").refused("y is missing; labels are needed here")
+
+
 def test_missing_blocks_and_partial(cli: Cli, blocks: Path, tmp_path: Path) -> None:
     store, out = tmp_path / "r.sqlite", tmp_path / "p.safetensors"
     plan = load_manifest(blocks)

@@ -61,6 +61,22 @@ def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
     assert capsys.readouterr().err == "step at 131 of many\nstep at 161.5 of many\n"
 
 
+def test_a_stderr_that_nobody_reads_loses_no_work(monkeypatch):
+    class Closed:
+        @staticmethod
+        def isatty():
+            return False
+
+        @staticmethod
+        def write(text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with terminal.working("at it") as tell:
+        tell("step 1")
+
+
 def test_a_short_call_elsewhere_says_nothing(monkeypatch, capsys):
     assert told(monkeypatch, False) == []
     assert capsys.readouterr().err == ""

@@ -108,6 +108,10 @@ def test_samples_without_labels(tmp_path):
     np.testing.assert_array_equal(load_samples(tmp_path / "x.npz"), [[0, 1], [1, 1]])
     with pytest.raises(InputError, match=r"x\.npz: y is missing; labels are needed here"):
         load_data(tmp_path / "x.npz")
+    for wrong, said in ((np.float32(1), "x has shape"), (np.ones((0, 2)), "x has shape"), ([[np.nan]], "NaN")):
+        np.savez(tmp_path / "wrong.npz", x=wrong)
+        with pytest.raises(InputError, match=rf"wrong\.npz: .*{said}"):
+            load_samples(tmp_path / "wrong.npz")
     np.savez(tmp_path / "both.npz", x=x, y=np.array([0, 1]))
     assert len(load_samples(tmp_path / "both.npz").train_y) == 2
     np.savez(tmp_path / "y.npz", y=np.array([0, 1]))
