@@ -49,6 +49,10 @@ MINE = Formulation("mine", build, extract, "textbook", ProblemClass.MIQP, Object
 
 @pytest.fixture(autouse=True)
 def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyomo.environ import SolverFactory
+
+    if not SolverFactory("gurobi_direct").available(exception_flag=False):
+        pytest.skip("Gurobi has no licence here")
     monkeypatch.setattr(cbs_opt.models, "_OWN", {})
 
 
