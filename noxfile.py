@@ -127,7 +127,7 @@ def release(session: nox.Session) -> None:
             session.chdir(work)
             session.run(sys.executable, "-m", "venv", "--clear", "empty")
             session.run("empty/bin/pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), f"{archive}[test]")
-            session.run("empty/bin/cbs-opt", "--version")
+            session.run("empty/bin/cbs-opt", "warmup")
             session.run("empty/bin/python", "-c", IN_THE_WHEEL, str(Path(work, "empty")))
             tests = [str(tree / "tests" / name) for name in ([""] if session.posargs else TRIED)]
             pytest = ["empty/bin/python", "-P", "-m", "pytest", "-c", str(tree / "pyproject.toml")]
