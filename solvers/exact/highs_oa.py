@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 import time
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -45,7 +46,7 @@ from cbs_opt.models.outer_approximation import Point, build
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
-from cbs_opt.solvers.exact.decided import fixed
+from cbs_opt.solvers.exact.decided import deciding, fixed
 from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
 from cbs_opt.solvers.exact.highs_rest import Rest
 from cbs_opt.solvers.exact.highs_root import Root, probe_root
@@ -73,6 +74,12 @@ KICKS = 30
 
 KICK = 3
 """Pairs of weights that are exchanged at random before a local search."""
+
+SPLITS = 40
+"""Parts that are split in two, at the most, before HiGHS works on the parts that are left."""
+
+NEAR = 0.9
+"""A part whose bound is above this part of the cutoff is not split."""
 
 ROOM = 1.01
 """The master may look at losses up to this multiple of the incumbent's, since round-off may hide a better mask
@@ -111,6 +118,14 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     return Outcome(search.mask, search.lower_bound(), search.termination, search.nodes, search.notes)
 
 
+class _Part(NamedTuple):
+    """Some of the masks, a lower bound on their values, and a splitting (n,) to begin with."""
+
+    bound: float
+    pattern: Pattern
+    D: Vector
+
+
 class _Search:
     """The incumbent and the bound of one problem. Values are in the units of ``CenteredBlock``, relative to f(c)."""
 
@@ -123,7 +138,8 @@ class _Search:
         self._block = CenteredBlock.of(problem)
         self.value = self._rank = math.inf
         self._seen: set[bytes] = set()
-        self._bound = 0.0
+        self._open: list[_Part] = []
+        self._bound = self._part = self._others = 0.0
         self.termination = TerminationCondition.CONVERGED
         self.notes: tuple[str, ...] = ()
         self.nodes = 0
@@ -135,24 +151,51 @@ class _Search:
         return self._block.bound(self._bound)
 
     def again(self) -> bool:
-        """Work on root and master with the present incumbent; returns whether to do so again with a better one."""
+        """Work on all parts with the present incumbent; returns whether to do so again with a better one."""
         cutoff = self.value - 0.99 * self.allowed
-        try:
-            root = probe_root(self._block, self._problem.Z, self._block.first_splitting(), cutoff, self._deadline)
-            self.raise_bound(root.bound, cutoff)
-            if not root.free.size:
-                self.offer(root.kept)
-            if self.closed:
+        self._open = [_Part(0.0, self._problem.Z, self._block.first_splitting())]
+        done, splits = math.inf, 0
+        while self._open:
+            part = self._open.pop(min(range(len(self._open)), key=lambda place: self._open[place].bound))
+            self._part = 0.0
+            self._others = min([done, *(other.bound for other in self._open)])
+            self.raise_bound(part.bound, cutoff)
+            try:
+                root = probe_root(self._block, part.pattern, part.D, cutoff, self._deadline)
+                self.raise_bound(root.bound, cutoff)
+                if not root.free.size:
+                    self.offer(root.kept)
+                elif not self.closed and self._split(root, part.D, splits, cutoff):
+                    splits += 1
+                    continue
+                if not self.closed and self._master(root, cutoff):
+                    return True
+            except (LinAlgError, NotPositiveDefiniteError):
+                self.give_up()
+            if self.termination is not TerminationCondition.CONVERGED:
                 return False
-            lost = self.value - root.reduction.base
-            if not (root.free.size and lost > 0):
-                return self.give_up()
-            slack = root.reduction.slack(ROOM * lost)
-            if not slack < (ROOM - 1.0) * lost:
-                return self.give_up()
-            return _Stage(self, root, slack, cutoff).prove()
-        except (LinAlgError, NotPositiveDefiniteError):
+            done = min(done, self._part)
+        return False
+
+    def _split(self, root: Root, D: Vector, splits: int, cutoff: float) -> bool:
+        """Open the two parts in which the weight of ``root`` to branch on is kept and pruned, if that pays."""
+        if root.branch < 0 or splits >= SPLITS or root.bound >= NEAR * cutoff:
+            return False
+        whole = root.split(D)
+        halves = (deciding(root.pattern, root.branch, kept) for kept in (True, False))
+        self._open += [_Part(self._part, half, whole) for half in halves if half is not None]
+        self.nodes += 1
+        return True
+
+    def _master(self, root: Root, cutoff: float) -> bool:
+        """Solve the master problem of what ``root`` leaves; returns whether to begin anew with a better incumbent."""
+        lost = self.value - root.reduction.base
+        if not (root.free.size and lost > 0):
             return self.give_up()
+        slack = root.reduction.slack(ROOM * lost)
+        if not slack < (ROOM - 1.0) * lost:
+            return self.give_up()
+        return _Stage(self, root, slack, cutoff).prove()
 
     @property
     def remaining(self) -> float:
@@ -161,8 +204,8 @@ class _Search:
 
     @property
     def closed(self) -> bool:
-        """Whether bound and incumbent are as near as the gap asks for."""
-        return self._bound >= self.value - self.allowed
+        """Whether the bound of the present part and the incumbent are as near as the gap asks for."""
+        return self._part >= self.value - self.allowed
 
     @property
     def allowed(self) -> float:
@@ -203,8 +246,9 @@ class _Search:
             self.offer(self._problem.Z.argmax(wanted))
 
     def raise_bound(self, bound: float, cutoff: float) -> None:
-        """Take over a better ``bound``, up to ``cutoff``: masks that are excluded so far have that value or more."""
-        self._bound = max(self._bound, min(bound, cutoff))
+        """Take over a better ``bound`` of the present part, up to ``cutoff``: excluded masks have that value or more."""
+        self._part = max(self._part, min(bound, cutoff))
+        self._bound = max(self._bound, min(self._part, self._others))
 
     def give_up(self, why: str = "the gap is what round-off and HiGHS' tolerances leave") -> bool:
         """End the search with the gap that is left, and a note that says ``why``; returns False."""

@@ -44,18 +44,25 @@ PROBE_ROUNDS = 3
 """Rounds of splitting improvement in a trial."""
 
 
+LEAST_RISE = 1e-6
+"""Rises of the bound below this part of the cutoff count as this much where a weight to branch on is chosen."""
+
+
 @dataclass(frozen=True, eq=False)
 class Root:
     """What is left of a problem: its reduction, with a splitting of H_F.
 
     ``pattern`` is what is left of Z, over all n weights, ``D`` the splitting, shape (m,), and ``bound`` the best bound
     that was seen, less its margins. It is inf where no mask is left because none has a value below the cutoff.
+    ``branch`` is the free weight whose two values, each fixed for a trial, raised the bound most; −1 where not every
+    free weight has been tried.
     """
 
     pattern: Pattern
     reduction: Reduction
     D: Vector
     bound: float
+    branch: int = -1
 
     @property
     def free(self) -> NDArray[np.int64]:
@@ -67,6 +74,12 @@ class Root:
         """Weights fixed to stay, shape (n,)."""
         return forced(self.pattern)
 
+    def split(self, D: Vector) -> Vector:
+        """The splitting of the free weights in place of theirs in ``D``, shape (n,)."""
+        whole = D.copy()
+        whole[self.free] = self.D
+        return whole
+
 
 def probe_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float, deadline: float = math.inf) -> Root:
     """Screen and probe in turn until nothing more is fixed, the bound reaches ``cutoff``, or ``deadline`` has passed.
@@ -74,27 +87,30 @@ def probe_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float,
     ``D`` and ``cutoff`` are as for ``screen_root``; ``deadline`` is on the clock of ``time.monotonic``.
     """
     root = screen_root(block, pattern, D, cutoff)
-    best = root.bound
+    best, branch = root.bound, -1
     while root.free.size and root.bound < cutoff:
-        split = D.copy()
-        split[root.free] = root.D
+        split = root.split(D)
         left: Pattern | None = root.pattern
-        for i in root.free:
+        rises = np.zeros((len(root.free), 2))
+        for place, i in enumerate(root.free):
             for kept in (True, False):
                 if left is None or not left.free[i]:
                     break
                 if time.monotonic() > deadline:
                     return replace(root, bound=best)
                 trial = deciding(left, i, kept)
-                if trial is None or screen_root(block, trial, split, cutoff, PROBE_ROUNDS).bound >= cutoff:
+                bound = math.inf if trial is None else screen_root(block, trial, split, cutoff, PROBE_ROUNDS).bound
+                rises[place, int(kept)] = min(bound, cutoff) - root.bound
+                if bound >= cutoff:
                     left = deciding(left, i, not kept)
         if left is None:
             return replace(root, bound=math.inf)
         if left is root.pattern:
+            branch = int(root.free[np.argmax(np.maximum(rises, LEAST_RISE * cutoff).prod(axis=1))])
             break
         root = screen_root(block, left, split, cutoff)
         best = max(best, root.bound)
-    return replace(root, bound=best)
+    return replace(root, bound=best, branch=branch)
 
 
 def screen_root(block: CenteredBlock, pattern: Pattern, D: Vector, cutoff: float, rounds: int = ROUNDS) -> Root:
