@@ -2,16 +2,18 @@
 
 1. Find an incumbent by greedy OBS and exchanges; find a splitting, and fix all weights that bound (B) decides
    (``highs_root``).
-2. Solve the master problem of what is left (``models/outer_approximation``) as an LP, add the tangents that its
-   solution violates, and repeat until its bound stops rising. Then make a few dives, to find tangents that a search
+2. Where that leaves the bound far below the incumbent, split the masks in two parts by a weight that is kept in one and
+   pruned in the other, and begin each part at 1 with a splitting of its own, the part with the least bound first.
+3. Solve the master problem of what is left of a part (``models/outer_approximation``) as an LP, add the tangents that
+   its solution violates, and repeat until its bound stops rising. Then make a few dives, to find tangents that a search
    tree will need.
-3. Solve the master as a MILP, add the tangents at its solution and at the re-tuned weights of its mask, and repeat
+4. Solve the master as a MILP, add the tangents at its solution and at the re-tuned weights of its mask, and repeat
    until its bound meets the incumbent. No mask comes twice, since the master is exact at every mask that has been seen.
-4. Solutions are rounded to masks and re-tuned on the way. Where the incumbent has become much better, the box shrinks
-   and more weights can be fixed, so that all starts again from 1.
+5. Solutions are rounded to masks and re-tuned on the way. Where the incumbent has become much better, the box shrinks
+   and more weights can be fixed, so that all starts again from 1, undivided.
 
-The bound is the best that was seen. That of HiGHS is lowered by its margin (``highs_master``) and by a bound on the
-round-off of the model,
+The bound is the least of the parts' bounds, each the best that was seen. That of HiGHS is lowered by its margin
+(``highs_master``) and by a bound on the round-off of the model,
 
     8n·eps·‖H‖ Σ_i max(c_i², Δ_i²)           in the units of ``CenteredBlock``.             (arithmetic)
 
@@ -33,8 +35,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from cbs_opt.errors import InputError, NotPositiveDefiniteError
-from cbs_opt.kernel.arrays.sums import sum_below
-from cbs_opt.kernel.arrays.types import EPS, Mask
+from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.curvature import DenseCurvature
 from cbs_opt.kernel.method import MethodSpec, Objective
@@ -42,32 +43,15 @@ from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import GAP_TOLERANCE, Outcome, TerminationCondition
 from cbs_opt.kernel.update import obs_update
-from cbs_opt.models.outer_approximation import Point, build
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
-from cbs_opt.solvers.exact.decided import deciding, fixed
-from cbs_opt.solvers.exact.highs_master import SCALE, HighsMaster
-from cbs_opt.solvers.exact.highs_rest import Rest
+from cbs_opt.solvers.exact.decided import deciding
 from cbs_opt.solvers.exact.highs_root import Root, probe_root
+from cbs_opt.solvers.exact.highs_stage import Stage
 from cbs_opt.solvers.heuristic import swap
 from cbs_opt.solvers.heuristic.greedy_obs import prune_in_sequence
 from cbs_opt.solvers.heuristic.swap_state import value_at
-
-LP_ROUNDS = 60
-"""Rounds of the LP at the most."""
-
-LP_RISE = 1e-4
-"""Rise of the LP's bound, in units of V, that is worth another round; three rounds in a row below it are the last."""
-
-LP_VIOLATION = 3e-5
-"""A tangent is added to the LP where its violation, in units of V, is above this."""
-
-DIVES = 6
-"""Dives that look for tangents."""
-
-DIVE_VIOLATION = 1e-3
-"""A tangent is added in a dive where its violation is above this: a coarse value, for the tree and not for the root."""
 
 KICKS = 30
 """Local searches that start from the incumbent after ``KICK`` random exchanges."""
@@ -84,9 +68,6 @@ NEAR = 0.9
 ROOM = 1.01
 """The master may look at losses up to this multiple of the incumbent's, since round-off may hide a better mask
 there."""
-
-BETTER = 0.99
-"""A new master is built once the incumbent is below this part of the one that the master was built for."""
 
 
 def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float = GAP_TOLERANCE) -> Outcome:
@@ -109,7 +90,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     gap = as_nonnegative(gap, "gap")
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
-    search = _Search(problem, gap, math.inf if time_limit is None else time.monotonic() + time_limit)
+    search = Search(problem, gap, math.inf if time_limit is None else time.monotonic() + time_limit)
     try:
         while search.again():
             pass
@@ -126,7 +107,7 @@ class _Part(NamedTuple):
     D: Vector
 
 
-class _Search:
+class Search:
     """The incumbent and the bound of one problem. Values are in the units of ``CenteredBlock``, relative to f(c)."""
 
     mask: Mask
@@ -195,7 +176,7 @@ class _Search:
         slack = root.reduction.slack(ROOM * lost)
         if not slack < (ROOM - 1.0) * lost:
             return self.give_up()
-        return _Stage(self, root, slack, cutoff).prove()
+        return Stage(self, root, slack, cutoff).prove()
 
     @property
     def remaining(self) -> float:
@@ -246,7 +227,7 @@ class _Search:
             self.offer(self._problem.Z.argmax(wanted))
 
     def raise_bound(self, bound: float, cutoff: float) -> None:
-        """Take over a better ``bound`` of the present part, up to ``cutoff``: excluded masks have that value or more."""
+        """Take over a better ``bound`` of the present part, up to ``cutoff``: masks that are excluded are no better."""
         self._part = max(self._part, min(bound, cutoff))
         self._bound = max(self._bound, min(self._part, self._others))
 
@@ -261,116 +242,6 @@ class _Search:
         inverse = DenseCurvature(H).inverse_diagonal()
         size = float(np.maximum(c * c, 2.0 * self.value * inverse).sum())
         return 8 * len(c) * EPS * float(np.linalg.norm(H)) * size
-
-
-class _Stage:
-    """One master problem, built for what is left of the problem at the incumbent of that time."""
-
-    def __init__(self, search: _Search, root: Root, slack: float, cutoff: float) -> None:
-        self._search, self._cutoff = search, cutoff
-        self._kept, self._free, self._base = root.kept, root.free, root.reduction.base
-        reduction = root.reduction
-        self._problem = PruningProblem(reduction.c, reduction.H, Rest(root.pattern, root.free))
-        self._start = search.value
-        # Every mask no worse than the incumbent has at most this loss in the rounded copy that the reduction is.
-        self._V = (search.value - reduction.base + slack) * (1.0 + 1e-9)
-        self._master = build(self._problem, incumbent=self._V, D=root.D, scale=SCALE)
-        self._highs = HighsMaster(self._master)
-        self._margin = search.arithmetic() + slack
-        self._exact: set[bytes] = set()
-
-    def prove(self) -> bool:
-        """Solve the LPs, dives and MILPs; returns whether the incumbent became so good that a new master pays."""
-        indispensable = np.isin(np.arange(self._problem.n), list(self._master.model.indispensable))
-        if fixed(self._problem.Z, indispensable, np.zeros_like(indispensable)) is None:
-            self._search.raise_bound(self._cutoff, self._cutoff)
-            return False
-        self._tangents_at(self._problem.Z.argmax(self._search.mask[self._free].astype(np.float64)))
-        root = self._close()
-        if root is None:
-            return False
-        for first in np.argsort(-root.z, kind="stable")[:DIVES]:
-            self._dive(int(first))
-        if self._much_better:
-            return True
-        self._highs.make_discrete()
-        allowed = self._search.allowed / self._V
-        least = max(0.05 * allowed / len(self._free), 1e-9)
-        while True:
-            point = self._solve(max(allowed / 3.0, 1e-10))
-            if point is None:
-                return False
-            mask = self._round(point)
-            if self._much_better:
-                return True
-            if self._search.closed:
-                return False
-            if mask.tobytes() in self._exact:
-                return self._search.give_up()
-            self._highs.add_tangents(point, least)
-            self._tangents_at(mask)
-
-    def _close(self) -> Point | None:
-        """Add tangents at the LP's solutions until its bound stops rising; the last one, None if the search is over."""
-        idle, last = 0, -math.inf
-        point = None
-        for _ in range(LP_ROUNDS):
-            point = self._solve()
-            if point is None:
-                return None
-            self._round(point)
-            value = self._master.value_at(point)
-            idle, last = idle + 1 if value - last < LP_RISE else 0, value
-            if idle == 3 or not self._highs.add_tangents(point, LP_VIOLATION):
-                break
-        return point
-
-    def _dive(self, first: int) -> None:
-        """Fix one weight after the other as kept, the largest z first, and add tangents that are violated by much."""
-        kept = [first]
-        while True:
-            self._highs.restrict(kept[-1], 1.0, 1.0)
-            answer = self._highs.solve(self._search.remaining, 0.0)
-            if answer.point is None or answer.bound * self._V + self._base >= self._cutoff:
-                break
-            self._highs.add_tangents(answer.point, DIVE_VIOLATION)
-            undecided = np.where(answer.point.z < 1.0 - 1e-6, answer.point.z, 0.0)
-            if undecided.max() <= 1e-6:
-                self._round(answer.point)
-                break
-            kept.append(int(np.argmax(undecided)))
-        for weight in kept:
-            self._highs.restrict(weight, 0.0, 1.0)
-
-    def _solve(self, gap: float = 0.0) -> Point | None:
-        """Run HiGHS and raise the bound; returns HiGHS' solution, or None where the search is over."""
-        answer = self._highs.solve(self._search.remaining, gap)
-        self._search.nodes += answer.nodes
-        rise = math.nextafter(answer.bound * self._V, -math.inf)
-        self._search.raise_bound(sum_below(self._base, rise, -self._margin), self._cutoff)
-        if answer.termination is not TerminationCondition.CONVERGED:
-            self._search.termination = answer.termination
-            return None
-        if answer.point is None:
-            self._search.give_up(f"HiGHS ended with '{answer.failure}': the bound is what was proven before")
-        return None if self._search.closed else answer.point
-
-    def _round(self, point: Point) -> Mask:
-        """The mask of the pattern with the largest z of ``point``, which is also offered as an incumbent."""
-        mask = self._problem.Z.argmax(point.z)
-        whole = self._kept.copy()
-        whole[self._free] = mask
-        self._search.offer(whole)
-        return mask
-
-    def _tangents_at(self, mask: Mask) -> None:
-        """Add the tangents at the re-tuned weights of ``mask``, so that the master is exact at this mask."""
-        self._exact.add(mask.tobytes())
-        self._highs.add_tangents(self._master.point_of(obs_update(self._problem, mask), mask), -1.0)
-
-    @property
-    def _much_better(self) -> bool:
-        return self._search.value < BETTER * self._start
 
 
 @cache

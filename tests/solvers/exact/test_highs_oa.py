@@ -27,9 +27,8 @@ HARD = gram(24, 60, 1e-2, 1).pruning(19)
 """Probing does not close it: HiGHS has to search."""
 
 
-@pytest.fixture
-def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave small blocks to HiGHS, which the root would close: only what is left of the pattern is reduced."""
+def bare_root(branching: bool):  # type: ignore[no-untyped-def]
+    """A root that only reduces what is left of the pattern, and names its first free weight to branch on if asked."""
 
     def bare(block, pattern, D, cutoff, deadline=math.inf):  # type: ignore[no-untyped-def]
         left = decided.settled(pattern)
@@ -37,9 +36,23 @@ def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
         if not reduction.free.size:
             return highs_root.screen_root(block, pattern, D, cutoff)
         split = highs_root.certified(reduction.H, 0.9 * D[reduction.free], reduction.shift)
-        return highs_root.Root(left, reduction, split, reduction.least)
+        branch = int(reduction.free[0]) if branching else -1
+        return highs_root.Root(left, reduction, split, reduction.least, branch)
 
-    monkeypatch.setattr(highs_oa, "probe_root", bare)
+    return bare
+
+
+@pytest.fixture
+def without_probing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave small blocks to HiGHS, which the root would close."""
+    monkeypatch.setattr(highs_oa, "probe_root", bare_root(branching=False))
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Split small blocks, which the root would close, into six parts and leave each of them to HiGHS."""
+    monkeypatch.setattr(highs_oa, "probe_root", bare_root(branching=True))
+    monkeypatch.setattr(highs_oa, "SPLITS", 5)
 
 
 def check(problem: PruningProblem, time_limit: float | None = None) -> cbs_opt.Solution:
@@ -64,18 +77,22 @@ def test_equals_enumeration_and_never_claims_more(seed: int) -> None:
         assert solution.solution_status is SolutionStatus.OPTIMAL or solution.notes or stopped
 
 
-@pytest.mark.usefixtures("without_probing")
+@pytest.mark.parametrize("roots", ["without_probing", "in_parts"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(2))
-def test_highs_alone_never_claims_more_than_enumeration_finds(kind: str, seed: int) -> None:
+def test_highs_alone_never_claims_more_than_enumeration_finds(
+    kind: str, seed: int, roots: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(roots)
     problem = random_problem(1000 + seed, max_n=8, kind=kind)
     if problem is not None:
         check(problem, time_limit=2.0)
 
 
-@pytest.mark.usefixtures("without_probing")
+@pytest.mark.parametrize("roots", ["without_probing", "in_parts"])
 @pytest.mark.parametrize("seed", range(4))
-def test_highs_alone_proves_well_conditioned_blocks(seed: int) -> None:
+def test_highs_alone_proves_well_conditioned_blocks(seed: int, roots: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(roots)
     rng = np.random.default_rng(seed)
     g = 0.1 * rng.normal(size=9) if seed % 2 else None
     block = gram(9, 12, 1e-2, seed)
@@ -113,6 +130,37 @@ def test_agrees_with_branch_and_bound(problem: PruningProblem) -> None:
     assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
     assert ours.bound <= theirs.objective
     assert theirs.bound <= ours.objective
+
+
+def test_parts_that_probing_closes_prove_the_optimum_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(highs_oa, "NEAR", math.inf)
+    solution = cbs_opt.solve(HARD, "highs-oa")
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+    assert solution.objective == pytest.approx(cbs_opt.solve(HARD, "bnb").objective, rel=2e-6)
+    assert solution.nodes > 0
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_part_that_is_given_up_leaves_the_bound_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the part of the optimum given up, nothing may be called proven."""
+    problem = gram(9, 12, 1e-2).pruning(5)
+    best = cbs_opt.solve(problem, "bnb")
+    prove, given_up = highs_oa.Search._master, []
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        decided_by_it = ~root.pattern.free
+        if (best.mask[decided_by_it] == root.kept[decided_by_it]).all():
+            given_up.append(search._block.bound(search._part))
+            return search.give_up("left alone by the test")
+        return prove(search, root, cutoff)
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    solution = cbs_opt.solve(problem, "highs-oa")
+    assert given_up
+    assert solution.bound <= max(given_up)
+    assert solution.bound < best.objective
+    assert solution.solution_status is SolutionStatus.FEASIBLE
+    assert solution.notes == ("left alone by the test",)
 
 
 @pytest.mark.parametrize("limit", [1e-3, 0.7])
