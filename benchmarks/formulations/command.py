@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         shared = {"part": "formulations", "cbs-opt": known["cbs-opt"], "cores": known["cores"]}
         for posed in _posed(asked):
             for name in asked.formulations.split(","):
-                for row in rows_of(posed, name, asked.solvers.split(","), asked.time_limit):
+                for row in rows_of(posed, name, asked.solvers.split(",") if asked.solvers else [], asked.time_limit):
                     fresh.append(shared | row)
                     print(json.dumps(row), file=sys.stderr, flush=True)  # noqa: T201
     rows = replace_rows(
@@ -50,12 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _posed(asked: argparse.Namespace) -> Iterator[Posed]:
-    sizes = [int(size) for size in asked.sizes.split(",")]
+    sizes, formulations = [int(size) for size in asked.sizes.split(",")], asked.formulations.split(",")
     for instance in instances(asked.families.split(","), sizes, [DAMPING], [0.5], [asked.seed]):
         block: PruningProblem = instance.problem
         for words, pattern in PATTERNS.items():
             with np.errstate(all="ignore"):
-                yield Posed.of(f"{instance.family} {block.n}, {words}", block.within(pattern(block.n)), 60.0)
+                yield Posed.of(
+                    f"{instance.family} {block.n}, {words}", block.within(pattern(block.n)), formulations, 60.0
+                )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--sizes", default="16,24", help="multiples of four")
     parser.add_argument("--formulations", default=",".join(FORMULATIONS))
-    parser.add_argument("--solvers", default=",".join(SOLVERS))
+    parser.add_argument("--solvers", default=",".join(SOLVERS), help="empty for the root relaxations alone")
     parser.add_argument("--seed", type=int, default=5, help="of the generated blocks")
     parser.add_argument("--time-limit", type=float, default=3.0, help="seconds a solve")
     parser.add_argument("--page", action="store_true", help="write the page only")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ GAP = 1e-4
 SLACK = 1e-3
 """How far a bound may lie above the optimum before the row says so."""
 
+ROOT_SECONDS = 240.0
+"""Seconds for SCIP on a root relaxation."""
+
 FORMULATIONS: Mapping[str, Mapping[str, Any]] = {
     "joint-bigm": {},
     "joint-indicator": {"transformation": "gdp.hull"},
@@ -45,20 +48,22 @@ SOLVERS = {"scip": "scip_direct", "gurobi": "gurobi_direct", "highs": "highs"}
 
 @dataclass(frozen=True)
 class Posed:
-    """A block in the units of its models, and its proven optima by objective."""
+    """A block in the units of its models, and the proven optima of the objectives that are asked for."""
 
     name: str
     problem: PruningProblem
     optima: Mapping[Objective, float]
 
     @classmethod
-    def of(cls, name: str, problem: PruningProblem, time_limit: float) -> Posed:
-        """Normalized and scaled; the optima by this package."""
+    def of(cls, name: str, problem: PruningProblem, formulations: Iterable[str], time_limit: float) -> Posed:
+        """Normalized and scaled; the optima, of what ``formulations`` are about, by this package."""
         unit, _, _ = problem.normalized()
         joint = solve(unit, "bnb", gap=GAP / 10, time_limit=time_limit)
-        selection = solve(unit, "highs-selection", gap=GAP / 10, time_limit=time_limit)
+        optima = {Objective.JOINT: joint.objective}
+        if any(by_name(formulation).bounds is Objective.SELECTION for formulation in formulations):
+            selection = solve(unit, "highs-selection", gap=GAP / 10, time_limit=time_limit)
+            optima[Objective.SELECTION] = selection.selection_objective
         scale = 2.0 ** math.floor(math.log2(TARGET / joint.objective))
-        optima = {Objective.JOINT: joint.objective, Objective.SELECTION: selection.selection_objective}
         return cls(name, unit.times(scale), {which: scale * value for which, value in optima.items()})
 
 
@@ -73,7 +78,10 @@ def rows_of(posed: Posed, name: str, solvers: list[str], time_limit: float) -> I
 
 
 def _root(posed: Posed, spec: Formulation) -> dict[str, Any]:
-    """The optimum with 0 ≤ z ≤ 1, and without sets, over the optimum: by Gurobi's barrier method, a MILP's by HiGHS."""
+    """The optimum with 0 ≤ z ≤ 1, and without sets, over the optimum: by Gurobi's barrier method, a MILP's by HiGHS.
+
+    Where Gurobi's licence does not allow the model, it is the lower bound that SCIP reaches, and ``by`` says so.
+    """
     from pyomo.environ import SOSConstraint, TransformationFactory
 
     model = spec.build(posed.problem, **FORMULATIONS[spec.name])
@@ -81,7 +89,10 @@ def _root(posed: Posed, spec: Formulation) -> dict[str, Any]:
         ordered.deactivate()
     TransformationFactory("core.relax_integer_vars").apply_to(model)
     linear = spec.problem_class is ProblemClass.MILP
-    return _asked(posed, spec, model, "highs" if linear else "gurobi", 60.0, ("bound",))
+    found = _asked(posed, spec, model, "highs" if linear else "gurobi", 60.0, ("bound",))
+    if found.get("status") == "not possible":
+        found = {"by": "scip", **_asked(posed, spec, model, "scip", ROOT_SECONDS, ("bound",))}
+    return found
 
 
 def _solved(posed: Posed, spec: Formulation, solver: str, time_limit: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _both(rows: Sequence[Row]) -> list[str]:
 
 def _roots(rows: Sequence[Row]) -> list[str]:
     roots = [row for row in rows if row["solver"] == "root"]
-    found = {(row["instance"], row["formulation"]): row.get("bound") for row in roots}
+    found = {(row["instance"], row["formulation"]): row for row in roots}
     names = [name for name in FORMULATIONS if any(row["formulation"] == name for row in roots)]
     body = [
         [instance, *(_root(found.get((instance, name))) for name in names)]
@@ -44,14 +44,17 @@ def _roots(rows: Sequence[Row]) -> list[str]:
         "## Root relaxation over the optimum",
         "",
         "With 0 ≤ z ≤ 1, before any cut or branching; 1 would be proven at once. Joint models over the joint optimum,",
-        "selection models over that of the selection. Empty: more variables than Gurobi's restricted licence allows.",
+        "selection models over that of the selection. With ≥: the lower bound that SCIP reached in four minutes, where",
+        "Gurobi's restricted licence does not allow so many variables; empty: not measured.",
         "",
         *table(["block", *names], body),
     ]
 
 
-def _root(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}".replace("-0.00", "0.00")
+def _root(row: Row | None) -> str:
+    if row is None or row.get("bound") is None:
+        return ""
+    return ("≥ " if row.get("by") == "scip" else "") + f"{row['bound']:.2f}".replace("-0.00", "0.00")
 
 
 def _solvers(rows: Sequence[Row]) -> list[str]:
