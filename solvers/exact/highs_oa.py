@@ -132,12 +132,13 @@ class Search:
         return self._block.bound(self._bound)
 
     def again(self) -> bool:
-        """Work on all parts with the present incumbent; returns whether to do so again with a better one."""
-        cutoff = self.value - 0.99 * self.allowed
+        """Work on all parts, from the whole on; returns whether to do so again, since the incumbent is much better."""
         self._open = [_Part(0.0, self._problem.Z, self._block.first_splitting())]
-        done, splits = math.inf, 0
+        done, cutoff, splits = math.inf, math.inf, 0
         while self._open:
             part = self._open.pop(min(range(len(self._open)), key=lambda place: self._open[place].bound))
+            # The box of a master leaves out what is worse than the incumbent of its time, so no bound may go beyond it.
+            cutoff = min(cutoff, self.value - 0.99 * self.allowed)
             self._part = 0.0
             self._others = min([done, *(other.bound for other in self._open)])
             self.raise_bound(part.bound, cutoff)
