@@ -188,6 +188,37 @@ def test_a_part_is_bounded_by_its_own_optimum_though_another_part_had_a_better_i
     assert all(bound <= optimum * (1 + 1e-12) for bound, optimum in parts)
 
 
+@pytest.mark.usefixtures("in_parts")
+def test_notes_say_every_reason_for_which_a_part_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    prove, reasons = highs_oa.Search._master, iter(["tired", "bored", "tired"])
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        why = next(reasons, None)
+        return prove(search, root, cutoff) if why is None else search.give_up(why)
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    solution = cbs_opt.solve(gram(9, 12, 1e-2).pruning(5), "highs-oa")
+    assert next(reasons, None) is None
+    assert solution.notes == ("tired", "bored")
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_notes_of_parts_that_were_begun_anew_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    prove, calls = highs_oa.Search._master, []
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        calls.append(search.notes)
+        if len(calls) == 1:
+            return search.give_up("tired")
+        return True if len(calls) == 2 else prove(search, root, cutoff)
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    solution = cbs_opt.solve(gram(9, 12, 1e-2).pruning(5), "highs-oa")
+    assert calls[1] == ("tired",)
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+    assert solution.notes == ()
+
+
 @pytest.mark.parametrize("limit", [1e-3, 0.7])
 def test_a_time_limit_leaves_a_feasible_mask_and_a_bound_that_holds(limit: float) -> None:
     problem = gram(60, 40, 1e-4).pruning(50)
