@@ -63,7 +63,7 @@ SPLITS = 40
 """Parts that are split in two, at the most, before HiGHS works on the parts that are left."""
 
 NEAR = 0.9
-"""A part whose bound is above this part of the cutoff is not split."""
+"""A part whose bound is above this share of the cutoff is not split."""
 
 ROOM = 1.01
 """The master may look at losses up to this multiple of the incumbent's, since round-off may hide a better mask
@@ -120,6 +120,7 @@ class Search:
         self.value = self._rank = math.inf
         self._seen: set[bytes] = set()
         self._open: list[_Part] = []
+        # Bounds on all masks, on those of the part at work, and on those of all other parts.
         self._bound = self._part = self._others = 0.0
         self.termination = TerminationCondition.CONVERGED
         self.notes: tuple[str, ...] = ()
@@ -132,12 +133,14 @@ class Search:
         return self._block.bound(self._bound)
 
     def again(self) -> bool:
-        """Work on all parts with the present incumbent; returns whether to do so again with a better one."""
-        cutoff = self.value - 0.99 * self.allowed
+        """Work on all parts, from the whole on; returns whether to do so again, since the incumbent is much better."""
         self._open = [_Part(0.0, self._problem.Z, self._block.first_splitting())]
-        done, splits = math.inf, 0
+        self.notes = ()
+        done, cutoff, splits = math.inf, math.inf, 0
         while self._open:
             part = self._open.pop(min(range(len(self._open)), key=lambda place: self._open[place].bound))
+            # The box of a master leaves out what is worse than the incumbent of its time, so no bound may go beyond it.
+            cutoff = min(cutoff, self.value - 0.99 * self.allowed)
             self._part = 0.0
             self._others = min([done, *(other.bound for other in self._open)])
             self.raise_bound(part.bound, cutoff)
@@ -159,7 +162,10 @@ class Search:
         return False
 
     def _split(self, root: Root, D: Vector, splits: int, cutoff: float) -> bool:
-        """Open the two parts in which the weight of ``root`` to branch on is kept and pruned, if that pays."""
+        """Where it pays, open the two parts in which the weight of ``root`` to branch on is kept and pruned.
+
+        Returns whether it pays.
+        """
         if root.branch < 0 or splits >= SPLITS or root.bound >= NEAR * cutoff:
             return False
         whole = root.split(D)
@@ -232,8 +238,9 @@ class Search:
         self._bound = max(self._bound, min(self._part, self._others))
 
     def give_up(self, why: str = "the gap is what round-off and HiGHS' tolerances leave") -> bool:
-        """End the search with the gap that is left, and a note that says ``why``; returns False."""
-        self.notes = (why,)
+        """Leave the present part with the bound that it has, and a note that says ``why``; returns False."""
+        if why not in self.notes:
+            self.notes += (why,)
         return False
 
     def arithmetic(self) -> float:

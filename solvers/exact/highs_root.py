@@ -43,9 +43,8 @@ ROUNDS = 40
 PROBE_ROUNDS = 3
 """Rounds of splitting improvement in a trial."""
 
-
 LEAST_RISE = 1e-6
-"""Rises of the bound below this part of the cutoff count as this much where a weight to branch on is chosen."""
+"""Rises of the bound below this share of the cutoff count as this much where a weight to branch on is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +53,8 @@ class Root:
 
     ``pattern`` is what is left of Z, over all n weights, ``D`` the splitting, shape (m,), and ``bound`` the best bound
     that was seen, less its margins. It is inf where no mask is left because none has a value below the cutoff.
-    ``branch`` is the free weight whose two values, each fixed for a trial, raised the bound most; −1 where not every
-    free weight has been tried.
+    ``branch`` is the free weight whose two values, each fixed for a trial, raised the bound most (by the product of the
+    rises); −1 where not every free weight has been tried.
     """
 
     pattern: Pattern

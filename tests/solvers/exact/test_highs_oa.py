@@ -17,7 +17,7 @@ from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import decided
 from cbs_opt.solvers.exact.highs_reduction import Reduction
 from cbs_opt.solvers.forms.node_state import state_of
-from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, random_problem
+from cbs_opt.testing.instances import KINDS, best_by_enumeration, gram, masks_of, random_problem
 
 highs_oa = importlib.import_module("cbs_opt.solvers.exact.highs_oa")
 highs_root = importlib.import_module("cbs_opt.solvers.exact.highs_root")
@@ -161,6 +161,62 @@ def test_a_part_that_is_given_up_leaves_the_bound_that_it_had(monkeypatch: pytes
     assert solution.bound < best.objective
     assert solution.solution_status is SolutionStatus.FEASIBLE
     assert solution.notes == ("left alone by the test",)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_part_is_bounded_by_its_own_optimum_though_another_part_had_a_better_incumbent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first incumbent is the worst pair of weights to keep, and only the parts find better ones."""
+    problem = gram(7, 12, 1e-2, 7).pruning(5)
+    pairs = [mask for mask in masks_of(problem.Z) if mask.sum() == 2]
+    worst = max(pairs, key=lambda mask: problem.objective(obs_update(problem, mask)))
+    monkeypatch.setattr(highs_oa, "prune_in_sequence", lambda *_: worst)
+    monkeypatch.setattr(highs_oa.swap, "improve", lambda parts, c, mask, Z: mask)
+    monkeypatch.setattr(highs_oa, "KICKS", 0)
+    prove, parts = highs_oa.Search._master, []
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        better = prove(search, root, cutoff)
+        optimum, error = best_by_enumeration(problem.within(root.pattern))
+        parts.append((search._block.bound(search._part), optimum + error))
+        return better
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    assert check(problem).solution_status is SolutionStatus.OPTIMAL
+    assert len(parts) > 1
+    assert all(bound <= optimum * (1 + 1e-12) for bound, optimum in parts)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_notes_say_every_reason_for_which_a_part_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    prove, reasons = highs_oa.Search._master, iter(["tired", "bored", "tired"])
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        why = next(reasons, None)
+        return prove(search, root, cutoff) if why is None else search.give_up(why)
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    solution = cbs_opt.solve(gram(9, 12, 1e-2).pruning(5), "highs-oa")
+    assert next(reasons, None) is None
+    assert solution.notes == ("tired", "bored")
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_notes_of_parts_that_were_begun_anew_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    prove, calls = highs_oa.Search._master, []
+
+    def master(search, root, cutoff):  # type: ignore[no-untyped-def]
+        calls.append(search.notes)
+        if len(calls) == 1:
+            return search.give_up("tired")
+        return True if len(calls) == 2 else prove(search, root, cutoff)
+
+    monkeypatch.setattr(highs_oa.Search, "_master", master)
+    solution = cbs_opt.solve(gram(9, 12, 1e-2).pruning(5), "highs-oa")
+    assert calls[1] == ("tired",)
+    assert solution.solution_status is SolutionStatus.OPTIMAL
+    assert solution.notes == ()
 
 
 @pytest.mark.parametrize("limit", [1e-3, 0.7])
