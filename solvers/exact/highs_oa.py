@@ -144,6 +144,9 @@ class Search:
             self._part = 0.0
             self._others = min([done, *(other.bound for other in self._open)])
             self.raise_bound(part.bound, cutoff)
+            if part.bound >= min(done, self.value - self.allowed):
+                # All are closed, or one was given up whose bound no other part can raise.
+                return False
             try:
                 root = probe_root(self._block, part.pattern, part.D, cutoff, self._deadline)
                 self.raise_bound(root.bound, cutoff)
