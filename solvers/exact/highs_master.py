@@ -22,6 +22,7 @@ import numpy as np
 from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.result import TerminationCondition
 from cbs_opt.models.outer_approximation import Master, Point
+from cbs_opt.solvers.exact.interrupts import interruptible
 
 SCALE = 1024.0
 """What V is worth in the objective that HiGHS sees."""
@@ -109,13 +110,13 @@ class HighsMaster:
             variable.domain = domain
         self._solver.update_variables(variables)
 
+    @interruptible()
     def solve(self, seconds: float, gap: float) -> Answer:
         """Run HiGHS for at most ``seconds``, to the relative ``gap``.
 
         Any end other than an answer or a limit is a ``failure``. That includes infeasibility, which proves nothing
         here.
         """
-
         if seconds <= 0:
             return Answer(-math.inf, None, TerminationCondition.TIME_LIMIT, 0)
         results = self._solver.solve(

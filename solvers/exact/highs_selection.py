@@ -39,6 +39,7 @@ from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.solvers.exact.interrupts import interruptible
 
 TARGET = 1024.0
 """The objective of the incumbent is scaled to about this."""
@@ -122,6 +123,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
     return Outcome(best, scaled_below(bound, s), answer.termination, nodes, notes)
 
 
+@interruptible()
 def _solve(problem: PruningProblem, seconds: float, gap: float) -> _Answer:
     """One HiGHS run on ``problem`` as it is, its bound lowered by the margin."""
     from pyomo.contrib.solver.common.factory import SolverFactory

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbs_opt.errors import CbsOptError, SolverError, UnavailableMethodError, UnsupportedError, unknown_name
 from cbs_opt.kernel.result import TerminationCondition
+from cbs_opt.solvers.exact.interrupts import interruptible
 
 if TYPE_CHECKING:
     from pyomo.environ import ConcreteModel
@@ -237,6 +238,7 @@ def ask(
             raise _explained(error, method, model) from None
 
 
+@interruptible()
 def _run_new(
     solver: Any,
     known: Profile,
@@ -282,6 +284,7 @@ def _can_start(model: ConcreteModel) -> bool:
     return all(x.fixed or x.is_continuous() or x.value is not None for x in variables)
 
 
+@interruptible()
 def _run_classic(
     solver: Any,
     known: Profile,
