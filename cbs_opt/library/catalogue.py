@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from cbs_opt.errors import InputError, UnknownMethodError
+from cbs_opt.errors import InputError, UnknownMethodError, did_you_mean
 from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.kernel.problem import PruningProblem
@@ -140,10 +139,8 @@ def instance(name: str) -> Instance:
     try:
         return instances()[name]
     except KeyError:
-        near = get_close_matches(name, instances(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
         raise UnknownMethodError(
-            f"instance {name!r}: unknown; {hint}`cbs-opt instances list` names all of them"
+            f"instance {name!r}: unknown; {did_you_mean(name, instances())}`cbs-opt instances list` names all of them"
         ) from None
 
 
