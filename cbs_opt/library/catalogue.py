@@ -1,4 +1,4 @@
-"""The instances by name, with what is published of each: best objective, proven bounds, fingerprint, certificate."""
+"""The instances by name, with what is published of each: best objective, proven bounds, digest, certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Published:
 
     Parameters
     ----------
-    fingerprint : str
+    digest : str
         SHA-256 of the block's numbers, in hex.
     objective : float
         The least known loss: that of the certificate's mask after the update.
@@ -40,7 +40,7 @@ class Published:
         The number of nodes of the certificate.
     """
 
-    fingerprint: str
+    digest: str
     objective: float
     bound: float
     certified: float
@@ -92,7 +92,7 @@ class Instance:
         return self.published
 
     def problem(self) -> PruningProblem:
-        """Build the block with its pattern, and check its numbers against the published fingerprint.
+        """Build the block with its pattern, and check its numbers against the published digest.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Instance:
             The numbers are not those that were published.
         """
         problem = _block(self.recipe.name)
-        if self.published is not None and block_digest(problem) != self.published.fingerprint:
+        if self.published is not None and block_digest(problem) != self.published.digest:
             raise InputError(
                 f"instance {self.name}: comes out with other numbers than those that were published, perhaps because "
                 "scikit-learn's data have changed; install the version named in constraints.txt, or report it"
