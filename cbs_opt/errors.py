@@ -19,6 +19,7 @@ The tree of errors:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
@@ -86,6 +87,10 @@ class BoundViolationError(CbsOptError):
 
 def unknown_name(what: str, name: str, known: list[str]) -> UnknownMethodError:
     """The error for a ``name`` that is not among the ``known`` ones; it suggests the nearest of them."""
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return UnknownMethodError(f"{what} {name!r}: unknown; {hint}there are {', '.join(known)}")
+    return UnknownMethodError(f"{what} {name!r}: unknown; {did_you_mean(name, known)}there are {', '.join(known)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'did you mean X? ', a part of a message, with the nearest to ``name`` of the ``known``; '' where none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""

@@ -28,7 +28,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("store", "proof.certificate", "testing", "regression", "library.certificates"),
     ("proof.check", "blocks"),
     ("proof.make", "report.measures"),
-    ("proof", "pruning", "batch", "report"),
+    ("proof", "batch", "report"),
+    ("pruning",),
     ("study", "structure", "library"),
     ("cli",),
 )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cbs_opt.batch.interrupts import interrupts_ignored
 from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Limits
 from cbs_opt.batch.worker import Returned, work
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.interrupts import interrupts_ignored
 from cbs_opt.kernel.words import counted
 
 Groups = Iterator[tuple[int, list[dict[str, Any]]]]

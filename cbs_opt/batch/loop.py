@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 from cbs_opt.batch.backends import Backend, WorkersDied
-from cbs_opt.batch.interrupts import quiet_cancellation
 from cbs_opt.batch.solver_process import Answer, Limits
 from cbs_opt.batch.task_queue import TaskQueue, Tasks
 from cbs_opt.batch.worker import Returned, work
+from cbs_opt.kernel.interrupts import quiet_cancellation
 
 Take = Callable[[tuple[Answer, ...], dict[str, str]], None]
 """A function that is called with answers and the environment that they were computed in."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cbs_opt.batch.backends import Backend, backend_of
-from cbs_opt.batch.interrupts import interrupts_held, terminations_as_interrupts
 from cbs_opt.batch.loop import Loop
 from cbs_opt.batch.plan import Plan
 from cbs_opt.batch.record import record_of
@@ -17,6 +16,7 @@ from cbs_opt.batch.solver_process import Answer, Limits
 from cbs_opt.batch.tally import Tally
 from cbs_opt.batch.worker import POOL
 from cbs_opt.kernel.display import Card, Displayed
+from cbs_opt.kernel.interrupts import interrupts_held, terminations_as_interrupts
 from cbs_opt.kernel.words import duration
 from cbs_opt.store.reader import open_store
 from cbs_opt.store.rows import FAILED, Record

@@ -8,11 +8,10 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, did_you_mean
 from cbs_opt.kernel.asked import KINDS, Asked
 from cbs_opt.kernel.method import MethodSpec
 
@@ -145,8 +144,7 @@ def as_bytes(text: str | int | float) -> int:
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1)
-    return (f"did you mean {near[0]}? " if near else "") + f"there are {', '.join(known)}"
+    return f"{did_you_mean(word, known)}there are {', '.join(known)}"
 
 
 def _list(key: str, value: Any) -> list[Any]:

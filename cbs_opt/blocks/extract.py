@@ -16,6 +16,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.display import Card, Displayed
 from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.interrupts import terminations_as_interrupts
 from cbs_opt.kernel.text import as_text
 from cbs_opt.kernel.words import duration
 from cbs_opt.network.attention import own_copy
@@ -171,7 +172,7 @@ def extract(
         **settings.facts(),
     }
     calibrating = drawn(x, y, samples, seed)
-    with folder:
+    with terminations_as_interrupts(), folder:
         if curvature == "fisher":
             cut = fisher_blocks(dense_model, calibrating, chosen, settings, folder, tell)
         else:

@@ -20,6 +20,7 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.block_file import CURVATURE_SUFFIX, content_of, save_curvature
 from cbs_opt.kernel.curvature import Curvature
 from cbs_opt.kernel.files import require_writable
+from cbs_opt.kernel.interrupts import interrupts_held
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.network.targets import Target
 
@@ -59,8 +60,9 @@ class BlockFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._lines.close()
-        shutil.rmtree(self.partial, ignore_errors=True)
+        with interrupts_held():
+            self._lines.close()
+            shutil.rmtree(self.partial, ignore_errors=True)
 
     @property
     def scratch(self) -> Path:

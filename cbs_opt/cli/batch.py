@@ -214,6 +214,8 @@ def _show(result: BatchResult) -> None:
     ]
     if rows:
         say(table(None, COLUMNS, rows))
+        if not all(line.exact for line in result.tally.lines.values()):
+            say(f"–: a heuristic proves no bound; `cbs-opt report {result.store}` judges it by the best of any method")
     failed = result.tally.sums()[3]
     before = f", {result.before} before" if result.before else ""
     left = f", {result.left} left" if result.left else ""

@@ -29,13 +29,13 @@ def certify_folder(
     json: str | None,
 ) -> None:
     """Judge the layers of ``pruned`` against ``dense`` (both hf:FOLDER); ``options`` by their command-line names."""
-    from cbs_opt.cli.network_report import page_of_judged
     from cbs_opt.kernel.curvature.damping import dominance_note
     from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.hugging_face import folder_of
     from cbs_opt.network.measures import Measured
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning.certify_layers import certify_layers
+    from cbs_opt.pruning.page import page_of_judged
 
     if folder_of(pruned) is None:
         raise InputError(f"--pruned: is {pruned}; {dense} is judged against another hf:FOLDER")

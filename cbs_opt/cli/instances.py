@@ -87,7 +87,7 @@ def export(
 def verify(
     name: Annotated[str, typer.Argument(metavar="NAME|all", help="One instance, or all of them.")], json: Json = None
 ) -> None:
-    """Build an instance, compare its numbers with the published fingerprint, and verify its certificate.
+    """Build an instance, compare its numbers with the published digest, and verify its certificate.
 
     The certificate is verified in exact arithmetic and without a solver. The exit code is 1 if an instance fails.
 
@@ -131,7 +131,7 @@ def _facts(one: Instance) -> dict[str, Any]:
         "certified": known.certified,
         "certified_gap": known.certified_gap,
         "nodes": known.nodes,
-        "fingerprint": known.fingerprint,
+        "digest": known.digest,
     }
 
 

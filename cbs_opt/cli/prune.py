@@ -123,7 +123,11 @@ def prune(
         bool, typer.Option("--revive", help="Let later stages take back weights that earlier ones pruned.")
     ] = False,
     batchnorm: Annotated[
-        bool, typer.Option("--reestimate-batchnorm", help="Re-estimate batch-normalization statistics at the end.")
+        bool,
+        typer.Option(
+            "--reestimate-batchnorm",
+            help="Compute the running means and variances of batch normalization again at the end.",
+        ),
     ] = False,
     bound: Annotated[
         bool | None,
@@ -179,11 +183,10 @@ def prune(
 
     A language model: cbs-opt prune --network hf:FOLDER --text T.txt --sparsity 0.5 --out FOLDER2
     """
-    from cbs_opt.cli.network_report import page_of_pruned
-    from cbs_opt.kernel.files import write_whole
     from cbs_opt.network.checkpoint import require_safetensors
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning import prune as run
+    from cbs_opt.pruning.page import page_of_pruned
 
     source = source_of(
         network, weights=weights, data=data, text=text, test_text=test_text, sequence_length=sequence_length
@@ -225,14 +228,14 @@ def prune(
             progress=lambda words: tell(f"{network}: {words}"),
         )
     told = {"network": network, **pruned.to_dict()}
-    page = page_of_pruned(network, pruned).encode()
     if out is not None:
+        page = page_of_pruned(network, pruned).encode()
         reports = {"pruning.json": dumps(told, indent=1).encode(), "pruning.html": page}
         source.save(pruned.model, [target.tensor for target in pruned.weights.targets], reports, out)
     if masks is not None:
         pruned.save_masks(masks)
     if report is not None:
-        write_whole(report, lambda stream: stream.write(page))
+        pruned.save_report(report, name=network)
     emit(json, told, lambda: _show(network, pruned, {"network": out, "masks": masks, "report": report}))
 
 

@@ -70,7 +70,11 @@ def shrink(
         int, typer.Option("--refine", metavar="N", min=0, help="Re-tune each block as a whole, in this many passes.")
     ] = 0,
     batchnorm: Annotated[
-        bool, typer.Option("--reestimate-batchnorm", help="Re-estimate batch-normalization statistics at the end.")
+        bool,
+        typer.Option(
+            "--reestimate-batchnorm",
+            help="Compute the running means and variances of batch normalization again at the end.",
+        ),
     ] = False,
     seed: Seed = 0,
     out: Annotated[

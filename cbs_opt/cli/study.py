@@ -36,7 +36,10 @@ def study(
         typer.Option("--weights", metavar="W", help="The network's trained weights (.safetensors, .npz or .pt)."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="D", help="Samples for curvature and accuracy (.npz).")
+        Path | None,
+        typer.Option(
+            "--data", metavar="D", help="Samples for curvature and accuracy (.npz); with gram, x alone will do."
+        ),
     ] = None,
     curvature: Annotated[
         str | None,

@@ -94,7 +94,8 @@ class Asked:
         given = {"sparsity": sparsity, "prune": prune, "pattern": pattern}
         asked = [cls(kind, str(value)) for kind, value in given.items() if value is not None]
         if len(asked) != 1:
-            raise InputError("give exactly one of --sparsity R, --prune K and --pattern P")
+            none = "; block files hold no pattern" if not asked else ""
+            raise InputError(f"give exactly one of --sparsity R, --prune K and --pattern P{none}")
         return asked[0]
 
     @property

@@ -183,6 +183,8 @@ class PruningProblem(Displayed):
     def save(self, path: str | os.PathLike[str], *, curvature: str | os.PathLike[str] | None = None) -> None:
         """Write a block file (see ``cbs_opt.kernel.block_file``); an existing file is replaced whole or not at all.
 
+        The pattern is not written, so that one block can be asked for many: give it again after ``load``.
+
         Parameters
         ----------
         path : path

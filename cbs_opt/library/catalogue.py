@@ -1,16 +1,15 @@
-"""The instances by name, with what is published of each: best objective, proven bounds, fingerprint, certificate."""
+"""The instances by name, with what is published of each: best objective, proven bounds, digest, certificate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from cbs_opt.errors import InputError, UnknownMethodError
+from cbs_opt.errors import InputError, UnknownMethodError, did_you_mean
 from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.kernel.problem import PruningProblem
@@ -28,7 +27,7 @@ class Published:
 
     Parameters
     ----------
-    fingerprint : str
+    digest : str
         SHA-256 of the block's numbers, in hex.
     objective : float
         The least known loss: that of the certificate's mask after the update.
@@ -41,7 +40,7 @@ class Published:
         The number of nodes of the certificate.
     """
 
-    fingerprint: str
+    digest: str
     objective: float
     bound: float
     certified: float
@@ -93,7 +92,7 @@ class Instance:
         return self.published
 
     def problem(self) -> PruningProblem:
-        """Build the block with its pattern, and check its numbers against the published fingerprint.
+        """Build the block with its pattern, and check its numbers against the published digest.
 
         Raises
         ------
@@ -101,7 +100,7 @@ class Instance:
             The numbers are not those that were published.
         """
         problem = _block(self.recipe.name)
-        if self.published is not None and block_digest(problem) != self.published.fingerprint:
+        if self.published is not None and block_digest(problem) != self.published.digest:
             raise InputError(
                 f"instance {self.name}: comes out with other numbers than those that were published, perhaps because "
                 "scikit-learn's data have changed; install the version named in constraints.txt, or report it"
@@ -140,10 +139,8 @@ def instance(name: str) -> Instance:
     try:
         return instances()[name]
     except KeyError:
-        near = get_close_matches(name, instances(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
         raise UnknownMethodError(
-            f"instance {name!r}: unknown; {hint}`cbs-opt instances list` names all of them"
+            f"instance {name!r}: unknown; {did_you_mean(name, instances())}`cbs-opt instances list` names all of them"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Verifying an instance: its block is rebuilt and compared with its fingerprint, and its certificate is verified."""
+"""Verifying an instance: its block is rebuilt and compared with its digest, and its certificate is verified."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbs_opt.errors import InputError, unknown_name
+from cbs_opt.errors import InputError, did_you_mean, unknown_name
 from cbs_opt.network.hugging_face import folder_of, load_model
 from cbs_opt.network.reference import NETWORKS
 
@@ -158,13 +158,23 @@ def _from_factory(name: str) -> torch.nn.Module:
     except Exception as error:  # the user's own code may raise anything
         raise InputError(
             f"network {name}: cannot be made ({type(error).__name__}: {error}); "
-            "give module:factory with a function that takes no arguments"
+            f"{_meant(module_name, factory_name, error)}give module:factory with a function that takes no arguments"
         ) from error
     finally:
         sys.path.remove(os.getcwd())
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"network {name}: the factory returned {type(model).__name__}; a torch.nn.Module is needed")
     return model
+
+
+def _meant(module_name: str, factory_name: str, error: Exception) -> str:
+    """A suggestion where the name of the module or that of the factory is misspelt; '' where both are there."""
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+        return did_you_mean(module_name, (file.stem for file in Path().glob("*.py")))
+    module = sys.modules.get(module_name)
+    if module is None or hasattr(module, factory_name):
+        return ""
+    return did_you_mean(factory_name, (name for name, value in vars(module).items() if callable(value)))
 
 
 def fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.words import counted
 from cbs_opt.network.inputs import SamplesLike, as_samples
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ def check_reestimate(model: torch.nn.Module, samples: int) -> None:
         )
     if samples < 2:
         raise InputError("reestimate_batchnorm: a variance needs at least 2 samples; give more of them")
+
+
+def reestimated_note(count: int) -> str:
+    """The note that ``count`` layers have statistics of the pruned network."""
+    return (
+        f"{counted(count, 'batch-normalization layer')} took new running means and variances from the calibration "
+        "samples, as they are in the pruned network"
+    )
 
 
 def _norms(model: torch.nn.Module) -> dict[str, torch.nn.modules.batchnorm._BatchNorm]:

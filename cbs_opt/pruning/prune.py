@@ -22,7 +22,7 @@ from cbs_opt.network.placement import fits, running_on
 from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
 from cbs_opt.network.targets import Target, find_targets, shared_weights, stacked_weights
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
+from cbs_opt.pruning.batchnorm import check_reestimate, reestimate, reestimated_note
 from cbs_opt.pruning.fisher import FisherStages
 from cbs_opt.pruning.gauss_newton import GaussNewtonStages
 from cbs_opt.pruning.given_zeros import given_zeros
@@ -247,7 +247,7 @@ def prune(
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(now, drawn(x, y, samples, seed).x)
-        notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
+        notes.append(reestimated_note(count))
     if quality is None:
         quality = _quality(now, measure, clock, device)
     measured = (

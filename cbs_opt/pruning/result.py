@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.display import Card, Displayed, frame_of
+from cbs_opt.kernel.files import write_whole
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.words import duration, percent, plain_number, proven
 from cbs_opt.kernel.words import gap as gap_in_words
@@ -226,6 +227,21 @@ class Pruned(Displayed):
     def save_masks(self, path: str | os.PathLike[str]) -> None:
         """Write the masks (booleans, 1 keeps) under the names of the pruned tensors, as .safetensors."""
         save_masks(self.weights, path)
+
+    def save_report(self, path: str | os.PathLike[str], *, name: str = "") -> None:
+        """Write one self-contained HTML page about the network and its layers, as ``cbs-opt prune --report`` does.
+
+        Parameters
+        ----------
+        path : path
+            The file; an existing one is replaced whole or not at all.
+        name : str
+            The name of the network in the page's title.
+        """
+        from cbs_opt.pruning.page import page_of_pruned
+
+        page = page_of_pruned(name, self).encode()
+        write_whole(path, lambda stream: stream.write(page))
 
     def to_frame(self) -> Any:
         """The layers as a ``pandas.DataFrame``, a row for each; what is not known of a layer is NaN.

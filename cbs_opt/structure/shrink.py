@@ -20,7 +20,7 @@ from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.measures import Measured, as_measure
 from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, clipped, drawn
 from cbs_opt.network.targets import find_targets
-from cbs_opt.pruning.batchnorm import check_reestimate, reestimate
+from cbs_opt.pruning.batchnorm import check_reestimate, reestimate, reestimated_note
 from cbs_opt.pruning.stage import Clock
 from cbs_opt.structure.channels import CoupledSet, removed_positions
 from cbs_opt.structure.cost import Cost
@@ -161,7 +161,7 @@ def shrink(
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(large, calibration.x)
-        notes.append(f"batch-normalization statistics of {count} layers were estimated anew")
+        notes.append(reestimated_note(count))
     little = small(large, removed)
     difference = _difference(large, little, calibration)
     if measured is not None:

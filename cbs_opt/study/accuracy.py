@@ -33,7 +33,7 @@ class Placed:
 
 
 def dense_accuracy(subject: Subject) -> float | None:
-    """The test accuracy of the network as it was trained; None without a network."""
+    """The test accuracy of the network as it was trained; None without a network or without labels."""
     from cbs_opt.network.samples import accuracy
 
     if subject.network is None or subject.data is None:

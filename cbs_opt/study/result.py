@@ -177,7 +177,7 @@ class StudyResult(Displayed):
     accuracies : mapping of (sparsity, method) to Accuracy
         The accuracy of the network with a method's answers, for the methods that answered every block.
     dense_accuracy : float or None
-        The accuracy of the network before pruning; None for blocks from files.
+        The accuracy of the network before pruning; None for blocks from files, and without labels.
     skipped : mapping of method to reason
         The methods that did not run, or not on every block.
     notes : tuple of str

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from cbs_opt.batch.backends import Backend, backend_of
-from cbs_opt.batch.interrupts import terminations_as_interrupts
 from cbs_opt.batch.loop import Loop
 from cbs_opt.batch.settings import Settings
 from cbs_opt.batch.solver_process import Answer, Limits
@@ -21,6 +20,7 @@ from cbs_opt.evaluation.catalogue import usual_methods
 from cbs_opt.evaluation.comparator import row_of, trivial_bound
 from cbs_opt.kernel.curvature.damping import dominance_note
 from cbs_opt.kernel.environment import environment
+from cbs_opt.kernel.interrupts import terminations_as_interrupts
 from cbs_opt.kernel.method import MethodSpec
 from cbs_opt.kernel.patterns import prune_count
 from cbs_opt.study.accuracy import Placed, accuracies, dense_accuracy

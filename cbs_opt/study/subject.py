@@ -19,7 +19,7 @@ from cbs_opt.study.piece import Cut, Piece, StudyBlock, network_pieces
 if TYPE_CHECKING:
     import torch
 
-    from cbs_opt.network.data import Data
+    from cbs_opt.network.data import Data, Images
     from cbs_opt.network.targets import Target
 
 DIGITS_CURVATURE = {"fc1": "fisher", "fc2": "gram", "fc3": "fisher"}
@@ -56,7 +56,8 @@ class Subject:
     mixed_units : bool
         Whether the objectives of its blocks are in different units, so that their plain sum would mean nothing.
     network, data
-        The network and the samples that accuracy is measured with; None for blocks from files.
+        The network and the samples that accuracy is measured with; None for blocks from files. Without labels there
+        are no such samples.
     targets : tuple of Target
         The layers that are cut into blocks.
     """
@@ -137,7 +138,8 @@ def network_subject(
     network, weights
         The network and its weights, as for ``cbs_opt.network.load_network``.
     data : path
-        Its samples, as for ``cbs_opt.network.load_data``; may be left out for 'digits'.
+        Its samples, as for ``cbs_opt.network.load_data``; may be left out for 'digits'. With 'gram' a file of x without
+        labels will do, and accuracy is then not measured.
     curvature : 'fisher' or 'gram'
         The curvature of the blocks. A block is a chunk of 32 weights with 'fisher' and a row with 'gram', unless
         ``partition`` says otherwise.
@@ -154,14 +156,15 @@ def network_subject(
     seed : int
         Seed of the draw of samples.
     """
-    from cbs_opt.network.data import digits_data, load_data
+    from cbs_opt.network.data import digits_data, load_data, load_samples
     from cbs_opt.network.load import load_network
     from cbs_opt.network.targets import find_targets
 
     model = load_network(network, weights)
     if data is None and network != "digits":
         raise InputError(f"network {network}: needs data to collect the curvature from; give an .npz")
-    samples_from = digits_data() if data is None else load_data(data, network)
+    load = load_samples if curvature == "gram" else load_data
+    samples_from = digits_data() if data is None else load(data, network)
     chosen = {target.name: curvature for target in find_targets(model, targets)}
     return model_subject(
         network,
@@ -181,7 +184,7 @@ def network_subject(
 def model_subject(
     name: str,
     model: torch.nn.Module,
-    data: Data,
+    data: Data | Images,
     curvature: Mapping[str, str],
     *,
     partition: str | int | None = None,
@@ -202,8 +205,9 @@ def model_subject(
         A name for tables and the page.
     model : torch.nn.Module
         The trained network; it stays as it is.
-    data : Data
-        The samples that curvature is collected from and accuracy is measured on.
+    data : Data or array
+        The samples that curvature is collected from and accuracy is measured on; where all curvature is 'gram', samples
+        without labels will do, and accuracy is then not measured.
     curvature : mapping of str to str
         For each layer to cut, by its name, the curvature of its blocks: 'fisher' (a block is a chunk of 32 weights) or
         'gram' (a block is a row), unless ``partition`` says otherwise.
@@ -221,14 +225,16 @@ def model_subject(
         Where network and data came from, for the record in ``settings``.
     """
     from cbs_opt.blocks.settings import Settings
-    from cbs_opt.network.inputs import as_samples
+    from cbs_opt.network.data import Data, calibration
     from cbs_opt.network.samples import Drawn, clipped
     from cbs_opt.network.targets import find_target
     from cbs_opt.network.weights import Weights
 
     if samples < 1:
         raise InputError(f"samples: is {samples}; at least 1 is needed")
-    available = len(data.train_y)
+    x, y = calibration(data, needs_labels="fisher" in curvature.values())
+    labelled = data if isinstance(data, Data) else None
+    available = len(x)
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(samples, available), replace=False))
     settings = {
         kind: Settings(
@@ -245,7 +251,7 @@ def model_subject(
     targets = tuple(find_target(model, layer) for layer in curvature)
     Weights.of(model, targets)  # raises where a weight is not finite
     cuts = [(target, settings[kind]) for target, kind in zip(targets, curvature.values(), strict=True)]
-    drawn = Drawn(as_samples(data.train_x).take(chosen), data.train_y[chosen], chosen)
+    drawn = Drawn(x.take(chosen), None if y is None else y[chosen], chosen)
     notes = [*clipped(samples, available)[1]]
     notes += [f"{kind} objectives are in units of {UNITS[kind]}" for kind in settings]
     weights = sum(target.numel for target in targets)
@@ -255,7 +261,9 @@ def model_subject(
     mixed = len(settings) > 1
     if mixed:
         notes.append(RELATIVE.format("layers"))
-    if data.test_y is data.train_y:
+    if labelled is None:
+        notes.append("accuracy is not measured, because the data hold no labels")
+    elif labelled.test_y is labelled.train_y:
         notes.append("the same samples serve for curvature and accuracy")
     return Subject(
         name=name,
@@ -274,7 +282,7 @@ def model_subject(
         totals={target.tensor: own.count(target) for target, own in cuts},
         mixed_units=mixed,
         network=model,
-        data=data,
+        data=labelled,
         targets=targets,
     )
 

@@ -37,6 +37,9 @@ def test_a_batch_says_what_it_did(cli: Cli, folder: Path, store: Path) -> None:
     assert "24 tasks: 24 done now" in first.out
     assert "0 failed" in first.out
     assert first.err.startswith("24 tasks with 1 worker\n")
+    legend = f"–: a heuristic proves no bound; `cbs-opt report {store}` judges it by the best of any method"
+    assert legend in " ".join(first.out.split())
+    assert legend not in cli(folder, "--methods", "bnb", "--sparsity", "0.5", "--store", store, "--jobs", 1).out
     assert "\x1b" not in first.err
     second = cli(*words, "--json", "-")
     assert second.json()["before"] == 24

@@ -223,17 +223,6 @@ def test_layers_are_taken_together_as_memory_allows() -> None:
 # ---------------------------------------------------------------- all or nothing
 
 
-def test_an_extraction_that_is_interrupted_leaves_nothing(tmp_path: Path, digits_network: Any, digits: Any) -> None:
-    def stop(words: str) -> None:
-        if words.startswith("fc2"):
-            assert (tmp_path / "b.partial").is_dir()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cut(digits_network, digits, tmp_path / "b", progress=stop)
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_is_there_is_not_touched(tmp_path: Path, digits_network: Any, digits: Any) -> None:
     (tmp_path / "empty").mkdir()
     assert cut(digits_network, digits, tmp_path / "empty", targets=["fc3"]).blocks

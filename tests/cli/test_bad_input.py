@@ -96,7 +96,7 @@ def test_files_that_cannot_be_read(cli: Cli, tmp_path: Path, block: Path) -> Non
         (["--sparsity", "nan"], ["sparsity: is nan"]),
         (["--sparsity", "abc"], ["--sparsity"]),
         (["--sparsity", "0.5", "--prune", "1"], ["exactly one of --sparsity R, --prune K and --pattern P"]),
-        ([], ["exactly one of --sparsity R, --prune K and --pattern P"]),
+        ([], ["exactly one of --sparsity R, --prune K and --pattern P; block files hold no pattern"]),
         (["--prune", "1", "--time-limit", "1"], ["method magnitude: has no option time_limit; it has none"]),
         (["--prune", "1", "--method", "magnitud"], ["did you mean magnitude?", "there are "]),
         (["--prune", "1", "--method", "bnb", "--time-limit", "nan"], ["time_limit: is nan"]),

@@ -188,9 +188,9 @@ def test_exported_models_have_the_published_optimum(cli: Cli, tmp_path: Path) ->
 
 
 def test_the_published_table_is_the_one_of_the_certificates() -> None:
-    """A certificate names its block by the fingerprint that is published, where its pattern is a cardinality."""
+    """A certificate names its block by the digest that is published, where its pattern is a cardinality."""
     for one in instances().values():
         proof = one.certificate()
         if one.asked.kind != "pattern":
-            assert proof.digest == one.known.fingerprint
+            assert proof.digest == one.known.digest
         assert proof.bound == one.known.certified

@@ -98,8 +98,22 @@ def test_factory_from_the_current_folder(tmp_path, monkeypatch, caplog):
     assert "no weights file is given; it keeps the weights that its factory sets" in caplog.text
     with pytest.raises(InputError, match=r"returned int; a torch\.nn\.Module is needed"):
         load_network("my_nets_for_test:wrong")
-    with pytest.raises(InputError, match="cannot be made"):
-        load_network("my_nets_for_test:missing")
+
+
+def test_a_misspelt_factory_or_module_is_answered_with_the_nearest_name(tmp_path, monkeypatch):
+    (tmp_path / "nets_for_spelling.py").write_text(
+        "import torch\nSmallNot = 3\nclass SmallNet(torch.nn.Linear):\n    pass\ndef broken():\n    return SmallNat\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"no attribute 'SmallNt'\); did you mean SmallNet\? give module:factory"):
+        load_network("nets_for_spelling:SmallNt")
+    with pytest.raises(
+        InputError, match=r"No module named 'nets_for_speling'\); did you mean nets_for_spelling\? give"
+    ):
+        load_network("nets_for_speling:SmallNet")
+    for name in ("nets_for_spelling:nothing_like_it", "nets_for_spelling:broken"):
+        with pytest.raises(InputError, match=r"cannot be made \(.*\); give module:factory"):
+            load_network(name)
 
 
 def test_samples_without_labels(tmp_path):

@@ -40,6 +40,19 @@ def test_blocks_of_layers_are_reported_as_plain_data(digits_network, digits):
     ]
 
 
+def test_the_page_is_written_from_python(digits_network, digits, tmp_path):
+    found = cbs_opt.prune(digits_network, digits, 0.5, curvature="fisher", method="magnitude", samples=50, bound=False)
+    found.save_report(tmp_path / "named.html", name="<digits>")
+    page = (tmp_path / "named.html").read_text(encoding="utf-8")
+    assert "<title>Pruned network: &lt;digits&gt;</title>" in page
+    for layer in found.layers:
+        assert f'>{layer.name}</td><td data-value="{layer.n}">{layer.n:,}</td>' in page
+    found.save_report(tmp_path / "plain.html")
+    assert "<title>Pruned network</title>" in (tmp_path / "plain.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="does not exist"):
+        found.save_report(tmp_path / "no" / "page.html")
+
+
 def test_bounds_take_no_more_than_their_time_and_one_is_there_for_every_layer(digits_network, digits):
     asked = {"samples": 200, "method": "sparsegpt", "allocation": "layer"}
     whole = cbs_opt.prune(digits_network, digits, 0.6, **asked)

@@ -36,6 +36,14 @@ def test_the_terminal(cli: Cli, store: Path) -> None:
         assert words in ran.out
 
 
+def test_a_store_without_results_is_said_and_is_no_error(cli: Cli, tmp_path: Path) -> None:
+    empty = write_store(tmp_path / "empty.sqlite", [])
+    ran = cli("report", empty)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count("There are no results in this store yet.") == 1
+    assert cli("report", empty, "--json", "-").json()["results"] == 0
+
+
 def test_json(cli: Cli, store: Path) -> None:
     ran = cli("report", store, "--json", "-")
     found = ran.json()

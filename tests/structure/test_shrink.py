@@ -176,8 +176,9 @@ def test_refinement_and_new_statistics_bring_the_outputs_closer() -> None:
         return float((found.model(torch.from_numpy(x)).detach() - dense).square().mean())
 
     assert apart(refine=20) < apart()
-    assert "batch-normalization statistics of 1 layers were estimated anew" in (
-        cbs_opt.shrink(model, x, flops=0.5, reestimate_batchnorm=True).notes
+    assert any(
+        note.startswith("1 batch-normalization layer took new running means and variances from the calibration samples")
+        for note in cbs_opt.shrink(model, x, flops=0.5, reestimate_batchnorm=True).notes
     )
 
 

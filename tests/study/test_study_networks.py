@@ -3,10 +3,12 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from study_blocks import read_page
 
 from cbs_opt.cli.study_tables import study_table
+from cbs_opt.errors import InputError
 from cbs_opt.network.checkpoint import save_network
 from cbs_opt.network.data import Data, digits_data
 from cbs_opt.network.load import load_network
@@ -64,3 +66,26 @@ def test_a_study_of_a_named_network_takes_every_layer(tmp_path):
     assert subject.blocks == 22 * 8
     some = network_subject("resnet20", tmp_path / "data.npz", tmp_path / "weights.safetensors", targets=["fc"])
     assert some.totals == {"fc.weight": 20}
+
+
+def test_labels_are_needed_for_the_fisher_only(tmp_path):
+    """With the Gram matrix answers are those of labelled data; accuracy is left out, and a note says so."""
+    data = digits_data()
+    np.savez(tmp_path / "x.npz", x=data.train_x)
+    options = {"curvature": "gram", "targets": ["fc3"], "blocks_per_layer": 2, "samples": 100}
+    bare = network_subject("digits", tmp_path / "x.npz", **options)
+    bare, labelled = (
+        run_study(subject, methods=["magnitude"], sparsities=[0.5], jobs=1)
+        for subject in (bare, network_subject("digits", **options))
+    )
+    assert [row.row.objective for row in bare.rows] == [row.row.objective for row in labelled.rows]
+    assert labelled.dense_accuracy is not None
+    assert bare.dense_accuracy is None
+    assert not bare.accuracies
+    note = "accuracy is not measured, because the data hold no labels"
+    assert note in bare.notes
+    assert note not in labelled.notes
+    write_study(bare, tmp_path / "out")
+    assert note in " ".join(read_page(tmp_path / "out" / "index.html").text)
+    with pytest.raises(InputError, match="y is missing; labels are needed"):
+        network_subject("digits", tmp_path / "x.npz", curvature="fisher", targets=["fc3"])

@@ -45,7 +45,7 @@ def publish(instance: Instance, time_limit: float) -> Published:
     verification = verify(problem, Proof.load(file))
     bounds = [best.bound, verification.bound, *([] if before is None else [before.bound])]
     return Published(
-        fingerprint=block_digest(problem),
+        digest=block_digest(problem),
         objective=verification.objective,
         bound=min(max(bounds), verification.objective),
         certified=verification.bound,

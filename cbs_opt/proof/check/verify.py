@@ -133,13 +133,13 @@ def verify(problem: PruningProblem, proof: Proof, *, progress: Progress | None =
         _require_form(proof)
         objective = _verify(problem, proof, progress)
     except NotVerifiedError as error:
-        other = "" if same else "; the certificate was made for another block or pattern (its fingerprint differs)"
+        other = "" if same else "; the certificate was made for another block or pattern (its digest differs)"
         raise NotVerifiedError(f"not verified: {error}{other}") from None
     notes = (
         ()
         if same
         else (
-            "the certificate was made for other numbers or another pattern (its fingerprint differs), perhaps the same "
+            "the certificate was made for other numbers or another pattern (its digest differs), perhaps the same "
             "block with its H formed in another order; the proof holds for these",
         )
     )

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from cbs_opt.batch.interrupts import interrupts_held
+from cbs_opt.kernel.interrupts import interrupts_held
 
 
 def test_an_interrupt_is_heard_at_the_end() -> None:

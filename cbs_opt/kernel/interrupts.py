@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM: only the process that started a batch reacts, and it ends its workers."""
+"""Handling of Ctrl-C and SIGTERM: what is half done is tidied up, and only the process that started a batch reacts."""
 
 from __future__ import annotations
 

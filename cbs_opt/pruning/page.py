@@ -1,4 +1,4 @@
-"""Fills the HTML page about a network with what `cbs-opt prune` or `cbs-opt certify hf:DENSE` found."""
+"""Fills the HTML page about a network with what ``prune`` or ``certify_layers`` found."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cbs_opt.report.network_page import BlockLine, LayerLine, NetworkPage, netwo
 
 if TYPE_CHECKING:
     from cbs_opt.network.measures import Measured
-    from cbs_opt.pruning import Pruned
     from cbs_opt.pruning.certify_layers import LayerJudgement
+    from cbs_opt.pruning.result import Pruned
 
 
 def page_of_pruned(network: str, pruned: Pruned) -> str:
-    """The page of a network that was pruned here."""
+    """The page of a network that was pruned here, and that its title calls ``network``."""
     settings, asked, measured = pruned.settings, pruned.bound_asked, pruned.measured
     goal = f"pattern {settings['pattern']}" if settings["pattern"] else f"sparsity {settings['sparsity']:g}"
     by = f" and the allocation {settings['allocation']}" if settings["allocation"] else ""
     return network_page(
         NetworkPage(
-            title=f"Pruned network: {network}",
+            title=f"Pruned network: {network}" if network else "Pruned network",
             lead=f"Asked for: {goal}, by the method {settings['method']} on the curvature {settings['curvature']}{by}, "
             f"from {settings['samples']:,} calibration samples.",
             cards=[
