@@ -52,6 +52,12 @@ class Data(Displayed):
                 first = np.argwhere(~np.isfinite(x))[0]
                 raise InputError(f"{part}_x: entry {tuple(map(int, first))} is not finite; all entries must be")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth saying of the samples: that accuracy is measured on those that curvature is collected from."""
+        same = np.array_equal(self.test_x, self.train_x)
+        return ("the same samples serve for curvature and accuracy",) if same else ()
+
     def _card(self) -> Card:
         classes = len(np.union1d(self.train_y, self.test_y))
         parts = {"training": (self.train_x, self.train_y), "test": (self.test_x, self.test_y)}

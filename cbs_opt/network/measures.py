@@ -110,6 +110,11 @@ class Measured:
         return self.measure.words(self.dense), self.measure.words(self.pruned)
 
 
+def measure_notes(test: Any, data: Any) -> tuple[str, ...]:
+    """What is worth saying of the samples that ``as_measure`` takes for the same arguments."""
+    return data.notes if test is None and isinstance(data, Data) else ()
+
+
 def as_measure(test: Any, data: Any = None) -> Measure | None:
     """The measure for ``test``: itself, or accuracy on its samples; left out, accuracy on the test part of a ``Data``.
 

@@ -17,7 +17,7 @@ from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.inputs import Samples
-from cbs_opt.network.measures import Measure, Measured, as_measure
+from cbs_opt.network.measures import Measure, Measured, as_measure, measure_notes
 from cbs_opt.network.placement import fits, running_on
 from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
 from cbs_opt.network.targets import Target, find_targets, shared_weights, stacked_weights
@@ -203,7 +203,7 @@ def prune(
     with running_on(dense, device_named(device)):
         draws = (drawn(x, y, samples, seed + number).x for number in range(len(wanted)))
         chosen, not_called = _called(dense, find_targets(dense, targets, ignore), draws, targets)
-    notes += [*of_samples, *not_called]
+    notes += [*of_samples, *measure_notes(test, data), *not_called]
     notes += [f"layer {name}: stays as it is, its weight is {other}" for name, other in _tied(dense, targets, ignore)]
     notes += _stacked(dense) if "*" in targets else []
     weights, of_zeros = given_zeros(Weights.of(dense, chosen), settings, wanted[-1])

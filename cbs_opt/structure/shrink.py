@@ -17,7 +17,7 @@ from cbs_opt.kernel.curvature.damping import damping_asked
 from cbs_opt.kernel.terminal import shows_progress
 from cbs_opt.network.attention import close_attention, own_copy
 from cbs_opt.network.inference import outside_inference_mode
-from cbs_opt.network.measures import Measured, as_measure
+from cbs_opt.network.measures import Measured, as_measure, measure_notes
 from cbs_opt.network.samples import Drawn, answer, answer_of, calibrating, clipped, drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.pruning.batchnorm import check_reestimate, reestimate, reestimated_note
@@ -157,7 +157,8 @@ def shrink(
             dense, calibration.x, chosen, damping=lam[0], dampening_frac=lam[1], numbers=calibration.numbers
         )
         now = close_attention(retune(sequence, layer_masks(dense, chosen, removed), refine, seed, clock.tell))
-    large, notes = masked(now, removed).eval(), [*of_samples, *found.notes, *curves.notes, *sequence.notes]
+    large = masked(now, removed).eval()
+    notes = [*of_samples, *measure_notes(test, data), *found.notes, *curves.notes, *sequence.notes]
     if reestimate_batchnorm:
         with clock.phase("batchnorm", "estimating batch-normalization statistics"):
             count = reestimate(large, calibration.x)

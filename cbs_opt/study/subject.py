@@ -263,8 +263,8 @@ def model_subject(
         notes.append(RELATIVE.format("layers"))
     if labelled is None:
         notes.append("accuracy is not measured, because the data hold no labels")
-    elif labelled.test_y is labelled.train_y:
-        notes.append("the same samples serve for curvature and accuracy")
+    else:
+        notes += labelled.notes
     return Subject(
         name=name,
         pieces=network_pieces(model, drawn, cuts),

@@ -215,6 +215,15 @@ def test_data_without_a_test_part_gives_no_accuracy(digits_network, digits):
     assert found.accuracy_dense is None
 
 
+def test_accuracy_on_the_samples_of_the_curvature_is_said(digits_network, digits):
+    """A data file with x and y alone serves as both, and the note says so."""
+    x, y = digits.train_x[:60], digits.train_y[:60]
+    note = "the same samples serve for curvature and accuracy"
+    same = cbs_opt.prune(digits_network, Data(x, y, x.copy(), y.copy()), sparsity=0.5, method="magnitude", bound=False)
+    assert note in same.notes
+    assert note not in cbs_opt.prune(digits_network, digits, sparsity=0.5, method="magnitude", bound=False).notes
+
+
 def test_a_pattern_in_place_of_a_sparsity(digits_network, digits):
     for curvature in ("gram", "sequential"):
         arguments = {"curvature": curvature, "method": "admm", "samples": 100, "targets": ["fc2", "fc3"]}
