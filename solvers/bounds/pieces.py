@@ -71,7 +71,7 @@ BEGIN = 0.5
 REDUCTION = 0.6
 """μ falls by this factor from one point of the path to the next."""
 
-STEPS, IDLE = 150, 20
+STEPS, PATIENCE = 150, 20
 """Newton steps in (D, q) at the most, and after how many without a better bound the path is given up. That happens
 where the smooth ζ costs more than a smaller μ gains (near-duplicate inputs at weak damping, where f(0) is 20,000 times
 the optimum); on other paths a better bound came after 17 steps at the latest."""
@@ -94,7 +94,9 @@ class Splitting(NamedTuple):
     bound: float
 
 
-def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> Splitting | None:
+def choose(
+    H: Matrix, b: Vector, room: Room, value: float, accuracy: float, patience: int = PATIENCE
+) -> Splitting | None:
     """A splitting whose bound (B) on ½(w − c)ᵀH(w − c), over the masks that ``room`` allows, is nearly the best.
 
     Parameters
@@ -109,6 +111,8 @@ def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> S
         The value of some mask, > 0.
     accuracy : float
         The part of ``value`` by which the bound may be short of the best, about: the path ends at μ = accuracy·value/m.
+    patience : int
+        After how many Newton steps without a better bound the path is given up.
 
     Returns
     -------
@@ -123,10 +127,10 @@ def choose(H: Matrix, b: Vector, room: Room, value: float, accuracy: float) -> S
         point = None if problem is None else start(problem)
         if problem is None or point is None:
             return None
-        return _in_units_of(H, s, value, problem, _follow(problem, point, accuracy / len(b)))
+        return _in_units_of(H, s, value, problem, _follow(problem, point, accuracy / len(b), patience))
 
 
-def _follow(problem: Problem, point: Point, least: float) -> Point:
+def _follow(problem: Problem, point: Point, least: float, patience: int) -> Point:
     """The point of best bound on the path from ``point`` to μ = ``least``, with pieces dropped and added on the way."""
     m = len(point.D)
     best, reached, twice = point, bound_at(problem, point), False
@@ -137,7 +141,7 @@ def _follow(problem: Problem, point: Point, least: float) -> Point:
         idle = 0 if bound > 1.001 * reached else idle + 1
         if bound > reached:
             best, reached = point, bound
-        if idle == IDLE:
+        if idle == patience:
             break
         if not central:
             continue

@@ -11,12 +11,15 @@ from scipy.linalg import cho_factor, cho_solve
 
 from cbs_opt.kernel.arrays.types import Vector
 from cbs_opt.solvers.bounds.centered import CenteredBlock
-from cbs_opt.solvers.bounds.pieces import WIDTH, Pieces, choose
+from cbs_opt.solvers.bounds.pieces import PATIENCE, WIDTH, Pieces, choose
 from cbs_opt.solvers.forms.node_state import FREE, KEPT, PRUNED, Room
 
 ACCURACY = 1e-2
 """How exactly the bound of that root is maximized, relative to the incumbent: the nodes below it gain the rest in less
 time."""
+
+COARSE, COARSE_PATIENCE = 0.3, 4
+"""The same of a coarse root, and after how many steps in vain its path is given up."""
 
 
 class PieceRoot(NamedTuple):
@@ -28,7 +31,9 @@ class PieceRoot(NamedTuple):
     z: Vector
 
 
-def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value: float) -> PieceRoot | None:
+def piece_root(
+    block: CenteredBlock, state: NDArray[np.int8], room: Room, value: float, *, coarse: bool
+) -> PieceRoot | None:
     """Choose pieces for the problem of the weights that ``state`` leaves free; None where the arithmetic fails.
 
     Parameters
@@ -41,6 +46,8 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value:
         How many weights may be kept in all.
     value : float
         The value of the incumbent, in the block's units.
+    coarse : bool
+        Whether a quick root is enough, since the tree is thought to be small.
     """
     H, c = block.H, block.c
     state = _settled(state, room)
@@ -62,7 +69,8 @@ def piece_root(block: CenteredBlock, state: NDArray[np.int8], room: Room, value:
     except np.linalg.LinAlgError:
         return None
     base = 0.5 * float(step @ H @ step)
-    found = choose(HF, HF @ (c + step)[free], left, value - base, ACCURACY)
+    accuracy, patience = (COARSE, COARSE_PATIENCE) if coarse else (ACCURACY, PATIENCE)
+    found = choose(HF, HF @ (c + step)[free], left, value - base, accuracy, patience)
     if found is None:
         return None
     D, z = np.zeros(len(c)), np.zeros(len(c))

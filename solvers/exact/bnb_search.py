@@ -38,11 +38,17 @@ PIECES_FROM = 401
 """At this node the tree begins again with rank-one pieces, where that is possible (docs/decisions/0013)."""
 NEARLY = 0.7
 """But a tree whose bound has by then come this part of the way from the root's bound to the cutoff goes on as it is."""
-EARLY, STUCK = 3, 0.2
-"""A tree whose bound has not come the part STUCK of that way after EARLY nodes for each weight begins with pieces
-already then."""
+EARLY = {3: 0.2}
+"""A tree whose bound has not come this part of that way after so many nodes for each weight begins with pieces already
+then."""
+LABELS_EARLY = {2: 0.12, 3: 0.2}
+"""The same where weights carry several labels."""
 MOST_FREE = 256
 """With more free weights at the root there are no pieces: the Newton systems of their root would take too long."""
+COARSE_FREE = 64
+"""An early beginning under several labels takes a coarse root of pieces where at most so many weights are free: most
+such trees are small, and their nodes take less time than a step of the root. One that has not come far by PIECES_FROM
+nodes begins with an exact root."""
 LEAST_D = 0.8
 """In a tree with pieces D does not fall below this part of what it is at the root (docs/decisions/0013)."""
 RECORDED_ROUNDS = 40
@@ -79,6 +85,7 @@ class Search(BlockSearch[Node | PieceNode]):
         self._record = record
         self._weight = self._block.H.diagonal()
         self._piece_root: PieceRoot | None = None
+        self._coarse = False
         self._first = 0  # the node at which the tree that is recorded began
         state, D, self._room = root_state(problem, self._block)
         self._given = state
@@ -112,7 +119,7 @@ class Search(BlockSearch[Node | PieceNode]):
         """Fathom the node, close it as a leaf, or branch; the child that keeps the weight is dived into."""
         from cbs_opt.solvers.compiled.node import process
 
-        if self._piece_root is None and self._wants_pieces:
+        if self._wants_pieces:
             node = self._with_pieces() or node
         if isinstance(node, PieceNode):
             return self._branch_with_pieces(node)
@@ -202,13 +209,16 @@ class Search(BlockSearch[Node | PieceNode]):
 
     @property
     def _wants_pieces(self) -> bool:
-        """Whether the tree should begin again with pieces at this node."""
+        """Whether the tree should begin again with pieces, or with a better root of them, at this node."""
         if self.nodes == PIECES_FROM:
-            return self._progress < NEARLY
-        return self.nodes == EARLY * len(self._weight) + 1 < PIECES_FROM and self._progress < STUCK
+            return (self._piece_root is None or self._coarse) and self._progress < NEARLY
+        early = EARLY if len(self._room.room) == 1 else LABELS_EARLY
+        each, others = divmod(self.nodes - 1, len(self._weight))
+        due = others == 0 and each in early and self.nodes < PIECES_FROM
+        return due and self._piece_root is None and self._progress < early[each]
 
     def _with_pieces(self) -> PieceNode | None:
-        """Begin the tree again with pieces, for the last time; returns its root, or None where that is not possible."""
+        """Begin the tree again with pieces; returns its root, or None where that is not possible."""
         from cbs_opt.solvers.forms.node_state import FREE
 
         root = self._root
@@ -216,9 +226,12 @@ class Search(BlockSearch[Node | PieceNode]):
         state = self._given if self._record else root.state
         if np.count_nonzero(state == FREE) > MOST_FREE:
             return None
-        found = piece_root(self._block, state, self._room, self._value)
+        several = len(self._room.room) > 1
+        coarse = bool(several and self.nodes < PIECES_FROM and np.count_nonzero(state == FREE) <= COARSE_FREE)
+        found = piece_root(self._block, state, self._room, self._value, coarse=coarse)
         if found is None:
             return None
+        self._coarse = coarse
         prepare_pieces()
         self._piece_root = found
         anew = PieceNode(root.bound, 0, -1, state, found.D, found.q, found.z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_fixed_weights_are_no_part_of_the_pieces() -> None:
     search = bnb_search.Search(problem, 1e-6, None)
     state = search._root.state.copy()
     state[[0, 5]], state[[1, 7, 9]] = kernels.KEPT, kernels.PRUNED
-    root = piece_root(search._block, state, search._room, search._value)
+    root = piece_root(search._block, state, search._room, search._value, coarse=False)
     assert root is not None
     assert len(root.q) > 0
     inside = root.pieces.members[root.pieces.members >= 0]
@@ -199,3 +200,20 @@ def test_a_block_too_wide_for_them_goes_on_without(monkeypatch: pytest.MonkeyPat
 def test_the_kernel_is_there_after_preparing() -> None:
     prepare_pieces()
     assert process_pieces.signatures
+
+
+def test_a_coarse_root_is_followed_by_an_exact_one_where_the_tree_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the certificate of the last tree holds."""
+    problem = nearly_duplicate(24, 18).within(cbs_opt.Quotas.n_of_m(24, 2, 8))
+    found, roots = bnb_search.piece_root, []
+
+    def recorded(*arguments: Any, coarse: bool) -> Any:
+        roots.append(coarse)
+        return found(*arguments, coarse=coarse)
+
+    monkeypatch.setattr(bnb_search, "piece_root", recorded)
+    monkeypatch.setattr(bnb_search, "PIECES_FROM", 80)
+    proof = cbs_opt.prove(problem)
+    assert roots == [True, False]
+    assert cbs_opt.verify(problem, proof).bound == proof.bound
+    assert proof.bound == pytest.approx(cbs_opt.solve(problem, "highs-oa").objective, rel=2e-6)
