@@ -43,12 +43,23 @@ def test_the_laws_of_patterns(seed: int) -> None:
     check_pattern(pattern, seed, draws=2)
 
 
+def test_the_relaxed_choice_is_the_one_by_worth_per_cost() -> None:
+    """Rates 5, 3, 2 and an item that never fits: λ = 2, of the third item a third fits, and L = 2·4 + 3 + 2 = 13."""
+    knapsack, worth = Knapsack(np.array([[1.0, 2.0, 3.0, 9.0]]), np.array([4.0])), np.array([5.0, 6.0, 6.0, 100.0])
+    found = knapsack.relaxed(worth)
+    assert found.d.tolist() == [3.0, 2.0, 0.0, 0.0]
+    np.testing.assert_allclose(found.x, [1.0, 1.0, 1.0 / 3.0, 0.0], rtol=1e-15)
+    assert 13.0 <= found.value <= 13.0 + 1e-11
+    chosen, most = knapsack.best(worth)
+    assert worth[chosen].sum() == 11.0  # of the whole choices within 4, two are worth 5 + 6
+    assert 11.0 <= most <= 11.0 + 1e-11
+
+
 @settings(max_examples=10, deadline=None)
-@given(SEEDS, st.booleans())
-def test_the_core_holds_the_optimum_of_all_items(seed: int, whole: bool) -> None:
-    """Against the mixed-integer program of all items at once, with more items than are solved first."""
+@given(SEEDS, st.booleans(), st.sampled_from([FEW, 2 * FEW]))
+def test_the_core_holds_the_optimum_of_all_items(seed: int, whole: bool, items: int) -> None:
+    """Against the mixed-integer program of all items at once, with as many items as are solved first, and with more."""
     rng = np.random.default_rng(seed)
-    items = 2 * FEW
     costs = rng.integers(1, 40, (1, items)) * 1.0 if whole else rng.exponential(size=(1, items))
     room = np.floor(costs.sum(axis=1) * rng.uniform(0.1, 0.9))
     worth = rng.exponential(size=items)
