@@ -44,19 +44,26 @@ def test_rows_of_unusual_size_are_scaled_by_powers_of_two() -> None:
 
 def test_points_hold_within_rows_and_bounds() -> None:
     rows = Rows.of(
-        [[1, 1, 1, 2]],
-        [3],
+        [[1, 1, 1, 2], [0, 0, 1, -1]],
+        [3, 0],
         keep=np.array([True, False, False]),
         forbid=np.array([False, True, False]),
-        constraints=[Named("r", 1, "")],
+        constraints=[Named("r", 2, "")],
         variables=[Named("y", 1, "")],
     )
     assert (rows.n, rows.own) == (3, 1)
     assert (rows.low.tolist(), rows.high.tolist()) == ([1, 0, 0, 0], [1, 0, 1, 1])
-    points = {(1, 0, 0, 1): True, (1, 0, 1, 0): True, (1, 0, 1, 1): False, (0, 0, 1, 0): False, (1, 1, 0, 0): False}
+    points = {
+        (1, 0, 0, 1): True,
+        (1, 0, 0, 0): True,
+        (1, 0, 1, 0): False,  # for the second row
+        (1, 0, 1, 1): False,  # for the first
+        (0, 0, 0, 1): False,  # what is forced is pruned
+        (1, 1, 0, 0): False,  # what is forbidden is kept
+    }
     assert {point: rows.hold(np.array(point, dtype=np.float64)) for point in points} == points
     free = rows.with_weights(np.zeros(3), np.ones(3))
-    assert free.hold(np.array([0.0, 1.0, 1.0, 0.0]))
+    assert free.hold(np.array([0.0, 1.0, 0.0, 1.0]))
     assert (free.low.tolist(), free.high.tolist()) == ([0, 0, 0, 0], [1, 1, 1, 1])
 
 
