@@ -43,6 +43,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cbs_opt/kernel/patterns/groups.py": (KERNEL + "test_groups.py",),
     "cbs_opt/kernel/patterns/budget.py": (KERNEL + "test_budget.py",),
     "cbs_opt/kernel/patterns/knapsack.py": (KERNEL + "test_budget.py",),
+    "cbs_opt/kernel/patterns/program.py": (KERNEL + "test_program.py", KERNEL + "test_linear.py"),
+    "cbs_opt/kernel/patterns/rows.py": (KERNEL + "test_pattern_rows.py", KERNEL + "test_linear.py"),
     "cbs_opt/kernel/patterns/nested.py": (KERNEL + "test_intersect.py",),
     "cbs_opt/kernel/patterns/within_groups.py": (KERNEL + "test_intersect.py",),
     "solvers/bounds/elimination.py": ("tests/solvers/bounds/test_elimination.py",),

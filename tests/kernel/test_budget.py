@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cbs_opt import Budget
 from cbs_opt.errors import PatternError
-from cbs_opt.kernel.patterns.knapsack import FEW, Knapsack
+from cbs_opt.kernel.patterns.knapsack import FEW, Knapsack, _by_table
 from cbs_opt.kernel.patterns.program import Program
 from cbs_opt.testing import check_pattern
 
@@ -43,12 +44,70 @@ def test_the_laws_of_patterns(seed: int) -> None:
     check_pattern(pattern, seed, draws=2)
 
 
+def test_the_relaxed_choice_is_the_one_by_worth_per_cost() -> None:
+    """Rates 5, 3, 2 and an item that never fits: λ = 2, of the third item a third fits, and L = 2·4 + 3 + 2 = 13."""
+    knapsack, worth = Knapsack(np.array([[1.0, 2.0, 3.0, 9.0]]), np.array([4.0])), np.array([5.0, 6.0, 6.0, 100.0])
+    found = knapsack.relaxed(worth)
+    assert found.d.tolist() == [3.0, 2.0, 0.0, 0.0]
+    np.testing.assert_allclose(found.x, [1.0, 1.0, 1.0 / 3.0, 0.0], rtol=1e-15)
+    assert 13.0 <= found.value <= 13.0 + 1e-11
+    chosen, most = knapsack.best(worth)
+    assert worth[chosen].sum() == 11.0  # of the whole choices within 4, two are worth 5 + 6
+    assert 11.0 <= most <= 11.0 + 1e-11
+
+
+@pytest.mark.parametrize(
+    ("costs", "room", "worth", "best"),
+    [
+        ([[0.375, 0.25, 0.25]], [0.5], [5, 3, 3], 6),  # less room than 1
+        ([[6, 4, 4]], [9], [5, 3, 3], 6),  # in steps of 2
+        ([[3, 2.5, 1.5]], [3.5], [5, 4, 3], 5),  # some whole, some not
+        ([[3, 2, 2], [1, 3, 1]], [4, 3], [5, 3, 3], 5),  # the second budget leaves no room for both 3
+        ([[3, 2, 2], [1, 2, 1]], [4, 3], [5, 3, 3], 6),
+        ([[3, 2, 2, 5]], [4], [5, 3, 3, 90], 6),  # the last never fits
+        ([[0, 3, 2, 2]], [4], [1, 5, 3, 3], 7),  # the first costs nothing
+    ],
+)
+def test_the_dearest_item_is_not_always_the_best(costs: Any, room: Any, worth: Any, best: float) -> None:
+    """The first choice by worth per cost leaves room that two lesser items use better; the sums are done by hand."""
+    costs, room, worth = np.array(costs, dtype=float), np.array(room, dtype=float), np.array(worth, dtype=float)
+    chosen, most = Knapsack(costs, room).best(worth)
+    assert worth[chosen].sum() == best
+    assert (costs[:, chosen].sum(axis=1) <= room).all()
+    assert best <= most <= best + 1e-8
+
+
+def test_bounds_with_one_item_decided_are_those_of_dantzig() -> None:
+    """Weight 5 is forced; of the others λ = 2 and L = 2·3 + 3 + 2 = 11, and d = (3, 2, 0, −2); the fifth never fits."""
+    pattern = Budget([1, 2, 3, 2, 4, 1], 4, keep=[5])
+    scores = np.array([5.0, 6.0, 6.0, 2.0, 9.0, 7.0])
+    kept, pruned = [18, 18, 18, 16, -np.inf, 18], [15, 16, 18, 18, 18, -np.inf]
+    z = pattern.argmax(scores)
+    assert z.tolist() == [True, True, False, False, False, True]
+    flips, found = pattern.flip_values(scores, z), pattern.relaxed(scores)
+    expected = [(flips, np.where(z, pruned, kept)), (found.kept, kept), (found.pruned, pruned)]
+    for values, exact in expected:
+        assert (values >= exact).all()
+        np.testing.assert_allclose(values, exact, rtol=1e-9)
+    assert found.z.tolist() == z.tolist()
+    assert 18.0 <= found.most <= 18.0 + 1e-9
+    assert pattern.fits(np.array([True, True, False, False, False, True]))
+    assert not pattern.fits(np.array([True, True, False, False, True, True]))
+
+
+def test_a_table_is_not_below_the_sum_of_many_numbers() -> None:
+    """A thousand times 0.1 is more than 100, but less where it is added up in float64."""
+    assert sum([0.1] * 1000) < 100 < 1000 * Fraction(0.1)
+    chosen, most = _by_table(np.full(1000, 0.1), np.ones(1000, dtype=np.int64), 1000)
+    assert chosen.all()
+    assert 1000 * Fraction(0.1) <= Fraction(most) <= 100 + Fraction(1, 10**9)
+
+
 @settings(max_examples=10, deadline=None)
-@given(SEEDS, st.booleans())
-def test_the_core_holds_the_optimum_of_all_items(seed: int, whole: bool) -> None:
-    """Against the mixed-integer program of all items at once, with more items than are solved first."""
+@given(SEEDS, st.booleans(), st.sampled_from([FEW, 2 * FEW]))
+def test_the_core_holds_the_optimum_of_all_items(seed: int, whole: bool, items: int) -> None:
+    """Against the mixed-integer program of all items at once, with as many items as are solved first, and with more."""
     rng = np.random.default_rng(seed)
-    items = 2 * FEW
     costs = rng.integers(1, 40, (1, items)) * 1.0 if whole else rng.exponential(size=(1, items))
     room = np.floor(costs.sum(axis=1) * rng.uniform(0.1, 0.9))
     worth = rng.exponential(size=items)

@@ -63,6 +63,18 @@ def test_a_kept_weight_takes_its_group_and_may_itself_be_zero() -> None:
     assert Groups([0, 0, 1, 1], 1, forbid=[1]).argmax(np.array([2.0, 9.0, 0.5, 1.0])).tolist() == [1, 0, 0, 0]
 
 
+def test_none_and_all_of_the_groups_can_be_pruned() -> None:
+    assert Groups([0, 0, 1], 0).argmax(np.zeros(3)).all()
+    assert not Groups([0, 0, 1], 2).argmax(np.ones(3)).any()
+
+
+def test_blocks_of_one_weight_and_of_several_rows() -> None:
+    assert Groups.of_blocks(4, 1, 0.5).units.tolist() == [0, 1, 2, 3]
+    assert Groups.of_blocks(8, 4, 0.5, row=2).units.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    with pytest.raises(PatternError, match="3 does not divide the 2 weights of a row"):
+        Groups.of_blocks(12, 3, 0.5, row=2)
+
+
 def test_members_are_the_same_as_numbers() -> None:
     given = Groups.of_members([[3, 0], [1], [2, 4]], 1, keep=[1])
     assert given.units.tolist() == [0, 1, 2, 0, 2]

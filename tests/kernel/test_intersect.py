@@ -102,6 +102,37 @@ def test_the_best_oracle_there_is(parts: list[Pattern], kind: type[Pattern]) -> 
     assert isinstance(intersect(*parts), kind)
 
 
+def test_three_levels_of_quotas() -> None:
+    """One of each pair, one and two of each half, two of all: the best masks with a weight decided, by hand."""
+    pattern = intersect(Quotas.n_of_m(8, 1, 2), Quotas([4, 4], [3, 2]), Cardinality(8, 6))
+    assert isinstance(pattern, Nested)
+    assert pattern.exact_flips
+    scores = np.array([5.0, 4.0, 3.0, 1.0, 2.0, 2.5, 6.0, 0.5])
+    z = pattern.argmax(scores)
+    assert np.flatnonzero(z).tolist() == [0, 6]
+    assert pattern.flip_values(scores, z).tolist() == [10.0, 10.0, 9.0, 7.0, 8.0, 8.5, 7.5, 5.5]
+    with_4 = pattern.fixed(np.arange(8) == 4, np.zeros(8, dtype=bool))
+    z = with_4.argmax(scores)
+    assert np.flatnonzero(z).tolist() == [4, 6]
+    assert with_4.flip_values(scores, z).tolist() == [7.0, 6.0, 5.0, 3.0, -np.inf, -np.inf, 7.0, 2.5]
+    one_pair = np.array([5.0, 4.0, 3.0, 1.0, 7.0, 6.5, 1.0, 0.5])  # 4 and 5 are worth most, but a pair
+    assert np.flatnonzero(pattern.argmax(one_pair)).tolist() == [0, 4]
+
+
+def test_one_of_two_in_one_of_two_groups() -> None:
+    """Scores 3, 1 | 2, 1½, of each group at most one, and one group: the best masks with a weight decided, by hand."""
+    pattern = intersect(Groups([0, 0, 1, 1], 1), Labels([0, 0, 1, 1], [1, 1]))
+    assert isinstance(pattern, WithinGroups)
+    scores, z = np.array([3.0, 1.0, 2.0, 1.5]), np.array([True, False, False, False])
+    assert pattern.argmax(scores).tolist() == z.tolist()
+    assert pattern.flip_values(scores, z).tolist() == [2.0, 1.0, 2.0, 1.5]
+    found = pattern.relaxed(scores)
+    assert found.z.tolist() == [1.0, 0.0, 0.0, 0.0]
+    for bound, exact in ((found.kept, [3.0, 1.0, 2.0, 1.5]), (found.pruned, [2.0, 3.0, 3.0, 3.0])):
+        assert (bound >= exact).all()
+        np.testing.assert_allclose(bound, exact, rtol=1e-10)
+
+
 def test_what_was_combined_can_be_combined_further() -> None:
     rows, inside, total = Groups.of_rows(2, 8, 0.5), Quotas.n_of_m(16, 2, 4, row=8), Quotas([8, 8], 5)
     stepwise = intersect(intersect(rows, inside), total)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cbs_opt import PruningProblem
 from cbs_opt.proof.check import definite
-from cbs_opt.proof.check.definite import DIGIT, PLACES, _digits, _dominant, _square
+from cbs_opt.proof.check.definite import DIGIT, PLACES, Definiteness, _digits, _dominant, _square
+from cbs_opt.proof.check.exact_model import ExactModel
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -94,3 +96,40 @@ def test_columns_are_as_long_as_their_products_are_exact() -> None:
     """Sums of so many products of two integers below 2^21 fit 53 bits, and a grid of 41 bits two digits of 21."""
     assert definite.MOST_COLUMNS * 2 ** (2 * DIGIT) < 2**53
     assert definite.GRID < 2.0 ** (2 * DIGIT)
+
+
+def definiteness(H: np.ndarray) -> Definiteness:
+    return Definiteness(ExactModel.of(PruningProblem(np.ones(len(H)), H)))
+
+
+def test_the_grid_is_as_fine_as_it_is_meant_to_be() -> None:
+    """40 bits behind the point where H_ii lies in [¼, 1), and as many less for weights of larger units."""
+    checked = definiteness(np.diag([0.5, 0.5 * 4.0**20]))
+    V = np.array([[1.0 / 3.0, 0.0], [2.0**20 / 3.0, -(2.0**20) / 7.0]])
+    nearest = [[round(Fraction(x) * 2**40) / Fraction(2**40) for x in V[0].tolist()]]
+    nearest += [[round(Fraction(x) * 2**20) / Fraction(2**20) for x in V[1].tolist()]]
+    assert [[Fraction(x) for x in row] for row in checked.on_grid(V).tolist()] == nearest
+
+
+def test_strictly_is_with_a_margin() -> None:
+    """½ − D is k units of 2^-54: from some k on it is proven, and from a larger one on also strictly."""
+    checked, first = definiteness(np.array([[0.5]])), {}
+    for strict in (False, True):
+        proven = [checked.proves(np.array([0]), np.array([0.5 - k * 2.0**-54]), strict=strict) for k in range(200)]
+        first[strict] = proven.index(True)
+        assert all(proven[first[strict] :])
+    assert 1 <= first[False] < first[True]
+
+
+@pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf, 2.0, -1.5, 2.0**70, 0.5])
+def test_a_factorization_that_is_wrong_proves_nothing(monkeypatch: pytest.MonkeyPatch, entry: float) -> None:
+    """H = ¾·I + ½·(all but the diagonal) and D = ⅛ leave R with eigenvalues ⅛ and 1⅝, R = LLᵀ for the right L."""
+    checked = definiteness(np.full((3, 3), 0.5) + 0.25 * np.eye(3))
+    right = np.linalg.cholesky(np.full((3, 3), 0.5) + 0.125 * np.eye(3))
+    assert checked.proves(np.arange(3), np.full(3, 0.125))
+    for place in ((1, 0), (2, 1), (0, 2)):
+        wrong = right.copy()
+        wrong[place] = entry
+        monkeypatch.setattr(np.linalg, "cholesky", lambda R, L=wrong: L)
+        with np.errstate(invalid="ignore"):
+            assert not checked.proves(np.arange(3), np.full(3, 0.125)), place

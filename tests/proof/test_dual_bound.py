@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cbs_opt import PruningProblem
 from cbs_opt.errors import UnsupportedError
-from cbs_opt.kernel.curvature import DenseCurvature, FactorCurvature
+from cbs_opt.kernel.curvature import DenseCurvature, DiagonalCurvature, FactorCurvature
 from cbs_opt.proof import Limits, NotVerifiedError
 from cbs_opt.proof.check import dual
 from cbs_opt.proof.check.dual import _half_square, _times, dual_choice, dual_value, takes
@@ -158,5 +158,7 @@ def test_which_curvatures_it_is_for() -> None:
     dense = PruningProblem(np.ones(2), DenseCurvature(np.eye(2)))
     assert takes(factor)
     assert not takes(dense)
+    A, damping = dual.parts(PruningProblem(np.ones(2), DiagonalCurvature(np.array([2.0, 3.0]))))
+    assert (A.shape, damping.tolist()) == ((0, 2), [2.0, 3.0])
     with pytest.raises(UnsupportedError, match="the dual certificate is for factored curvatures, this one is dense"):
         dual.parts(dense)

@@ -82,6 +82,24 @@ def test_a_factor_is_multiplied_out_exactly() -> None:
     assert ExactModel.of(both).value(np.append(w, [0.5, 1.0])) == exact + Fraction(1, 4)
 
 
+@pytest.mark.parametrize("g_power", [-600, 0, 450])
+@pytest.mark.parametrize("damping_power", [-600, 0, 450])
+@pytest.mark.parametrize("factor_power", [-200, 0, 200])
+def test_numbers_of_very_different_sizes(factor_power: int, damping_power: int, g_power: int) -> None:
+    """d = (2, −1, ½), so that Ad = (0, 7½), ‖d‖² = 5¼ and gᵀd = −3 in their units: no bit is shifted away."""
+    A, w_bar, w = np.array([[1.0, 2.0, 0.0], [3.0, -1.0, 1.0]]), np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0, 3.5])
+    factor = FactorCurvature(A * 2.0**factor_power, 5.0 * 2.0**damping_power)
+    problem = PruningProblem(w_bar, factor, g=np.array([0.0, 3.0, 0.0]) * 2.0**g_power)
+    two = Fraction(2)
+    curved = (Fraction(225, 4) * two ** (2 * factor_power) + Fraction(105, 4) * two**damping_power) / 2
+    assert ExactModel.of(problem).value(w) == curved - 3 * two**g_power
+
+
+def test_a_diagonal_is_nothing_else() -> None:
+    problem = PruningProblem(np.array([1.0, 2.0, 3.0]), DiagonalCurvature(np.array([2.0, 8.0, 1.0])))
+    assert ExactModel.of(problem).value(np.array([3.0, 1.0, 3.5])) == Fraction(2 * 4 + 8) / 2 + Fraction(1, 8)
+
+
 def smallest_pivot(H: np.ndarray, D: np.ndarray, V: np.ndarray | None = None) -> Fraction:
     """Of LDLᵀ of H − diag(D) − VVᵀ, in rational arithmetic; ≥ 0 for positive semidefinite (a zero pivot ends it)."""
     rows = [[Fraction(x) for x in row] for row in H.tolist()]

@@ -198,30 +198,17 @@ def test_a_piece_counts_where_all_that_is_left_of_it_is_free() -> None:
     assert left(KEPT, KEPT, FREE, FREE) == ([], [], [])
 
 
-@settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_the_bound_is_its_formula(seed: int) -> None:
-    """(B), with its pieces, in rational numbers term by term: nothing is lost but what the guard bits round down."""
-    problem = random_problem(seed, max_n=5)
-    if problem is None:
-        return
-    rng = np.random.default_rng(seed)
-    n, H = problem.n, [[Fraction(x) for x in row] for row in problem.curvature.dense().tolist()]
-    model = ExactModel.of(problem)
-    state = rng.choice([FREE, FREE, FREE, KEPT, PRUNED], n).astype(np.int8)
-    labels = rng.integers(0, 2, n)
-    room = np.bincount(labels[state == KEPT], minlength=2) + rng.integers(0, 2, 2)
-    room = np.minimum(room, np.bincount(labels, minlength=2))
-    limits = Limits(labels, room, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_))
-    D = problem.curvature.diagonal() * 10.0 ** rng.uniform(-3, 0, n)
-    given_pieces = drawn_pieces(rng, problem.curvature.dense(), Definiteness(model)).within(state)
-    w = np.where(state == PRUNED, 0.0, problem.w_bar + rng.normal(size=n) * np.abs(problem.w_bar))
-
+def in_fractions(
+    problem: PruningProblem, state: np.ndarray, limits: Limits, D: np.ndarray, w: np.ndarray, pieces: Pieces
+) -> tuple[Fraction, Fraction]:
+    """Bound (B) from its formula, for w zero where pruned and pieces within the region; the size of its terms."""
+    n, labels = problem.n, limits.labels
+    H = [[Fraction(x) for x in row] for row in problem.curvature.dense().tolist()]
     point, g = [Fraction(x) for x in w.tolist()], [Fraction(x) for x in problem.linear_term().tolist()]
     d = [a - Fraction(b) for a, b in zip(point, problem.w_bar.tolist(), strict=True)]
     p = [g[i] + sum(h * x for h, x in zip(H[i], d, strict=True)) for i in range(n)]
-    exact, bonus = model.value(w), [Fraction(0)] * n
-    for column, share, hold in zip(given_pieces.V.T.tolist(), given_pieces.share, given_pieces.hold, strict=True):
+    exact, bonus = ExactModel.of(problem).value(w), [Fraction(0)] * n
+    for column, share, hold in zip(pieces.V.T.tolist(), pieces.share, pieces.hold, strict=True):
         v = [Fraction(x) for x in column]
         along = sum((a * b for a, b in zip(v, point, strict=True)), Fraction(0))
         beta = Fraction(float(along) * (1.0 / float(share) - 1.0))
@@ -229,7 +216,7 @@ def test_the_bound_is_its_formula(seed: int) -> None:
         held = Fraction(float(hold)) * (along + beta) ** 2 / 2
         exact += held - beta * beta / 2
         bonus = [a + held * (x != 0) for a, x in zip(bonus, v, strict=True)]
-    size, scores = abs(exact), {0: [Fraction(0)] * n, 1: [Fraction(0)] * n}
+    size, scores = abs(exact), {label: [Fraction(0)] * n for label in range(len(limits.room))}
     for i in np.flatnonzero(state != PRUNED).tolist():
         curvature = Fraction(float(D[i]))
         kept = -(p[i] ** 2) / (2 * curvature)
@@ -239,7 +226,41 @@ def test_the_bound_is_its_formula(seed: int) -> None:
         if state[i] == FREE:
             scores[int(labels[i])].append(pruned - kept + bonus[i])
     for label, found in scores.items():
-        left = int(room[label] - (labels[state == KEPT] == label).sum())
+        left = int(limits.room[label] - (labels[state == KEPT] == label).sum())
         exact -= sum(sorted(found, reverse=True)[: max(left, 0)])
+    return exact, size
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_bound_is_its_formula(seed: int) -> None:
+    """(B), with its pieces, in rational numbers term by term: nothing is lost but what the guard bits round down."""
+    problem = random_problem(seed, max_n=5)
+    if problem is None:
+        return
+    rng = np.random.default_rng(seed)
+    n, model = problem.n, ExactModel.of(problem)
+    state = rng.choice([FREE, FREE, FREE, KEPT, PRUNED], n).astype(np.int8)
+    labels = rng.integers(0, 2, n)
+    room = np.bincount(labels[state == KEPT], minlength=2) + rng.integers(0, 2, 2)
+    room = np.minimum(room, np.bincount(labels, minlength=2))
+    limits = Limits(labels, room, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_))
+    D = problem.curvature.diagonal() * 10.0 ** rng.uniform(-3, 0, n)
+    given_pieces = drawn_pieces(rng, problem.curvature.dense(), Definiteness(model)).within(state)
+    w = np.where(state == PRUNED, 0.0, problem.w_bar + rng.normal(size=n) * np.abs(problem.w_bar))
+
     bound = choice(model, state, limits, D, w, np.zeros(n), given_pieces).bound
+    exact, size = in_fractions(problem, state, limits, D, w, given_pieces)
     assert exact - size / 2**50 <= bound <= exact
+
+
+def test_a_piece_that_slopes_far_less_than_its_weights() -> None:
+    """vᵀŵ = 2⁻⁵³ with ζ = 1 − 2⁻⁵³ gives β = 2⁻¹⁰⁵, finer than the last bit of the products beside it, vᵀŵ = 4."""
+    problem = PruningProblem(np.array([2.5, 2.0, 1.5, 1.0]), np.eye(4) + 0.5)
+    w, state, limits = np.array([2.0, 2.0, 1.0, 1.0 - 2.0**-53]), np.zeros(4, dtype=np.int8), limits_of([0] * 4, [2])
+    V = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    pieces = Pieces(V, np.array([0.5, 1.0 - 2.0**-53]), np.array([1.0, 0.5]))
+    assert (1.0 / pieces.share - 1.0).tolist() == [1.0, 2.0**-52]
+    bound = choice(ExactModel.of(problem), state, limits, np.full(4, 0.25), w, np.zeros(4), pieces).bound
+    exact, _ = in_fractions(problem, state, limits, np.full(4, 0.25), w, pieces)
+    assert exact - Fraction(1, 2**100) <= bound <= exact
