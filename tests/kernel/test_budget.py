@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +15,7 @@ from cbs_opt import Budget
 from cbs_opt.errors import PatternError
 from cbs_opt.kernel.patterns.knapsack import FEW, Knapsack, _by_table
 from cbs_opt.kernel.patterns.program import Program
+from cbs_opt.kernel.patterns.rows import ROUND_OFF
 from cbs_opt.testing import check_pattern
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -159,3 +161,27 @@ def test_words() -> None:
 def test_what_cannot_be_is_refused_in_words(make: Any, said: str) -> None:
     with pytest.raises(PatternError, match=said):
         make()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_mask_at_the_very_limit_is_covered_by_the_upper_bound(seed: int) -> None:
+    """The least budget that lets all weights of a mask stay, found float by float, where rounding decides."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 40))
+    costs, mask = rng.uniform(0.1, 1.0, n), rng.random(n) < 0.7
+    mask[0] = True
+    if seed % 2:
+        costs[0] *= 10.0 ** rng.integers(0, 9)
+    budget = (costs[mask].sum() - ROUND_OFF * costs.sum()) / (1.0 + ROUND_OFF)
+    for _ in range(12):
+        budget = np.nextafter(budget, 0.0)
+    pattern = Budget(costs, budget)
+    while not pattern.contains(mask):
+        budget = np.nextafter(budget, np.inf)
+        pattern = Budget(costs, budget)
+    scores = np.where(mask, rng.uniform(1.0, 2.0, n), 0.0)
+    forced = pattern.fixed(np.arange(n) == 0, np.zeros(n, dtype=bool))
+    for one in (pattern, forced):
+        assert one.contains(mask)
+        assert one.most(scores) >= math.fsum(scores)
+        assert one.contains(one.argmax(scores))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from cbs_opt.kernel.arrays.sums import sum_above
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.patterns.base import RelaxedMask
 from cbs_opt.kernel.patterns.grouped import Grouped, numbered
-from cbs_opt.kernel.patterns.knapsack import Knapsack
+from cbs_opt.kernel.patterns.knapsack import SUMMED, Knapsack
 from cbs_opt.kernel.patterns.rows import Named, limits
 
 
@@ -65,7 +66,11 @@ class Budget(Grouped):
     def _force(self, keep: Mask, forbid: Mask) -> None:
         super()._force(keep, forbid)
         self._items = frozen(np.flatnonzero(~self.forced))
-        left = self._limit - self._costs[:, self.forced].sum(axis=1)
+        # Every selection that fits fits in here, too, whatever rounding does to the two sums; whole numbers are exact.
+        whole = (self._costs == np.round(self._costs)).all(axis=1) & (self._costs.sum(axis=1) < 2.0**53)
+        most = np.where(whole, self._limit, self._limit * (1.0 + SUMMED))
+        forced = self._costs[:, self.forced]
+        left = np.array([math.fsum([limit, *-spent]) for limit, spent in zip(most, forced, strict=True)])
         self._knapsack = Knapsack(self._costs[:, self._items], np.maximum(left, 0.0))
         self._last: tuple[bytes, tuple[Mask, float]] | None = None
 
@@ -91,7 +96,11 @@ class Budget(Grouped):
         return self._budget
 
     def fits(self, groups: Mask) -> bool:
-        return bool((self._costs[:, groups].sum(axis=1) <= self._limit).all())
+        return bool((self._spent(groups) <= self._limit).all())
+
+    def _spent(self, groups: Mask) -> Vector:
+        """What ``groups`` cost in each budget, correctly rounded, shape (budgets,)."""
+        return np.array([math.fsum(costs[groups]) for costs in self._costs])
 
     def choose(self, sums: Vector) -> Mask:
         chosen = self.forced.copy()
@@ -120,7 +129,7 @@ class Budget(Grouped):
         return RelaxedMask(z, most, kept, pruned)
 
     def relief_of(self, groups: Mask) -> Vector:
-        over = self._costs[:, groups].sum(axis=1) - self._limit
+        over = self._spent(groups) - self._limit
         exceeded = over > 0
         parts = np.minimum(self._costs[exceeded] / over[exceeded, None], 1.0)
         return np.where(groups, parts.sum(axis=0), 0.0)
@@ -135,7 +144,7 @@ class Budget(Grouped):
         return "keep weights that cost at most " + " and ".join(said)
 
     def too_many_forced(self) -> str:
-        spent = self._costs[:, self.forced].sum(axis=1)
+        spent = self._spent(self.forced)
         b = int(np.argmax(spent > self._limit))
         return (
             f"keep: what is forced to stay costs {spent[b]:.12g}, but the budget is {self._budget[b]:.12g}; force "
