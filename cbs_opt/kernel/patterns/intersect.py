@@ -25,6 +25,10 @@ def intersect(*patterns: Pattern) -> Pattern:
     Where labels lie inside labels (2:4 and a quota for each row) or inside groups (2:4 and kept filters), the oracle of
     the combination sorts; for all other combinations it is a mixed-integer program, solved by HiGHS.
 
+    Each pattern is asked by itself whether it allows a mask. A ``Linear`` that ties weights together also allows masks
+    in which one of them is zero, so it cannot count what may stay together with another pattern: state that count in
+    the same ``Linear``.
+
     Parameters
     ----------
     *patterns : Pattern
