@@ -216,7 +216,7 @@ class PruningProblem(Displayed):
     # ---------------------------------------------------------------- the pattern
 
     def within(self, pattern: Pattern) -> PruningProblem:
-        """The same model with the pattern Z = ``pattern``, in place of the one that it has (``intersect`` joins two)."""
+        """The same model with the pattern Z = ``pattern``, in place of its own; ``intersect`` joins two patterns."""
         return replace(self, pattern=pattern)
 
     def at_sparsity(self, sparsity: float) -> PruningProblem:

@@ -262,7 +262,7 @@ def model_subject(
     if mixed:
         notes.append(RELATIVE.format("layers"))
     if labelled is None:
-        notes.append("accuracy is not measured, because the data hold no labels")
+        notes.append("accuracy is not measured, because the data have no test part with labels")
     else:
         notes += labelled.notes
     return Subject(

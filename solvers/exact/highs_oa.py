@@ -3,14 +3,15 @@
 1. Find an incumbent by greedy OBS and exchanges; find a splitting, and fix all weights that bound (B) decides
    (``highs_root``).
 2. Where that leaves the bound far below the incumbent, split the masks in two parts by a weight that is kept in one and
-   pruned in the other, and begin each part at 1 with a splitting of its own, the part with the least bound first.
+   pruned in the other, and give each part a splitting of its own and the decisions that follow, the part with the least
+   bound first.
 3. Solve the master problem of what is left of a part (``models/outer_approximation``) as an LP, add the tangents that
    its solution violates, and repeat until its bound stops rising. Then make a few dives, to find tangents that a search
    tree will need.
 4. Solve the master as a MILP, add the tangents at its solution and at the re-tuned weights of its mask, and repeat
    until its bound meets the incumbent. No mask comes twice, since the master is exact at every mask that has been seen.
 5. Solutions are rounded to masks and re-tuned on the way. Where the incumbent has become much better, the box shrinks
-   and more weights can be fixed, so that all starts again from 1, undivided.
+   and more weights can be fixed, so that all starts again from that incumbent, undivided.
 
 The bound is the least of the parts' bounds, each the best that was seen. That of HiGHS is lowered by its margin
 (``highs_master``) and by a bound on the round-off of the model,
@@ -60,7 +61,7 @@ KICK = 3
 """Pairs of weights that are exchanged at random before a local search."""
 
 SPLITS = 40
-"""Parts that are split in two, at the most, before HiGHS works on the parts that are left."""
+"""Parts that are split in two with one incumbent, at the most; HiGHS works on all others."""
 
 NEAR = 0.9
 """A part whose bound is above this share of the cutoff is not split."""
@@ -134,7 +135,7 @@ class Search:
 
     def again(self) -> bool:
         """Work on all parts, from the whole on; returns whether to do so again, since the incumbent is much better."""
-        self._open = [_Part(0.0, self._problem.Z, self._block.first_splitting())]
+        self._open = [_Part(self._bound, self._problem.Z, self._block.first_splitting())]
         self.notes = ()
         done, cutoff, splits = math.inf, math.inf, 0
         while self._open:

@@ -54,7 +54,7 @@ class Root:
     ``pattern`` is what is left of Z, over all n weights, ``D`` the splitting, shape (m,), and ``bound`` the best bound
     that was seen, less its margins. It is inf where no mask is left because none has a value below the cutoff.
     ``branch`` is the free weight whose two values, each fixed for a trial, raised the bound most (by the product of the
-    rises); −1 where not every free weight has been tried.
+    rises); −1 where nothing is left to decide, or not every free weight has been tried.
     """
 
     pattern: Pattern

@@ -88,7 +88,7 @@ class Stage:
             self._tangents_at(mask)
 
     def _close(self) -> Point | None:
-        """Add tangents at the LP's solutions until its bound stops rising; the last one, None if the search is over."""
+        """Add tangents at the LP's solutions until its bound stops rising; the last one, None if the part is done."""
         idle, last = 0, -math.inf
         point = None
         for _ in range(LP_ROUNDS):
@@ -120,7 +120,7 @@ class Stage:
             self._highs.restrict(weight, 0.0, 1.0)
 
     def _solve(self, gap: float = 0.0) -> Point | None:
-        """Run HiGHS and raise the bound; returns HiGHS' solution, or None where the search is over."""
+        """Run HiGHS and raise the bound; returns HiGHS' solution, or None where the part is done."""
         answer = self._highs.solve(self._search.remaining, gap)
         self._search.nodes += answer.nodes
         rise = math.nextafter(answer.bound * self._V, -math.inf)

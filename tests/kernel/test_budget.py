@@ -185,3 +185,9 @@ def test_a_mask_at_the_very_limit_is_covered_by_the_upper_bound(seed: int) -> No
         assert one.contains(mask)
         assert one.most(scores) >= math.fsum(scores)
         assert one.contains(one.argmax(scores))
+    below = Budget(costs, np.nextafter(budget, 0.0))
+    assert below.contains(below.argmax(scores))
+
+
+def test_costs_beyond_float64_exceed_every_budget() -> None:
+    assert not Budget([1e308, 1e308], 1e308).contains(np.ones(2, dtype=bool))

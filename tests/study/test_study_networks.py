@@ -82,7 +82,7 @@ def test_labels_are_needed_for_the_fisher_only(tmp_path):
     assert labelled.dense_accuracy is not None
     assert bare.dense_accuracy is None
     assert not bare.accuracies
-    note = "accuracy is not measured, because the data hold no labels"
+    note = "accuracy is not measured, because the data have no test part with labels"
     assert note in bare.notes
     assert note not in labelled.notes
     write_study(bare, tmp_path / "out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from cbs_opt.errors import PatternError
-from cbs_opt.kernel.arrays.sums import sum_above
+from cbs_opt.kernel.arrays.sums import sum_above, total
 from cbs_opt.kernel.arrays.types import Mask, Vector, frozen
 from cbs_opt.kernel.patterns.base import RelaxedMask
 from cbs_opt.kernel.patterns.grouped import Grouped, numbered
@@ -70,7 +69,7 @@ class Budget(Grouped):
         whole = (self._costs == np.round(self._costs)).all(axis=1) & (self._costs.sum(axis=1) < 2.0**53)
         most = np.where(whole, self._limit, self._limit * (1.0 + SUMMED))
         forced = self._costs[:, self.forced]
-        left = np.array([math.fsum([limit, *-spent]) for limit, spent in zip(most, forced, strict=True)])
+        left = np.array([total([limit, *-spent], 0.0) for limit, spent in zip(most, forced, strict=True)])
         self._knapsack = Knapsack(self._costs[:, self._items], np.maximum(left, 0.0))
         self._last: tuple[bytes, tuple[Mask, float]] | None = None
 
@@ -100,11 +99,15 @@ class Budget(Grouped):
 
     def _spent(self, groups: Mask) -> Vector:
         """What ``groups`` cost in each budget, correctly rounded, shape (budgets,)."""
-        return np.array([math.fsum(costs[groups]) for costs in self._costs])
+        return np.array([total(costs[groups], np.inf) for costs in self._costs])
 
     def choose(self, sums: Vector) -> Mask:
         chosen = self.forced.copy()
         chosen[self._items] = self._best(sums)[0]
+        for item in self._items[np.argsort(sums[self._items], kind="stable")]:
+            if self.fits(chosen):
+                break
+            chosen[item] = False  # the room is larger than the budget by round-off
         return chosen
 
     def most_of(self, sums: Vector) -> float:
