@@ -35,7 +35,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from cbs_opt.errors import InputError, NotPositiveDefiniteError
+from cbs_opt.errors import NotPositiveDefiniteError
 from cbs_opt.kernel.arrays.types import EPS, Mask, Vector
 from cbs_opt.kernel.arrays.validate import as_nonnegative
 from cbs_opt.kernel.curvature import DenseCurvature
@@ -47,6 +47,7 @@ from cbs_opt.kernel.update import obs_update
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.centered import CenteredBlock
 from cbs_opt.solvers.exact import bnb
+from cbs_opt.solvers.exact.deadline import deadline_of
 from cbs_opt.solvers.exact.decided import deciding
 from cbs_opt.solvers.exact.highs_root import Root, probe_root
 from cbs_opt.solvers.exact.highs_stage import Stage
@@ -89,9 +90,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         A variable that the pattern adds to the model has no bounds.
     """
     gap = as_nonnegative(gap, "gap")
-    if time_limit is not None and not time_limit > 0:
-        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
-    search = Search(problem, gap, math.inf if time_limit is None else time.monotonic() + time_limit)
+    search = Search(problem, gap, deadline_of(time_limit))
     try:
         while search.again():
             pass

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.errors import InputError, SolverError
+from cbs_opt.errors import SolverError
 from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
@@ -39,6 +39,7 @@ from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.models.selection_binary import selection_costs
 from cbs_opt.models.selection_linearized import FORMULATION
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.solvers.exact.deadline import deadline_of
 from cbs_opt.solvers.exact.interrupts import interruptible
 
 TARGET = 1024.0
@@ -84,9 +85,7 @@ def run(problem: PruningProblem, *, time_limit: float | None = None, gap: float 
         A variable that the pattern adds to the model has no bounds.
     """
     gap = as_nonnegative(gap, "gap")
-    if time_limit is not None and not time_limit > 0:
-        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
-    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    deadline = deadline_of(time_limit)
     # A pattern under which no bound would be valid is refused before any work.
     pattern_ranges(problem.Z)
     unit, s, _ = problem.normalized()

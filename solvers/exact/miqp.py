@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from cbs_opt.errors import InputError, SolverError, UnsupportedError
+from cbs_opt.errors import SolverError, UnsupportedError
 from cbs_opt.kernel.arrays.sums import sum_below
 from cbs_opt.kernel.arrays.types import EPS, Mask
 from cbs_opt.kernel.arrays.validate import as_nonnegative
@@ -48,6 +48,7 @@ from cbs_opt.models.formulation import ProblemClass
 from cbs_opt.models.ranges import pattern_ranges
 from cbs_opt.solvers.bounds.splittings import best_diagonal
 from cbs_opt.solvers.bounds.support import support_bounds
+from cbs_opt.solvers.exact.deadline import deadline_of
 from cbs_opt.solvers.exact.decided import settled
 from cbs_opt.solvers.exact.miqp_own import own_extract, own_model, own_notes, require_joint
 from cbs_opt.solvers.exact.miqp_pyomo import Answer, Profile, ask, find_solver, profile
@@ -150,10 +151,8 @@ def solve_by(
         The solver ended without an answer.
     """
     gap = as_nonnegative(gap, "gap")
-    if time_limit is not None and not time_limit > 0:
-        raise InputError(f"time_limit: is {time_limit}; a positive number of seconds is needed")
+    deadline = deadline_of(time_limit)
     require_joint(formulation, FORMULATIONS, method)
-    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     spec, known = by_name(formulation), profile(solver_name)
     conic, theirs = spec.problem_class is ProblemClass.MISOCP, formulation not in FORMULATIONS
     solver = find_solver(solver_name, method, conic)

@@ -63,11 +63,7 @@ def run(problem: PruningProblem, *, start: Any = None, device: str = "cpu") -> O
     PatternError
         ``start`` is not in Z.
     """
-    supports = Supports(problem, device)
-    mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)
-    support = supports.at(mask)
-    if support is None:
-        raise singular(problem)
+    supports, support = first_support(problem, start, device)
     improved, note = improve(problem, supports, support)
     return Outcome(improved.mask, notes=(note,) if note else ())
 
@@ -89,6 +85,16 @@ def improve(problem: PruningProblem, supports: Supports, support: Support) -> tu
             return support, ""
         support = trial
     return support, f"block-swap stopped after {MOST_ROUNDS} rounds"
+
+
+def first_support(problem: PruningProblem, start: Any, device: str) -> tuple[Supports, Support]:
+    """The supports of ``problem``, and the one to start from; ``start`` and the errors are those of ``run``."""
+    supports = Supports(problem, device)
+    mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)
+    support = supports.at(mask)
+    if support is None:
+        raise singular(problem)
+    return supports, support
 
 
 def singular(problem: PruningProblem) -> NotPositiveDefiniteError:

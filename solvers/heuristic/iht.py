@@ -21,9 +21,8 @@ from cbs_opt.kernel.method import MethodSpec, Objective
 from cbs_opt.kernel.patterns import Pattern
 from cbs_opt.kernel.problem import PruningProblem
 from cbs_opt.kernel.result import Outcome
-from cbs_opt.solvers.heuristic.block_swap import singular
+from cbs_opt.solvers.heuristic.block_swap import first_support
 from cbs_opt.solvers.heuristic.block_swap_support import Support, Supports
-from cbs_opt.solvers.heuristic.start import filled
 from cbs_opt.solvers.heuristic.unit_scores import has_larger_units, on_first, places_by_size
 
 SHORTEST = 0.05
@@ -53,11 +52,7 @@ def run(problem: PruningProblem, *, start: Any = None, iterations: int = 100, de
     PatternError
         ``start`` is not in Z.
     """
-    supports = Supports(problem, device)
-    mask = problem.Z.argmax(problem.w_bar**2) if start is None else filled(problem, start)
-    support = supports.at(mask)
-    if support is None:
-        raise singular(problem)
+    supports, support = first_support(problem, start, device)
     return Outcome(threshold(problem, supports, support, iterations).mask)
 
 
