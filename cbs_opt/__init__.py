@@ -1,8 +1,10 @@
 """cbs-opt: mathematical optimization for pruning neural networks, with proven gaps.
 
 A ``PruningProblem`` is a quadratic model of the loss of one block of weights. ``solve`` prunes it by one method,
-``compare`` by several, and ``lower_bound`` proves how low the loss of any mask can be. ``prune`` does this for a whole
-network, ``shrink`` removes whole channels, and ``best_subset`` selects the columns of a least-squares problem.
+``compare`` by several, ``lower_bound`` proves how low the loss of any mask can be, and ``certify`` judges a mask from
+any other tool by it. ``prune`` does this for a whole network (``certify_layers`` and ``certify_network`` judge one that
+another tool has pruned), ``shrink`` removes whole channels, and ``best_subset`` selects the columns of a least-squares
+problem.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from cbs_opt.blocks import extract
     from cbs_opt.blocks.assemble import assemble
     from cbs_opt.evaluation.catalogue import methods, register
+    from cbs_opt.evaluation.certify import Judgement, certify
     from cbs_opt.evaluation.comparator import Comparison, compare
     from cbs_opt.evaluation.lower_bound import LowerBound, lower_bound
     from cbs_opt.evaluation.pattern_prices import PatternPrices, compare_patterns
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from cbs_opt.models import Formulation, register_formulation
     from cbs_opt.proof import Proof, Verification, prove, verify
     from cbs_opt.pruning import Pruned, prune
+    from cbs_opt.pruning.certify_layers import LayerJudgement, certify_layers
+    from cbs_opt.pruning.certify_network import certify_network
     from cbs_opt.regression import Subset, best_subset
     from cbs_opt.structure import Allocation, Shrunk, allocate, load_shrunk, shrink
 
@@ -61,7 +66,9 @@ _HOME = {
     "FactorCurvature": "kernel.curvature",
     "Formulation": "models",
     "Groups": "kernel.patterns",
+    "Judgement": "evaluation.certify",
     "Labels": "kernel.patterns",
+    "LayerJudgement": "pruning.certify_layers",
     "Linear": "kernel.patterns",
     "LowerBound": "evaluation.lower_bound",
     "MethodSpec": "kernel.method",
@@ -81,6 +88,9 @@ _HOME = {
     "allocate": "structure",
     "assemble": "blocks.assemble",
     "best_subset": "regression",
+    "certify": "evaluation.certify",
+    "certify_layers": "pruning.certify_layers",
+    "certify_network": "pruning.certify_network",
     "compare": "evaluation.comparator",
     "compare_patterns": "evaluation.pattern_prices",
     "extract": "blocks",
@@ -110,7 +120,9 @@ __all__ = [
     "FactorCurvature",
     "Formulation",
     "Groups",
+    "Judgement",
     "Labels",
+    "LayerJudgement",
     "Linear",
     "LowerBound",
     "MethodSpec",
@@ -130,6 +142,9 @@ __all__ = [
     "allocate",
     "assemble",
     "best_subset",
+    "certify",
+    "certify_layers",
+    "certify_network",
     "compare",
     "compare_patterns",
     "extract",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cbs_opt.cli.certify_folder import certify_folder
+from cbs_opt.cli.certify_layers import certify_by_layer
 from cbs_opt.cli.network_options import (
     BoundTime,
     DampeningFrac,
@@ -78,6 +78,15 @@ def certify(
             "--certificate", metavar="FILE", help="Instead of a mask, verify this certificate of `cbs-opt solve`."
         ),
     ] = None,
+    curvature: Annotated[
+        str | None,
+        typer.Option(
+            "--curvature",
+            metavar="C",
+            help="With a network: fisher (the loss model of the whole network, the default) or gram (layer by layer, on "
+            "the outputs of each; hf:FOLDER always is).",
+        ),
+    ] = None,
     text: TextFile = None,
     test_text: TestTextFile = None,
     sequence_length: SequenceLength = None,
@@ -94,10 +103,12 @@ def certify(
 
     For a network, --weights and --data are those of the dense network, as for `cbs-opt prune`; give what is to be
     judged as --mask (one tensor per layer), as --pruned (a checkpoint with zeros), or as both. The loss model is the
-    Fisher of the dense network. To judge layer by layer, which is how `cbs-opt prune` chooses masks by default, call
-    cbs_opt.pruning.certify_layers in Python.
+    Fisher of the dense network, and the bound is about all masks with as many zeros in the whole network.
 
-    A language model (hf:FOLDER) is judged layer by layer: cbs-opt certify hf:DENSE --pruned hf:OTHER --text T.txt
+    With --curvature gram each layer is judged by itself, without labels, by how far its outputs are from those of the
+    dense layer, against all masks with as many zeros in the layer (or all of --pattern N:M). That is close to how
+    `cbs-opt prune` chooses masks by default. A language model (hf:FOLDER) is always judged so:
+    cbs-opt certify hf:DENSE --pruned hf:OTHER --text T.txt
 
     Example: cbs-opt certify block.npz --mask mask.npz
     """
@@ -111,33 +122,39 @@ def certify(
         "--ignore": ignore,
         "--seed": seed,
     }
-    from cbs_opt.network.hugging_face import folder_of
-
-    of_transformers = folder_of(str(block)) is not None
-    of_a_folder = {
-        "--text": text,
-        "--test-text": test_text,
-        "--sequence-length": sequence_length,
-        "--bound-time": bound_time,
-        "--report": report,
-    }
-    for name, said in of_a_folder.items():
-        if said is not None and not of_transformers:
-            raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
+    of_a_text = {"--text": text, "--test-text": test_text, "--sequence-length": sequence_length}
+    by_layer = _is_by_layer(block, curvature)
+    of_layers: dict[str, Any] = {"--bound-time": bound_time, "--report": report}
+    for name, said in of_layers.items():
+        if said is not None and not by_layer:
+            raise InputError(f"{name}: belongs to a network judged by layers, with --curvature gram or hf:FOLDER")
     if _is_network(block):
-        if certificate is not None or time_limit is not None or pattern is not None:
-            raise InputError("--certificate, --pattern, --time-limit belong to a block; leave them out for a network")
-        if of_transformers:
-            if mask is not None or pruned is None:
-                raise InputError(f"{block}: give the pruned folder, --pruned hf:OTHER, and no --mask")
-            certify_folder(
-                str(block), str(pruned), of_a_network, text, test_text, sequence_length, bound_time, report, json
+        if certificate is not None or time_limit is not None:
+            raise InputError("--certificate, --time-limit belong to a block; leave them out for a network")
+        if by_layer:
+            certify_by_layer(
+                str(block),
+                mask,
+                pruned,
+                of_a_network,
+                text,
+                test_text,
+                sequence_length,
+                pattern,
+                bound_time,
+                report,
+                json,
             )
             return
+        if pattern is not None:
+            raise InputError("--pattern: belongs to a block, or to a network with --curvature gram; leave it out here")
+        for name, said in of_a_text.items():
+            if said is not None:
+                raise InputError(f"{name}: belongs to a network hf:FOLDER; leave it out here")
         check_outputs(json, inputs=[mask, pruned, *network_inputs(str(block), weights, data)])
         _network(str(block), mask, pruned, of_a_network, json)
         return
-    for name, value in of_a_network.items():
+    for name, value in {**of_a_network, **of_a_text, "--curvature": curvature}.items():
         if value is not None:
             raise InputError(f"{name}: belongs to a network; leave it out for a block")
     if (mask is None) == (certificate is None):
@@ -170,6 +187,19 @@ def certify(
             pattern=None if pattern is None else problem.Z,
         )
     emit(json, judged.to_dict(), lambda: _show(judged))
+
+
+def _is_by_layer(network: Path, curvature: str | None) -> bool:
+    """Whether a network is judged layer by layer."""
+    from cbs_opt.network.hugging_face import folder_of
+
+    if curvature not in (None, "fisher", "gram"):
+        raise InputError(f"--curvature: is {curvature!r}; a network is judged by fisher or by gram")
+    if folder_of(str(network)) is None:
+        return curvature == "gram"
+    if curvature == "fisher":
+        raise InputError(f"{network}: is judged layer by layer; leave --curvature out")
+    return True
 
 
 def _is_network(block: Path) -> bool:

@@ -15,6 +15,7 @@ position. The segments of a layer all have the same size, and are counted in the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,14 +43,20 @@ Counts = NDArray[np.int64]
 
 
 def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
-    """The least numbers of zeros under N:M, by module name: ``of`` − ``keep`` in each group of ``of`` input channels.
+    """The least numbers of zeros under N:M, by module name: ``of`` − ``keep`` in each ``of`` input channels."""
+    require_divisible(weights.targets, keep, of)
+    return {t.name: np.full(t.numel // of, of - keep) for t in weights.targets}
+
+
+def require_divisible(targets: Iterable[Target], keep: int, of: int) -> None:
+    """Raise unless every layer can have the pattern N:M.
 
     Raises
     ------
     PatternError
         A layer whose number of input channels M does not divide (names all of them, and how to leave them out).
     """
-    others = [target for target in weights.targets if target.channels % of]
+    others = [target for target in targets if target.channels % of]
     if others:
         has = ", ".join(f"layer {target.name} has {target.channels}" for target in others)
         names = [target.name for target in others]
@@ -57,7 +64,6 @@ def n_of_m_quotas(weights: Weights, keep: int, of: int) -> dict[str, Counts]:
             f"{keep}:{of}: {of} has to divide the number of input channels of an output, but {has}; leave out what "
             f"does not fit, ignore={names} or --ignore '{','.join(names)}', or choose another pattern"
         )
-    return {t.name: np.full(t.numel // of, of - keep) for t in weights.targets}
 
 
 def n_of_m_pattern(target: Target, rows: int, keep: int, of: int) -> Labelled:

@@ -2,7 +2,8 @@
 
 Each layer is a problem of its own, with the objective f(w) = ½·mean‖Xw − Xw̄‖² + λ/2 ‖w − w̄‖² summed over its rows,
 where X are its inputs in the dense network: the same yardstick for every tool. The bound of a layer holds for all
-masks with at least as many zeros in the layer, wherever in the layer they are.
+masks with at least as many zeros in the layer, wherever in the layer they are; or, where a pattern N:M is given, for
+all masks of that pattern.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cbs_opt.collect import LayerModel, sequential_layers
 from cbs_opt.collect.layer_model import group_problem, groups
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, PatternError
 from cbs_opt.evaluation.certify import Judgement, certify
 from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.kernel.asked import Asked
 from cbs_opt.kernel.curvature.damping import damping_asked
-from cbs_opt.kernel.patterns import Cardinality
+from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.terminal import shows_progress
@@ -29,7 +32,9 @@ from cbs_opt.network.attention import own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
 from cbs_opt.network.targets import find_targets
+from cbs_opt.pruning.allocation import n_of_m_pattern, require_divisible
 from cbs_opt.pruning.bound_time import BoundTime
+from cbs_opt.pruning.left import Left
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +57,8 @@ class LayerJudgement:
     objective : float
         f of the best weights on the layer's mask.
     bound : float
-        Proven lower bound: no weights with at least as many zeros in the layer have a smaller f; −inf without a bound.
+        Proven lower bound: no weights with at least as many zeros in the layer (with a pattern: no weights of that
+        pattern) have a smaller f; −inf without a bound.
     relative : float
         ``given`` divided by f of the layer with all weights zero.
     damping : float
@@ -87,9 +93,10 @@ class LayerJudgement:
 @shows_progress("judging layers")
 def certify_layers(
     model: torch.nn.Module,
-    pruned: torch.nn.Module,
+    pruned: Any,
     data: Any,
     *,
+    pattern: str | None = None,
     samples: int | None = None,
     damping: float | None = None,
     dampening_frac: float | None = None,
@@ -103,11 +110,18 @@ def certify_layers(
 
     Parameters
     ----------
-    model, pruned : torch.nn.Module
-        The dense network, and the same network with other weights. A weight counts as pruned where it is exactly zero
-        in ``pruned``; layers without a zero are not judged, nor are those that no sample reaches (the log names them).
+    model : torch.nn.Module
+        The dense network.
+    pruned : torch.nn.Module, Pruned, or mapping of name to tensor
+        What is to be judged: the same network with other weights, what ``prune`` returned, a checkpoint, or masks alone
+        (boolean tensors, 1 keeps, by names of parameters or layers; the weights that they keep are then those of the
+        dense network). Masks of torch.nn.utils.prune may still be attached. A weight counts as pruned where it is
+        exactly zero; layers without a zero are not judged, nor are those that no sample reaches (the log names them).
     data
         Calibration samples as ``prune`` takes them; labels are not needed.
+    pattern : str, optional
+        N:M, as '2:4'. The bounds are then about all masks of this pattern, and every mask that is judged has to be one;
+        left out, they are about all masks with at least as many zeros in the layer.
     samples : int, optional
         How many of them are drawn; left out, 1,000, or all if there are fewer.
     damping, dampening_frac : float
@@ -127,6 +141,8 @@ def certify_layers(
     ------
     InputError
         The networks differ in their layers or shapes, or no sample reaches a layer that has zeros.
+    PatternError
+        A mask is not of the pattern, or M does not divide the number of input channels of a layer.
     """
     tell = progress or (lambda words: None)
     x, y, count = calibrating(data, samples, needs_labels=False)
@@ -134,23 +150,11 @@ def certify_layers(
     for note in of_samples:
         log.warning("certify: %s", note)
     used = drawn(x, y, count, seed)
+    n_of_m = None if pattern is None else Asked("pattern", pattern).n_of_m
     dense = own_copy(model)
-    chosen = []
-    for target in find_targets(dense, targets, ignore):
-        try:
-            weight = pruned.get_parameter(target.tensor)
-        except AttributeError:
-            layer = dict(pruned.named_modules()).get(target.name)
-            if layer is not None and getattr(layer, "weight", None) is not None:
-                raise InputError(
-                    f"layer {target.name}: in the pruned network its weight is no parameter but computed (torch prune, "
-                    "a parametrization); make it permanent first, as torch.nn.utils.prune.remove does"
-                ) from None
-            raise InputError(f"{target.tensor}: is not in the pruned network; give two of the same kind") from None
-        if tuple(weight.shape) != target.shape:
-            raise InputError(f"{target.tensor}: has shape {tuple(weight.shape)} instead of {target.shape}")
-        if bool((weight == 0).any()):
-            chosen.append(target)
+    found_targets = find_targets(dense, targets, ignore)
+    left = Left(dense, found_targets, pruned)
+    chosen = [target for target in found_targets if (left.matrix(target) == 0).any()]
     if not chosen:
         raise InputError("the pruned network has no zeros in the layers that are to be judged; there is no mask")
     called = first_calls(dense, used.x, [target.name for target in chosen])
@@ -160,6 +164,8 @@ def certify_layers(
     chosen = [target for target in chosen if target.name in called]
     if not chosen:
         raise InputError("data: no sample reaches any of the layers that have zeros; give others")
+    if n_of_m is not None:
+        require_divisible(chosen, *n_of_m)
     damping, dampening_frac = damping_asked(damping, dampening_frac)
     layers = sequential_layers(
         dense,
@@ -175,11 +181,13 @@ def certify_layers(
     for number, layer in enumerate(layers, 1):
         tell(f"bounding layer {number} of {len(chosen)}, {layer.name}")
         with layer.target.naming():
-            found.append(judge_layer(layer, layer.target.matrix_in(pruned), budget))
+            found.append(judge_layer(layer, left.matrix(layer.target), budget, n_of_m))
     return tuple(found)
 
 
-def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJudgement:
+def judge_layer(
+    layer: LayerModel, weight: Matrix, budget: BoundTime, n_of_m: tuple[int, int] | None = None
+) -> LayerJudgement:
     """Judge a layer that has the weights (out, in); each group of a grouped convolution is a problem of its own."""
     started = time.perf_counter()
     parts: list[Judgement] = []
@@ -189,7 +197,8 @@ def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJu
         pattern = Cardinality(mask.size, int(mask.size - mask.sum()))
         problem = group_problem(layer, group, rows, pattern)
         limit = budget.share(mask.size)
-        judged = certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0, bound_time=limit)
+        rivals = None if n_of_m is None else _rivals(layer, mask, *n_of_m)
+        judged = certify(problem, mask.ravel(), weight[rows].ravel(), time_limit=0.0, bound_time=limit, pattern=rivals)
         budget.charge(mask.size, judged.seconds)
         parts.append(judged)
         nothing += problem.objective(np.zeros(problem.n))
@@ -208,6 +217,17 @@ def judge_layer(layer: LayerModel, weight: Matrix, budget: BoundTime) -> LayerJu
         mask_gap=_gap([(part.objective, part.bound, part.gap) for part in parts]),
         seconds=time.perf_counter() - started,
     )
+
+
+def _rivals(layer: LayerModel, mask: NDArray[np.bool_], keep: int, of: int) -> Pattern:
+    """The pattern N:M for the rows of a mask (rows, in), which has to be one of its masks."""
+    pattern = n_of_m_pattern(layer.target, len(mask), keep, of)
+    if not pattern.contains(mask.ravel()):
+        raise PatternError(
+            f"layer {layer.name}: its mask is not of the pattern {keep}:{of}, which keeps at most {keep} of every {of} "
+            "consecutive input channels; leave the pattern out to judge it against all masks with as many zeros"
+        )
+    return pattern
 
 
 def _gap(parts: list[tuple[float, float, float]]) -> float:

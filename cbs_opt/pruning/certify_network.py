@@ -22,6 +22,7 @@ from cbs_opt.network.samples import clipped, draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.fisher import fisher_problem
+from cbs_opt.pruning.left import by_tensor, matrix_from
 from cbs_opt.pruning.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def certify_network(
     )
     dense = own_copy(model)
     chosen = find_targets(dense, targets, ignore)
-    masks = None if masks is None else _by_tensor(chosen, masks)
+    masks = None if masks is None else by_tensor(chosen, masks)
     weights = Weights.of(dense, chosen)
     given = None if pruned is None else _flatten(chosen, pruned, "the checkpoint")
     if masks is None:
@@ -140,12 +141,6 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def _by_tensor(targets: tuple[Target, ...], masks: dict[str, Any]) -> dict[str, Any]:
-    """The masks by names of tensors; some may be given by the name of the module: 'fc1' for 'fc1.weight'."""
-    tensors = {target.name: target.tensor for target in targets if target.tensor not in masks}
-    return {tensors.get(name, name): mask for name, mask in masks.items()}
-
-
 def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
     """Raise unless the checkpoint is zero wherever the mask prunes."""
     for target, part in weights.parts():
@@ -174,18 +169,4 @@ def _not_judged(
 
 def _flatten(targets: tuple[Target, ...], tensors: dict[str, Any], what: str) -> Vector:
     """The targets' tensors as one vector in the order of ``Weights``."""
-    import torch
-
-    parts = []
-    for target in targets:
-        if target.tensor not in tensors:
-            holds = ", ".join(sorted(tensors)[:8]) or "nothing"
-            raise InputError(f"{what}: {target.tensor} is missing; it holds {holds}")
-        tensor = torch.as_tensor(tensors[target.tensor]).detach().cpu()
-        if tuple(tensor.shape) != target.shape:
-            raise InputError(f"{what}: {target.tensor} has shape {tuple(tensor.shape)} instead of {target.shape}")
-        parts.append(target.matrix(tensor.double()).numpy().ravel())
-    values = np.concatenate(parts)
-    if not np.isfinite(values).all():
-        raise InputError(f"{what}: holds NaN or infinity; all values must be finite")
-    return values
+    return np.concatenate([matrix_from(tensors, target, what).ravel() for target in targets])

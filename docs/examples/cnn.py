@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 import cbs_opt
-from cbs_opt.pruning.certify_layers import certify_layers
 
 picture = sys.argv[1] if len(sys.argv) > 1 else "cnn.png"
 
@@ -67,7 +66,7 @@ def by_magnitude(sparsity: float) -> nn.Module:
 
 # Certified: for each layer, how far it is from the best mask with as many zeros in that layer.
 print("\nPyTorch's masks, certified\nlayer    zeros    loss    with the update    no mask is below     gap of the mask")
-for layer in certify_layers(network, by_magnitude(0.9), train_x):
+for layer in cbs_opt.certify_layers(network, by_magnitude(0.9), train_x):
     zeros = layer.pruned / layer.n
     losses = f"{layer.given:8.3f}{layer.objective:19.3f}{layer.bound:20.3f}"
     print(f"{layer.name:7}{zeros:7.1%}{losses}{layer.mask_gap:20.1%}")

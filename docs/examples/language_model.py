@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import cbs_opt
-from cbs_opt.pruning.certify_layers import certify_layers
 
 picture = sys.argv[1] if len(sys.argv) > 1 else "language_model.png"
 
@@ -86,8 +85,8 @@ def by_magnitude(sparsity: float) -> nn.Module:
 # The first decoder block of both, certified: each layer against all masks with as many zeros in that layer.
 print("half of all weights             with the update: gap to the best mask there may be")
 print("layer                                this package       magnitude")
-ours = certify_layers(model, runs[0].model, windows, targets=["model.layers.0.*"])
-theirs = certify_layers(model, by_magnitude(0.5), windows, targets=["model.layers.0.*"])
+ours = cbs_opt.certify_layers(model, runs[0].model, windows, targets=["model.layers.0.*"])
+theirs = cbs_opt.certify_layers(model, by_magnitude(0.5), windows, targets=["model.layers.0.*"])
 for mine, other in zip(ours, theirs, strict=True):
     print(f"{mine.name:34}{mine.mask_gap:15.1%}{other.mask_gap:16.1%}")
 

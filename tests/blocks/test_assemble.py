@@ -24,7 +24,6 @@ from cbs_opt.network.load import load_network
 from cbs_opt.network.samples import drawn
 from cbs_opt.network.targets import find_targets
 from cbs_opt.network.weights import Weights
-from cbs_opt.pruning.certify_network import certify_network
 from cbs_opt.pruning.fisher import fisher_problem
 from cbs_opt.pruning.settings import Settings
 from cbs_opt.store import StoreWriter
@@ -118,7 +117,9 @@ def test_what_certify_says_of_the_files(solved: Solved, tmp_path: Path) -> None:
     """The whole-network model couples the blocks: its loss is another number, its bound below it all the same."""
     found = solved.assemble()
     state = found.model.state_dict()
-    judged = certify_network(solved.network, solved.data, found.masks(), state, samples=M, damping=1e-2, ignore=["fc1"])
+    judged = cbs_opt.certify_network(
+        solved.network, solved.data, found.masks(), state, samples=M, damping=1e-2, ignore=["fc1"]
+    )
     assert judged.pruned == found.weights.pruned
     assert judged.given_objective is not None
     assert 0 < judged.bound <= judged.objective <= judged.given_objective

@@ -1,8 +1,12 @@
 """`cbs-opt prune` and `cbs-opt certify NETWORK`, through the command line."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+
+import cbs_opt
 
 
 @pytest.fixture
@@ -250,3 +254,32 @@ def test_the_page_says_what_the_terminal_says(cli, tmp_path):
     cli(*words, "--report", "nowhere/p.html").refused("nowhere")
     cli(*words, "--report", tmp_path / "r.html", "--json", tmp_path / "r.html").refused("is the output")
     cli("certify", "digits", "--pruned", "p.safetensors", "--report", "r.html").refused("--report: belongs to")
+
+
+def test_layer_by_layer_on_the_command_line_as_in_python(cli, digits, digits_network, tmp_path):
+    half = ("--samples", 60, "--pattern", "2:4")
+    out, masks = tmp_path / "p.safetensors", tmp_path / "m.safetensors"
+    assert cli("prune", *half, "--no-bound", "--out", out, "--masks", masks).code == 0
+    certify = ("certify", "digits", "--curvature", "gram", *half)
+    told = cli(*certify, "--pruned", out, "--report", tmp_path / "r.html", "--json", tmp_path / "r.json")
+    assert told.code == 0, told.err
+    facts = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    found = cbs_opt.certify_layers(digits_network, load_file(out), digits, samples=60, pattern="2:4")
+    assert [layer["name"] for layer in facts["layers"]] == ["fc1", "fc2", "fc3"]
+    for layer, row in zip(facts["layers"], found, strict=True):
+        assert (layer["given"], layer["bound"]) == pytest.approx((row.given, row.bound), rel=1e-9)
+    assert 0.5 < facts["accuracy"] <= facts["accuracy_dense"] + 0.02
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    for text in (told.out, page):
+        assert all(name in text for name in ("fc1", "fc2", "fc3", "re-tuned", "accuracy"))
+    of_masks = cli(*certify, "--mask", masks, "--json", "-").json()
+    assert "accuracy" not in of_masks  # masks alone are no network
+    for layer, row in zip(of_masks["layers"], found, strict=True):
+        assert layer["objective"] == pytest.approx(row.objective, rel=1e-9)
+        assert layer["given"] >= row.given  # as trained, where the network was re-tuned
+    cli(*certify, "--mask", masks, "--pruned", out).refused("exactly one of --mask FILE and --pruned FILE")
+    cli(*certify).refused("exactly one of --mask FILE and --pruned FILE")
+    cli("certify", "digits", "--pruned", out, "--curvature", "sequential").refused("fisher or by gram")
+    cli("certify", "digits", "--pruned", out, "--pattern", "2:4").refused("with --curvature gram")
+    cli("certify", "digits", "--pruned", out, "--text", out).refused("--text: belongs to a network hf:FOLDER")
+    cli(*certify, "--pruned", out, "--report", out).refused("is the input")

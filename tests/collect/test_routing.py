@@ -14,7 +14,6 @@ from cbs_opt.collect import layer_grams, sequential_layers
 from cbs_opt.errors import InputError
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.targets import find_targets
-from cbs_opt.pruning.certify_layers import certify_layers
 
 WIDTH, EXPERTS = 6, 3
 
@@ -293,12 +292,12 @@ def test_it_is_not_judged_either_which_is_said(caplog):
     with torch.no_grad():
         for layer in (other.experts[0], other.experts[2]):
             layer.weight[:, :3] = 0
-    assert [layer.name for layer in certify_layers(model, other, x)] == ["experts.0"]
+    assert [layer.name for layer in cbs_opt.certify_layers(model, other, x)] == ["experts.0"]
     (said,) = caplog.records
     assert said.levelname == "WARNING"
     assert said.getMessage().startswith("certify: layer experts.2: is not judged")
     with pytest.raises(InputError, match="no sample reaches any of the layers that have zeros"):
-        certify_layers(model, other, x, targets=["experts.2"])
+        cbs_opt.certify_layers(model, other, x, targets=["experts.2"])
 
 
 def test_an_expert_that_the_pruned_network_does_not_reach_takes_the_tokens_of_the_dense_one():

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import cbs_opt
-from cbs_opt.pruning.certify_layers import certify_layers
 
 X = np.random.default_rng(0).normal(size=(60, 1, 4, 4)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 60)
@@ -51,5 +50,5 @@ def test_layers_are_judged_inside():
         dense = network()
         pruned = copy.deepcopy(dense)
         pruned[1].weight[:, :8] = 0
-        (judged,) = certify_layers(dense, pruned, X)
+        (judged,) = cbs_opt.certify_layers(dense, pruned, X)
     assert judged.pruned == 64

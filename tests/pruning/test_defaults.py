@@ -19,8 +19,6 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.curvature.damping import dominance_said
 from cbs_opt.network.data import Data
 from cbs_opt.network.targets import find_targets
-from cbs_opt.pruning.certify_layers import certify_layers
-from cbs_opt.pruning.certify_network import certify_network
 from cbs_opt.study import files_subject, model_subject, run_study, write_study
 
 M = 60
@@ -123,7 +121,7 @@ def test_one_lambda_of_a_layers_gram_everywhere(
     blocks = {block.tensor: block.damping for block in load_manifest(cut.manifest).blocks}
     subject = model_subject("digits", digits_network, few, dict.fromkeys(wanted, "gram"), samples=M, **asked)
     studied = {key: value for piece in subject.pieces for key, value in piece.cut(lambda words: None).damping.items()}
-    judged = certify_layers(digits_network, pruned.model, few, samples=M, **asked)
+    judged = cbs_opt.certify_layers(digits_network, pruned.model, few, samples=M, **asked)
     for name, value in wanted.items():
         assert pruned.stages[0].damping[name] == pytest.approx(value, rel=1e-6)
         assert blocks[f"{name}.weight"] == pytest.approx(value, rel=1e-6)
@@ -147,7 +145,7 @@ def test_one_lambda_of_a_layers_fisher_everywhere(digits_network: Any, few: Data
     whole = cbs_opt.prune(digits_network, few, 0.5, **arguments)
     mean = fisher_mean(digits_network, few, "fc1.weight", "fc2.weight", "fc3.weight")
     assert whole.stages[0].damping == pytest.approx(0.01 * mean, rel=1e-4)
-    judged = certify_network(digits_network, few, whole.masks(), samples=M)
+    judged = cbs_opt.certify_network(digits_network, few, whole.masks(), samples=M)
     assert float(judged.notes[0].partition("λ = ")[2]) == pytest.approx(0.01 * mean, rel=1e-3)
 
 
@@ -162,7 +160,7 @@ def test_more_samples_than_there_are_means_all_and_says_so(
     assert more.objective == all_.objective
     assert np.array_equal(more.weights.mask, all_.weights.mask)
     if curvature == "fisher":
-        assert note in certify_network(digits_network, few, more.masks(), samples=M + 1).notes
+        assert note in cbs_opt.certify_network(digits_network, few, more.masks(), samples=M + 1).notes
     if curvature == "gram":
         cut = cbs_opt.extract(digits_network, few, tmp_path / "b", curvature="gram", samples=M + 1)
         assert note in cut.notes
@@ -183,7 +181,7 @@ def test_a_layer_without_a_weight_is_a_warning(
 def test_masks_may_go_by_the_names_of_modules(digits_network: Any, few: Data) -> None:
     tensors = cbs_opt.prune(digits_network, few, 0.5, samples=M, method="magnitude", bound=False).masks()
     modules = {name.removesuffix(".weight"): mask for name, mask in tensors.items()}
-    judged, same = (certify_network(digits_network, few, masks, samples=M) for masks in (tensors, modules))
+    judged, same = (cbs_opt.certify_network(digits_network, few, masks, samples=M) for masks in (tensors, modules))
     assert set(modules) == {"fc1", "fc2", "fc3"}
     assert (same.objective, same.bound, same.pruned, same.notes) == (
         judged.objective,
@@ -245,10 +243,10 @@ def test_prune_says_in_how_many_layers(digits_network: Any, few: Data) -> None:
 
 def test_certify_says_it(sure: Any, few: Data, tmp_path: Path, cli: Cli) -> None:
     pruned = cbs_opt.prune(sure, few, 0.5, samples=M, bound=False)
-    judged = certify_network(sure, few, pruned.masks(), samples=M, damping=1e-3)
+    judged = cbs_opt.certify_network(sure, few, pruned.masks(), samples=M, damping=1e-3)
     ratio = 1e-3 / fisher_mean(sure, few, "fc1.weight", "fc2.weight", "fc3.weight")
     assert dominated(judged.notes) == [pytest.approx(ratio, rel=0.01)]
-    assert dominated(certify_network(sure, few, pruned.masks(), samples=M).notes) == []
+    assert dominated(cbs_opt.certify_network(sure, few, pruned.masks(), samples=M).notes) == []
     rows = np.random.default_rng(0).normal(size=(4, 8))
     cbs_opt.PruningProblem.from_gradients(np.ones(8), rows, dampening_frac=2e3).save(tmp_path / "b.npz")
     np.savez(tmp_path / "m.npz", mask=np.arange(8) < 4)

@@ -8,7 +8,6 @@ from network_state import state
 
 import cbs_opt
 from cbs_opt.errors import CbsOptError, NotPositiveDefiniteError
-from cbs_opt.pruning.certify_layers import certify_layers
 
 
 @pytest.mark.parametrize(
@@ -168,15 +167,18 @@ def test_a_method_that_cannot_take_the_problem_is_refused_before_the_work(digits
     assert not told
 
 
-def test_masks_that_are_attached_are_named_where_layers_are_judged(digits_network, digits):
-    from torch.nn.utils import prune
+def test_weights_that_are_computed_are_named(digits_network, digits):
+    import torch
+    from torch.nn.utils import parametrize, prune
 
-    other = copy.deepcopy(digits_network)
-    prune.l1_unstructured(other.fc2, "weight", amount=0.5)
+    masked = copy.deepcopy(digits_network)
+    prune.l1_unstructured(masked.fc2, "weight", amount=0.5)
     with pytest.raises(CbsOptError, match=r"layer fc2: its weight is no parameter .*torch\.nn\.utils\.prune\.remove"):
-        cbs_opt.prune(other, digits, 0.9, samples=50)
-    with pytest.raises(CbsOptError, match=r"layer fc2: in the pruned network .*torch\.nn\.utils\.prune\.remove"):
-        certify_layers(digits_network, other, digits, samples=50)
+        cbs_opt.prune(masked, digits, 0.9, samples=50)
+    other = copy.deepcopy(digits_network)
+    parametrize.register_parametrization(other.fc2, "weight", torch.nn.ReLU())
+    with pytest.raises(CbsOptError, match=r"layer fc2: in the pruned network .* remove_parametrizations does"):
+        cbs_opt.certify_layers(digits_network, other, digits, samples=50)
     del other.fc2
     with pytest.raises(CbsOptError, match=r"fc2\.weight: is not in the pruned network"):
-        certify_layers(digits_network, other, digits, samples=50)
+        cbs_opt.certify_layers(digits_network, other, digits, samples=50)

@@ -1,4 +1,4 @@
-"""`cbs-opt certify hf:DENSE --pruned hf:OTHER`: judges every layer of a language model that any tool has pruned."""
+"""`cbs-opt certify NETWORK` layer by layer: judges every layer of a network that any tool has pruned."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from cbs_opt.errors import InputError
 from cbs_opt.kernel.terminal import working
 
 if TYPE_CHECKING:
+    import torch
+
     from cbs_opt.network.measures import Measured
     from cbs_opt.pruning.certify_layers import LayerJudgement
 
 
-def certify_folder(
+def certify_by_layer(
     dense: str,
-    pruned: str,
+    mask: Path | None,
+    pruned: Path | None,
     options: Mapping[str, Any],
     text: Path | None,
     test_text: Path | None,
     length: int | None,
+    pattern: str | None,
     bound_time: float | None,
     report: Path | None,
     json: str | None,
 ) -> None:
-    """Judge the layers of ``pruned`` against ``dense`` (both hf:FOLDER); ``options`` by their command-line names."""
+    """Judge the layers of what a tool left of ``dense``; ``options`` by their command-line names."""
     from cbs_opt.kernel.curvature.damping import dominance_note
     from cbs_opt.kernel.files import write_whole
-    from cbs_opt.network.hugging_face import folder_of
-    from cbs_opt.network.measures import Measured
+    from cbs_opt.network.measures import Measured, as_measure
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning.certify_layers import certify_layers
     from cbs_opt.pruning.page import page_of_judged
 
-    if folder_of(pruned) is None:
-        raise InputError(f"--pruned: is {pruned}; {dense} is judged against another hf:FOLDER")
     source = source_of(
         dense,
         weights=options["--weights"],
@@ -47,14 +48,18 @@ def certify_folder(
         test_text=test_text,
         sequence_length=length,
     )
-    other = source_of(pruned, text=text)
-    check_outputs(report, json, inputs=source.files())
+    source.check_out(None)
+    judged = _name_of(dense, mask, pruned)
+    check_outputs(report, json, inputs=[*source.files(), mask, pruned])
     with working(f"reading {dense}") as tell:
-        model, theirs, measure = source.model(), other.model(), source.measure()
+        model, data = source.model(), source.data()
+        network = None if pruned is None else _other(dense, pruned, text)
+        theirs = network if mask is None else _masks(mask)
         layers = certify_layers(
             model,
             theirs,
-            source.data(),
+            data,
+            pattern=pattern,
             samples=options["--samples"],
             damping=options["--damping"],
             dampening_frac=options["--dampening-frac"],
@@ -65,10 +70,11 @@ def certify_folder(
             progress=tell,
         )
         measured = None
-        if measure is not None:
+        measure = as_measure(source.measure(), data)
+        if measure is not None and network is not None:
             tell(f"measuring {measure.name}")
-            measured = Measured(measure, measure.of(model), measure.of(theirs))
-    told: dict[str, Any] = {"network": dense, "pruned_network": pruned, "layers": [layer.to_dict() for layer in layers]}
+            measured = Measured(measure, measure.of(model), measure.of(network))
+    told: dict[str, Any] = {"network": dense, "pruned_network": judged, "layers": [layer.to_dict() for layer in layers]}
     notes = dominance_note([layer.dominance for layer in layers])
     told["notes"] = list(notes)
     if measured is not None:
@@ -79,11 +85,40 @@ def certify_folder(
             "--text": text,
             "--test-text": test_text,
             "--sequence-length": length,
+            "--pattern": pattern,
             "--bound-time": bound_time,
         }
-        page = page_of_judged(dense, pruned, layers, measured, list(notes), asked).encode()
+        page = page_of_judged(dense, judged, layers, measured, list(notes), asked).encode()
         write_whole(report, lambda stream: stream.write(page))
-    emit(json, told, lambda: _show(pruned, layers, measured, notes))
+    emit(json, told, lambda: _show(judged, layers, measured, notes))
+
+
+def _name_of(dense: str, mask: Path | None, pruned: Path | None) -> str:
+    """What is judged: one of the two files, or another folder where the dense network is one."""
+    from cbs_opt.network.hugging_face import folder_of
+
+    if folder_of(dense) is not None and (mask is not None or pruned is None or folder_of(str(pruned)) is None):
+        raise InputError(f"{dense}: is judged against another folder, --pruned hf:OTHER, without --mask")
+    if (mask is None) == (pruned is None):
+        raise InputError("layer by layer, exactly one of --mask FILE and --pruned FILE is judged; give one of them")
+    return str(pruned if mask is None else mask)
+
+
+def _other(dense: str, pruned: Path, text: Path | None) -> torch.nn.Module:
+    """The pruned network: another folder, or the dense network with other weights."""
+    from cbs_opt.network.hugging_face import folder_of
+    from cbs_opt.network.load import load_network
+    from cbs_opt.network.source import source_of
+
+    if folder_of(dense) is not None:
+        return source_of(str(pruned), text=text).model()
+    return load_network(dense, pruned)
+
+
+def _masks(path: Path) -> dict[str, Any]:
+    from cbs_opt.pruning.certify_network import load_masks
+
+    return {name: mask.astype(bool) for name, mask in load_masks(path).items()}
 
 
 def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None, notes: tuple[str, ...]) -> None:

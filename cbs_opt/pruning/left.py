@@ -1,0 +1,122 @@
+"""What another tool left of a network, which may come as a network, as a checkpoint, or as masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import Matrix
+from cbs_opt.network.load import with_masks_applied
+from cbs_opt.network.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+
+def by_tensor(targets: tuple[Target, ...], masks: Mapping[str, Any]) -> dict[str, Any]:
+    """The masks by names of tensors; some may be given by the name of the module: 'fc1' for 'fc1.weight'."""
+    tensors = {target.name: target.tensor for target in targets if target.tensor not in masks}
+    return {tensors.get(name, name): mask for name, mask in masks.items()}
+
+
+def matrix_from(tensors: Mapping[str, Any], target: Target, what: str) -> Matrix:
+    """The target's tensor among ``tensors`` as a matrix (out, in) in float64, which must not be written to.
+
+    Raises
+    ------
+    InputError
+        It is missing, has another shape, or holds NaN or infinity; ``what`` names the tensors.
+    """
+    import torch
+
+    if target.tensor not in tensors:
+        holds = ", ".join(sorted(tensors)[:8]) or "nothing"
+        raise InputError(f"{what}: {target.tensor} is missing; it holds {holds}")
+    tensor = torch.as_tensor(tensors[target.tensor]).detach().cpu()
+    if tuple(tensor.shape) != target.shape:
+        raise InputError(f"{what}: {target.tensor} has shape {tuple(tensor.shape)} instead of {target.shape}")
+    values: Matrix = target.matrix(tensor.double()).numpy()
+    if not np.isfinite(values).all():
+        raise InputError(f"{what}: {target.tensor} holds NaN or infinity; all values must be finite")
+    return values
+
+
+class Left:
+    """The weights of each layer as another tool left them, zero where it pruned.
+
+    Parameters
+    ----------
+    dense : torch.nn.Module
+        The dense network.
+    targets : tuple of Target
+        The layers that may be asked for.
+    pruned : torch.nn.Module, Pruned, or mapping of name to tensor
+        The pruned network; or its checkpoint by names of parameters; in both, masks of torch.nn.utils.prune may still
+        be attached. Or masks, boolean tensors (1 keeps) by names of parameters or of modules: weights that a mask keeps
+        are then those of the dense network, and layers without a mask are kept whole.
+
+    Raises
+    ------
+    InputError
+        It is nothing of these, or a mask belongs to no layer.
+    """
+
+    def __init__(self, dense: torch.nn.Module, targets: tuple[Target, ...], pruned: Any) -> None:
+        import torch
+
+        self._dense = dense
+        self._network = pruned if isinstance(pruned, torch.nn.Module) else getattr(pruned, "model", None)
+        self._of_masks = False
+        if isinstance(self._network, torch.nn.Module):
+            self._what = "the pruned network"
+            self._tensors = with_masks_applied(self._network.state_dict(), self._what)
+            return
+        if not isinstance(pruned, Mapping) or not pruned:
+            raise InputError(
+                "pruned: give the pruned network, its checkpoint (tensors by name), or masks (booleans by name, 1 "
+                "keeps) as prune(…).masks() has them"
+            )
+        self._of_masks = all(torch.as_tensor(tensor).dtype == torch.bool for tensor in pruned.values())
+        self._what = "the masks" if self._of_masks else "the checkpoint"
+        self._tensors = by_tensor(targets, pruned) if self._of_masks else with_masks_applied(pruned, self._what)
+        if self._of_masks:
+            self._require_known(targets)
+
+    def matrix(self, target: Target) -> Matrix:
+        """The layer's weights (out, in) in float64, which must not be written to.
+
+        Raises
+        ------
+        InputError
+            They are missing, computed from other parameters, not finite, or have another shape.
+        """
+        if not self._of_masks:
+            if self._network is not None and target.tensor not in self._tensors:
+                _explain_missing(self._network, target)
+            return matrix_from(self._tensors, target, self._what)
+        trained = target.matrix_in(self._dense)
+        if target.tensor not in self._tensors:
+            return trained
+        return np.where(matrix_from(self._tensors, target, self._what) != 0, trained, 0.0)
+
+    def _require_known(self, targets: tuple[Target, ...]) -> None:
+        """Raise if a mask is of nothing that is in the network."""
+        known = {*dict(self._dense.named_parameters()), *(target.tensor for target in targets)}
+        unknown = [name for name in self._tensors if name not in known]
+        if unknown:
+            layers = ", ".join(target.name for target in targets[:8])
+            raise InputError(f"the masks: {unknown[0]} is no layer of the network; its layers begin with {layers}")
+
+
+def _explain_missing(network: torch.nn.Module, target: Target) -> None:
+    """Raise with the reason why ``network`` does not hold the target's weight."""
+    layer = dict(network.named_modules()).get(target.name)
+    if layer is not None and getattr(layer, "weight", None) is not None:
+        raise InputError(
+            f"layer {target.name}: in the pruned network its weight is no parameter but computed (a parametrization); "
+            "make it permanent first, as torch.nn.utils.parametrize.remove_parametrizations does"
+        )
+    raise InputError(f"{target.tensor}: is not in the pruned network; give two of the same kind")

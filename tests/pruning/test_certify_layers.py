@@ -1,0 +1,160 @@
+"""Layers that another tool has pruned: in whatever form they come, and against the masks of a pattern."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+import cbs_opt
+from cbs_opt.errors import InputError, PatternError
+from cbs_opt.network.data import Data
+
+LAYERS = ("fc1", "fc2", "fc3")
+M = 60
+
+
+@pytest.fixture
+def attached(digits_network: Any) -> Any:
+    """The digits network with masks of torch.nn.utils.prune that are still attached."""
+    other = copy.deepcopy(digits_network)
+    layers = [(getattr(other, name), "weight") for name in LAYERS]
+    torch_prune.global_unstructured(layers, torch_prune.L1Unstructured, amount=0.7)
+    return other
+
+
+@pytest.fixture
+def permanent(attached: Any) -> Any:
+    other = copy.deepcopy(attached)
+    for name in LAYERS:
+        torch_prune.remove(getattr(other, name), "weight")
+    return other
+
+
+def test_every_form_of_one_answer_is_judged_alike(
+    digits_network: Any, digits: Data, attached: Any, permanent: Any
+) -> None:
+    masks = {f"{name}.weight": getattr(permanent, name).weight.detach() != 0 for name in LAYERS}
+    forms = {
+        "permanent": permanent,
+        "attached": attached,
+        "checkpoint": permanent.state_dict(),
+        "checkpoint with masks": attached.state_dict(),
+        "masks": masks,
+        "masks by layer, as arrays": {name: masks[f"{name}.weight"].numpy() for name in LAYERS},
+    }
+    found = {
+        form: cbs_opt.certify_layers(digits_network, given, digits, samples=M, bound_time=0)
+        for form, given in forms.items()
+    }
+    facts = {form: [(row.name, row.pruned, row.given, row.objective) for row in rows] for form, rows in found.items()}
+    zeros = [(name, int((getattr(permanent, name).weight == 0).sum())) for name in LAYERS]
+    for form, rows in facts.items():
+        assert [row[:2] for row in rows] == zeros, form
+        assert rows == facts["permanent"], form
+
+
+def test_what_prune_returned_is_judged_as_its_network(digits_network: Any, digits: Data) -> None:
+    pruned = cbs_opt.prune(digits_network, digits, 0.5, curvature="gram", samples=M, bound=False, method="magnitude")
+    whole, model = (
+        cbs_opt.certify_layers(digits_network, given, digits, samples=M, bound_time=0)
+        for given in (pruned, pruned.model)
+    )
+    assert [row.given for row in whole] == [row.given for row in model]
+    assert {row.name: row.given for row in whole} == pytest.approx(
+        {row.name: row.objective for row in pruned.layers}, rel=1e-5
+    )
+
+
+def test_masks_of_some_layers_leave_the_others_out(digits_network: Any, digits: Data, permanent: Any) -> None:
+    mask = {"fc2": permanent.fc2.weight.detach() != 0}
+    (judged,) = cbs_opt.certify_layers(digits_network, mask, digits, samples=M, bound_time=0)
+    assert judged.name == "fc2"
+
+
+# ---------------------------------------------------------------- a pattern
+
+
+def losses_of_2_to_4(network: Any, x: Any, damping: float) -> float:
+    """The least loss of any 2:4 mask of a linear layer of four inputs, by trying all of them."""
+    w, total = network[0].weight.detach().double().numpy(), 0.0
+    x = x.astype(np.float64)
+    H = x.T @ x / len(x) + damping * np.eye(4)
+    for row in w:
+        found = []
+        for kept in map(list, itertools.combinations(range(4), 2)):
+            best = np.zeros(4)
+            best[kept] = np.linalg.solve(H[np.ix_(kept, kept)], (H @ row)[kept])
+            found.append(0.5 * (best - row) @ H @ (best - row))
+        total += min(found)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_with_a_pattern_the_bound_is_about_its_masks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(4, 5, bias=False), nn.Identity())
+    x = (rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4))).astype(np.float32)
+    pruned = cbs_opt.prune(network, x, pattern="2:4", curvature="gram", method="magnitude", bound=False)
+    (wide,) = cbs_opt.certify_layers(network, pruned, x)
+    (close,) = cbs_opt.certify_layers(network, pruned, x, pattern="2:4")
+    least = losses_of_2_to_4(network, x, close.damping)
+    assert wide.bound <= close.bound <= least * (1 + 1e-6)
+    assert close.bound >= 0.5 * least  # a bound worth its name
+    assert close.objective >= least * (1 - 1e-6)
+    assert close.mask_gap == pytest.approx(1 - close.bound / close.objective, abs=1e-9)
+    assert (close.given, close.objective) == (wide.given, wide.objective)
+
+
+def test_a_pattern_runs_along_the_channels_of_each_group(conv_network: Any) -> None:
+    network, x, _ = conv_network
+    pruned = cbs_opt.prune(network, x, pattern="1:2", ignore=["0"], bound=False)
+    grouped, linear = cbs_opt.certify_layers(network, pruned, x, pattern="1:2", ignore=["0"])
+    assert (grouped.name, grouped.pruned, linear.name, linear.pruned) == ("3", 36, "7", 6)
+    for layer in (grouped, linear):
+        assert 0 <= layer.bound <= layer.objective
+    with pytest.raises(PatternError, match=r"1:2: 2 has to divide .* layer 0 has 1; .*ignore=\['0'\]"):
+        cbs_opt.certify_layers(network, {"0": torch.zeros(4, 1, 3, 3, dtype=torch.bool)}, x, pattern="1:2")
+    across = torch.ones(4, 2, 3, 3, dtype=torch.bool)
+    across[:, :, :2] = False  # as many zeros, both channels of a position at once
+    with pytest.raises(PatternError, match=r"layer 3: its mask is not of the pattern 1:2"):
+        cbs_opt.certify_layers(network, {"3": across}, x, pattern="1:2")
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (3, r"pruned: give the pruned network, its checkpoint .*, or masks"),
+        ({}, r"pruned: give the pruned network"),
+        ({"fc9": torch.ones(3, dtype=torch.bool)}, r"the masks: fc9 is no layer of the network; .* fc1, fc2, fc3"),
+        ({"fc1": torch.ones(3, dtype=torch.bool)}, r"the masks: fc1\.weight has shape \(3,\) instead of \(32, 64\)"),
+        ({"fc1.weight": torch.ones(32, 64)}, r"the checkpoint: fc2\.weight is missing; it holds fc1\.weight"),
+        ({"fc1": torch.ones(32, 64, dtype=torch.bool)}, r"has no zeros in the layers"),
+    ],
+    ids=["number", "nothing", "other layer", "shape", "part", "no zeros"],
+)
+def test_what_is_no_answer_is_said_in_one_sentence(digits_network: Any, digits: Data, given: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        cbs_opt.certify_layers(digits_network, given, digits, samples=M)
+
+
+def test_weights_that_are_not_finite_are_refused(digits_network: Any, digits: Data, permanent: Any) -> None:
+    state = permanent.state_dict()
+    state["fc2.weight"][0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"the checkpoint: fc2\.weight holds NaN or infinity"):
+        cbs_opt.certify_layers(digits_network, state, digits, samples=M)
+
+
+def test_other_patterns_are_no_pattern_of_a_layer(digits_network: Any, digits: Data, permanent: Any) -> None:
+    with pytest.raises(InputError, match="N:M"):
+        cbs_opt.certify_layers(digits_network, permanent, digits, samples=M, pattern="columns 0.5")
