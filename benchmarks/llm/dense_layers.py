@@ -33,7 +33,7 @@ def dense_layers(model: torch.nn.Module, x: Any, folder: Path | None = None) -> 
         yield from _kept(model, targets, folder)
         return
     told = []
-    for layer in sequential_layers(model, x, targets, dampening_frac=DAMPENING_FRAC, goal="pruned"):
+    for layer in sequential_layers(model, x, targets, dampening_frac=DAMPENING_FRAC, goal="pruned", proving=True):
         if folder is not None:
             told.append(_keep(layer, folder))
         yield layer

@@ -83,8 +83,8 @@ def certify(
         typer.Option(
             "--curvature",
             metavar="C",
-            help="With a network: fisher (the loss model of the whole network, the default) or gram (layer by layer, on "
-            "the outputs of each; hf:FOLDER always is).",
+            help="With a network: fisher (the loss model of the whole network, the default) or gram (layer by layer, "
+            "on the outputs of each; hf:FOLDER always is).",
         ),
     ] = None,
     text: TextFile = None,

@@ -28,11 +28,9 @@ def layer_grams(
     precision: Precision | None = None,
     batch: int | None = None,
     numbers: NDArray[np.int64] | None = None,
+    proving: bool = False,
 ) -> dict[str, LayerModel]:
     """The quadratic model of each target on the layer Gram (g = 0), by module name, with the network in eval mode.
-
-    The float64 sums are the data of the problems made from them: objectives and proven bounds are about these
-    matrices, whatever was rounded while the products of samples were added up.
 
     A layer that is called several times in one pass has the inputs of all its calls in the sum. X is never held as a
     whole: each batch of inputs is added up and dropped.
@@ -53,6 +51,10 @@ def layer_grams(
         How many samples the network is given at once.
     numbers : int array, shape (m,), optional
         The numbers by which errors name the samples; their positions in ``x`` if left out.
+    proving : bool
+        Whether bounds on the f of the layers' inputs are to be proven: the sums are then of float64 products and
+        rounded down (``layer_sums``), which takes longer. Otherwise the float64 sums of products in the network's
+        precision are the data of the problems made from them: objectives and bounds are about these matrices.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def layer_grams(
     import torch
 
     network = copy_in_precision(model, precision)
-    sums = {target.name: LayerSums(target, network.get_submodule(target.name)) for target in targets}
+    sums = {target.name: LayerSums(target, network.get_submodule(target.name), proving=proving) for target in targets}
     samples = as_samples(x)
     called = np.arange(len(samples)) if numbers is None else numbers
     fed, counted = called[:0], None

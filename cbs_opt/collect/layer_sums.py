@@ -1,6 +1,16 @@
 """Adds up the sums of a layer's quadratic model (see ``layer_model``) over the layer's inputs, batch by batch.
 
 g and offset are accumulated from X̂ − X itself, so that no digits are lost if the two networks hardly differ.
+
+**Rounded down, where bounds are to be proven.** A sum of products of L columns at a time, K times, is off by at most
+γ Σ|x_i||x_j| ≤ γ s_i s_j with γ = (L + K)·eps and s_i² = Σx_i² (N. J. Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 3.1), whatever the order of the sums. So with columns counted as a mean,
+
+    |H_ij − Ĥ_ij| ≤ γ s_i s_j,   |g_ri − ĝ_ri| ≤ γ' p_r s_i,   |offset_r − ôffset_r| ≤ ½ γ' p_r²,
+
+where p_r = Σ_j |w̄_rj| a_j, a_j² is the mean square of entry j of X̂ − X, and γ' = γ + 2·in·eps covers the products with
+w̄, too. The first gives H ⪰ Ĥ − γ·in·diag(s²), and γ' p_r s_i |d_i| ≤ ½γ' s_i² d_i² + ½γ' p_r² the rest: with Ĥ lowered
+by (γ·in + γ')·diag(s²) and ôffset_r by ½γ' p_r²(1 + in), f is nowhere above the f of the inputs themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +25,7 @@ from cbs_opt.collect import correlation
 from cbs_opt.collect.layer_model import LayerModel
 from cbs_opt.collect.patches import check_input, patches, responses, without_padding
 from cbs_opt.errors import InputError
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.curvature import resolve_damping
 from cbs_opt.network.samples import check_finite, of_row
 from cbs_opt.network.targets import Target
@@ -27,6 +38,9 @@ MOST_ENTRIES = {"cpu": 2**19}
 
 MOST_ENTRIES_ELSEWHERE = 2**26
 """The same for any other device: 0.5 GB in float64."""
+
+CAUTION = 1.0 + 1e-6
+"""A factor that covers the rounding in bounds on errors."""
 
 FLOAT32 = (1e-12, 1e15)
 """If the largest input and the largest response lie between these, their squares, and sums of many of them, are within
@@ -49,6 +63,9 @@ class LayerSums:
     paired : bool
         Whether the inputs in the dense network are those of the same tokens, in the same order. If they are not, the
         goal is X̂ w̄, so that g and offset are zero.
+    proving : bool
+        Whether bounds are to be proven on the sums: all products are float64, and what rounding may have added to the
+        sums is taken off them. A bound then holds for the f of the layer's inputs, as the network computed these.
     """
 
     def __init__(
@@ -58,6 +75,7 @@ class LayerSums:
         siblings: Sequence[tuple[Target, torch.nn.Module]] = (),
         device: torch.device | None = None,
         paired: bool = True,
+        proving: bool = False,
     ) -> None:
         import torch
 
@@ -78,7 +96,9 @@ class LayerSums:
         self.precision = str(weight.dtype).removeprefix("torch.")
         # On an accelerator it is float64, as products in float32 may be rounded to ten bits there.
         on_cpu = self._device.type == "cpu"
-        self._dtype = torch.promote_types(weight.dtype, torch.float32) if on_cpu else torch.float64
+        single = on_cpu and not proving
+        self._dtype = torch.promote_types(weight.dtype, torch.float32) if single else torch.float64
+        self._proving, self._longest, self._chunks = proving, 0, 0
         self.gram = zeros(target.groups, target.inputs, target.inputs)
         # The sums of g and offset are products of W(X̂ − X). If there are more outputs than inputs, those of X̂ − X are
         # added up instead and multiplied by W in the end: 3 in² operations a column instead of 4 out·in.
@@ -86,6 +106,7 @@ class LayerSums:
         rows_of_g = target.inputs if self._wide else len(self.matrix)
         self._cross = zeros(rows_of_g, target.inputs)
         self._change = zeros(target.inputs, target.inputs) if self._wide else zeros(len(self.matrix))
+        self._apart = zeros(target.groups, target.inputs)  # Σ(x̂ − x)², where bounds are to be proven
         self.columns = 0
 
     def add(
@@ -123,7 +144,8 @@ class LayerSums:
         if dense is not None:
             check_finite(dense, numbers, f"layer {self.target.name}: its input in the dense network")
         dtype = self._dtype if self._within_float32(x, dense) else torch.float64
-        if x.device.type == "cpu" and correlation.is_plain(self.module) and dtype == self._dtype:
+        plain = x.device.type == "cpu" and correlation.is_plain(self.module) and not self._proving
+        if plain and dtype == self._dtype:
             self._add_plain(x, dense)
         else:
             self._add_unfolded(x, dense, dtype)
@@ -153,17 +175,25 @@ class LayerSums:
             part = x[start : start + step].to(dtype)
             columns = patches(self.target, self.module, part)
             self.columns += columns.shape[2]
+            self._longest, self._chunks = max(self._longest, columns.shape[2]), self._chunks + 1
             for group, block in enumerate(columns):
                 _add_square(self.gram[group], block)
             if dense is None:
                 continue
             apart = part - dense[start : start + step].to(dtype)
+            if self._wide or self._proving:
+                unfolded = patches(self.target, self.module, apart)
+            if self._proving:
+                self._apart += unfolded.square().sum(dim=2)
             if self._wide:
-                (change,) = patches(self.target, self.module, apart)
+                (change,) = unfolded
                 _add_square(self._change, change)
                 self._cross += change @ columns[0].t()
             else:
-                change = responses(self.target, self.module, apart, kernel)
+                if self._proving:  # a product whose rounding is known; a convolution may be computed in any way
+                    change = (kernel.reshape(len(unfolded), -1, self.target.inputs) @ unfolded).flatten(0, 1)
+                else:
+                    change = responses(self.target, self.module, apart, kernel)
                 self._change += change.square().sum(dim=1)
                 rows = change.reshape(self.target.groups, -1, columns.shape[2])
                 self._cross += (rows @ columns.transpose(1, 2)).reshape(self._cross.shape)
@@ -193,6 +223,7 @@ class LayerSums:
             g, offset = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[:, 0])
         elif self._wide:
             g, offset = self.matrix @ g, ((self.matrix @ offset) * self.matrix).sum(dim=1).clamp(min=0.0)
+        above = self._offset_slack()
         found: list[LayerModel] = []
         start = 0
         for target in self.targets:
@@ -204,7 +235,7 @@ class LayerSums:
                     w_bar=self.matrix[rows].cpu().numpy(),
                     gram=gram,
                     g=g[rows].cpu().numpy() / self.columns,
-                    offset=offset[rows].cpu().numpy() / (2 * self.columns),
+                    offset=offset[rows].cpu().numpy() / (2 * self.columns) - above[rows],
                     damping=lam,
                     columns=self.columns,
                     precision=self.precision,
@@ -224,6 +255,10 @@ class LayerSums:
         gram = self.gram.cpu().numpy() / self.columns
         gram = (gram + gram.transpose(0, 2, 1)) / 2
         diagonal = np.einsum("gii->gi", gram)
+        if self._proving:
+            of_H, of_g = self._rounding()
+            lowered = diagonal * (1.0 - CAUTION * (of_H * self.target.inputs + of_g))
+            diagonal[...] = np.where(diagonal > 0.0, np.nextafter(lowered, -np.inf), diagonal)
         mean = float(diagonal.mean())
         lam = resolve_damping(damping, dampening_frac, mean)
         if mean == 0:
@@ -236,6 +271,20 @@ class LayerSums:
                 f"layer {name}: {dead} of its inputs are zero on all samples and the damping is 0; give a damping > 0"
             )
         return notes, gram, lam
+
+    def _rounding(self) -> tuple[float, float]:
+        """γ and γ'; twice what they have to be, which covers the division by the number of columns and λ."""
+        terms = self._longest + self._chunks + 4
+        return terms * EPS, (terms + 2 * self.target.inputs + 4) * EPS
+
+    def _offset_slack(self) -> Vector:
+        """½γ'p_r²(1 + in) of each row, shape (out,); 0 unless bounds are to be proven."""
+        if not self._proving or not self.paired:
+            return np.zeros(len(self.matrix))
+        apart = np.sqrt(self._apart.cpu().numpy() / self.columns)  # shape: (groups, in)
+        sizes: Matrix = np.abs(self.matrix.cpu().numpy()).reshape(len(apart), -1, self.target.inputs)
+        p = np.einsum("gri,gi->gr", sizes, apart).ravel()
+        return np.asarray(0.5 * CAUTION * self._rounding()[1] * p**2 * (1 + self.target.inputs))
 
     def _step(self, x: torch.Tensor) -> int:
         """How many samples to unfold at once."""

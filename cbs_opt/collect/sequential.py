@@ -103,12 +103,14 @@ class SequentialLayers:
         memory: float | None,
         numbers: NDArray[np.int64] | None,
         device: str | None,
+        proving: bool,
     ) -> None:
         import torch
 
         if goal not in ("dense", "pruned"):
             raise InputError(f"goal: is {goal!r}; there are dense and pruned")
         self._original, self.samples = model, as_samples(x)
+        self._proving = proving
         self._damping = {"damping": damping, "dampening_frac": dampening_frac}
         self._numbers = np.arange(len(self.samples)) if numbers is None else numbers
         # Two streams of activations; for the goal 'pruned' one is enough.
@@ -229,13 +231,15 @@ class SequentialLayers:
         found, before, samples = [], 0, len(self.samples) / self._planned
         for block in self.blocks:
             total = 0.0
+            sums = 0.0
             for point in (*(Point(stop[0].name) for stop in block.stops), *((block.end,) if block.end else ())):
                 total += self._streams * (self._plan.operations(point) - before)
                 before = self._plan.operations(point) if self._keeping.goes_on_from(point) else 0
             for stop in block.stops:
                 two = self._dense is not None and Point(stop[0].name) not in self._plan.routed
-                total += self._columns(stop[0]) * operations_a_column(stop, two)
-            found.append(self._in_own_precision(total * samples))
+                sums += self._columns(stop[0]) * operations_a_column(stop, two)
+            of_sums = Operations(double=sums * samples) if self._proving else self._in_own_precision(sums * samples)
+            found.append(self._in_own_precision(total * samples).and_(of_sums))
         return found
 
     def _in_own_precision(self, operations: float) -> Operations:
@@ -264,7 +268,7 @@ class SequentialLayers:
 
         def empty() -> LayerSums:
             module = original.get_submodule(target.name)
-            return LayerSums(target, module, siblings, self.pruned.device, paired=not routed)
+            return LayerSums(target, module, siblings, self.pruned.device, not routed, self._proving)
 
         sums, elsewhere = empty(), None
         for reached in self.walk(Point(target.name)):
@@ -299,6 +303,7 @@ def sequential_layers(
     memory: float | None = None,
     numbers: NDArray[np.int64] | None = None,
     device: str | None = None,
+    proving: bool = False,
 ) -> SequentialLayers:
     """The quadratic models of the targets, in the order of execution, each on the inputs in the network pruned so far.
 
@@ -328,6 +333,8 @@ def sequential_layers(
         The numbers by which errors name the samples; their positions in ``x`` if left out.
     device : str, optional
         A device that is too small for the whole network: one block at a time is run there.
+    proving : bool
+        Whether bounds on the f of the layers' inputs are to be proven, as ``layer_grams`` takes it.
 
     Raises
     ------
@@ -347,6 +354,7 @@ def sequential_layers(
         memory=memory,
         numbers=numbers,
         device=device,
+        proving=proving,
     )
 
 

@@ -2,8 +2,8 @@
 
 Each layer is a problem of its own, with the objective f(w) = ½·mean‖Xw − Xw̄‖² + λ/2 ‖w − w̄‖² summed over its rows,
 where X are its inputs in the dense network: the same yardstick for every tool. The bound of a layer holds for all
-masks with at least as many zeros in the layer, wherever in the layer they are; or, where a pattern N:M is given, for
-all masks of that pattern.
+masks with at least as many zeros in the layer, wherever in the layer they are (in a grouped convolution, for all with
+at least as many zeros in each of its groups); or, where a pattern N:M is given, for all masks of that pattern.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class LayerJudgement:
     objective : float
         f of the best weights on the layer's mask.
     bound : float
-        Proven lower bound: no weights with at least as many zeros in the layer (with a pattern: no weights of that
-        pattern) have a smaller f; −inf without a bound.
+        Proven lower bound: no weights with at least as many zeros in the layer (in each group of a grouped convolution;
+        with a pattern, no weights of that pattern) have a smaller f; −inf without a bound.
     relative : float
         ``given`` divided by f of the layer with all weights zero.
     damping : float
@@ -121,7 +121,7 @@ def certify_layers(
         Calibration samples as ``prune`` takes them; labels are not needed.
     pattern : str, optional
         N:M, as '2:4'. The bounds are then about all masks of this pattern, and every mask that is judged has to be one;
-        left out, they are about all masks with at least as many zeros in the layer.
+        left out, they are about all masks with at least as many zeros in the layer (in each group of a convolution).
     samples : int, optional
         How many of them are drawn; left out, 1,000, or all if there are fewer.
     damping, dampening_frac : float
@@ -175,6 +175,7 @@ def certify_layers(
         dampening_frac=dampening_frac,
         goal="pruned",
         numbers=used.numbers,
+        proving=True,
     )
     found = []
     budget = BoundTime(bound_time, sum(target.numel for target in chosen))

@@ -119,6 +119,7 @@ def layer_stage(
                 damping=settings.damping,
                 dampening_frac=settings.dampening_frac,
                 numbers=samples.numbers,
+                proving=bool(settings.bound),
             )
         for layer in layers.values():
             solver.solve(layer)
@@ -134,6 +135,7 @@ def layer_stage(
             least_batches=STEPS if settings.refine else 1,
             device=None if is_on(model, device_named(settings.device)) else settings.device,
             numbers=samples.numbers,
+            proving=bool(settings.bound),
         )
         counted, estimate = operations(sequence, shares, settings), None
         if counted is not None:
@@ -253,7 +255,7 @@ class LayerSolver:
 
     def _bound(self, found: Solution, problem: PruningProblem) -> float:
         if not self._settings.bound:
-            return found.bound
+            return -np.inf
         with self._clock.phase("bound", f"bounding {problem.name}"):
             proven = lower_bound(problem, self._settings.device, self._bound_time.share(problem.n))
         self._bound_time.charge(problem.n, proven.seconds)
