@@ -123,8 +123,8 @@ def _masks(path: Path) -> dict[str, Any]:
 
 def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None, notes: tuple[str, ...]) -> None:
     say(f"{name}: {len(layers)} layers with zeros, each on the inputs of the dense network")
-    columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative loss", "right")]
-    columns += [("as it is", "right"), ("re-tuned", "right"), ("bound", "right"), ("gap", "right")]
+    columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative", "right")]
+    columns += [(name, "right") for name in ("as it is", "re-tuned", "bound", "gap", "mask gap")]
     rows = [
         [
             layer.name,
@@ -135,6 +135,7 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
             number(layer.objective),
             number(layer.bound),
             percent(layer.gap),
+            percent(layer.mask_gap),
         ]
         for layer in layers
     ]
@@ -144,4 +145,5 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
         say(f"  {measured.name:<14} {after}  (dense {before})")
     for note in notes:
         say(f"  note: {note}")
-    say("The gap is about the layers' quadratic model on these samples, not about the model's quality.")
+    say("gap: of the weights as they are; mask gap: of the best weights on the same mask.")
+    say("Both are about the layers' quadratic model on these samples, not about the network's quality.")
