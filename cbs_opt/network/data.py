@@ -121,6 +121,7 @@ def load_samples(path: str | os.PathLike[str], network: str = "") -> Data | Imag
         raise InputError(f"{file}: no such file")
     try:
         with np.load(file, allow_pickle=False) as archive:
+            of_torch = any(name.endswith("data.pkl") for name in archive.files)
             names = [n for n in ("train_x", "train_y", "test_x", "test_y", "x", "y") if n in archive.files]
             arrays = {name: archive[name] for name in names}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
@@ -128,6 +129,8 @@ def load_samples(path: str | os.PathLike[str], network: str = "") -> Data | Imag
             f"{file}: cannot be read as data ({type(error).__name__}); write it with numpy.savez, plain "
             "arrays only; pickled objects are never loaded"
         ) from error
+    if of_torch:
+        raise InputError(f"{file}: is a file of torch.save, which is not read as data; write it with numpy.savez")
     alone = set(arrays) == {"x"}
     needed: tuple[str, ...] = ("train_x", "train_y", "test_x", "test_y")
     if alone:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cbs_opt")
 
+TRUSTED = 0.03
+"""From this share of the work on, the time that it took says how long the rest will take: less than one of 32 equal
+blocks."""
+
 
 class Solver(Protocol):
     """What prunes one layer after the other and keeps the outcome of each."""
@@ -70,7 +74,7 @@ def block_by_block(
         About how many seconds each block will take; their sum is announced before the first block is pruned.
     """
     reports: list[BlockReport] = []
-    pace = Pace([block.targets for block in sequence.blocks], estimate)
+    pace = Pace([block.targets for block in sequence.blocks], estimate, whole=not settings.bound)
     said = estimate is None
     for number, block in enumerate(sequence.blocks):
         outcome = None if work is None else work.load(number, [target.name for target in block.targets])
@@ -133,14 +137,26 @@ def _prune(
 class Pace:
     """Says in words how far the work is, and about how long the remaining blocks will take.
 
-    Before the first block is done, that is the estimate. Afterwards it is what the blocks so far took, scaled by the
-    seconds estimated for the remaining blocks or, without an estimate, by their numbers of weights.
+    Until ``TRUSTED`` of the work is done, that is the estimate, if it is one of the whole work: a first block that is
+    small took most of its time for what is done once, like compiling. Afterwards it is what the blocks so far took,
+    scaled by the seconds estimated for the remaining blocks or, without an estimate, by their numbers of weights.
+
+    Parameters
+    ----------
+    blocks : sequence of sequences of Target
+        The layers of each block.
+    estimate : sequence of float, optional
+        About how many seconds each block will take.
+    whole : bool
+        Whether the estimate is of all that is done; otherwise (bounds are not counted) it says how the blocks compare.
     """
 
-    def __init__(self, blocks: Sequence[Sequence[Target]], estimate: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, blocks: Sequence[Sequence[Target]], estimate: Sequence[float] | None = None, whole: bool = True
+    ) -> None:
         self._weights = [sum(target.numel for target in block) for block in blocks]
         self._sizes: Sequence[float] = self._weights if estimate is None else estimate
-        self._estimated = estimate is not None
+        self._estimated = estimate is not None and whole
         self._began, self._worked = time.perf_counter(), 0.0
 
     def beforehand(self, number: int) -> str:
@@ -157,7 +173,8 @@ class Pace:
     def words(self, number: int, done: bool = False) -> str:
         """'block 7 of 30, about 4 min left', if block ``number`` comes next, or, with ``done``, has just been done."""
         words = f"block {number + 1} of {len(self._sizes)}"
-        if not self._worked and not self._estimated:
+        trusted = self._worked > TRUSTED * sum(self._sizes)
+        if not trusted and not self._estimated:
             return words
-        pace = (time.perf_counter() - self._began) / self._worked if self._worked else 1.0
+        pace = (time.perf_counter() - self._began) / self._worked if trusted else 1.0
         return f"{words}, {about(pace * sum(self._sizes[number + done :]))} left"

@@ -162,6 +162,12 @@ def test_samples_that_do_not_fit_the_network():
         accuracy(load_network("digits"), x, np.zeros(2, dtype=np.int64))
 
 
+def test_data_of_torch_is_named_as_such(tmp_path):
+    torch.save({"train_x": torch.zeros(3, 2)}, tmp_path / "d.pt")
+    with pytest.raises(InputError, match=r"d\.pt: is a file of torch\.save, .* write it with numpy\.savez"):
+        load_data(tmp_path / "d.pt")
+
+
 def test_data_is_float32():
     data = digits_data()
     assert isinstance(data, Data)

@@ -165,3 +165,17 @@ def test_the_pace_so_far_corrects_the_estimate(monkeypatch):
     now[0] = 20.0  # twice as long as estimated
     pace.done(0)
     assert pace.words(1) == "block 2 of 3, about 80 s left"
+
+
+def test_a_small_first_block_says_nothing_about_the_rest(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("cbs_opt.pruning.block_by_block.time.perf_counter", lambda: now[0])
+    one = find_targets(nn.Linear(4, 4))
+    bounded, alone = (Pace([one, one, one], [0.1, 10.0, 10.0], whole=whole) for whole in (False, True))
+    assert (bounded.words(0), alone.words(0)) == ("block 1 of 3", "block 1 of 3, about 21 s left")
+    now[0] = 60.0  # most of it for compiling
+    bounded.done(0), alone.done(0)
+    assert (bounded.words(1), alone.words(1)) == ("block 2 of 3", "block 2 of 3, about 20 s left")
+    now[0] = 80.0
+    bounded.done(1), alone.done(1)
+    assert bounded.words(2) == alone.words(2) == "block 3 of 3, about 80 s left"
