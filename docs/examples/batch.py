@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 import cbs_opt
 from cbs_opt.batch import Asked, Settings, run_batch
-from cbs_opt.network.data import digits_data
-from cbs_opt.network.load import load_network
+from cbs_opt.network import digits_data, load_network
 from cbs_opt.store import open_store
 
 METHODS = ("magnitude", "greedy-obs", "swap", "bnb")

@@ -13,8 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import cbs_opt
-from cbs_opt.network.data import digits_data
-from cbs_opt.network.load import load_network
+from cbs_opt.network import digits_data, load_network
 
 picture = sys.argv[1] if len(sys.argv) > 1 else "block.png"
 
