@@ -45,6 +45,7 @@ def _keep(layer: LayerModel, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     if layer.sibling is None:
         np.save(folder / f"{layer.name}.npy", layer.gram)
+        np.save(folder / f"{layer.name}.slack.npy", layer.slack)
     return {
         "name": layer.name,
         "sibling": None if layer.sibling is None else layer.sibling.name,
@@ -62,10 +63,13 @@ def _kept(model: torch.nn.Module, targets: tuple[Target, ...], folder: Path) -> 
         if told["sibling"] is None:
             last = None
         w_bar = target.matrix_in(model)
+        files = (folder / f"{target.name}{end}" for end in (".npy", ".slack.npy"))
+        gram, slack = (np.load(file, allow_pickle=False) for file in files) if last is None else (last.gram, last.slack)
         layer = LayerModel(
             target=target,
             w_bar=w_bar,
-            gram=np.load(folder / f"{target.name}.npy", allow_pickle=False) if last is None else last.gram,
+            gram=gram,
+            slack=slack,
             g=np.zeros_like(w_bar),
             offset=np.zeros(len(w_bar)),
             damping=told["damping"],

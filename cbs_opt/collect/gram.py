@@ -52,9 +52,10 @@ def layer_grams(
     numbers : int array, shape (m,), optional
         The numbers by which errors name the samples; their positions in ``x`` if left out.
     proving : bool
-        Whether bounds on the f of the layers' inputs are to be proven: the sums are then of float64 products and
-        rounded down (``layer_sums``), which takes longer. Otherwise the float64 sums of products in the network's
-        precision are the data of the problems made from them: objectives and bounds are about these matrices.
+        Whether bounds on the f of the layers' inputs are to be proven: the sums are then of float64 products, and the
+        models know what rounding did to them (``layer_sums``), which takes longer. Otherwise the float64 sums of
+        products in the network's precision are the data of the problems made from them: objectives and bounds are about
+        these matrices.
 
     Raises
     ------

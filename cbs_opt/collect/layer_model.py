@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cbs_opt.kernel.arrays.types import Matrix, Vector
+from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.curvature import DenseCurvature, RowsCurvature
 from cbs_opt.kernel.curvature.damping import dominance
 from cbs_opt.kernel.patterns import Pattern
@@ -54,6 +54,10 @@ class LayerModel:
         computed in it (at least in float32), a few thousand of them added up; everything else is float64.
     notes : tuple of str
         What was altered or looks wrong.
+    slack : array, shape (groups, in), optional
+        e ≥ 0 of each group: the Gram matrix of the layer's inputs in exact arithmetic differs from ``gram`` by no more
+        than ±diag(e), and so do g and offset together with it, downwards (``layer_sums``). Left out, ``gram``, g and
+        offset are the data that bounds are about.
     sibling : LayerModel, optional
         The model of a layer with the same inputs, and so with the same curvature, which is formed only once.
     """
@@ -66,6 +70,7 @@ class LayerModel:
     damping: float
     columns: int
     precision: str
+    slack: Matrix | None = None
     notes: tuple[str, ...] = ()
     sibling: LayerModel | None = None
 
@@ -107,7 +112,13 @@ class LayerModel:
         """H of each group, one object shared by all rows of the group, and by the layers with the same inputs."""
         if self.sibling is not None:
             return self.sibling.curvatures
-        return tuple(DenseCurvature(H, self.damping) for H in self.gram)
+        if self.slack is None:
+            return tuple(DenseCurvature(H, self.damping) for H in self.gram)
+        damped = self.H
+        of_damping = EPS * np.einsum("gii->gi", damped)
+        return tuple(
+            DenseCurvature.formed(H, e, self.damping) for H, e in zip(damped, self.slack + of_damping, strict=True)
+        )
 
     def problem(self, row: int) -> PruningProblem:
         """The pruning problem of one output row, without a pattern."""

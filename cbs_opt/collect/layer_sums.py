@@ -2,15 +2,16 @@
 
 g and offset are accumulated from X̂ − X itself, so that no digits are lost if the two networks hardly differ.
 
-**Rounded down, where bounds are to be proven.** A sum of products of L columns at a time, K times, is off by at most
-γ Σ|x_i||x_j| ≤ γ s_i s_j with γ = (L + K)·eps and s_i² = Σx_i² (N. J. Higham, Accuracy and Stability of Numerical
-Algorithms, 2002, section 3.1), whatever the order of the sums. So with columns counted as a mean,
+**What rounding may do, where bounds are to be proven.** A sum of products of L columns at a time, K times, is off by
+at most γ Σ|x_i||x_j| ≤ γ s_i s_j with γ = (L + K)·eps and s_i² = Σx_i² (N. J. Higham, Accuracy and Stability of
+Numerical Algorithms, 2002, section 3.1), whatever the order of the sums. So with columns counted as a mean,
 
     |H_ij − Ĥ_ij| ≤ γ s_i s_j,   |g_ri − ĝ_ri| ≤ γ' p_r s_i,   |offset_r − ôffset_r| ≤ ½ γ' p_r²,
 
 where p_r = Σ_j |w̄_rj| a_j, a_j² is the mean square of entry j of X̂ − X, and γ' = γ + 2·in·eps covers the products with
-w̄, too. The first gives H ⪰ Ĥ − γ·in·diag(s²), and γ' p_r s_i |d_i| ≤ ½γ' s_i² d_i² + ½γ' p_r² the rest: with Ĥ lowered
-by (γ·in + γ')·diag(s²) and ôffset_r by ½γ' p_r²(1 + in), f is nowhere above the f of the inputs themselves.
+w̄, too. The first gives H ⪰ Ĥ − γ·in·diag(s²). In the second, Σ_i γ' p_r s_i |d_i| ≤ ½γ'·in·Σ_i s_i² d_i² + ½γ' p_r². So
+with Ĥ lowered by in·(γ + γ')·diag(s²), which the curvature does where it says what lies below it, and with ôffset_r
+lowered by γ' p_r², which is done here, f is nowhere above the f of the inputs themselves.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class LayerSums:
         Whether the inputs in the dense network are those of the same tokens, in the same order. If they are not, the
         goal is X̂ w̄, so that g and offset are zero.
     proving : bool
-        Whether bounds are to be proven on the sums: all products are float64, and what rounding may have added to the
-        sums is taken off them. A bound then holds for the f of the layer's inputs, as the network computed these.
+        Whether bounds are to be proven on the sums: all products are float64, and the models know what rounding may
+        have added to the sums. A bound then holds for the f of the layer's inputs, as the network computed these.
     """
 
     def __init__(
@@ -218,6 +219,7 @@ class LayerSums:
         import torch
 
         notes, gram, lam = self._curvature(damping, dampening_frac)
+        slack = self._slack(gram) if self._proving else None
         g, offset = self._cross, self._change
         if not self.paired:
             g, offset = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[:, 0])
@@ -239,6 +241,7 @@ class LayerSums:
                     damping=lam,
                     columns=self.columns,
                     precision=self.precision,
+                    slack=slack,
                     notes=() if found else tuple(notes),
                     sibling=found[0] if found else None,
                 )
@@ -255,10 +258,6 @@ class LayerSums:
         gram = self.gram.cpu().numpy() / self.columns
         gram = (gram + gram.transpose(0, 2, 1)) / 2
         diagonal = np.einsum("gii->gi", gram)
-        if self._proving:
-            of_H, of_g = self._rounding()
-            lowered = diagonal * (1.0 - CAUTION * (of_H * self.target.inputs + of_g))
-            diagonal[...] = np.where(diagonal > 0.0, np.nextafter(lowered, -np.inf), diagonal)
         mean = float(diagonal.mean())
         lam = resolve_damping(damping, dampening_frac, mean)
         if mean == 0:
@@ -273,18 +272,22 @@ class LayerSums:
         return notes, gram, lam
 
     def _rounding(self) -> tuple[float, float]:
-        """γ and γ'; twice what they have to be, which covers the division by the number of columns and λ."""
+        """γ and γ'; twice what they have to be, which covers the division by the number of columns."""
         terms = self._longest + self._chunks + 4
         return terms * EPS, (terms + 2 * self.target.inputs + 4) * EPS
 
+    def _slack(self, gram: NDArray[np.float64]) -> Matrix:
+        """in·(γ + γ')·s_i² of each group, shape (groups, in)."""
+        return np.asarray(CAUTION * self.target.inputs * sum(self._rounding()) * np.einsum("gii->gi", gram))
+
     def _offset_slack(self) -> Vector:
-        """½γ'p_r²(1 + in) of each row, shape (out,); 0 unless bounds are to be proven."""
+        """γ'p_r² of each row, shape (out,); 0 unless bounds are to be proven."""
         if not self._proving or not self.paired:
             return np.zeros(len(self.matrix))
         apart = np.sqrt(self._apart.cpu().numpy() / self.columns)  # shape: (groups, in)
         sizes: Matrix = np.abs(self.matrix.cpu().numpy()).reshape(len(apart), -1, self.target.inputs)
         p = np.einsum("gri,gi->gr", sizes, apart).ravel()
-        return np.asarray(0.5 * CAUTION * self._rounding()[1] * p**2 * (1 + self.target.inputs))
+        return np.asarray(CAUTION * self._rounding()[1] * p**2)
 
     def _step(self, x: torch.Tensor) -> int:
         """How many samples to unfold at once."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cbs_opt.collect import LayerModel, layer_grams, sequential_layers
 from cbs_opt.collect.layer_model import group_problem, groups
-from cbs_opt.errors import InputError
+from cbs_opt.errors import InputError, NotPositiveDefiniteError
 from cbs_opt.evaluation.catalogue import method as method_named
 from cbs_opt.evaluation.lower_bound import lower_bound
 from cbs_opt.evaluation.solve import solve
@@ -257,6 +257,13 @@ class LayerSolver:
         if not self._settings.bound:
             return -np.inf
         with self._clock.phase("bound", f"bounding {problem.name}"):
-            proven = lower_bound(problem, self._settings.device, self._bound_time.share(problem.n))
+            try:
+                proven = lower_bound(problem, self._settings.device, self._bound_time.share(problem.n))
+            except NotPositiveDefiniteError:
+                self.notes.append(
+                    f"{problem.name}: has no bound, since λ = {problem.curvature.damping:.2g} is below what rounding "
+                    "may have done to the sums over its inputs; a larger damping gives one"
+                )
+                return -np.inf
         self._bound_time.charge(problem.n, proven.seconds)
         return max(found.bound, proven.value)

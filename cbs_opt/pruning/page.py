@@ -106,6 +106,7 @@ def page_of_judged(
                 )
                 for layer in layers
             ],
+            rivals=_rivals({"pattern": options.get("--pattern"), "allocation": "layer"}),
             notes=notes,
             settings=_given(
                 {"network": dense, "pruned": pruned, **{k.removeprefix("--"): v for k, v in options.items()}}

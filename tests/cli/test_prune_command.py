@@ -270,6 +270,7 @@ def test_layer_by_layer_on_the_command_line_as_in_python(cli, digits, digits_net
         assert (layer["given"], layer["bound"]) == pytest.approx((row.given, row.bound), rel=1e-9)
     assert 0.5 < facts["accuracy"] <= facts["accuracy_dense"] + 0.02
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "no mask of the pattern 2:4 has a lower loss" in page
     for text in (told.out, page):
         assert all(name in text for name in ("fc1", "fc2", "fc3", "re-tuned", "accuracy"))
     of_masks = cli(*certify, "--mask", masks, "--json", "-").json()

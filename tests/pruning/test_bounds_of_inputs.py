@@ -151,3 +151,15 @@ def test_no_mask_is_below_a_bound(seed: int, curvature: str) -> None:
             least += least_of_rows(part, int((weights != 0).sum()))
         assert other.bound <= least, report.name
         assert other.bound >= 0.1 * float(least), report.name
+
+
+@pytest.mark.parametrize("curvature", ["gram", "sequential"])
+def test_a_damping_below_round_off_gives_no_bound_and_says_so(curvature: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(40, 3), nn.Linear(3, 4))
+    x = np.random.default_rng(0).normal(size=(20, 40)).astype(np.float32)  # 20 samples do not determine 40 weights
+    asked: dict[str, Any] = {"curvature": curvature, "allocation": "uniform", "method": "magnitude"}
+    pruned = cbs_opt.prune(network, x, 0.5, damping=2e-13, **asked)
+    assert np.isneginf(pruned.layers[0].bound)
+    assert any("0.weight: has no bound, since λ = 2e-13 is below" in note for note in pruned.notes)
+    assert cbs_opt.prune(network, x, 0.5, damping=1e-9, **asked).layers[0].bound > 0
