@@ -50,14 +50,15 @@ class LayerModel:
     columns : int
         The number of columns that the mean was taken over: samples times positions.
     precision : str
-        The precision in which the network computed: 'float32' or 'float64'. On a CPU the products of its inputs are
-        computed in it (at least in float32), a few thousand of them added up; everything else is float64.
+        The precision in which the network computed: 'float32' or 'float64'. On a CPU and without ``slack``, the
+        products of its inputs are computed in it (at least in float32), a few thousand of them added up; everything
+        else is float64.
     notes : tuple of str
         What was altered or looks wrong.
     slack : array, shape (groups, in), optional
-        e ≥ 0 of each group: the Gram matrix of the layer's inputs in exact arithmetic differs from ``gram`` by no more
-        than ±diag(e), and so do g and offset together with it, downwards (``layer_sums``). Left out, ``gram``, g and
-        offset are the data that bounds are about.
+        e ≥ 0 of each group: with ``gram`` − diag(e) in place of ``gram``, f is nowhere above the f of the layer's
+        inputs in exact arithmetic (``layer_sums``). Left out, ``gram``, g and offset are the data that bounds are
+        about.
     sibling : LayerModel, optional
         The model of a layer with the same inputs, and so with the same curvature, which is formed only once.
     """
