@@ -61,7 +61,7 @@ class Left:
     Raises
     ------
     InputError
-        It is nothing of these, or a mask belongs to no layer.
+        It is nothing of these, a mask belongs to no layer, or all tensors hold zeros and ones but are not boolean.
     """
 
     def __init__(self, dense: torch.nn.Module, targets: tuple[Target, ...], pruned: Any) -> None:
@@ -79,7 +79,7 @@ class Left:
                 "pruned: give the pruned network, its checkpoint (tensors by name), or masks (booleans by name, 1 "
                 "keeps) as prune(…).masks() has them"
             )
-        self._of_masks = all(torch.as_tensor(tensor).dtype == torch.bool for tensor in pruned.values())
+        self._of_masks = _is_of_masks(pruned)
         self._what = "the masks" if self._of_masks else "the checkpoint"
         self._tensors = by_tensor(targets, pruned) if self._of_masks else with_masks_applied(pruned, self._what)
         if self._of_masks:
@@ -103,12 +103,46 @@ class Left:
         return np.where(matrix_from(self._tensors, target, self._what) != 0, trained, 0.0)
 
     def _require_known(self, targets: tuple[Target, ...]) -> None:
-        """Raise if a mask is of nothing that is in the network."""
-        known = {*dict(self._dense.named_parameters()), *(target.tensor for target in targets)}
-        unknown = [name for name in self._tensors if name not in known]
+        """Raise if a mask is of nothing that is in the network, or a layer has two."""
+        tensors = {*self._dense.state_dict(), *(target.tensor for target in targets)}
+        layers = {name for name, layer in self._dense.named_modules() if getattr(layer, "weight", None) is not None}
+        layers -= {target.name for target in targets}
+        for target in targets:
+            if target.name in self._tensors and target.name != target.tensor:
+                raise InputError(f"the masks: {target.name} and {target.tensor} are masks of one layer; leave one out")
+        unknown = [name for name in self._tensors if name not in tensors | layers]
         if unknown:
-            layers = ", ".join(target.name for target in targets[:8])
-            raise InputError(f"the masks: {unknown[0]} is no layer of the network; its layers begin with {layers}")
+            begin = ", ".join(target.name for target in targets[:8])
+            raise InputError(f"the masks: {unknown[0]} is no layer of the network; its layers begin with {begin}")
+
+
+def _is_of_masks(tensors: Mapping[str, Any]) -> bool:
+    """Whether all tensors are boolean.
+
+    Raises
+    ------
+    InputError
+        A value is no tensor; or all hold zeros and ones alone, so that they may be masks, but are not boolean.
+    """
+    import torch
+
+    def read(name: str) -> torch.Tensor:
+        try:
+            return torch.as_tensor(tensors[name])
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"pruned: {name} is no tensor but {type(tensors[name]).__name__}; give tensors by name, of a training "
+                "checkpoint the part that holds the weights"
+            ) from error
+
+    if all(read(name).dtype == torch.bool for name in tensors):
+        return True
+    if all(bool(((read(name) == 0) | (read(name) == 1)).all()) for name in tensors):
+        raise InputError(
+            "pruned: its tensors hold nothing but zeros and ones, but they are not boolean; give masks as booleans, "
+            "each as mask.bool()"
+        )
+    return False
 
 
 def _explain_missing(network: torch.nn.Module, target: Target) -> None:

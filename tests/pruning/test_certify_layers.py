@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.utils import prune as torch_prune
 import cbs_opt
 from cbs_opt.errors import InputError, PatternError
 from cbs_opt.network.data import Data
+from cbs_opt.pruning.certify_network import load_masks
 
 LAYERS = ("fc1", "fc2", "fc3")
 M = 60
@@ -82,6 +84,30 @@ def test_masks_of_some_layers_leave_the_others_out(digits_network: Any, digits: 
     assert judged.name == "fc2"
 
 
+@pytest.mark.parametrize("asked", [{"ignore": ["fc1", "fc3"]}, {"targets": ["fc2"]}], ids=["ignore", "targets"])
+def test_masks_of_layers_that_are_left_out_may_be_there(
+    digits_network: Any, digits: Data, permanent: Any, asked: dict[str, list[str]]
+) -> None:
+    masks = {name: getattr(permanent, name).weight.detach() != 0 for name in LAYERS}
+    (judged,) = cbs_opt.certify_layers(digits_network, masks, digits, samples=M, bound_time=0, **asked)
+    (alone,) = cbs_opt.certify_layers(digits_network, {"fc2": masks["fc2"]}, digits, samples=M, bound_time=0)
+    assert (judged.name, judged.pruned, judged.given) == ("fc2", alone.pruned, alone.given)
+
+
+def test_masks_read_from_a_masked_checkpoint_may_be_of_buffers_and_tied_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)).eval()
+    dense[3].weight = dense[2].weight  # no target, and a second name of one parameter
+    other = copy.deepcopy(dense)
+    torch_prune.l1_unstructured(other[0], "weight", amount=5)
+    torch.save(other.state_dict(), tmp_path / "masked.pt")
+    masks = {name: mask.astype(bool) for name, mask in load_masks(tmp_path / "masked.pt").items()}
+    assert {"1.running_mean", "3.weight"} <= set(masks)
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    (judged,) = cbs_opt.certify_layers(dense, masks, x)
+    assert (judged.name, judged.pruned) == ("0", 5)
+
+
 # ---------------------------------------------------------------- a pattern
 
 
@@ -142,14 +168,31 @@ def test_a_pattern_runs_along_the_channels_of_each_group(conv_network: Any) -> N
         ({}, r"pruned: give the pruned network"),
         ({"fc9": torch.ones(3, dtype=torch.bool)}, r"the masks: fc9 is no layer of the network; .* fc1, fc2, fc3"),
         ({"fc1": torch.ones(3, dtype=torch.bool)}, r"the masks: fc1\.weight has shape \(3,\) instead of \(32, 64\)"),
-        ({"fc1.weight": torch.ones(32, 64)}, r"the checkpoint: fc2\.weight is missing; it holds fc1\.weight"),
+        ({"fc1.weight": torch.full((32, 64), 0.5)}, r"the checkpoint: fc2\.weight is missing; it holds fc1\.weight"),
+        (
+            {"state_dict": {"fc1.weight": torch.ones(32, 64)}},
+            r"state_dict is no tensor but dict; .* the part that holds",
+        ),
+        (
+            {name: torch.ones(32, 64, dtype=torch.bool) for name in ("fc1", "fc1.weight")},
+            r"the masks: fc1 and fc1\.weight are masks of one layer; leave one out",
+        ),
         ({"fc1": torch.ones(32, 64, dtype=torch.bool)}, r"has no zeros in the layers"),
     ],
-    ids=["number", "nothing", "other layer", "shape", "part", "no zeros"],
+    ids=["number", "nothing", "other layer", "shape", "part", "whole file", "two of one", "no zeros"],
 )
 def test_what_is_no_answer_is_said_in_one_sentence(digits_network: Any, digits: Data, given: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         cbs_opt.certify_layers(digits_network, given, digits, samples=M)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.int64])
+def test_masks_that_are_not_boolean_are_not_taken_for_weights(
+    digits_network: Any, digits: Data, attached: Any, dtype: Any
+) -> None:
+    masks = {f"{name}.weight": getattr(attached, name).weight_mask.to(dtype) for name in LAYERS}
+    with pytest.raises(InputError, match=r"nothing but zeros and ones, but they are not boolean; .* mask\.bool\(\)"):
+        cbs_opt.certify_layers(digits_network, masks, digits, samples=M)
 
 
 def test_weights_that_are_not_finite_are_refused(digits_network: Any, digits: Data, permanent: Any) -> None:
