@@ -28,6 +28,7 @@ from cbs_opt.kernel.patterns import Cardinality, Pattern
 from cbs_opt.kernel.result import finite_or_none
 from cbs_opt.kernel.sums import total_bound
 from cbs_opt.kernel.terminal import shows_progress
+from cbs_opt.kernel.words import counted
 from cbs_opt.network.attention import own_copy
 from cbs_opt.network.inference import outside_inference_mode
 from cbs_opt.network.samples import calibrating, clipped, drawn, first_calls
@@ -157,6 +158,12 @@ def certify_layers(
     chosen = [target for target in found_targets if (left.matrix(target) == 0).any()]
     if not chosen:
         raise InputError("the pruned network has no zeros in the layers that are to be judged; there is no mask")
+    if others := left.beside(found_targets):
+        log.warning(
+            "certify: %s beside the layers that are judged differ from the dense network (%s); that is not judged",
+            counted(len(others), "tensor"),
+            ", ".join(others[:3]) + (", …" if len(others) > 3 else ""),
+        )
     called = first_calls(dense, used.x, [target.name for target in chosen])
     for target in chosen:
         if target.name not in called:

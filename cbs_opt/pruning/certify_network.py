@@ -22,7 +22,7 @@ from cbs_opt.network.samples import clipped, draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.fisher import fisher_problem
-from cbs_opt.pruning.left import by_tensor, matrix_from
+from cbs_opt.pruning.left import by_tensor, changed_beside, matrix_from
 from cbs_opt.pruning.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,10 +103,14 @@ def certify_network(
     )
     problem = fisher_problem(factor, weights, weights.mask, settings, name=name)
     judged = certify_problem(problem, z, given)
+    not_judged = [
+        f"{name}: is changed, too, but not among the targets; that is not judged"
+        for name in changed_beside(dense, chosen, masks, pruned)
+    ]
     model_note = f"empirical Fisher of {samples} samples, seed {seed}, λ = {problem.curvature.damping:.4g}"
     return replace(
         judged,
-        notes=(model_note, *of_samples, *factor.notes, *_not_judged(dense, chosen, masks, pruned), *judged.notes),
+        notes=(model_note, *of_samples, *factor.notes, *not_judged, *judged.notes),
     )
 
 
@@ -150,21 +154,6 @@ def _check_agree(weights: Weights, z: Mask, given: Vector) -> None:
                 f"{target.tensor}: {wrong} weights that the mask prunes are not zero in the checkpoint; "
                 "give a mask and a checkpoint that belong together"
             )
-
-
-def _not_judged(
-    dense: torch.nn.Module, targets: tuple[Target, ...], masks: dict[str, Any] | None, pruned: dict[str, Any] | None
-) -> list[str]:
-    """A note on each tensor that masks or checkpoint change, but that is no target and so not in the model."""
-    import torch
-
-    own, state = {target.tensor for target in targets}, dense.state_dict()
-    beside = [name for name, mask in (masks or {}).items() if name not in own and not np.all(np.asarray(mask))]
-    for name, tensor in (pruned or {}).items():
-        theirs = torch.as_tensor(tensor)
-        if name in state and name not in own and not torch.equal(theirs.double(), state[name].cpu().double()):
-            beside.append(name)
-    return [f"{name}: is changed, too, but not among the targets; that is not judged" for name in dict.fromkeys(beside)]
 
 
 def _flatten(targets: tuple[Target, ...], tensors: dict[str, Any], what: str) -> Vector:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import Matrix
-from cbs_opt.network.load import with_masks_applied
+from cbs_opt.network.load import MASK, with_masks_applied
 from cbs_opt.network.targets import Target
 
 if TYPE_CHECKING:
@@ -42,6 +42,26 @@ def matrix_from(tensors: Mapping[str, Any], target: Target, what: str) -> Matrix
     if not np.isfinite(values).all():
         raise InputError(f"{what}: {target.tensor} holds NaN or infinity; all values must be finite")
     return values
+
+
+def changed_beside(
+    dense: torch.nn.Module,
+    targets: tuple[Target, ...],
+    masks: Mapping[str, Any] | None,
+    tensors: Mapping[str, Any] | None,
+) -> list[str]:
+    """The names of all that masks prune, or that a checkpoint has otherwise than ``dense``, beside the targets."""
+    import torch
+
+    own, state = {target.tensor for target in targets}, dense.state_dict()
+    found = [name for name, mask in (masks or {}).items() if name not in own and not np.all(np.asarray(mask))]
+    for name, tensor in (tensors or {}).items():
+        if name in state and name not in own:
+            theirs, ours = torch.as_tensor(tensor).cpu(), state[name].cpu()
+            alike = theirs.dtype == ours.dtype
+            if not (torch.equal(theirs, ours) if alike else torch.equal(theirs.double(), ours.double())):
+                found.append(name)
+    return list(dict.fromkeys(found))
 
 
 class Left:
@@ -81,9 +101,11 @@ class Left:
             )
         self._of_masks = _is_of_masks(pruned)
         self._what = "the masks" if self._of_masks else "the checkpoint"
-        self._tensors = by_tensor(targets, pruned) if self._of_masks else with_masks_applied(pruned, self._what)
-        if self._of_masks:
-            self._require_known(targets)
+        if not self._of_masks:
+            self._tensors = with_masks_applied(pruned, self._what)
+            return
+        self._tensors = by_tensor(targets, {name.removesuffix(MASK): mask for name, mask in pruned.items()})
+        self._require_known(targets)
 
     def matrix(self, target: Target) -> Matrix:
         """The layer's weights (out, in) in float64, which must not be written to.
@@ -96,11 +118,17 @@ class Left:
         if not self._of_masks:
             if self._network is not None and target.tensor not in self._tensors:
                 _explain_missing(self._network, target)
+            _require_floats(self._tensors.get(target.tensor), target, self._what)
             return matrix_from(self._tensors, target, self._what)
         trained = target.matrix_in(self._dense)
         if target.tensor not in self._tensors:
             return trained
         return np.where(matrix_from(self._tensors, target, self._what) != 0, trained, 0.0)
+
+    def beside(self, targets: tuple[Target, ...]) -> list[str]:
+        """The names of tensors that were changed, too, but belong to none of the targets."""
+        masks, tensors = (self._tensors, None) if self._of_masks else (None, self._tensors)
+        return changed_beside(self._dense, targets, masks, tensors)
 
     def _require_known(self, targets: tuple[Target, ...]) -> None:
         """Raise if a mask is of nothing that is in the network, or a layer has two."""
@@ -114,6 +142,15 @@ class Left:
         if unknown:
             begin = ", ".join(target.name for target in targets[:8])
             raise InputError(f"the masks: {unknown[0]} is no layer of the network; its layers begin with {begin}")
+
+
+def _require_floats(tensor: Any, target: Target, what: str) -> None:
+    """Raise if a weight is of integers, as quantized ones are, or complex."""
+    import torch
+
+    if tensor is not None and not torch.as_tensor(tensor).is_floating_point():
+        kind = str(torch.as_tensor(tensor).dtype).removeprefix("torch.")
+        raise InputError(f"{what}: {target.tensor} is {kind}; weights are judged as floating-point numbers")
 
 
 def _is_of_masks(tensors: Mapping[str, Any]) -> bool:
@@ -150,7 +187,7 @@ def _explain_missing(network: torch.nn.Module, target: Target) -> None:
     layer = dict(network.named_modules()).get(target.name)
     if layer is not None and getattr(layer, "weight", None) is not None:
         raise InputError(
-            f"layer {target.name}: in the pruned network its weight is no parameter but computed (a parametrization); "
-            "make it permanent first, as torch.nn.utils.parametrize.remove_parametrizations does"
+            f"layer {target.name}: in the pruned network its weight is no parameter but computed (parametrized, normed "
+            "or quantized); make it one first, as torch.nn.utils.parametrize.remove_parametrizations does"
         )
     raise InputError(f"{target.tensor}: is not in the pruned network; give two of the same kind")

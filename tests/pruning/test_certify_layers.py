@@ -205,3 +205,33 @@ def test_weights_that_are_not_finite_are_refused(digits_network: Any, digits: Da
 def test_other_patterns_are_no_pattern_of_a_layer(digits_network: Any, digits: Data, permanent: Any) -> None:
     with pytest.raises(InputError, match="N:M"):
         cbs_opt.certify_layers(digits_network, permanent, digits, samples=M, pattern="columns 0.5")
+
+
+def test_what_else_was_changed_is_said(
+    digits_network: Any, digits: Data, permanent: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge = cbs_opt.certify_layers
+    judge(digits_network, permanent, digits, samples=M, bound_time=0)
+    assert "that is not judged" not in caplog.text
+    with torch.no_grad():
+        permanent.fc1.bias[0] += 1.0
+    for given in (permanent, permanent.state_dict()):
+        caplog.clear()
+        judge(digits_network, given, digits, samples=M, bound_time=0)
+        assert "1 tensor beside the layers that are judged differ" in caplog.text
+        assert "(fc1.bias); that is not judged" in caplog.text
+
+
+def test_names_of_torch_masks_are_understood(digits_network: Any, digits: Data, permanent: Any) -> None:
+    mask = permanent.fc2.weight.detach() != 0
+    one, other = (
+        cbs_opt.certify_layers(digits_network, {name: mask}, digits, samples=M, bound_time=0)
+        for name in ("fc2.weight", "fc2.weight_mask")
+    )
+    assert (one[0].name, one[0].given) == (other[0].name, other[0].given)
+
+
+def test_quantized_weights_are_refused(digits_network: Any, digits: Data, permanent: Any) -> None:
+    state = permanent.state_dict() | {"fc2.weight": torch.full((16, 32), 3, dtype=torch.int8)}
+    with pytest.raises(InputError, match=r"the checkpoint: fc2\.weight is int8; weights are judged as floating-point"):
+        cbs_opt.certify_layers(digits_network, state, digits, samples=M)
