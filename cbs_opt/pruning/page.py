@@ -126,7 +126,9 @@ def _rivals(settings: Mapping[str, object]) -> str:
     """The masks that the bound of a layer is about, in words: those that prune what the layer was to lose."""
     if settings["pattern"]:
         return f"mask of the pattern {settings['pattern']}"
-    return f"mask with as many zeros in {'the layer' if settings['allocation'] == 'layer' else 'each row'}"
+    if settings["allocation"] == "layer":
+        return "mask with as many zeros in the layer (of a grouped convolution, in each group)"
+    return "mask with as many zeros in each row"
 
 
 def _given(settings: Mapping[str, object]) -> dict[str, object]:

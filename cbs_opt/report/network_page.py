@@ -85,7 +85,7 @@ class NetworkPage:
     lead: str
     cards: Sequence[tuple[str, str]]
     layers: Sequence[LayerLine]
-    rivals: str = "mask with as many zeros in the layer"
+    rivals: str = "mask with as many zeros in the layer (of a grouped convolution, in each group)"
     blocks: Sequence[BlockLine] = ()
     bound_asked: bool = True
     stages: Sequence[tuple[float, float, float, float, str]] = ()
