@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ from cbs_opt.kernel.words import counted
 
 if TYPE_CHECKING:
     from cbs_opt.evaluation.certify import Judgement
+    from cbs_opt.network.measures import Measured
     from cbs_opt.proof import Verification
 
 
@@ -211,6 +213,7 @@ def _is_network(block: Path) -> bool:
 def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None) -> None:
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network, load_tensors
+    from cbs_opt.network.measures import Accuracy, Measured
     from cbs_opt.pruning.certify_network import certify_network, load_masks
 
     if mask is None and pruned is None:
@@ -219,13 +222,14 @@ def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[st
     if data is None and name != "digits":
         raise InputError(f"network {name}: needs the samples of its loss model; give --data FILE")
     model = load_network(name, weights)
+    tensors = None if pruned is None else load_tensors(pruned)
     samples = digits_data() if data is None else load_data(data, name)
     with working(f"bounding {name}"):
         judged = certify_network(
             model,
             samples,
             None if mask is None else load_masks(mask),
-            None if pruned is None else load_tensors(pruned),
+            tensors,
             samples=1_000 if options["--samples"] is None else options["--samples"],
             damping=options["--damping"],
             dampening_frac=options["--dampening-frac"],
@@ -234,7 +238,16 @@ def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[st
             seed=options["--seed"] or 0,
             name=name,
         )
-    emit(json, judged.to_dict(), lambda: _show(judged))
+    measured = None
+    if tensors is not None:
+        measure, state = Accuracy(samples.test_x, samples.test_y), model.state_dict()
+        dense = measure.of(model)
+        own = {name: tensor for name, tensor in tensors.items() if name in state and tensor.shape == state[name].shape}
+        model.load_state_dict(own, strict=False)
+        measured = Measured(measure, dense, measure.of(model))
+        judged = replace(judged, notes=(*judged.notes, *samples.notes))
+    told = judged.to_dict() | ({} if measured is None else measured.to_dict())
+    emit(json, told, lambda: _show(judged, measured))
 
 
 def _verify(block: Path, file: Path, json: str | None) -> None:
@@ -266,7 +279,7 @@ def _show_verified(v: Verification) -> None:
     say("The loss is the quadratic model's, of the float64 numbers in the block.")
 
 
-def _show(certificate: Judgement) -> None:
+def _show(certificate: Judgement, measured: Measured | None = None) -> None:
     c = certificate
     say(f"{c.name}: a mask that prunes {c.pruned} of {c.n} weights")
     say(f"  loss, weights as trained  {number(c.selection_objective)}")
@@ -274,6 +287,9 @@ def _show(certificate: Judgement) -> None:
         say(f"  loss, weights as given    {number(c.given_objective)}  (gap {percent(c.given_gap)})")
     say(f"  loss, weights re-tuned    {number(c.objective)}  (gap {percent(c.gap)})")
     say(f"  proven lower bound        {number(c.bound)}  ({c.bound_method}, {seconds(c.seconds)})")
+    if measured is not None:
+        before, after = measured.words()
+        say(f"  {measured.name:<25} {after}  (dense {before})")
     for note in c.notes:
         say(f"  note: {note}")
     say("The gap is about the quadratic model of the loss, not about accuracy.")

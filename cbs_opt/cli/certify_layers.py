@@ -90,7 +90,7 @@ def certify_by_layer(
         }
         page = page_of_judged(dense, judged, layers, measured, list(notes), asked).encode()
         write_whole(report, lambda stream: stream.write(page))
-    emit(json, told, lambda: _show(judged, layers, measured, notes))
+    emit(json, told, lambda: _show(judged, layers, measured, notes, pattern))
 
 
 def _name_of(dense: str, mask: Path | None, pruned: Path | None) -> str:
@@ -121,7 +121,13 @@ def _masks(path: Path) -> dict[str, Any]:
     return {name: mask.astype(bool) for name, mask in load_masks(path).items()}
 
 
-def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | None, notes: tuple[str, ...]) -> None:
+def _show(
+    name: str,
+    layers: tuple[LayerJudgement, ...],
+    measured: Measured | None,
+    notes: tuple[str, ...],
+    pattern: str | None,
+) -> None:
     say(f"{name}: {len(layers)} layers with zeros, each on the inputs of the dense network")
     columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative", "right")]
     columns += [(name, "right") for name in ("as it is", "re-tuned", "bound", "gap", "mask gap")]
@@ -146,4 +152,6 @@ def _show(name: str, layers: tuple[LayerJudgement, ...], measured: Measured | No
     for note in notes:
         say(f"  note: {note}")
     say("gap: of the weights as they are; mask gap: of the best weights on the same mask.")
-    say("Both are about the layers' quadratic model on these samples, not about the network's quality.")
+    zeros = "with as many zeros in the layer (of a grouped convolution, in each group)"
+    say(f"The bound of a layer holds for all masks {zeros if pattern is None else f'of the pattern {pattern}'}.")
+    say("Gaps are about the layers' quadratic model on these samples, not about the network's quality.")

@@ -139,7 +139,9 @@ def find_targets(
     for field, patterns in (("targets", taken), ("ignore", left_out)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in prunable):
-                raise InputError(f"{field}: no prunable layer is called {pattern!r}; the network has {has}")
+                inside = any(name.startswith(f"{pattern}.") for name in prunable)
+                near = f"did you mean '{pattern}.*'? " if inside else ""
+                raise InputError(f"{field}: no prunable layer is called {pattern!r}; {near}the network has {has}")
     tied = shared_weights(model)
     named = [pattern for pattern in taken if pattern != "*"]
     chosen = [

@@ -22,7 +22,7 @@ from cbs_opt.network.samples import clipped, draw
 from cbs_opt.network.targets import Target, find_targets
 from cbs_opt.network.weights import Weights
 from cbs_opt.pruning.fisher import fisher_problem
-from cbs_opt.pruning.left import by_tensor, changed_beside, matrix_from
+from cbs_opt.pruning.left import by_tensor, changed_beside, is_of_masks, matrix_from
 from cbs_opt.pruning.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def certify_network(
     if masks is None and pruned is None:
         raise InputError("give masks, or a pruned checkpoint")
     if pruned is not None:
+        if is_of_masks(pruned):
+            raise InputError("pruned: holds masks and no weights; give them as masks (--mask)")
         pruned = with_masks_applied(pruned, "the checkpoint")
     settings = Settings(
         curvature="fisher", damping=damping, dampening_frac=dampening_frac, precision=precision, method="magnitude"
@@ -138,7 +140,10 @@ def load_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
     for key, tensor in tensors.items():
         values, name = tensor.numpy(), key.removesuffix(MASK)
         if not np.isin(values, (0, 1)).all():
-            raise InputError(f"{path}: {key} holds other values than 0 and 1; masks are booleans, 1 keeps")
+            raise InputError(
+                f"{path}: {key} holds other values than 0 and 1; masks are booleans, 1 keeps (a checkpoint is given as "
+                "--pruned)"
+            )
         if name in found and not np.array_equal(found[name], values):
             raise InputError(f"{path}: {name} and {name}{MASK} are different masks of one weight; leave one out")
         found[name] = values

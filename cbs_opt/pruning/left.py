@@ -99,7 +99,7 @@ class Left:
                 "pruned: give the pruned network, its checkpoint (tensors by name), or masks (booleans by name, 1 "
                 "keeps) as prune(…).masks() has them"
             )
-        self._of_masks = _is_of_masks(pruned)
+        self._of_masks = is_of_masks(pruned)
         self._what = "the masks" if self._of_masks else "the checkpoint"
         if not self._of_masks:
             self._tensors = with_masks_applied(pruned, self._what)
@@ -153,8 +153,8 @@ def _require_floats(tensor: Any, target: Target, what: str) -> None:
         raise InputError(f"{what}: {target.tensor} is {kind}; weights are judged as floating-point numbers")
 
 
-def _is_of_masks(tensors: Mapping[str, Any]) -> bool:
-    """Whether all tensors are boolean.
+def is_of_masks(tensors: Mapping[str, Any]) -> bool:
+    """Whether all tensors are boolean, so that they are masks and no weights.
 
     Raises
     ------

@@ -81,8 +81,9 @@ def page_of_judged(
     return network_page(
         NetworkPage(
             title=f"Judged network: {pruned}",
-            lead=f"{len(layers)} layers with zeros, each judged on the inputs of the dense network {dense}: its "
-            "weights as they are (objective, gap), and the best weights on its mask (gap, re-tuned).",
+            lead=f"{len(layers)} layers with zeros, each judged on the inputs of the dense network {dense}: the loss "
+            "and the gap of its weights as they are, and those of the best weights on its mask. Weights that were "
+            "re-tuned on the inputs of the pruned network lose more on those of the dense one.",
             cards=[
                 ("weights pruned", f"{zeros:,} of {n:,}"),
                 ("sparsity of these layers", percent(zeros / n, 2)),
@@ -101,6 +102,7 @@ def page_of_judged(
                     layer.relative,
                     layer.bound,
                     layer.gap,
+                    layer.objective,
                     layer.mask_gap,
                     layer.seconds,
                 )

@@ -85,8 +85,9 @@ def _kinds(names: Sequence[str]) -> dict[str, str]:
 
 
 def _kind(name: str) -> str:
-    """The last part of a layer's name: 'q_proj' of 'model.layers.0.self_attn.q_proj'."""
-    return name.rpartition(".")[2]
+    """The last part of a layer's name that is no number: 'q_proj' of 'layers.0.q_proj', 'stem' of 'stem.0'."""
+    parts = [part for part in name.split(".") if not part.isdecimal()]
+    return parts[-1] if parts else name
 
 
 def _legend(kinds: Mapping[str, str], top: int) -> str:

@@ -26,8 +26,8 @@ ABOUT_THE_LAYERS = (
 class LayerLine:
     """One layer; what is unknown is None, and a bound or a gap may be infinite.
 
-    ``relative`` is the objective divided by that of the layer with all weights zero. ``mask_gap`` is the gap of the
-    best weights on the layer's mask, given if ``gap`` is that of other weights.
+    ``relative`` is the objective divided by that of the layer with all weights zero. ``retuned`` is the objective of
+    the best weights on the layer's mask, and ``mask_gap`` their gap, given if ``gap`` is that of other weights.
     """
 
     name: str
@@ -37,6 +37,7 @@ class LayerLine:
     relative: float | None = None
     bound: float | None = None
     gap: float | None = None
+    retuned: float | None = None
     mask_gap: float | None = None
     seconds: float | None = None
 
@@ -127,15 +128,21 @@ def _layers(page: NetworkPage) -> str:
     own = any(layer.objective is not None for layer in page.layers)
     retuned = any(layer.mask_gap is not None for layer in page.layers)
     headings = ["layer", "weights", "sparsity"]
-    headings += ["relative objective", "objective", "bound", "gap"] if own else []
-    headings += ["gap, re-tuned"] if retuned else []
+    headings += ["relative objective", "as it is" if retuned else "objective"] if own else []
+    headings += ["re-tuned"] if retuned else []
+    headings += ["bound", "gap"] if own else []
+    headings += ["mask gap"] if retuned else []
     headings += ["time"] if own else []
     lines = []
     for layer in page.layers:
         share = layer.pruned / layer.n
         cells = [Cell(shown(layer.name, 80), text=True), Cell(f"{layer.n:,}", layer.n), Cell(percent(share, 2), share)]
         if own:
-            cells += [_number(layer.relative), _number(layer.objective), *_proven(page, layer.bound, layer.gap)]
+            cells += [_number(layer.relative), _number(layer.objective)]
+        if retuned:
+            cells.append(_number(layer.retuned))
+        if own:
+            cells += _proven(page, layer.bound, layer.gap)
         if retuned:
             cells.append(_proven(page, None, layer.mask_gap)[1])
         if own:

@@ -90,6 +90,11 @@ def test_certify_judges_masks_and_checkpoints(cli, pruned):
     assert "gradients in float32" in both["notes"]
     model = ("--samples", 200, "--damping", 1e-3)
     zeros = cli("certify", "digits", "--pruned", folder / "p.safetensors", *model, "--json", "-").json()
+    assert zeros["accuracy"] == both["accuracy"] == told["accuracy"]
+    assert zeros["accuracy_dense"] == told["accuracy_dense"]
+    assert "accuracy" not in cli("certify", "digits", "--mask", folder / "m.safetensors", *model, "--json", "-").json()
+    cli("certify", "digits", "--pruned", folder / "m.safetensors", *model).refused("give them as masks (--mask)")
+    cli("certify", "digits", "--mask", folder / "p.safetensors", *model).refused("a checkpoint is given as --pruned")
     assert zeros["objective"] == pytest.approx(both["objective"], rel=1e-9)
 
 
@@ -273,6 +278,7 @@ def test_layer_by_layer_on_the_command_line_as_in_python(cli, digits, digits_net
     assert "no mask of the pattern 2:4 has a lower loss" in page
     for text in (told.out, page):
         assert all(name in text for name in ("fc1", "fc2", "fc3", "re-tuned", "accuracy"))
+    assert "holds for all masks of the pattern 2:4." in told.out
     of_masks = cli(*certify, "--mask", masks, "--json", "-").json()
     assert "accuracy" not in of_masks  # masks alone are no network
     for layer, row in zip(of_masks["layers"], found, strict=True):

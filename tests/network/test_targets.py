@@ -94,3 +94,10 @@ def test_groups(skipping):
     target = find_target(skipping, "b")
     assert (target.groups, target.inputs) == (4, 12)
     assert [target.group(row) for row in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_name_of_several_layers_is_told_how_to_name_them_all() -> None:
+    model = torch.nn.Sequential()
+    model.add_module("stem", torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    with pytest.raises(InputError, match=r"ignore: no prunable layer is called 'stem'; did you mean 'stem\.\*'\?"):
+        find_targets(model, ignore=["stem"])

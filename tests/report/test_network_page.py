@@ -141,3 +141,20 @@ def test_it_loads_nothing_and_names_stay_names() -> None:
     assert not re.findall(
         r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:|,)[a-z/.]""", network_page(PAGE).split("<script>")[0]
     )
+
+
+def test_a_judged_layer_has_both_losses_and_both_gaps() -> None:
+    text = network_page(NetworkPage("t", "l", [], [LayerLine("stem.0", 10, 5, 4.0, 0.5, 1.0, 0.75, 2.0, 0.5, 1.0)]))
+    headings = re.findall(r"<th[^>]*>(.*?)</th>", text)
+    assert [re.sub("<[^>]*>", "", heading) for heading in headings] == [
+        "layer", "weights", "sparsity",
+        "relative objective", "as it is", "re-tuned", "bound", "gap", "mask gap", "time",
+    ]  # fmt: skip
+    assert cells(text, "stem.0")[4:9] == ["4.00e0", "2.00e0", "1.00e0", "75.0 %", "50.0 %"]
+
+
+def test_layers_in_containers_are_told_apart_by_the_containers_names() -> None:
+    names = ["stem.0", "stem.1", "mix.0", "fc"]
+    text = network_page(NetworkPage("t", "l", [], [LayerLine(name, 4, 2, 1.0, 0.1, 0.5, 0.5) for name in names]))
+    legend = text.partition("in the order of the network</text>")[2].partition("</svg>")[0]
+    assert re.findall(r">(\w+)</text>", legend) == ["stem", "mix", "fc"]
