@@ -125,7 +125,7 @@ class Clock:
 
 
 class Settings:
-    refine, seed = 1, 0
+    refine, seed, bound = 1, 0, False
 
 
 def test_what_refinement_keeps_is_let_go_of_with_every_block(decoder, x):
