@@ -46,6 +46,18 @@ def test_sparsity_is_guarded_against_the_binary_fraction() -> None:
     assert prune_count(32_360, 0.98) == 31_713
 
 
+def test_round_off_of_many_weights_is_ignored() -> None:
+    """55 % of 10⁸ are 55 millions; the product in float64 is more, by 7e-9."""
+    assert 0.55 * 10**8 > 55_000_000
+    assert prune_count(10**8, 0.55) == 55_000_000
+
+
+def test_of_billions_of_weights_none_is_forgotten() -> None:
+    """Here a part of 1e-9 is several weights, which is no round-off any more."""
+    assert prune_count(10**9, 1.0) == 10**9
+    assert prune_count(7 * 10**9, 0.5) == 3_500_000_000
+
+
 def test_every_fraction_of_n_up_to_200_gives_exactly_k() -> None:
     for n in range(1, 201):
         assert [prune_count(n, k / n) for k in range(n + 1)] == list(range(n + 1))

@@ -14,6 +14,8 @@ from cbs_opt.kernel.patterns.labelled import Counts, Labelled
 def prune_count(n: int, sparsity: float) -> int:
     """The number of weights k = ⌈r·n⌉ to prune for a sparsity r; an excess of r·n by mere round-off is ignored.
 
+    Round-off may be 1e-9 of r·n, but no more than half a weight.
+
     Parameters
     ----------
     n : int
@@ -32,7 +34,7 @@ def prune_count(n: int, sparsity: float) -> int:
         raise PatternError(f"sparsity: is {sparsity!r}; a number in [0, 1] is needed") from None
     if not 0.0 <= ratio <= 1.0:
         raise PatternError(f"sparsity: is {ratio}; a number in [0, 1] is needed (0.9 prunes 90 % of the weights)")
-    return min(n, max(0, math.ceil(ratio * n - 1e-9 * max(1.0, ratio * n))))
+    return min(n, max(0, math.ceil(ratio * n - min(0.5, 1e-9 * max(1.0, ratio * n)))))
 
 
 class Cardinality(Labelled):
