@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from cbs_opt import Budget
 from cbs_opt.errors import PatternError
-from cbs_opt.kernel.patterns.knapsack import FEW, Knapsack, _by_table
+from cbs_opt.kernel.arrays.types import Mask, Vector
+from cbs_opt.kernel.patterns.knapsack import FEW, SUMMED, Knapsack, _by_table
 from cbs_opt.kernel.patterns.program import Program
 from cbs_opt.kernel.patterns.rows import ROUND_OFF
 from cbs_opt.testing import check_pattern
@@ -68,6 +69,8 @@ def test_the_relaxed_choice_is_the_one_by_worth_per_cost() -> None:
         ([[3, 2, 2], [1, 2, 1]], [4, 3], [5, 3, 3], 6),
         ([[3, 2, 2, 5]], [4], [5, 3, 3, 90], 6),  # the last never fits
         ([[0, 3, 2, 2]], [4], [1, 5, 3, 3], 7),  # the first costs nothing
+        ([[3, 2, 2], [0, 0, 0]], [4, 0], [5, 3, 3], 6),  # the second budget is spent
+        ([[3 * 2.0**70, 2 * 2.0**70, 2 * 2.0**70]], [4 * 2.0**70], [5, 3, 3], 6),  # whole, beyond 64 bits
     ],
 )
 def test_the_dearest_item_is_not_always_the_best(costs: Any, room: Any, worth: Any, best: float) -> None:
@@ -79,11 +82,13 @@ def test_the_dearest_item_is_not_always_the_best(costs: Any, room: Any, worth: A
     assert best <= most <= best + 1e-8
 
 
-def test_bounds_with_one_item_decided_are_those_of_dantzig() -> None:
+@pytest.mark.parametrize("scale", [1.0, 2.0**-10])
+def test_bounds_with_one_item_decided_are_those_of_dantzig(scale: float) -> None:
     """Weight 5 is forced; of the others λ = 2 and L = 2·3 + 3 + 2 = 11, and d = (3, 2, 0, −2); the fifth never fits."""
     pattern = Budget([1, 2, 3, 2, 4, 1], 4, keep=[5])
-    scores = np.array([5.0, 6.0, 6.0, 2.0, 9.0, 7.0])
-    kept, pruned = [18, 18, 18, 16, -np.inf, 18], [15, 16, 18, 18, 18, -np.inf]
+    scores = scale * np.array([5.0, 6.0, 6.0, 2.0, 9.0, 7.0])
+    kept = scale * np.array([18, 18, 18, 16, -np.inf, 18])
+    pruned = scale * np.array([15, 16, 18, 18, 18, -np.inf])
     z = pattern.argmax(scores)
     assert z.tolist() == [True, True, False, False, False, True]
     flips, found = pattern.flip_values(scores, z), pattern.relaxed(scores)
@@ -92,9 +97,40 @@ def test_bounds_with_one_item_decided_are_those_of_dantzig() -> None:
         assert (values >= exact).all()
         np.testing.assert_allclose(values, exact, rtol=1e-9)
     assert found.z.tolist() == z.tolist()
-    assert 18.0 <= found.most <= 18.0 + 1e-9
+    assert 18.0 * scale <= found.most <= (18.0 + 1e-9) * scale
     assert pattern.fits(np.array([True, True, False, False, False, True]))
     assert not pattern.fits(np.array([True, True, False, False, True, True]))
+
+
+def test_two_choices_that_differ_in_the_last_digits() -> None:
+    """One of the two items fits, and the dearer one is worth more by 64 units in the last place."""
+    worth = np.array([1.0, 1.0 + SUMMED])
+    chosen, most = Knapsack(np.array([[1.0, 2.0]]), np.array([2.0])).best(worth)
+    assert chosen.tolist() == [False, True]
+    assert most >= worth[1]
+
+
+def test_several_budgets_are_relaxed_together() -> None:
+    """The second budget binds: the first item and a third of the other, 4 + 3/3; the first alone would let both in."""
+    found = Knapsack(np.array([[1.0, 1.0], [2.0, 3.0]]), np.array([9.0, 3.0])).relaxed(np.array([4.0, 3.0]))
+    np.testing.assert_allclose(found.x, [1.0, 1.0 / 3.0], rtol=1e-9)
+    assert 5.0 <= found.value <= 5.0 + 1e-9
+
+
+def test_a_poor_point_of_the_solver_leaves_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No item is a poor choice, worth less than the first alone; two are worth 6."""
+    monkeypatch.setattr(Program, "best", lambda self, scores: (np.zeros(len(scores)), 100.0))
+    worth = np.array([5.0, 3.0, 3.0])
+    chosen, most = Knapsack(np.array([[0.375, 0.25, 0.25]]), np.array([0.5])).best(worth)
+    assert worth[chosen].sum() == 5.0
+    assert 6.0 <= most <= 6.5 + 1e-11  # L = 12·0.5 + 0.5
+
+
+def test_a_point_of_the_solver_that_exceeds_a_budget_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "best", lambda self, scores: (np.ones(len(scores)), 100.0))
+    costs, room = np.array([[1.0, 1.0, 1.0], [3.0, 2.0, 2.0]]), np.array([3.0, 4.0])
+    chosen, _ = Knapsack(costs, room).best(np.array([5.0, 3.0, 3.0]))
+    assert (costs[:, chosen].sum(axis=1) <= room).all()
 
 
 def test_a_table_is_not_below_the_sum_of_many_numbers() -> None:
@@ -139,6 +175,18 @@ def test_weights_that_score_nothing_are_kept_where_there_is_room() -> None:
     assert Budget([[1, 1, 1], [0, 1, 2]], [3, 1]).argmax(np.array([0.0, 0.0, 1.0])).tolist() == [True, True, False]
 
 
+def test_relief_is_the_part_of_the_excess_that_a_weight_costs() -> None:
+    """All cost 1.5, which is 0.5 too much: the first costs half of that, and each of the others all of it or more."""
+    pattern = Budget([0.25, 0.5, 0.75], 1)
+    np.testing.assert_allclose(pattern.relief(np.ones(3, dtype=bool)), [0.5, 1.0, 1.0], rtol=1e-9)
+    assert pattern.relief(np.array([True, False, True])).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_budget_of_a_single_weight() -> None:
+    assert Budget([2], 2).argmax(np.ones(1)).tolist() == [True]
+    assert Budget([2], 1).argmax(np.ones(1)).tolist() == [False]
+
+
 def test_words() -> None:
     assert str(Budget([1, 2, 3], 3.5)) == "keep weights that cost at most 3.5 of 6"
     assert str(Budget([[1, 2], [3, 4]], [2, 5], keep=[0])) == (
@@ -155,6 +203,8 @@ def test_words() -> None:
         (lambda: Budget(["a"], 1), "costs: give numbers"),
         (lambda: Budget([[1, 2], [1, 2]], [1]), "give one budget for each row of costs"),
         (lambda: Budget([1, 2, 3], 1, groups=[0, 1, 1]), "costs: there are 3 for 2 groups"),
+        (lambda: Budget([], 1), "costs: there are 0 for 0 groups"),
+        (lambda: Budget([[1, 2], [1, 2]], [2, 1], keep=[1]), "forced to stay costs 2, but the budget is 1"),
         (lambda: Budget([1, 2, 3], 2, keep=[2]), "forced to stay costs 3, but the budget is 2; force fewer or raise"),
     ],
 )
@@ -163,22 +213,27 @@ def test_what_cannot_be_is_refused_in_words(make: Any, said: str) -> None:
         make()
 
 
+def least_budget(costs: Vector, mask: Mask) -> float:
+    """The least budget that allows the mask, found float by float."""
+    budget = (costs[mask].sum() - ROUND_OFF * costs.sum()) / (1.0 + ROUND_OFF)
+    for _ in range(12):
+        budget = np.nextafter(budget, 0.0)
+    while not Budget(costs, budget).contains(mask):
+        budget = np.nextafter(budget, np.inf)
+    return float(budget)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_a_mask_at_the_very_limit_is_covered_by_the_upper_bound(seed: int) -> None:
-    """The least budget that lets all weights of a mask stay, found float by float, where rounding decides."""
+    """The least budget that lets all weights of a mask stay, where rounding decides."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 40))
     costs, mask = rng.uniform(0.1, 1.0, n), rng.random(n) < 0.7
     mask[0] = True
     if seed % 2:
         costs[0] *= 10.0 ** rng.integers(0, 9)
-    budget = (costs[mask].sum() - ROUND_OFF * costs.sum()) / (1.0 + ROUND_OFF)
-    for _ in range(12):
-        budget = np.nextafter(budget, 0.0)
+    budget = least_budget(costs, mask)
     pattern = Budget(costs, budget)
-    while not pattern.contains(mask):
-        budget = np.nextafter(budget, np.inf)
-        pattern = Budget(costs, budget)
     scores = np.where(mask, rng.uniform(1.0, 2.0, n), 0.0)
     forced = pattern.fixed(np.arange(n) == 0, np.zeros(n, dtype=bool))
     for one in (pattern, forced):
@@ -192,3 +247,21 @@ def test_a_mask_at_the_very_limit_is_covered_by_the_upper_bound(seed: int) -> No
 def test_costs_beyond_float64_exceed_every_budget() -> None:
     with np.errstate(over="ignore"):
         assert not Budget([1e308, 1e308], 1e308).contains(np.ones(2, dtype=bool))
+
+
+def test_whole_costs_too_large_for_float64_are_rounded_as_others_are() -> None:
+    """Both together cost 1 more than the limit, which float64 cannot tell: they are allowed, and the bound has both."""
+    first, second = 2.0**53 - 1.0, 2.0**52 + 2.0
+    assert Fraction(first) + Fraction(second) == Fraction(1.5 * 2.0**53) + 1
+    pattern = Budget([first, second], 1.5 * 2.0**53 - 12.0, keep=[0])
+    assert pattern.contains(np.ones(2, dtype=bool))
+    assert pattern.most(np.ones(2)) >= 2.0
+
+
+def test_a_budget_of_whole_and_other_costs_is_rounded() -> None:
+    """Both cost 1.125 to the last float and 2⁻⁵⁴ more, so that the second exceeds what the first leaves."""
+    costs, both = np.array([1.0, 0.125 + 2.0**-54]), np.ones(2, dtype=bool)
+    assert costs.sum() == 1.125 < Fraction(costs[0]) + Fraction(costs[1])
+    pattern = Budget(costs, least_budget(costs, both), keep=[0])
+    assert pattern.contains(both)
+    assert pattern.most(np.ones(2)) >= 2.0

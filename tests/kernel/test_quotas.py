@@ -83,6 +83,15 @@ def test_n_of_m_keeps_the_largest_of_every_group_and_the_lower_index_of_ties() -
     )
 
 
+def test_forced_weights_stay_in_segments_of_equal_size() -> None:
+    assert Quotas([2, 2], 1, keep=[1, 2]).argmax(np.array([5.0, 1.0, 1.0, 5.0])).tolist() == [False, True, True, False]
+
+
+def test_words_of_one_segment_and_of_unequal_quotas() -> None:
+    assert str(Quotas([5], 2)) == "prune at least 2 of 5"
+    assert str(Quotas([2, 2], [1, 2])) == "prune at least 3 of 4 by the quotas of 2 segments"
+
+
 def test_a_million_weights_in_groups_of_four() -> None:
     scores = np.random.default_rng(0).random(1_000_000)
     z = Quotas.n_of_m(len(scores), 2, 4).argmax(scores)
@@ -108,11 +117,12 @@ def test_formulations_take_the_constraints(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Quotas([2, 0], 0), "segment 1 has 0 weights"),
+        (lambda: Quotas([1, 0], 0), "segment 1 has 0 weights"),
         (lambda: Quotas([2, 3], [1]), "has 1 quotas for 2 segments"),
         (lambda: Quotas([2, 3], [1, 4]), "prune: is 4 for segment 1; a number between 0 and its 3"),
         (lambda: Quotas([2, 3], 0.5), "prune: is .*whole number a segment"),
         (lambda: Quotas([[2]], 1), "sizes: is .*whole number a segment"),
+        (lambda: Quotas([2, 2.5], 1), "sizes: is .*whole number a segment"),
         (lambda: Quotas([2, 3], 1, keep=[0, 1]), "keep: 2 weights of segment 0 are forced to stay"),
         (lambda: Quotas([2, 3], 1, keep=[0], forbid=[0]), "forced to stay and forbidden"),
         (lambda: Quotas([2, 3], 1, keep=[5]), "keep: index 5 is outside 0 … 4"),
