@@ -71,8 +71,16 @@ def test_none_and_all_of_the_groups_can_be_pruned() -> None:
 def test_blocks_of_one_weight_and_of_several_rows() -> None:
     assert Groups.of_blocks(4, 1, 0.5).units.tolist() == [0, 1, 2, 3]
     assert Groups.of_blocks(8, 4, 0.5, row=2).units.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert Groups.of_blocks(4, 2, 0.5, row=1).units.tolist() == [0, 0, 1, 1]
     with pytest.raises(PatternError, match="3 does not divide the 2 weights of a row"):
         Groups.of_blocks(12, 3, 0.5, row=2)
+
+
+def test_relief_of_each_group_is_one_of_those_too_many() -> None:
+    """One of three groups may stay, and two have weights that are pruned already."""
+    pattern = Groups([0, 0, 1, 1, 2, 2], 2)
+    assert pattern.relief(np.ones(6, dtype=bool)).tolist() == 6 * [0.5]
+    assert pattern.relief(np.array([True, False, False, True, False, False])).tolist() == [1, 0, 0, 1, 0, 0]
 
 
 def test_members_are_the_same_as_numbers() -> None:
@@ -100,6 +108,7 @@ def test_a_million_weights_in_blocks_of_four() -> None:
         (lambda: Groups([0, -1], 1), "groups: give the number of the group"),
         (lambda: Groups([0, 1], 3), "prune: is 3; a whole number between 0 and the 2 groups"),
         (lambda: Groups([0, 1], 0.5), "prune: is 0.5"),
+        (lambda: Groups([0, 1], True), "prune: is True"),
         (lambda: Groups([0, 0, 1], 1, keep=[0, 2]), "keep: 2 groups hold weights .* pruning 1 of 2 leaves 1"),
         (lambda: Groups([0, 0, 1], 1, keep=[0], forbid=[0]), "forced to stay and forbidden"),
         (lambda: Groups([0, 0, 1], 1, keep=[3]), "keep: index 3 is outside 0 … 2"),

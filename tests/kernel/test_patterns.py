@@ -111,6 +111,13 @@ def test_membership_is_what_the_definition_says(pattern: Cardinality) -> None:
         assert pattern.contains(np.array(z)) == meets
 
 
+def test_relief_of_each_weight_is_one_of_those_too_many() -> None:
+    """At most two of five may stay, one of them is forced to, and each of the others is one weight."""
+    pattern = Cardinality(5, 3, keep=[0])
+    np.testing.assert_allclose(pattern.relief(np.ones(5, dtype=bool)), [0, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
+    assert pattern.relief(np.array([True, True, True, False, False])).tolist() == [0, 1, 1, 0, 0]
+
+
 def test_ties_keep_the_lower_index() -> None:
     assert Cardinality(5, 2).argmax(np.ones(5)).tolist() == [True, True, True, False, False]
 
