@@ -213,7 +213,7 @@ def _is_network(block: Path) -> bool:
 def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[str, Any], json: str | None) -> None:
     from cbs_opt.network.data import digits_data, load_data
     from cbs_opt.network.load import load_network, load_tensors
-    from cbs_opt.network.measures import Accuracy, Measured
+    from cbs_opt.network.measures import Measured, as_measure, measure_notes
     from cbs_opt.pruning.certify_network import certify_network, load_masks
 
     if mask is None and pruned is None:
@@ -238,14 +238,14 @@ def _network(name: str, mask: Path | None, pruned: Path | None, options: dict[st
             seed=options["--seed"] or 0,
             name=name,
         )
-    measured = None
-    if tensors is not None:
-        measure, state = Accuracy(samples.test_x, samples.test_y), model.state_dict()
+    measure, measured = as_measure(None, samples), None
+    if tensors is not None and measure is not None:
+        state = model.state_dict()
         dense = measure.of(model)
         own = {name: tensor for name, tensor in tensors.items() if name in state and tensor.shape == state[name].shape}
         model.load_state_dict(own, strict=False)
         measured = Measured(measure, dense, measure.of(model))
-        judged = replace(judged, notes=(*judged.notes, *samples.notes))
+        judged = replace(judged, notes=(*judged.notes, *measure_notes(None, samples)))
     told = judged.to_dict() | ({} if measured is None else measured.to_dict())
     emit(json, told, lambda: _show(judged, measured))
 

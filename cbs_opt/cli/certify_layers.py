@@ -35,7 +35,7 @@ def certify_by_layer(
     """Judge the layers of what a tool left of ``dense``; ``options`` by their command-line names."""
     from cbs_opt.kernel.curvature.damping import dominance_note
     from cbs_opt.kernel.files import write_whole
-    from cbs_opt.network.measures import Measured, as_measure
+    from cbs_opt.network.measures import Measured, as_measure, measure_notes
     from cbs_opt.network.source import source_of
     from cbs_opt.pruning.certify_layers import certify_layers
     from cbs_opt.pruning.page import page_of_judged
@@ -69,13 +69,13 @@ def certify_by_layer(
             seed=options["--seed"] or 0,
             progress=tell,
         )
-        measured = None
+        measured, notes = None, dominance_note([layer.dominance for layer in layers])
         measure = as_measure(source.measure(), data)
         if measure is not None and network is not None:
             tell(f"measuring {measure.name}")
             measured = Measured(measure, measure.of(model), measure.of(network))
+            notes = (*notes, *measure_notes(source.measure(), data))
     told: dict[str, Any] = {"network": dense, "pruned_network": judged, "layers": [layer.to_dict() for layer in layers]}
-    notes = dominance_note([layer.dominance for layer in layers])
     told["notes"] = list(notes)
     if measured is not None:
         told |= measured.to_dict()
@@ -128,6 +128,8 @@ def _show(
     notes: tuple[str, ...],
     pattern: str | None,
 ) -> None:
+    from cbs_opt.pruning.page import rivals
+
     say(f"{name}: {len(layers)} layers with zeros, each on the inputs of the dense network")
     columns = [("layer", "left"), ("weights", "right"), ("pruned", "right"), ("relative", "right")]
     columns += [(name, "right") for name in ("as it is", "re-tuned", "bound", "gap", "mask gap")]
@@ -152,6 +154,5 @@ def _show(
     for note in notes:
         say(f"  note: {note}")
     say("gap: of the weights as they are; mask gap: of the best weights on the same mask.")
-    zeros = "with as many zeros in the layer (of a grouped convolution, in each group)"
-    say(f"The bound of a layer holds for all masks {zeros if pattern is None else f'of the pattern {pattern}'}.")
+    say(f"The bound of a layer holds for all masks {rivals(pattern)}.")
     say("Gaps are about the layers' quadratic model on these samples, not about the network's quality.")

@@ -28,6 +28,7 @@ from cbs_opt.collect.patches import check_input, patches, responses, without_pad
 from cbs_opt.errors import InputError
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
 from cbs_opt.kernel.curvature import resolve_damping
+from cbs_opt.kernel.curvature.second_moment import CAUTION
 from cbs_opt.network.samples import check_finite, of_row
 from cbs_opt.network.targets import Target
 
@@ -39,9 +40,6 @@ MOST_ENTRIES = {"cpu": 2**19}
 
 MOST_ENTRIES_ELSEWHERE = 2**26
 """The same for any other device: 0.5 GB in float64."""
-
-CAUTION = 1.0 + 1e-6
-"""A factor that covers the rounding in bounds on errors."""
 
 FLOAT32 = (1e-12, 1e15)
 """If the largest input and the largest response lie between these, their squares, and sums of many of them, are within

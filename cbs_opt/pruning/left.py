@@ -87,25 +87,23 @@ class Left:
     def __init__(self, dense: torch.nn.Module, targets: tuple[Target, ...], pruned: Any) -> None:
         import torch
 
-        self._dense = dense
+        self._dense, self._of_masks = dense, False
         self._network = pruned if isinstance(pruned, torch.nn.Module) else getattr(pruned, "model", None)
-        self._of_masks = False
         if isinstance(self._network, torch.nn.Module):
             self._what = "the pruned network"
             self._tensors = with_masks_applied(self._network.state_dict(), self._what)
-            return
-        if not isinstance(pruned, Mapping) or not pruned:
+        elif not isinstance(pruned, Mapping) or not pruned:
             raise InputError(
                 "pruned: give the pruned network, its checkpoint (tensors by name), or masks (booleans by name, 1 "
                 "keeps) as prune(…).masks() has them"
             )
-        self._of_masks = is_of_masks(pruned)
-        self._what = "the masks" if self._of_masks else "the checkpoint"
-        if not self._of_masks:
+        elif is_of_masks(pruned):
+            self._what, self._of_masks = "the masks", True
+            self._tensors = by_tensor(targets, {name.removesuffix(MASK): mask for name, mask in pruned.items()})
+            self._require_known(targets)
+        else:
+            self._what = "the checkpoint"
             self._tensors = with_masks_applied(pruned, self._what)
-            return
-        self._tensors = by_tensor(targets, {name.removesuffix(MASK): mask for name, mask in pruned.items()})
-        self._require_known(targets)
 
     def matrix(self, target: Target) -> Matrix:
         """The layer's weights (out, in) in float64, which must not be written to.

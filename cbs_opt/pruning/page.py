@@ -46,7 +46,7 @@ def page_of_pruned(network: str, pruned: Pruned) -> str:
                 )
                 for layer in pruned.layers
             ],
-            rivals=_rivals(settings),
+            rivals=f"mask {rivals(settings['pattern'], settings['allocation'])}",
             blocks=[BlockLine(block.name, block.error, block.refined) for block in pruned.blocks],
             bound_asked=asked,
             stages=[
@@ -108,7 +108,7 @@ def page_of_judged(
                 )
                 for layer in layers
             ],
-            rivals=_rivals({"pattern": options.get("--pattern"), "allocation": "layer"}),
+            rivals=f"mask {rivals(options.get('--pattern'))}",
             notes=notes,
             settings=_given(
                 {"network": dense, "pruned": pruned, **{k.removeprefix("--"): v for k, v in options.items()}}
@@ -124,13 +124,16 @@ def _quality(measured: Measured | None) -> list[tuple[str, str]]:
     return [(f"{measured.name}, dense", dense), (f"{measured.name}, pruned", pruned)]
 
 
-def _rivals(settings: Mapping[str, object]) -> str:
-    """The masks that the bound of a layer is about, in words: those that prune what the layer was to lose."""
-    if settings["pattern"]:
-        return f"mask of the pattern {settings['pattern']}"
-    if settings["allocation"] == "layer":
-        return "mask with as many zeros in the layer (of a grouped convolution, in each group)"
-    return "mask with as many zeros in each row"
+def rivals(pattern: object, allocation: object = "layer") -> str:
+    """Which masks the bound of a layer is about, in words that follow 'mask' or 'masks'.
+
+    They are those of a pattern, or, if it is empty, those that prune what the allocation lets the layer or row lose.
+    """
+    if pattern:
+        return f"of the pattern {pattern}"
+    if allocation == "layer":
+        return "with as many zeros in the layer (of a grouped convolution, in each group)"
+    return "with as many zeros in each row"
 
 
 def _given(settings: Mapping[str, object]) -> dict[str, object]:

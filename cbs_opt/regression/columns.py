@@ -18,9 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cbs_opt.kernel.arrays.types import EPS, Matrix, Vector
-
-CAUTION = 1.0 + 1e-6
-"""A factor that covers the rounding in norms and in sums of error bounds."""
+from cbs_opt.kernel.curvature.second_moment import CAUTION
 
 
 @dataclass(frozen=True, eq=False)

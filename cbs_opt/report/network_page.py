@@ -65,7 +65,7 @@ class NetworkPage:
         The layers in the order of the network.
     rivals : str
         The masks that a layer's bound holds for, in the singular: no 'mask with as many zeros in each row' has a lower
-        loss.
+        loss. Left out, they are all masks that are allowed.
     blocks : sequence of BlockLine
         The blocks, if the network was pruned block by block.
     bound_asked : bool
@@ -86,7 +86,7 @@ class NetworkPage:
     lead: str
     cards: Sequence[tuple[str, str]]
     layers: Sequence[LayerLine]
-    rivals: str = "mask with as many zeros in the layer (of a grouped convolution, in each group)"
+    rivals: str = "mask"
     blocks: Sequence[BlockLine] = ()
     bound_asked: bool = True
     stages: Sequence[tuple[float, float, float, float, str]] = ()
@@ -128,25 +128,19 @@ def _layers(page: NetworkPage) -> str:
     own = any(layer.objective is not None for layer in page.layers)
     retuned = any(layer.mask_gap is not None for layer in page.layers)
     headings = ["layer", "weights", "sparsity"]
-    headings += ["relative objective", "as it is" if retuned else "objective"] if own else []
-    headings += ["re-tuned"] if retuned else []
-    headings += ["bound", "gap"] if own else []
-    headings += ["mask gap"] if retuned else []
-    headings += ["time"] if own else []
+    if retuned:
+        headings += ["relative objective", "as it is", "re-tuned", "bound", "gap", "mask gap", "time"]
+    elif own:
+        headings += ["relative objective", "objective", "bound", "gap", "time"]
     lines = []
     for layer in page.layers:
         share = layer.pruned / layer.n
         cells = [Cell(shown(layer.name, 80), text=True), Cell(f"{layer.n:,}", layer.n), Cell(percent(share, 2), share)]
         if own:
-            cells += [_number(layer.relative), _number(layer.objective)]
-        if retuned:
-            cells.append(_number(layer.retuned))
-        if own:
-            cells += _proven(page, layer.bound, layer.gap)
-        if retuned:
-            cells.append(_proven(page, None, layer.mask_gap)[1])
-        if own:
             spent = math.nan if layer.seconds is None else layer.seconds
+            losses = [layer.objective, layer.retuned] if retuned else [layer.objective]
+            cells += [_number(layer.relative), *map(_number, losses), *_proven(page, layer.bound, layer.gap)]
+            cells += [_proven(page, None, layer.mask_gap)[1]] if retuned else []
             cells.append(Cell(duration(spent), spent))
         lines.append(("proven" if layer.gap is not None and layer.gap <= GAP_TOLERANCE else "", cells))
     told = (

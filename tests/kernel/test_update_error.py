@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from rational import solved
 
 from cbs_opt.kernel.arrays.types import Mask, Vector
 from cbs_opt.kernel.curvature import BlockDiagonalCurvature, Curvature, DiagonalCurvature, FactorCurvature
@@ -32,15 +33,9 @@ def exact_values(A: np.ndarray, damping: Vector, w_bar: Vector, g: Vector, z: Ma
     H = [[sum((row[i] * row[j] for row in rows), lam[i] * (i == j)) for j in range(n)] for i in range(n)]
     d = [Fraction(0) if z[i] else -Fraction(float(w_bar[i])) for i in range(n)]
     S = np.flatnonzero(z).tolist()
-    system = [[H[i][j] for j in S] + [-first[i] - sum(H[i][j] * d[j] for j in range(n))] for i in S]
-    for i, row in enumerate(system):  # Gauss–Jordan
-        row[:] = [entry / row[i] for entry in row]
-        for other in system:
-            if other is not row:
-                factor = other[i]
-                other[:] = [a - factor * b for a, b in zip(other, row, strict=True)]
-    for i, row in zip(S, system, strict=True):
-        d[i] = row[-1]
+    right = [-first[i] - sum((H[i][j] * d[j] for j in range(n)), Fraction(0)) for i in S]
+    for i, value in zip(S, solved([[H[i][j] for j in S] for i in S], right), strict=True):
+        d[i] = value
 
     def f(d: list[Fraction]) -> Fraction:
         return sum((d[i] * (first[i] + sum(H[i][j] * d[j] for j in range(n)) / 2) for i in range(n)), Fraction(0))

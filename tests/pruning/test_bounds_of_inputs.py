@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rational import solved
 from torch import nn
 from torch.nn.functional import unfold
 
@@ -20,19 +21,6 @@ import cbs_opt
 from cbs_opt.network.samples import draw
 
 Rational = list[Fraction]
-
-
-def solved(A: list[Rational], b: Rational) -> Rational:
-    """A⁻¹b for a regular matrix A, by elimination."""
-    n, M = len(b), [[*row, right] for row, right in zip(A, b, strict=True)]
-    for c in range(n):
-        p = next(r for r in range(c, n) if M[r][c])
-        M[c], M[p] = M[p], M[c]
-        for r in range(n):
-            if r != c and M[r][c]:
-                factor = M[r][c] / M[c][c]
-                M[r] = [x - factor * y for x, y in zip(M[r], M[c], strict=True)]
-    return [M[i][n] / M[i][i] for i in range(n)]
 
 
 def least_by_kept(X: list[Rational], goal: Rational, w: Rational, damping: Fraction) -> Rational:

@@ -38,7 +38,7 @@ SMALLEST = 2.0**-1074
 """The smallest positive number of float64."""
 
 CAUTION = 1.0 + 1e-6
-"""A factor that covers the rounding in sums of error bounds."""
+"""A factor that covers the rounding in norms and in sums of error bounds."""
 
 
 def second_moment(A: NDArray[Any], damping: float, divisor: int = 1) -> tuple[Matrix, Vector]:

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from rational import solved
 
 from cbs_opt import Budget, DenseCurvature, PruningProblem
 from cbs_opt.kernel.arrays.types import EPS
@@ -22,15 +23,10 @@ def exact_minimum(H: list[list[Fraction]], c: list[Fraction], kept: list[int]) -
     """min ½(w − c)ᵀH(w − c) over w = 0 outside ``kept``, by elimination in rational numbers."""
     n = len(c)
     gone = [i for i in range(n) if i not in kept]
-    rows = [[H[i][j] for j in kept] + [sum((H[i][j] * c[j] for j in gone), Fraction(0))] for i in kept]
-    for k, row in enumerate(rows):
-        rows[k] = [x / row[k] for x in row]
-        for i in range(len(rows)):
-            if i != k:
-                rows[i] = [x - rows[i][k] * y for x, y in zip(rows[i], rows[k], strict=True)]
+    right = [sum((H[i][j] * c[j] for j in gone), Fraction(0)) for i in kept]
     d = [-x for x in c]
-    for i, row in zip(kept, rows, strict=True):
-        d[i] = row[-1]
+    for i, value in zip(kept, solved([[H[i][j] for j in kept] for i in kept], right), strict=True):
+        d[i] = value
     return sum((d[i] * H[i][j] * d[j] for i in range(n) for j in range(n)), Fraction(0)) / 2
 
 
